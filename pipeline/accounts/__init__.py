@@ -1,0 +1,1 @@
+"""Accounts: balances, keys, budgets, and what may be decided about them. Pure."""

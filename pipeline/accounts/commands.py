@@ -1,0 +1,126 @@
+"""The commands that change an account, or ask about it, as they travel on `metering.billing`.
+
+Owns: their shapes, the replies', and how both become bytes.
+Called by: the API and the command line, which send them; `accounts/ledger.py`, which decides them.
+
+A command's `id` makes it idempotent: the same id again gets the same answer and has no second effect,
+and `fingerprint` tells a repetition from another request that reuses the id by mistake.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from pipeline.events import KeyId, Name, OrgId
+
+
+class SignUp(Struct, tag="sign_up", tag_field="kind", frozen=True):
+    """Sign an org up: its name and email, and the signup credit, once."""
+
+    id: Name
+    org: OrgId
+    name: Name
+    email: Name
+    fingerprint: str = ""
+
+
+class CreateKey(Struct, tag="create_key", tag_field="kind", frozen=True):
+    """Register a key whose secret the sender made; `hash` is its SHA-256 in hex.
+
+    `nonce` comes back in the answer, so that the sender can make the same secret again.
+    """
+
+    id: Name
+    org: OrgId
+    key_id: KeyId
+    name: Name
+    prefix: str
+    hash: str
+    tier: str = "standard"
+    budget_nano: int | None = None
+    daily_limit: int | None = None
+    rpm_limit: int | None = None
+    expires_ms: int | None = None
+    nonce: str = ""
+    fingerprint: str = ""
+
+
+class ChangeKey(Struct, tag="change_key", tag_field="kind", frozen=True):
+    """Change what is given of a key; `revoked` is for good."""
+
+    id: Name
+    org: OrgId
+    key_id: KeyId
+    name: Name | UnsetType = UNSET
+    budget_nano: int | UnsetType | None = UNSET
+    daily_limit: int | UnsetType | None = UNSET
+    rpm_limit: int | UnsetType | None = UNSET
+    expires_ms: int | UnsetType | None = UNSET
+    revoked: bool = False
+    fingerprint: str = ""
+
+
+class Credit(Struct, tag="credit", tag_field="kind", frozen=True):
+    """An operator's credit, or with a minus a correction, in nano-rupees, with the reason."""
+
+    id: Name
+    org: OrgId
+    amount_nano: int
+    reason: Name
+    fingerprint: str = ""
+
+
+class View(Struct, tag="view", tag_field="kind", frozen=True):
+    """Ask for the account as it is now; changes nothing."""
+
+    id: Name
+    org: OrgId
+
+
+class Barrier(Struct, tag="barrier", tag_field="kind", frozen=True):
+    """Ask a partition's owner to answer once it has read the catalog up to an offset.
+
+    It is addressed to a partition, not an org, and doubles as the question whether anybody owns it.
+    """
+
+    id: Name
+    catalog_offset: int = 0
+
+
+AccountCommand = SignUp | CreateKey | ChangeKey | Credit | View
+Command = AccountCommand | Barrier
+
+
+class Refusal(Struct, frozen=True):
+    """An expected no: `code` is one of the documented error codes, `param` the field it is about."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+
+class Reply(Struct, frozen=True, omit_defaults=True):
+    """What a command was answered, as it travels on `metering.replies`: a result or a refusal."""
+
+    id: str
+    result: Raw | None = None
+    refusal: Refusal | None = None
+
+
+encode = msgspec.json.Encoder().encode
+_decode_command = msgspec.json.Decoder(Command).decode
+_decode_reply = msgspec.json.Decoder(Reply).decode
+
+
+def decode_command(value: bytes | None) -> Command | str:
+    """Return the command of a record's value, or what is wrong with it."""
+    try:
+        return _decode_command(value or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def decode_reply(value: bytes) -> Reply:
+    """Return the reply of a record's value. Raises msgspec.MsgspecError for anything else."""
+    return _decode_reply(value)

@@ -1,0 +1,106 @@
+"""Decide what a command does to an account.
+
+Owns: `decide`, the one entrance for commands, and the idempotence of their answers.
+Called by: `posting/commands.py`. Next: `accounts/ledger.py` applies the posting, `accounts/verdicts.py`
+tells the gateways.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import assert_never
+
+from msgspec import Raw, structs
+
+from pipeline import ist
+from pipeline.accounts import keys
+from pipeline.accounts.commands import (
+    AccountCommand,
+    ChangeKey,
+    CreateKey,
+    Credit,
+    Refusal,
+    SignUp,
+    View,
+)
+from pipeline.accounts.ledger import Entry, Posting
+from pipeline.accounts.model import ANSWERS_KEPT, Account, Answer, Profile
+from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
+
+SIGNUP_CREDIT_NANO = 100 * NANO_PER_RUPEE
+
+
+def decide(account: Account, command: AccountCommand, at_ms: int) -> Posting | Refusal:
+    """Return what a command does to an account at an instant, or why it does nothing."""
+    match command:
+        case SignUp():
+            return _sign_up(account, command, at_ms)
+        case CreateKey():
+            return keys.create(account, command, at_ms)
+        case ChangeKey():
+            return keys.change(account, command, at_ms)
+        case Credit():
+            return _credit(account, command)
+        case View():
+            return Posting(_view(account, at_ms))
+    assert_never(command)
+
+
+def answered_before(account: Account, command: AccountCommand) -> Raw | Refusal | None:
+    """Return what the same command was answered earlier; a refusal where its id served another one."""
+    if isinstance(command, View):
+        return None
+    for answer in account.profile.answers:
+        if answer.command_id == command.id:
+            if hmac.compare_digest(answer.fingerprint, command.fingerprint):
+                return answer.result
+            return Refusal(
+                "invalid_request", "this Idempotency-Key was used for another request", "Idempotency-Key"
+            )
+    return None
+
+
+def with_answer(profile: Profile, answer: Answer) -> Profile:
+    """Return the profile remembering one more answer, the oldest dropped beyond a number."""
+    return structs.replace(profile, answers=[*profile.answers[-(ANSWERS_KEPT - 1) :], answer])
+
+
+def _sign_up(account: Account, command: SignUp, at_ms: int) -> Posting:
+    profile = account.profile
+    if profile.signed_up_ms is not None:
+        return Posting({"org": account.org, "signed_up": False})
+    signed_up = structs.replace(profile, name=command.name, email=command.email, signed_up_ms=at_ms)
+    credit = Entry("promo", SIGNUP_CREDIT_NANO, note="signup credit")
+    return Posting({"org": account.org, "signed_up": True}, entries=(credit,), profile=signed_up)
+
+
+def _credit(account: Account, command: Credit) -> Posting | Refusal:
+    if command.amount_nano == 0 or abs(command.amount_nano) > MAX_RUPEES * NANO_PER_RUPEE:
+        return Refusal("invalid_request", "the amount is zero or out of range", "amount_inr")
+    balance_nano = account.spending.balance_nano + command.amount_nano
+    entry = Entry("correction", command.amount_nano, note=command.reason)
+    return Posting({"org": account.org, "balance_nano": balance_nano}, entries=(entry,))
+
+
+def _view(account: Account, at_ms: int) -> dict[str, object]:
+    """Return the account as its members may see it; amounts in nano-rupees."""
+    month, day = ist.month_of(at_ms), ist.day_of(at_ms)
+    shown = []
+    for key in account.profile.keys.values():
+        usage = account.spending.keys.get(key.key_id)
+        shown.append(
+            {
+                **{f: v for f, v in structs.asdict(key).items() if f != "hash"},
+                "spent_this_month_nano": usage.months.get(month, 0) if usage else 0,
+                "requests_today": usage.days.get(day, 0) if usage else 0,
+            }
+        )
+    return {
+        "org": account.org,
+        "name": account.profile.name,
+        "email": account.profile.email,
+        "signed_up": account.profile.signed_up_ms is not None,
+        "balance_nano": account.spending.balance_nano,
+        "entry_id": account.spending.entry_id,
+        "keys": shown,
+    }

@@ -1,0 +1,135 @@
+"""Decide what happens to an org's API keys.
+
+Owns: the rules of requirements on keys: names unique among the active, at most five active, the trial
+ceilings, and what may change.
+Called by: `accounts/decide.py`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET, structs
+
+from pipeline.accounts.commands import ChangeKey, CreateKey, Refusal
+from pipeline.accounts.ledger import Posting
+from pipeline.accounts.model import (
+    ACTIVE_KEYS_MAX,
+    REVOKED_KEYS_KEPT,
+    TRIAL_REQUESTS_PER_DAY,
+    TRIAL_REQUESTS_PER_MINUTE,
+    Account,
+    Key,
+    Profile,
+)
+from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
+
+TIERS = ("standard", "trial")
+EXPIRY_DAYS_MAX = 365
+COUNT_MAX = 1_000_000_000
+
+
+class KeyRecord(Key, kw_only=True):
+    """A key as it travels on `metering.keys`, where the record with the highest version counts."""
+
+    org: str
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(KeyRecord).decode
+
+
+def encode_key(org: str, key: Key) -> bytes:
+    """Return the value of a key's record on `metering.keys`."""
+    return _encode({"org": org, **structs.asdict(key)})
+
+
+def decode_key(value: bytes) -> KeyRecord:
+    """Return the key of a record's value. Raises msgspec.MsgspecError for anything else."""
+    return _decode(value)
+
+
+def is_active(key: Key, at_ms: int) -> bool:
+    """Whether a key may be used at an instant: neither revoked nor expired."""
+    return not key.revoked and (key.expires_ms is None or key.expires_ms > at_ms)
+
+
+def create(account: Account, command: CreateKey, at_ms: int) -> Posting | Refusal:
+    """Register a key, or say which rule is against it."""
+    active = [key for key in account.profile.keys.values() if is_active(key, at_ms)]
+    if len(active) >= ACTIVE_KEYS_MAX:
+        return Refusal("key_limit_reached", f"an org has at most {ACTIVE_KEYS_MAX} active keys")
+    if command.key_id in account.profile.keys:
+        return Refusal("invalid_request", "this key id is taken", "key_id")
+    key = Key(
+        key_id=command.key_id,
+        name=command.name,
+        prefix=command.prefix,
+        hash=command.hash,
+        tier=command.tier,
+        created_ms=at_ms,
+        budget_nano=command.budget_nano,
+        daily_limit=command.daily_limit,
+        rpm_limit=command.rpm_limit,
+        expires_ms=command.expires_ms,
+    )
+    refusal = _check(key, active)
+    if refusal is not None:
+        return refusal
+    profile = _with_key(account.profile, key)
+    return Posting({"key_id": key.key_id, "nonce": command.nonce}, profile=profile, keys=(key,))
+
+
+def change(account: Account, command: ChangeKey, at_ms: int) -> Posting | Refusal:
+    """Change a key's name, limits or expiry, or revoke it; what is already so is no error."""
+    key = account.profile.keys.get(command.key_id)
+    if key is None:
+        return Refusal("not_found", "no such key")
+    given = {
+        name: value
+        for name in ("name", "budget_nano", "daily_limit", "rpm_limit", "expires_ms")
+        if (value := getattr(command, name)) is not UNSET
+    }
+    changed = structs.replace(key, **given, revoked=key.revoked or command.revoked)
+    if changed == key:
+        return Posting({"key_id": key.key_id})
+    changed.version = key.version + 1
+    active = [k for k in account.profile.keys.values() if is_active(k, at_ms) and k.key_id != key.key_id]
+    if is_active(changed, at_ms):
+        if not is_active(key, at_ms) and len(active) >= ACTIVE_KEYS_MAX:
+            return Refusal("key_limit_reached", f"an org has at most {ACTIVE_KEYS_MAX} active keys")
+        refusal = _check(changed, active)
+        if refusal is not None:
+            return refusal
+    return Posting({"key_id": key.key_id}, profile=_with_key(account.profile, changed), keys=(changed,))
+
+
+def _check(key: Key, others_active: list[Key]) -> Refusal | None:
+    if key.tier not in TIERS:
+        return Refusal("invalid_request", "tier is standard or trial", "tier")
+    if any(other.name == key.name for other in others_active):
+        return Refusal("duplicate_key_name", f"an active key is named {key.name!r} already", "name")
+    if key.budget_nano is not None and not 0 <= key.budget_nano <= MAX_RUPEES * NANO_PER_RUPEE:
+        return Refusal("invalid_request", "the budget is out of range", "budget_inr")
+    for param, value in (("daily_limit", key.daily_limit), ("rpm_limit", key.rpm_limit)):
+        if value is not None and not 1 <= value <= COUNT_MAX:
+            return Refusal("invalid_request", f"{param} is out of range", param)
+    if key.tier == "trial":
+        if (key.daily_limit or 0) > TRIAL_REQUESTS_PER_DAY:
+            return Refusal(
+                "trial_ceiling", f"a trial key makes at most {TRIAL_REQUESTS_PER_DAY} requests a day", "daily_limit"
+            )
+        if (key.rpm_limit or 0) > TRIAL_REQUESTS_PER_MINUTE:
+            return Refusal(
+                "trial_ceiling",
+                f"a trial key makes at most {TRIAL_REQUESTS_PER_MINUTE} requests a minute",
+                "rpm_limit",
+            )
+    return None
+
+
+def _with_key(profile: Profile, key: Key) -> Profile:
+    keys = {**profile.keys, key.key_id: key}
+    revoked = [k for k in keys.values() if k.revoked]
+    if len(revoked) > REVOKED_KEYS_KEPT:
+        del keys[min(revoked, key=lambda k: k.created_ms).key_id]
+    return structs.replace(profile, keys=keys)

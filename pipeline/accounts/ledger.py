@@ -1,0 +1,97 @@
+"""Post entries to a balance: the only way money moves.
+
+Owns: the ledger entry, what a posting is, and `apply` and `charge`, which make one so. Recovery,
+`metering verify` and the simulator replay these two alone.
+Called by: `posting/`. Decided by: `accounts/decide.py` for commands, `posting/requests.py` for requests.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from pipeline.accounts.model import (
+    DAYS_KEPT,
+    MONTHS_KEPT,
+    UNREGISTERED_KEYS_KEPT,
+    Account,
+    Key,
+    KeyUsage,
+    Profile,
+    Spending,
+)
+from pipeline.ist import month_of_day
+
+
+class Entry(Struct, frozen=True):
+    """One money event of an org's ledger, in nano-rupees; the sign says which way.
+
+    `kind` is promo, topup, refund or correction. Single requests are not entries.
+    """
+
+    kind: str
+    amount_nano: int
+    payment_id: str | None = None
+    order_id: str | None = None
+    promo_code: str | None = None
+    note: str | None = None
+
+
+class Posting(Struct, frozen=True):
+    """What a command does: the answer, ledger entries, the profile after it, and the keys it changed."""
+
+    result: object
+    entries: tuple[Entry, ...] = ()
+    profile: Profile | None = None
+    keys: tuple[Key, ...] = ()
+
+
+def apply(spending: Spending, entry: Entry) -> Spending:
+    """Post a ledger entry: `spending` is changed in place and returned."""
+    spending.credited_nano += entry.amount_nano
+    return spending
+
+
+def charge(account: Account, key_id: str, *, trial: bool, day: int, cost_nano: int) -> Account:
+    """Post one request, whatever the balance: `account` is changed in place and returned.
+
+    The cost is debited and counts in the key's spending of the IST month that `day`, the request's own
+    IST day, belongs to; the request counts on that day whatever it cost.
+    """
+    spending = account.spending
+    spending.debited_nano += cost_nano
+    usage = spending.keys.get(key_id) or _open_key(account, key_id)
+    days = usage.days
+    if day in days:
+        days[day] += 1
+    else:
+        days[day] = 1
+        usage.trial = trial
+        _keep_newest(days, DAYS_KEPT)
+    if cost_nano:
+        months, month = usage.months, month_of_day(day)
+        if month in months:
+            months[month] += cost_nano
+        else:
+            months[month] = cost_nano
+            _keep_newest(months, MONTHS_KEPT)
+    return account
+
+
+def _open_key(account: Account, key_id: str) -> KeyUsage:
+    """Return a new usage for a key not seen before.
+
+    Keys that nobody registered are kept up to a number, the least recently used dropped first: they
+    have no budget, and a gateway's mistake must not let an account grow without bound.
+    """
+    keys = account.spending.keys
+    if len(keys) >= UNREGISTERED_KEYS_KEPT:
+        strangers = [k for k in keys if k not in account.profile.keys]
+        if len(strangers) >= UNREGISTERED_KEYS_KEPT:
+            del keys[min(strangers, key=lambda k: (max(keys[k].days, default=0), k))]
+    usage = keys[key_id] = KeyUsage()
+    return usage
+
+
+def _keep_newest(counts: dict[int, int], kept: int) -> None:
+    while len(counts) > kept:
+        del counts[min(counts)]

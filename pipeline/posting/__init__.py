@@ -1,0 +1,1 @@
+"""Posting: a unit of work's records in, everything it writes out. Pure; the worker commits the result."""

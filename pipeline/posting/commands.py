@@ -1,0 +1,88 @@
+"""Carry out commands: decide, apply, answer.
+
+Owns: the steps from a command's bytes to its entries, rows, keys and reply.
+Called by: `worker/partition.py` with a batch of `metering.billing`.
+Next: `accounts/decide.py` decides; `posting/unit.py` closes the unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw
+
+from pipeline.accounts import decide as decisions
+from pipeline.accounts.commands import AccountCommand, Barrier, Refusal, Reply, View, decode_command
+from pipeline.accounts.ledger import Posting, apply
+from pipeline.accounts.model import Account, Answer
+from pipeline.journal import PARTITIONS_MAX
+from pipeline.partitioning import partition_of
+from pipeline.posting.unit import InputRecord, Unit
+
+_encode = msgspec.json.Encoder().encode
+
+
+def post_commands(unit: Unit, records: Sequence[InputRecord]) -> None:
+    """Carry out the commands of fresh records, in order; what is no command becomes a dead letter."""
+    for record in records:
+        posted_ms = unit.advance(record)
+        unit.counts["commands"] += 1
+        command = decode_command(record.value)
+        if isinstance(command, str):
+            unit.reject(record, record.value or b"", "malformed", command)
+        elif isinstance(command, Barrier):
+            unit.reply(Reply(command.id, result=Raw(_encode({"partition": unit.state.partition}))))
+        elif partition_of(command.org, unit.state.partitions) != unit.state.partition:
+            unit.reject(record, record.value or b"", "invalid", "the command is on another org's partition")
+        else:
+            unit.reply(_carry_out(unit, command, posted_ms))
+
+
+def catalog_offset_needed(records: Sequence[InputRecord]) -> int:
+    """Return how far the catalog must have been read before these records may be posted."""
+    commands = (decode_command(record.value) for record in records)
+    return max((c.catalog_offset for c in commands if isinstance(c, Barrier)), default=0)
+
+
+def _carry_out(unit: Unit, command: AccountCommand, posted_ms: int) -> Reply:
+    account = unit.state.account(command.org)
+    earlier = decisions.answered_before(account, command)
+    if isinstance(earlier, Refusal):
+        return Reply(command.id, refusal=earlier)
+    if earlier is not None:
+        return Reply(command.id, result=earlier)
+    posting = decisions.decide(account, command, posted_ms)
+    if isinstance(posting, Refusal):
+        return Reply(command.id, refusal=posting)
+    result = Raw(_encode(posting.result))
+    if not isinstance(command, View):
+        _post(unit, unit.touch(command.org), posting, posted_ms)
+        answer = Answer(command.id, command.fingerprint, posted_ms, result)
+        account.profile = decisions.with_answer(account.profile, answer)
+        unit.profiles_changed.add(command.org)
+    return Reply(command.id, result=result)
+
+
+def _post(unit: Unit, account: Account, posting: Posting, posted_ms: int) -> None:
+    if posting.profile is not None:
+        account.profile = posting.profile
+    unit.keys += [(account.org, key) for key in posting.keys]
+    for entry in posting.entries:
+        spending = apply(account.spending, entry)
+        spending.entry_id = unit.next_id()
+        unit.took_ids(spending.entry_id + PARTITIONS_MAX)
+        unit.ledger.append(
+            (
+                spending.entry_id,
+                account.org,
+                posted_ms,
+                entry.kind,
+                entry.amount_nano,
+                spending.balance_nano,
+                entry.payment_id or "",
+                entry.order_id or "",
+                entry.promo_code or "",
+                entry.note or "",
+            )
+        )

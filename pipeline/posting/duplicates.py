@@ -1,0 +1,95 @@
+"""Which events of a partition were charged before.
+
+Owns: the last number of each source that numbers its events, and a ring of marks for the others.
+Called by: `posting/requests.py`; `posting/state.py` keeps the changes in the state topic.
+
+A numbered source is checked exactly, and for ever while it is in use; one that has been idle for longer
+than an event may be late is dropped. The ring covers at least the last RING_MARKS other events.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import msgspec
+
+RING_MARKS = 200_000
+MARK_BYTES = 16
+CHUNK_MARKS = 512
+SLOTS = RING_MARKS // CHUNK_MARKS + 2
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack_chunk = msgspec.msgpack.Decoder(tuple[int, bytes]).decode
+_unpack_source = msgspec.msgpack.Decoder(tuple[int, int]).decode
+
+
+def mark_of(source: str, event_id: str) -> bytes:
+    """Return the mark that stands for an event: 128 bits, so two events never share one."""
+    return blake2b(f"{len(source)}:{source}{event_id}".encode(), digest_size=MARK_BYTES).digest()
+
+
+class Ring:
+    """The marks of the last charged events, in chunks that each fill one slot of the state topic."""
+
+    def __init__(self) -> None:
+        """Start with no marks."""
+        self.known: set[bytes] = set()
+        self._chunks: deque[tuple[int, list[bytes]]] = deque()
+        self._changed: set[int] = set()
+
+    def add(self, mark: bytes) -> None:
+        """Remember a mark, forgetting the oldest chunk when all slots are full."""
+        if not self._chunks or len(self._chunks[-1][1]) >= CHUNK_MARKS:
+            number = self._chunks[-1][0] + 1 if self._chunks else 0
+            self._chunks.append((number, []))
+            if len(self._chunks) > SLOTS:
+                self.known.difference_update(self._chunks.popleft()[1])
+        number, marks = self._chunks[-1]
+        marks.append(mark)
+        self.known.add(mark)
+        self._changed.add(number)
+
+    def take_changes(self) -> Iterator[tuple[int, bytes]]:
+        """Return the (slot, value) of each chunk changed since the last call."""
+        for number, marks in self._chunks:
+            if number in self._changed:
+                yield number % SLOTS, _pack((number, b"".join(marks)))
+        self._changed.clear()
+
+    @classmethod
+    def restored(cls, values: list[bytes]) -> Ring:
+        """Return the ring that the values of the slots hold."""
+        ring = cls()
+        for number, joined in sorted(_unpack_chunk(value) for value in values):
+            marks = [joined[i : i + MARK_BYTES] for i in range(0, len(joined), MARK_BYTES)]
+            ring._chunks.append((number, marks))
+            ring.known.update(marks)
+        return ring
+
+
+class NumberedSources:
+    """The last number charged of each source, and when it was last heard of."""
+
+    def __init__(self) -> None:
+        """Start with no source."""
+        self.last: dict[str, int] = {}
+        self._seen_ms: dict[str, int] = {}
+
+    def take_changes(self, changed: dict[str, None], at_ms: int) -> Iterator[tuple[str, bytes]]:
+        """Return the (source, value) of the sources that a unit changed at an instant."""
+        for source in changed:
+            self._seen_ms[source] = at_ms
+            yield source, _pack((self.last[source], at_ms))
+
+    def drop_idle(self, before_ms: int) -> list[str]:
+        """Forget the sources not heard of since an instant, and return them."""
+        idle = [source for source, seen_ms in self._seen_ms.items() if seen_ms < before_ms]
+        for source in idle:
+            del self.last[source], self._seen_ms[source]
+        return idle
+
+    def restore(self, source: str, value: bytes) -> None:
+        """Take in the value of a source's state record."""
+        self.last[source], self._seen_ms[source] = _unpack_source(value)

@@ -1,0 +1,157 @@
+"""What one partition knows: accounts, the duplicate check, and how far it has read and written.
+
+Owns: the records of `metering.state.accounts` and the memory they are restored into.
+Called by: `posting/unit.py` through a unit; `worker/partition.py` restores it and commits its changes.
+
+Accounts at rest stay encoded, as a million of them have to fit in memory; an account in use is decoded
+once and kept so while it is busy. Record keys start with a letter that tells the kind.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct, field
+
+from pipeline.accounts.model import (
+    Account,
+    decode_account,
+    encode_profile,
+    encode_spending,
+)
+from pipeline.partitioning import partition_of
+from pipeline.posting.duplicates import NumberedSources, Ring
+
+FORMAT = 1
+LIVE_ACCOUNTS_MAX = 50_000
+
+META_KEY = b"m"
+SPENDING, PROFILE, SOURCE, RING_SLOT = b"b", b"p", b"n", b"r"
+
+
+class StateError(Exception):
+    """The state cannot be used as it is: the message says why and what to do."""
+
+
+class Meta(Struct):
+    """How far a partition has come: written by every unit.
+
+    `offsets` is the next offset of each input topic, `position` the next of the journal; `posted_ms` is
+    the newest time of posting, which never falls.
+    """
+
+    partitions: int
+    format: int = FORMAT
+    position: int = 1
+    posted_ms: int = 0
+    offsets: dict[str, int] = field(default_factory=dict)
+    swept_day: int = 0
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack_meta = msgspec.msgpack.Decoder(Meta).decode
+
+StateRecord = tuple[bytes, bytes | None]
+"""Key and value of a record of the state topic; no value deletes the key."""
+
+
+class PartitionState:
+    """The memory of one partition. It is changed by units only, and only forward."""
+
+    def __init__(self, partition: int, partitions: int) -> None:
+        """Start empty, as partition `partition` of `partitions`."""
+        self.partition = partition
+        self.partitions = partitions
+        self.meta = Meta(partitions)
+        self.ring = Ring()
+        self.sources = NumberedSources()
+        self._spending: dict[str, bytes] = {}
+        self._profiles: dict[str, bytes] = {}
+        self._live: dict[str, Account] = {}
+
+    @classmethod
+    def restored(cls, partition: int, partitions: int, records: dict[bytes, bytes]) -> PartitionState:
+        """Return the state that the newest record of each key describes.
+
+        Raises StateError where it was written for another partition count or by a newer program.
+        """
+        state = cls(partition, partitions)
+        slots = []
+        for key, value in records.items():
+            kind = key[:1]
+            if kind == SPENDING:
+                state._spending[key[1:].decode()] = value
+            elif kind == PROFILE:
+                state._profiles[key[1:].decode()] = value
+            elif kind == SOURCE:
+                state.sources.restore(key[1:].decode(), value)
+            elif kind == RING_SLOT:
+                slots.append(value)
+            elif key == META_KEY:
+                state.meta = _unpack_meta(value)
+            else:
+                raise StateError(f"partition {partition}: unknown state record {key[:20]!r}; is the program too old?")
+        state.ring = Ring.restored(slots)
+        state._check_meta()
+        return state
+
+    def _check_meta(self) -> None:
+        if self.meta.format != FORMAT:
+            raise StateError(f"partition {self.partition}: state format {self.meta.format}, this program knows {FORMAT}")
+        if self.meta.partitions != self.partitions:
+            raise StateError(
+                f"the state was written for {self.meta.partitions} partitions, but the topics have "
+                f"{self.partitions}: orgs would move between owners. Restore the topics' partition count."
+            )
+
+    def __len__(self) -> int:
+        """Return the number of accounts."""
+        return len(self._spending.keys() | self._profiles.keys())
+
+    def owns(self, org: str) -> bool:
+        """Whether an org belongs to this partition."""
+        return (
+            org in self._live
+            or org in self._spending
+            or partition_of(org, self.partitions) == self.partition
+        )
+
+    def account(self, org: str) -> Account:
+        """Return an org's account, a new one at zero where there is none."""
+        account = self._live.get(org)
+        if account is None:
+            account = decode_account(org, self._spending.get(org), self._profiles.get(org))
+            self._live[org] = account
+        return account
+
+    def save_account(self, account: Account, *, profile_too: bool) -> list[StateRecord]:
+        """Keep an account as it is now, and return its state records."""
+        org = account.org
+        self._spending[org] = encode_spending(account.spending)
+        records: list[StateRecord] = [(SPENDING + org.encode(), self._spending[org])]
+        if profile_too:
+            self._profiles[org] = encode_profile(account.profile)
+            records.append((PROFILE + org.encode(), self._profiles[org]))
+        return records
+
+    def rest(self) -> None:
+        """Let go of decoded accounts when there are many; they stay encoded."""
+        if len(self._live) > LIVE_ACCOUNTS_MAX:
+            self._live.clear()
+
+    def save_checks(self, changed_sources: dict[str, None]) -> list[StateRecord]:
+        """Return the state records of the duplicate check's changes."""
+        at_ms = self.meta.posted_ms
+        records: list[StateRecord] = [
+            (SOURCE + source.encode(), value)
+            for source, value in self.sources.take_changes(changed_sources, at_ms)
+        ]
+        records += [(RING_SLOT + slot.to_bytes(2), value) for slot, value in self.ring.take_changes()]
+        return records
+
+    def drop_idle_sources(self, before_ms: int) -> list[StateRecord]:
+        """Forget sources idle since an instant, and return the records that delete them."""
+        return [(SOURCE + source.encode(), None) for source in self.sources.drop_idle(before_ms)]
+
+    def save_meta(self) -> StateRecord:
+        """Return the state record that tells how far the partition has come."""
+        return META_KEY, _pack(self.meta)

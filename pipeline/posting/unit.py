@@ -1,0 +1,199 @@
+"""One unit of work: input records in, one Kafka transaction's worth of output out.
+
+Owns: what a unit gathers, which records are fresh, and the order in which a unit is closed.
+Called by: `worker/partition.py`, which commits the outcome, and the simulator.
+Next: `posting/requests.py` and `posting/commands.py` post the records.
+
+Nothing here waits, reads a clock or draws a random number: the outcome is a function of the state and
+the records, so any owner of the partition comes to the same one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from pipeline import ist
+from pipeline.accounts import verdicts
+from pipeline.accounts.commands import Reply
+from pipeline.accounts.commands import encode as encode_reply
+from pipeline.accounts.keys import encode_key
+from pipeline.accounts.model import Account, Key
+from pipeline.accounts.verdicts import Progress
+from pipeline.catalog.rates import RateTable
+from pipeline.journal import LEDGER, REQUESTS, JournalRecord, Row, encode_rows, position_of, public_id
+from pipeline.posting.state import PartitionState, StateRecord
+
+LATE_MS = 35 * ist.DAY_MS
+AHEAD_MS = 10 * 60_000
+
+Headers = list[tuple[str, bytes]]
+
+
+class InputRecord(Protocol):
+    """What a unit needs of a Kafka record; `timestamp` is the broker's own, in milliseconds."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+R = TypeVar("R", bound=InputRecord)
+
+
+class GapError(Exception):
+    """Records of an input are missing below the ones that arrived; charging on would lose them."""
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """Bytes that could not be charged, and the headers that say why and where they came from."""
+
+    value: bytes
+    headers: Headers
+    reason: str
+
+
+@dataclass(slots=True)
+class Moved:
+    """A misplaced event's bytes, for the partition its org belongs to."""
+
+    partition: int
+    value: bytes
+    headers: Headers
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Everything a unit writes, to be committed in one transaction. `counts` is for the metrics."""
+
+    journal: list[JournalRecord]
+    state: list[StateRecord]
+    verdicts: list[tuple[bytes, bytes]]
+    replies: list[bytes]
+    keys: list[tuple[bytes, bytes]]
+    dead_letters: list[DeadLetter]
+    moved: list[Moved]
+    offsets: dict[str, int]
+    counts: Counter[str]
+
+
+@dataclass(slots=True)
+class Unit:
+    """What a unit has gathered so far. `at_ms` is the time of posting of the record in hand."""
+
+    state: PartitionState
+    rates: RateTable
+    touched: dict[str, Account] = field(default_factory=dict)
+    profiles_changed: set[str] = field(default_factory=set)
+    sources_changed: dict[str, None] = field(default_factory=dict)
+    requests: list[Row] = field(default_factory=list)
+    ledger: list[Row] = field(default_factory=list)
+    replies: list[bytes] = field(default_factory=list)
+    keys: list[tuple[str, Key]] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    moved: list[Moved] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    debited_nano: int = 0
+
+    def touch(self, org: str) -> Account:
+        """Return an org's account, to be saved when the unit is closed."""
+        account = self.touched[org] = self.state.account(org)
+        return account
+
+    def advance(self, record: InputRecord) -> int:
+        """Move the time of posting on to a record's and return it: the time never falls."""
+        meta = self.state.meta
+        if record.timestamp > meta.posted_ms:
+            meta.posted_ms = record.timestamp
+        return meta.posted_ms
+
+    def next_id(self) -> int:
+        """Return the public id that the next journal row takes."""
+        return public_id(self.state.partition, self.state.meta.position)
+
+    def took_ids(self, next_id: int) -> None:
+        """Note that all ids below `next_id` are taken."""
+        self.state.meta.position = position_of(next_id)[1]
+
+    def reject(self, record: InputRecord, value: bytes, reason: str, detail: str) -> None:
+        """Send bytes to the dead letters."""
+        headers = [("reason", reason.encode()), ("detail", detail.encode()[:1000]), *origin(record)]
+        self.dead_letters.append(DeadLetter(value, headers, reason))
+
+    def reply(self, reply: Reply) -> None:
+        """Answer a command."""
+        self.replies.append(encode_reply(reply))
+
+
+def origin(record: InputRecord) -> Headers:
+    """Return the headers that say where a record came from."""
+    return [
+        ("topic", record.topic.encode()),
+        ("partition", str(record.partition).encode()),
+        ("offset", str(record.offset).encode()),
+    ]
+
+
+def fresh(state: PartitionState, records: Sequence[R], *, gapless: bool) -> list[R]:
+    """Return the records at or above the state's mark for their topic, and move the mark past them.
+
+    Raises GapError where `gapless` input skips an offset.
+    """
+    kept = []
+    for record in records:
+        expected = state.meta.offsets.get(record.topic, 0)
+        if record.offset < expected:
+            continue
+        if gapless and record.offset != expected:
+            raise GapError(
+                f"{record.topic}/{record.partition}: expected offset {expected}, got {record.offset}; "
+                f"records in between are gone"
+            )
+        state.meta.offsets[record.topic] = record.offset + 1
+        kept.append(record)
+    return kept
+
+
+def close(unit: Unit, requests_topic: str) -> Outcome:
+    """Bring the unit to an end: save what changed, tell the gateways, and encode the journal."""
+    state, meta = unit.state, unit.state.meta
+    told: list[tuple[bytes, bytes]] = []
+    saved: list[StateRecord] = []
+    for org, account in unit.touched.items():
+        verdict = verdicts.news(account, meta.posted_ms)
+        if verdict is not None:
+            account.spending.told_nano = verdict.balance_nano
+            account.spending.told = verdict.refused
+            told.append((org.encode(), verdicts.encode(verdict)))
+        saved += state.save_account(account, profile_too=org in unit.profiles_changed)
+    saved += state.save_checks(unit.sources_changed)
+    today = ist.day_of(meta.posted_ms)
+    if today > meta.swept_day:
+        meta.swept_day = today
+        saved += state.drop_idle_sources(meta.posted_ms - LATE_MS - ist.DAY_MS)
+    saved.append(state.save_meta())
+    progress = Progress(state.partition, meta.offsets.get(requests_topic, 0))
+    told.append((verdicts.PROGRESS_KEY, verdicts.encode(progress)))
+    journal = encode_rows(REQUESTS, unit.requests) + encode_rows(LEDGER, unit.ledger)
+    state.rest()
+    return Outcome(
+        journal=sorted(journal, key=lambda r: r.first),
+        state=saved,
+        verdicts=told,
+        replies=unit.replies,
+        keys=[(key.key_id.encode(), encode_key(org, key)) for org, key in unit.keys],
+        dead_letters=unit.dead_letters,
+        moved=unit.moved,
+        offsets=dict(meta.offsets),
+        counts=unit.counts,
+    )

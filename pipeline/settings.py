@@ -1,0 +1,68 @@
+"""Settings: environment variables that start with METERING_, read once.
+
+Owns: every setting's name, default and check.
+Called by: the composition roots (`cli/`, `worker/`, `api/`), which hand the values on.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.journal import PARTITIONS_MAX
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Secrets print as asterisks."""
+
+    model_config = SettingsConfigDict(env_prefix="METERING_", extra="ignore", frozen=True)
+
+    kafka_url: str | None = None
+    """kafka://host:port, more brokers after commas; the embedded broker where absent (`up` only)."""
+    clickhouse_url: str | None = None
+    """chdb://PATH, or http(s)://user:password@host:port/database; embedded where absent (`up` only)."""
+    session_secret: SecretStr | None = None
+    razorpay_key_id: str | None = None
+    razorpay_key_secret: SecretStr | None = None
+    razorpay_webhook_secret: SecretStr | None = None
+    razorpay_url: str = "https://api.razorpay.com/v1"
+    smtp_url: SecretStr | None = None
+    deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "metering"
+    """Prefix of transactional ids and consumer groups: two deployments on one Kafka need two."""
+    partitions: Annotated[int, Field(ge=1, le=PARTITIONS_MAX)] = 4
+    replication_factor: Annotated[int, Field(ge=1)] = 1
+    min_insync_replicas: Annotated[int, Field(ge=1)] = 1
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
+    """Where a worker serves /metrics and /healthz."""
+    operator_token: SecretStr | None = None
+    """Opens the operator's endpoints of the server, which `up` uses for `metering verify`."""
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+    @field_validator("kafka_url")
+    @classmethod
+    def _kafka_scheme(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith("kafka://"):
+            raise ValueError("must look like kafka://host:port")
+        return url
+
+    @field_validator("clickhouse_url")
+    @classmethod
+    def _clickhouse_scheme(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("chdb://", "http://", "https://")):
+            raise ValueError("must look like chdb://PATH or http://user:password@host:port/database")
+        return url
+
+    @property
+    def kafka_servers(self) -> str:
+        """The brokers as aiokafka takes them: host:port, after commas. Raises MissingSettingError."""
+        if self.kafka_url is None:
+            raise MissingSettingError("METERING_KAFKA_URL is not set")
+        return self.kafka_url.removeprefix("kafka://")
+
+
+class MissingSettingError(Exception):
+    """A setting that this command needs is absent."""
