@@ -101,10 +101,10 @@ class Refusal(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True, omit_defaults=True):
-    """What a command was answered, as it travels on `metering.replies`: a result or a refusal."""
+    """What a command was answered, as it travels on `metering.replies`: a refusal, or else a result."""
 
     id: str
-    result: Raw | None = None
+    result: Raw = Raw(b"null")
     refusal: Refusal | None = None
 
 

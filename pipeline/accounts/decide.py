@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 from typing import assert_never
 
-from msgspec import Raw, structs
+from msgspec import structs
 
 from pipeline import ist
 from pipeline.accounts import keys
@@ -46,7 +46,7 @@ def decide(account: Account, command: AccountCommand, at_ms: int) -> Posting | R
     assert_never(command)
 
 
-def answered_before(account: Account, command: AccountCommand) -> Raw | Refusal | None:
+def answered_before(account: Account, command: AccountCommand) -> bytes | Refusal | None:
     """Return what the same command was answered earlier; a refusal where its id served another one."""
     if isinstance(command, View):
         return None

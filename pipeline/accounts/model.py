@@ -86,12 +86,15 @@ class Key(Struct):
 
 
 class Answer(Struct, array_like=True):
-    """What a command was answered, kept so that the same command again gets the same answer."""
+    """What a command was answered, kept so that the same command again gets the same answer.
+
+    `result` is JSON.
+    """
 
     command_id: str
     fingerprint: str
     at_ms: int
-    result: msgspec.Raw
+    result: bytes
 
 
 class Profile(Struct, omit_defaults=True):

@@ -51,17 +51,17 @@ def _carry_out(unit: Unit, command: AccountCommand, posted_ms: int) -> Reply:
     if isinstance(earlier, Refusal):
         return Reply(command.id, refusal=earlier)
     if earlier is not None:
-        return Reply(command.id, result=earlier)
+        return Reply(command.id, result=Raw(earlier))
     posting = decisions.decide(account, command, posted_ms)
     if isinstance(posting, Refusal):
         return Reply(command.id, refusal=posting)
-    result = Raw(_encode(posting.result))
+    result = _encode(posting.result)
     if not isinstance(command, View):
         _post(unit, unit.touch(command.org), posting, posted_ms)
         answer = Answer(command.id, command.fingerprint, posted_ms, result)
         account.profile = decisions.with_answer(account.profile, answer)
         unit.profiles_changed.add(command.org)
-    return Reply(command.id, result=result)
+    return Reply(command.id, result=Raw(result))
 
 
 def _post(unit: Unit, account: Account, posting: Posting, posted_ms: int) -> None:

@@ -1,0 +1,94 @@
+"""Send commands to the accounts' owners and wait for their answers, both through Kafka.
+
+Owns: the way of a command from the API or the command line to the worker and back, with a time limit.
+Called by: `api/` and `cli/`. Next: `posting/commands.py`, in the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka.errors import KafkaError
+
+from pipeline import topics
+from pipeline.accounts.commands import AccountCommand, Barrier, Command, Reply, decode_reply, encode
+from pipeline.kafka.follow import Follower
+from pipeline.partitioning import partition_of
+
+ANSWER_LIMIT_S = 8.0
+
+
+class UnavailableError(Exception):
+    """No answer came in time. The command may still be carried out; the same id tells what became of it."""
+
+
+def new_command_id() -> str:
+    """Return an id for a command that nobody will repeat."""
+    return f"cmd_{uuid.uuid4().hex}"
+
+
+class CommandClient:
+    """Sends commands and matches the replies to them by id."""
+
+    def __init__(self, servers: str, partitions: int) -> None:
+        """Prepare; nothing is connected before `start`."""
+        self._partitions = partitions
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=servers, enable_idempotence=True, acks="all", request_timeout_ms=10_000
+        )
+        self._follower = Follower(servers, [topics.REPLIES], self._take, from_end=True)
+        self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
+
+    async def start(self) -> None:
+        """Connect. Raises a KafkaError or TimeoutError where the broker cannot be reached."""
+        await self._producer.start()
+        await self._follower.start()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._follower.stop()
+        await self._producer.stop()
+
+    async def send(self, command: AccountCommand, limit_s: float = ANSWER_LIMIT_S) -> Reply:
+        """Send a command to its org's owner and return the answer. Raises UnavailableError."""
+        return await self._ask(command, partition_of(command.org, self._partitions), command.org, limit_s)
+
+    async def barrier(self, catalog_offset: int = 0, limit_s: float = ANSWER_LIMIT_S) -> None:
+        """Return once the owner of every partition has read the catalog up to an offset.
+
+        Raises UnavailableError naming a partition that nobody answered for.
+        """
+        await asyncio.gather(
+            *(
+                self._ask(Barrier(new_command_id(), catalog_offset), partition, None, limit_s)
+                for partition in range(self._partitions)
+            )
+        )
+
+    async def _ask(self, command: Command, partition: int, org: str | None, limit_s: float) -> Reply:
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(command.id, []).append(answer)
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._producer.send_and_wait(
+                    topics.BILLING,
+                    encode(command),
+                    key=org.encode() if org is not None else None,
+                    partition=partition,
+                )
+                return await answer
+        except (TimeoutError, KafkaError) as error:
+            raise UnavailableError(f"no answer for partition {partition} within {limit_s:g} s") from error
+        finally:
+            self._waiting[command.id].remove(answer)
+            if not self._waiting[command.id]:
+                del self._waiting[command.id]
+
+    def _take(self, record: ConsumerRecord) -> None:
+        reply = decode_reply(record.value)
+        for waiting in self._waiting.get(reply.id, ()):
+            if not waiting.done():
+                waiting.set_result(reply)

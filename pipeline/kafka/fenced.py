@@ -1,0 +1,139 @@
+"""A partition's transactional log: one writer at a time, by the broker's own fencing.
+
+Owns: fencing the previous owner, restoring a state topic, and committing one unit of work as one Kafka
+transaction. Every wait has a limit, as the futures of a fenced producer may never resolve.
+Called by: `worker/partition.py` and `sink/partition.py`.
+
+Starting a producer with a transactional id ends every earlier producer of that id, and aborts what it
+had open (KIP-98), so after `start` nobody else can write, and what `restore` reads is the whole truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from pipeline.topics import OUTPUT_BYTES_MAX
+
+BATCH_BYTES = 1024 * 1024
+TRANSACTION_TIMEOUT_MS = 60_000
+DEFAULT_LIMIT_S = 20.0
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+@dataclass(slots=True, frozen=True)
+class Output:
+    """A record to write, without saying to which topic and partition."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = field(default_factory=tuple)
+
+
+Outputs = Mapping[TopicPartition, Sequence[Output]]
+
+
+class FencedLog:
+    """The one writer of a partition under a transactional id, and the reader of its state topic."""
+
+    def __init__(self, servers: str, transactional_id: str, *, limit_s: float = DEFAULT_LIMIT_S) -> None:
+        """Prepare; nothing is connected before `start`."""
+        self._servers = servers
+        self._limit_s = limit_s
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=servers,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=OUTPUT_BYTES_MAX + 65_536,
+            compression_type="lz4",
+            linger_ms=0,
+            request_timeout_ms=int(limit_s * 1000),
+        )
+
+    async def start(self) -> None:
+        """Fence the previous owner and abort what it had open. Raises TimeoutError or a KafkaError."""
+        async with asyncio.timeout(self._limit_s * 2):
+            await self._producer.start()
+
+    async def restore(self, topic: str, partition: int) -> dict[bytes, bytes]:
+        """Return the newest value of each key of a state topic's partition, deleted keys left out.
+
+        Only committed records count. To be called after `start`, when nobody else can write any more.
+        """
+        return await read_compacted(self._servers, TopicPartition(topic, partition))
+
+    async def commit(
+        self, outputs: Outputs, offsets: Mapping[TopicPartition, int] | None = None, group: str = ""
+    ) -> None:
+        """Write the outputs, and the group's offsets where given, in one transaction.
+
+        When this returns the transaction is committed. When it raises, the caller must not go on with
+        this log: the outcome may be unknown, and only `start` and `restore` of a new one tell.
+        """
+        async with asyncio.timeout(self._limit_s):
+            await self._producer.begin_transaction()
+            writes = [self._write(where, records) for where, records in outputs.items() if records]
+            if offsets:
+                writes.append(self._producer.send_offsets_to_transaction(dict(offsets), group))
+            await asyncio.gather(*writes)
+            await self._producer.commit_transaction()
+
+    async def _write(self, where: TopicPartition, records: Sequence[Output]) -> None:
+        futures = []
+        for batch in self._batches(records):
+            futures.append(await self._producer.send_batch(batch, where.topic, partition=where.partition))
+        await asyncio.gather(*futures)
+
+    def _batches(self, records: Iterable[Output]) -> Iterable[BatchBuilder]:
+        batch = self._producer.create_batch()
+        for record in records:
+            full = batch.append(
+                timestamp=None, key=record.key, value=record.value, headers=list(record.headers)
+            )
+            if full is None:
+                yield batch
+                batch = self._producer.create_batch()
+                batch.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
+        yield batch
+
+    async def close(self) -> None:
+        """Disconnect, without waiting for long: what was not committed is aborted by the next owner."""
+        try:
+            async with asyncio.timeout(5):
+                await self._producer.stop()
+        except TimeoutError:
+            return
+
+
+async def read_compacted(servers: str, where: TopicPartition) -> dict[bytes, bytes]:
+    """Return the newest committed value of each key up to the end of a partition as it is now."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=OUTPUT_BYTES_MAX,
+        fetch_max_bytes=2 * OUTPUT_BYTES_MAX,
+    )
+    await consumer.start()
+    found: dict[bytes, bytes] = {}
+    try:
+        consumer.assign([where])
+        await consumer.seek_to_beginning(where)
+        end = (await consumer.end_offsets([where]))[where]
+        while await consumer.position(where) < end:
+            batches = await consumer.getmany(where, timeout_ms=500)
+            for record in batches.get(where, ()):
+                if record.value is None:
+                    found.pop(record.key, None)
+                else:
+                    found[record.key] = record.value
+    finally:
+        await consumer.stop()
+    return found

@@ -1,0 +1,121 @@
+"""Follow topics from their beginning, for good: what a process keeps in memory of a compacted topic.
+
+Owns: reading to the end before `start` returns, staying at the end after, and knowing how fresh it is.
+Called by: the worker (catalog) and the server (catalog, keys, replies).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+log = logging.getLogger(__name__)
+
+CHECK_EVERY_S = 5.0
+START_LIMIT_S = 60.0
+
+
+class StaleError(Exception):
+    """A follower has not been able to confirm that it is at the end of its topics."""
+
+
+class Follower:
+    """Hands every record of some topics to `take`, old ones first, then new ones as they come."""
+
+    def __init__(
+        self,
+        servers: str,
+        topics: Sequence[str],
+        take: Callable[[ConsumerRecord], None],
+        *,
+        from_end: bool = False,
+    ) -> None:
+        """Prepare; `from_end` skips what is there already."""
+        self._topics = tuple(topics)
+        self._take = take
+        self._from_end = from_end
+        self._consumer = AIOKafkaConsumer(
+            *self._topics,
+            bootstrap_servers=servers,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=16 * 1024 * 1024,
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._fresh_at = 0.0
+        self._places: list[TopicPartition] = []
+
+    async def start(self) -> None:
+        """Read everything there is, then go on in the background. Raises TimeoutError or a KafkaError."""
+        await self._consumer.start()
+        async with asyncio.timeout(START_LIMIT_S):
+            while {place.topic for place in self._consumer.assignment()} != set(self._topics):
+                await asyncio.sleep(0.1)
+            self._places = sorted(self._consumer.assignment())
+            if self._from_end:
+                await self._consumer.seek_to_end(*self._places)
+            else:
+                await self._consumer.seek_to_beginning(*self._places)
+            ends = await self._consumer.end_offsets(self._places)
+            while not await self._is_past(ends):
+                await self._take_some()
+        self._fresh_at = time.monotonic()
+        self._task = asyncio.create_task(self._follow())
+
+    @property
+    def failed(self) -> bool:
+        """Whether the background reading has ended by an error."""
+        return self._task is not None and self._task.done()
+
+    def check_fresh(self, limit_s: float) -> None:
+        """Raise StaleError where the end of the topics was last confirmed longer ago than `limit_s`."""
+        age_s = time.monotonic() - self._fresh_at
+        if age_s > limit_s:
+            raise StaleError(f"{', '.join(self._topics)} was last read to its end {age_s:.0f} s ago")
+
+    async def reached(self, topic: str, offset: int, limit_s: float = 10.0) -> None:
+        """Return once partition 0 of a topic has been read up to an offset. Raises TimeoutError."""
+        place = TopicPartition(topic, 0)
+        async with asyncio.timeout(limit_s):
+            while await self._consumer.position(place) < offset:
+                await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """Stop following and disconnect."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=5)
+        await self._consumer.stop()
+
+    async def _follow(self) -> None:
+        checked_at = time.monotonic()
+        try:
+            while True:
+                await self._take_some()
+                if time.monotonic() - checked_at > CHECK_EVERY_S:
+                    checked_at = time.monotonic()
+                    if await self._is_past(await self._consumer.end_offsets(self._places)):
+                        self._fresh_at = checked_at
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("following %s failed", ", ".join(self._topics))
+            raise
+
+    async def _take_some(self) -> None:
+        batches = await self._consumer.getmany(timeout_ms=500)
+        for records in batches.values():
+            for record in records:
+                self._take(record)
+
+    async def _is_past(self, ends: dict[TopicPartition, int]) -> bool:
+        for place, end in ends.items():
+            if await self._consumer.position(place) < end:
+                return False
+        return True

@@ -1,0 +1,183 @@
+"""Read partitions as a member of a consumer group, one batch at a time per partition.
+
+Owns: membership, opening a partition before anything of it is read, and back-pressure: no more is
+fetched for a partition before its last batch is done.
+Called by: `worker/service.py` and `sink/main.py`, each with a handler of its own.
+
+All topics read together have the same partition count, and the Range assignor gives the same partition
+of each to one member. On assignment the handler fences and restores, and says where to read from; what
+the group committed is never used to decide that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+
+from pipeline.topics import OUTPUT_BYTES_MAX
+
+log = logging.getLogger(__name__)
+
+POLL_MS = 500
+REVOKE_LIMIT_S = 30.0
+SESSION_TIMEOUT_MS = 10_000
+
+
+class Handler(Protocol):
+    """What is done with a partition while it is ours."""
+
+    async def open(self, partition: int) -> Mapping[str, int]:
+        """Become the only owner and return the offset to read each topic from; 0 where absent."""
+
+    async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        """Do a batch, durably. An exception is fatal for the process."""
+
+    async def close(self, partition: int) -> None:
+        """Let go of a partition that is no longer ours."""
+
+
+class InputCutOffError(Exception):
+    """Records that were never read are gone from an input: retention was shorter than the lag."""
+
+
+class GroupReader(ConsumerRebalanceListener):
+    """A member of a consumer group that hands batches to a handler."""
+
+    def __init__(
+        self, servers: str, group: str, topics: Sequence[str], handler: Handler, *, fetch_bytes: int
+    ) -> None:
+        """Prepare; nothing is connected before `run`. `fetch_bytes` bounds a batch."""
+        self._topics = tuple(topics)
+        self._handler = handler
+        self._pumps: dict[int, _Pump] = {}
+        self._failure: asyncio.Future[None] | None = None
+        self._servers, self._group, self._fetch_bytes = servers, group, fetch_bytes
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def run(self) -> None:
+        """Read until cancelled. Raises whatever a handler raised: the caller must end the process."""
+        self._failure = asyncio.get_running_loop().create_future()
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._servers,
+            group_id=self._group,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            partition_assignment_strategy=[RangePartitionAssignor],
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            rebalance_timeout_ms=120_000,
+            max_poll_interval_ms=600_000,
+            max_partition_fetch_bytes=self._fetch_bytes,
+            fetch_max_bytes=OUTPUT_BYTES_MAX * 2,
+            fetch_max_wait_ms=100,
+        )
+        self._consumer.subscribe(list(self._topics), listener=self)
+        try:
+            await self._consumer.start()
+            await self._failure
+        finally:
+            await self._stop_pumps(list(self._pumps))
+            await self._consumer.stop()
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """The partitions that are open now."""
+        return tuple(self._pumps)
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        """Finish the batch in hand of each revoked partition, then let it go."""
+        await self._guard(self._stop_pumps(sorted({tp.partition for tp in revoked})))
+
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """Open each partition and start reading it where its owner's state says."""
+        await self._guard(self._open(sorted({tp.partition for tp in assigned})))
+
+    async def _guard(self, work: object) -> None:
+        try:
+            await work  # type: ignore[misc]
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    async def _open(self, partitions: Sequence[int]) -> None:
+        await asyncio.gather(*(self._open_one(partition) for partition in partitions))
+
+    async def _open_one(self, partition: int) -> None:
+        assert self._consumer is not None
+        offsets = await self._handler.open(partition)
+        places = [TopicPartition(topic, partition) for topic in self._topics]
+        beginnings = await self._consumer.beginning_offsets(places)
+        for place in places:
+            offset = offsets.get(place.topic, 0)
+            if beginnings[place] > offset:
+                raise InputCutOffError(
+                    f"{place.topic}/{partition} begins at {beginnings[place]}, but {offset} is the next to "
+                    "read: records were deleted before they were read. Restore them, or accept the loss "
+                    "as docs/operations.md tells."
+                )
+            self._consumer.seek(place, offset)
+        pump = self._pumps[partition] = _Pump(self._consumer, places, self._handler, self._fail)
+        pump.start()
+
+    async def _stop_pumps(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            pump = self._pumps.pop(partition, None)
+            if pump is not None:
+                await pump.stop()
+                await self._handler.close(partition)
+
+
+class _Pump:
+    """Moves one partition's batches from the consumer to the handler."""
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        places: Sequence[TopicPartition],
+        handler: Handler,
+        fail: object,
+    ) -> None:
+        self._consumer, self._places, self._handler = consumer, places, handler
+        self._fail = fail
+        self._fetching = False
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._fetching = True
+                batches = await self._consumer.getmany(*self._places, timeout_ms=POLL_MS)
+                self._fetching = False
+                for place, records in batches.items():
+                    if self._stopping:
+                        return
+                    await self._handler.process(place.topic, place.partition, records)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._fail(error)  # type: ignore[operator]
+
+    async def stop(self) -> None:
+        """Stop after the batch in hand; a fetch under way is cancelled, its records are read again."""
+        self._stopping = True
+        assert self._task is not None
+        if self._fetching:
+            self._task.cancel()
+        done, pending = await asyncio.wait([self._task], timeout=REVOKE_LIMIT_S)
+        if pending:
+            raise TimeoutError("a unit of work did not end before its partition had to be given up")

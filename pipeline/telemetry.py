@@ -1,0 +1,38 @@
+"""Every metric of the product: its name, what it means, and its labels.
+
+Owns: the metrics. They are set once per unit of work, insert or request of the API, never per event,
+and no org, key or user is ever a label.
+Called by: the doors. `docs/operations.md` tells what to look at first.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_UNIT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+EVENTS = Counter("metering_events_total", "Request events read, whatever became of them")
+CHARGED = Counter("metering_requests_posted_total", "Request events posted to the journal")
+DUPLICATES = Counter("metering_duplicates_total", "Events that had been charged before")
+MOVED = Counter("metering_moved_total", "Events that arrived on another org's partition and were moved")
+DEAD_LETTERS = Counter("metering_dead_letters_total", "Events and commands not charged", ["reason"])
+COMMANDS = Counter("metering_commands_total", "Commands carried out or refused")
+DEBITED_RUPEES = Counter("metering_debited_rupees_total", "Rupees debited for requests")
+UNITS = Histogram("metering_unit_seconds", "Time of a unit of work", ["topic"], buckets=_UNIT_SECONDS)
+COMMIT = Histogram("metering_unit_commit_seconds", "Time of a unit's transaction", buckets=_UNIT_SECONDS)
+UNIT_EVENTS = Histogram(
+    "metering_unit_events", "Events in a unit of work", buckets=(1, 10, 100, 1_000, 10_000, 100_000)
+)
+WORKER_BEHIND = Gauge(
+    "metering_worker_behind_seconds", "Age of the newest event posted, when it was posted", ["partition"]
+)
+PARTITIONS_OWNED = Gauge("metering_worker_partitions", "Partitions this worker owns")
+ACCOUNTS = Gauge("metering_worker_accounts", "Accounts in this worker's memory", ["partition"])
+RESTORE = Histogram("metering_restore_seconds", "Time to take over a partition", buckets=_UNIT_SECONDS)
+
+SINK_ROWS = Counter("metering_sink_rows_total", "Journal rows written to ClickHouse", ["kind"])
+SINK_INSERT = Histogram("metering_sink_insert_seconds", "Time of an insert", buckets=_UNIT_SECONDS)
+SINK_RETRIES = Counter("metering_sink_retries_total", "Inserts sent again after an unclear answer")
+SINK_BEHIND = Gauge(
+    "metering_sink_behind_seconds", "Age of the newest row written, when it was written", ["partition"]
+)

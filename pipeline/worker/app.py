@@ -1,0 +1,135 @@
+"""The Faust app of the worker: the agents, the reader service, and how the process ends.
+
+Owns: the wiring. Batches come from `worker/service.py` through two channels; each agent carries out the
+units of its kind. Faust's own consumer and tables are not used: docs/adr/0001-faust-without-tables.md.
+Called by: `cli/main.py` (`metering worker`).
+
+An unexpected error ends the process at once with exit code 70, before anything more is committed; the
+next owner of its partitions restores them from what was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import faust
+from aiokafka import ConsumerRecord
+from faust.app.base import BootStrategy as FaustBootStrategy
+from prometheus_client import start_http_server
+
+from pipeline import logs, topics
+from pipeline.settings import Settings
+from pipeline.worker.partition import Partition
+from pipeline.worker.service import PartitionReader
+
+log = logging.getLogger(__name__)
+
+EXIT_SOFTWARE = 70
+"""sysexits.h EX_SOFTWARE: an error inside the program; a supervisor starts it again."""
+
+
+class BootStrategy(FaustBootStrategy):
+    """Start agents and services only: what is read, and when it counts as read, is not Faust's to decide."""
+
+    enable_kafka = False
+    enable_web = False
+
+
+class App(faust.App):
+    """A Faust app without Faust's Kafka."""
+
+    BootStrategy = BootStrategy
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One unit of work on its way to an agent: `done` is resolved when it is committed."""
+
+    partition: Partition
+    topic: str
+    records: Sequence[ConsumerRecord]
+    done: asyncio.Future[None]
+
+
+def create_app(settings: Settings) -> App:
+    """Return the worker's app. Nothing is connected before it is started."""
+    app = App(
+        settings.deployment,
+        broker=f"kafka://{settings.kafka_servers}",
+        store="memory://",
+        web_enabled=False,
+        autodiscover=False,
+    )
+    requests = app.channel(maxsize=settings.partitions)
+    commands = app.channel(maxsize=settings.partitions)
+
+    async def dispatch(partition: Partition, topic: str, records: Sequence[ConsumerRecord]) -> None:
+        batch = Batch(partition, topic, records, asyncio.get_running_loop().create_future())
+        await (commands if topic == topics.BILLING else requests).put(batch)
+        await batch.done
+
+    @app.agent(requests, concurrency=settings.partitions)
+    async def debit(batches: faust.StreamT[Batch]) -> None:
+        """Charge requests: one batch, one unit of work."""
+        async for batch in batches:
+            await carry_out(batch)
+
+    @app.agent(commands, concurrency=settings.partitions)
+    async def billing(batches: faust.StreamT[Batch]) -> None:
+        """Carry out commands: one batch, one unit of work."""
+        async for batch in batches:
+            await carry_out(batch)
+
+    @app.service
+    class Reader(faust.Service):
+        """Reads the partitions that the group assigns, for as long as the app runs."""
+
+        async def on_start(self) -> None:
+            """Let the channels flow: with Faust's Kafka off, nobody else does."""
+            app.flow_control.resume()
+
+        @faust.Service.task
+        async def _read(self) -> None:
+            try:
+                await PartitionReader(settings, dispatch).run()
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                end_process(error)
+
+    return app
+
+
+def main(settings: Settings) -> int:
+    """Run a worker until it is told to stop; the exit code."""
+    start_http_server(settings.worker_port, settings.host)
+    worker = faust.Worker(
+        create_app(settings),
+        loglevel=settings.log_level.upper(),
+        logging_config=logs.config(settings.log_level),
+        quiet=True,
+        redirect_stdouts=False,
+    )
+    worker.execute_from_commandline()
+
+
+async def carry_out(batch: Batch) -> None:
+    """Do a batch's unit of work. An unexpected error ends the process, never just the agent."""
+    try:
+        await batch.partition.work(batch.topic, batch.records)
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        end_process(error)
+    batch.done.set_result(None)
+
+
+def end_process(error: BaseException) -> None:
+    """Log an error and end the process at once, so that nothing can be committed after it."""
+    log.critical("worker ends: %s: %s", type(error).__name__, error, exc_info=error)
+    logging.shutdown()
+    os._exit(EXIT_SOFTWARE)

@@ -1,0 +1,162 @@
+"""Own one partition: fence, restore, and carry out units of work.
+
+Owns: the numbered steps of a unit, and that memory and Kafka advance together or not at all.
+Called by: `worker/service.py` on assignment, the agents for each batch.
+Next: `posting/` decides, `kafka/fenced.py` commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiokafka import TopicPartition
+
+from pipeline import telemetry, topics
+from pipeline.catalog.rates import RateTable
+from pipeline.kafka.fenced import FencedLog, Output
+from pipeline.kafka.follow import Follower
+from pipeline.money import NANO_PER_RUPEE
+from pipeline.posting.commands import catalog_offset_needed, post_commands
+from pipeline.posting.requests import post_requests
+from pipeline.posting.state import PartitionState
+from pipeline.posting.unit import InputRecord, Outcome, Unit, close, fresh
+
+log = logging.getLogger(__name__)
+
+CATALOG_AGE_LIMIT_S = 45.0
+"""Later rates are announced 60 s ahead, so a catalog confirmed within this is right for every instant."""
+YIELD_EVENTS = 2_000
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The rates, and the follower that keeps them."""
+
+    rates: RateTable
+    follower: Follower
+
+
+class Partition:
+    """One owned partition: its state, its fenced log, and the lock that makes units take turns."""
+
+    def __init__(self, servers: str, deployment: str, partition: int, partitions: int, catalog: Catalog) -> None:
+        """Prepare; `open` makes it ours."""
+        self._partition, self._partitions = partition, partitions
+        self._catalog = catalog
+        self._group = worker_group(deployment)
+        self._log = FencedLog(servers, f"{deployment}-{partition}")
+        self._lock = asyncio.Lock()
+        self._state = PartitionState(partition, partitions)
+        self._caught_up_at: dict[str, float] = {}
+        self.unit_ended_at = time.monotonic()
+
+    async def open(self) -> dict[str, int]:
+        """Fence the previous owner, restore, and return the next offset of each input topic.
+
+        Raises StateError where the state does not fit, or whatever Kafka raises.
+        """
+        started = time.monotonic()
+        await self._log.start()
+        records = await self._log.restore(topics.STATE, self._partition)
+        self._state = PartitionState.restored(self._partition, self._partitions, records)
+        self.unit_ended_at = time.monotonic()
+        telemetry.RESTORE.observe(time.monotonic() - started)
+        telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))
+        log.info("partition %d is ours, %d accounts", self._partition, len(self._state))
+        return dict(self._state.meta.offsets)
+
+    async def close(self) -> None:
+        """Let the partition go; the batch in hand, if any, is finished first."""
+        async with self._lock:
+            await self._log.close()
+
+    def next_offset(self, topic: str) -> int:
+        """Return the offset up to which a topic of this partition has been posted."""
+        return self._state.meta.offsets.get(topic, 0)
+
+    def caught_up(self, topic: str) -> None:
+        """Note that the broker has nothing of a topic that is not posted."""
+        self._caught_up_at[topic] = time.monotonic()
+
+    def behind_since(self, topic: str) -> float:
+        """Return for how many seconds, at least, a topic has had something to post."""
+        return time.monotonic() - self._caught_up_at.setdefault(topic, time.monotonic())
+
+    async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
+        """Carry out one unit of work. Any exception leaves memory ahead of Kafka: end the process."""
+        async with self._lock:
+            started = time.monotonic()
+            # 1. Only what the state has not seen yet, without a gap.
+            fresh_records = fresh(self._state, records, gapless=topic == topics.REQUESTS)
+            if not fresh_records:
+                return
+            unit = Unit(self._state, self._catalog.rates)
+            # 2. Decide: pure, in memory.
+            await self._post(unit, topic, fresh_records)
+            outcome = close(unit, topics.REQUESTS)
+            # 3. Everything it comes to, in one transaction. After this the unit has happened.
+            committing = time.monotonic()
+            await self._log.commit(self._outputs(outcome), self._offsets(outcome), self._group)
+            # 4. Only counting is left.
+            telemetry.COMMIT.observe(time.monotonic() - committing)
+            self._count(unit, outcome, topic, started)
+
+    async def _post(self, unit: Unit, topic: str, records: Sequence[InputRecord]) -> None:
+        if topic == topics.BILLING:
+            await self._catalog.follower.reached(topics.CATALOG, catalog_offset_needed(records))
+            post_commands(unit, records)
+            return
+        self._catalog.follower.check_fresh(CATALOG_AGE_LIMIT_S)
+        since_yield = 0
+        for events in post_requests(unit, records, moved=topic == topics.MOVED):
+            since_yield += events
+            if since_yield >= YIELD_EVENTS:
+                since_yield = 0
+                await asyncio.sleep(0)
+
+    def _outputs(self, outcome: Outcome) -> dict[TopicPartition, list[Output]]:
+        here = self._partition
+        outputs: dict[TopicPartition, list[Output]] = defaultdict(list)
+        outputs[TopicPartition(topics.STATE, here)] = [Output(k, v) for k, v in outcome.state]
+        outputs[TopicPartition(topics.JOURNAL, here)] = [
+            Output(None, record.value, record.headers()) for record in outcome.journal
+        ]
+        outputs[TopicPartition(topics.VERDICTS, here)] = [Output(k, v) for k, v in outcome.verdicts]
+        outputs[TopicPartition(topics.KEYS, here)] = [Output(k, v) for k, v in outcome.keys]
+        outputs[TopicPartition(topics.REPLIES, here)] = [Output(None, reply) for reply in outcome.replies]
+        outputs[TopicPartition(topics.DEAD_LETTERS, here)] = [
+            Output(None, letter.value, letter.headers) for letter in outcome.dead_letters
+        ]
+        for moved in outcome.moved:
+            place = TopicPartition(topics.MOVED, moved.partition)
+            outputs[place].append(Output(None, moved.value, moved.headers))
+        return outputs
+
+    def _offsets(self, outcome: Outcome) -> dict[TopicPartition, int]:
+        return {TopicPartition(topic, self._partition): n for topic, n in outcome.offsets.items()}
+
+    def _count(self, unit: Unit, outcome: Outcome, topic: str, started: float) -> None:
+        self.unit_ended_at = time.monotonic()
+        telemetry.UNITS.labels(topic).observe(self.unit_ended_at - started)
+        telemetry.EVENTS.inc(outcome.counts["events"])
+        telemetry.COMMANDS.inc(outcome.counts["commands"])
+        telemetry.DUPLICATES.inc(outcome.counts["duplicates"])
+        telemetry.MOVED.inc(outcome.counts["moved"])
+        telemetry.CHARGED.inc(len(unit.requests))
+        telemetry.UNIT_EVENTS.observe(outcome.counts["events"])
+        telemetry.DEBITED_RUPEES.inc(unit.debited_nano / NANO_PER_RUPEE)
+        for letter in outcome.dead_letters:
+            telemetry.DEAD_LETTERS.labels(letter.reason).inc()
+        behind_s = time.time() - self._state.meta.posted_ms / 1000
+        telemetry.WORKER_BEHIND.labels(self._partition).set(max(0.0, behind_s))
+        telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))
+
+
+def worker_group(deployment: str) -> str:
+    """Return the consumer group of a deployment's workers."""
+    return f"{deployment}-worker"

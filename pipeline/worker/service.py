@@ -1,0 +1,130 @@
+"""The reader of the worker: a Faust service around the group reader, and the watchdog beside it.
+
+Owns: which partitions are ours, handing their batches on, and noticing that work stands still.
+Called by: `worker/app.py`. Next: the agents there, then `worker/partition.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from msgspec import MsgspecError
+
+from pipeline import telemetry, topics
+from pipeline.catalog.rates import RateTable, decode_rate
+from pipeline.kafka.follow import Follower
+from pipeline.kafka.reader import GroupReader
+from pipeline.settings import Settings
+from pipeline.worker.partition import Catalog, Partition, worker_group
+
+log = logging.getLogger(__name__)
+
+FETCH_BYTES = 8 * 1024 * 1024
+"""Bounds a unit of work: some 16,000 events, so transactions stay rare under load and short enough for
+verdicts to be in time."""
+STANDSTILL_LIMIT_S = 10.0
+WATCH_EVERY_S = 2.0
+WATCHED = (topics.REQUESTS, topics.BILLING)
+"""`metering.moved` is written in transactions, whose markers take offsets that are never delivered."""
+
+Dispatch = Callable[[Partition, str, Sequence[ConsumerRecord]], Awaitable[None]]
+
+
+class StandstillError(Exception):
+    """There is input to read, but no unit of work has ended for too long."""
+
+
+class PartitionReader:
+    """Opens partitions as the group assigns them and dispatches their batches to the agents."""
+
+    def __init__(self, settings: Settings, dispatch: Dispatch) -> None:
+        """Prepare; nothing is connected before `run`."""
+        self._settings = settings
+        self._dispatch = dispatch
+        self._owned: dict[int, Partition] = {}
+        self._rates = RateTable()
+        self._follower = Follower(settings.kafka_servers, [topics.CATALOG], self._take_rate)
+        self._reader = GroupReader(
+            settings.kafka_servers,
+            worker_group(settings.deployment),
+            topics.INPUTS,
+            self,
+            fetch_bytes=FETCH_BYTES,
+        )
+
+    async def run(self) -> None:
+        """Read the catalog to its end, then work until cancelled. Raises what must end the process."""
+        await self._follower.start()
+        watchdog = asyncio.create_task(self._watch())
+        reading = asyncio.create_task(self._reader.run())
+        try:
+            done, _ = await asyncio.wait([watchdog, reading], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            watchdog.cancel()
+            reading.cancel()
+            await asyncio.wait([watchdog, reading], timeout=40)
+            await self._follower.stop()
+
+    async def open(self, partition: int) -> Mapping[str, int]:
+        """Take a partition over; see `kafka/reader.py`."""
+        settings = self._settings
+        owned = Partition(
+            settings.kafka_servers,
+            settings.deployment,
+            partition,
+            settings.partitions,
+            Catalog(self._rates, self._follower),
+        )
+        offsets = await owned.open()
+        self._owned[partition] = owned
+        telemetry.PARTITIONS_OWNED.set(len(self._owned))
+        return offsets
+
+    async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        """Hand a batch to its agent and wait until it is committed."""
+        await self._dispatch(self._owned[partition], topic, records)
+
+    async def close(self, partition: int) -> None:
+        """Let a partition go."""
+        await self._owned.pop(partition).close()
+        telemetry.PARTITIONS_OWNED.set(len(self._owned))
+
+    def _take_rate(self, record: ConsumerRecord) -> None:
+        try:
+            self._rates.add(decode_rate(record.value))
+        except MsgspecError:
+            log.exception("a record of %s is no rate and is ignored: offset %d", record.topic, record.offset)
+
+    async def _watch(self) -> None:
+        """Ask the broker itself for the ends of the inputs, so that a stuck reader cannot hide its lag."""
+        probe = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_servers, request_timeout_ms=5_000, enable_auto_commit=False
+        )
+        await probe.start()
+        try:
+            while True:
+                await asyncio.sleep(WATCH_EVERY_S)
+                owned = dict(self._owned)
+                places = [TopicPartition(topic, p) for topic in WATCHED for p in owned]
+                ends = await probe.end_offsets(places) if places else {}
+                self._check_progress(owned, ends)
+        finally:
+            await probe.stop()
+
+    def _check_progress(self, owned: Mapping[int, Partition], ends: Mapping[TopicPartition, int]) -> None:
+        for place, end in ends.items():
+            partition = owned[place.partition]
+            still_s = time.monotonic() - partition.unit_ended_at
+            if end <= partition.next_offset(place.topic):
+                partition.caught_up(place.topic)
+            elif still_s > STANDSTILL_LIMIT_S and partition.behind_since(place.topic) > STANDSTILL_LIMIT_S:
+                raise StandstillError(
+                    f"{place.topic}/{place.partition} ends at {end}, {partition.next_offset(place.topic)} is "
+                    f"next, and no unit of work has ended for {still_s:.0f} s"
+                )
