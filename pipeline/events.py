@@ -17,19 +17,28 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+ELEMENTS_APART_MAX = 20_000
+"""More bad elements than this in one array, more than valid events fit into a record, share a dead letter."""
+EVENT_BYTES_MIN = 150
+"""No valid event is shorter: what is, in an absurdly long array, need not be decoded to know."""
 EVENT_TYPE = "bharatrouter.request.completed.v1"
 MAX_TOKENS = 100_000_000
 MAX_LATENCY_MS = 86_400_000
 MAX_SEQUENCE_DIGITS = 20
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
-OrgId = Annotated[str, Meta(min_length=1, max_length=128)]
+OrgId = Annotated[
+    str,
+    Meta(min_length=1, max_length=128, extra_json_schema={"not": {"pattern": "[\\u0000-\\u001f]"}}),
+]
 KeyId = Annotated[str, Meta(min_length=1, max_length=128)]
 Tokens = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
 Milliseconds = Annotated[int, Meta(ge=0, le=MAX_LATENCY_MS)]
+TotalTokens = Annotated[int, Meta(ge=0, le=2 * MAX_TOKENS)]
 Timestamp = Annotated[str, Meta(min_length=20, max_length=40, extra_json_schema={"format": "date-time"})]
 Sequence = Annotated[
-    str, Meta(min_length=1, max_length=MAX_SEQUENCE_DIGITS, extra_json_schema={"pattern": "^[0-9]+$"})
+    str,
+    Meta(min_length=1, max_length=MAX_SEQUENCE_DIGITS, extra_json_schema={"not": {"pattern": "[^0-9]"}}),
 ]
 
 
@@ -50,7 +59,7 @@ class Usage(Struct, gc=False):
 
     prompt_tokens: Tokens
     completion_tokens: Tokens
-    total_tokens: Tokens | None = None
+    total_tokens: TotalTokens | None = None
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
 
@@ -94,9 +103,20 @@ class Rejected(Struct, frozen=True):
 _decode_batch = msgspec.json.Decoder(list[RequestEvent]).decode
 _decode_event = msgspec.json.Decoder(RequestEvent).decode
 _decode_raw_batch = msgspec.json.Decoder(list[Raw]).decode
-_decode_any = msgspec.json.Decoder().decode
 
 _ARRAY = ord("[")
+_JSON_SPACE = b" \t\n\r"
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def is_org(subject: str) -> bool:
+    """Whether a subject may be an org's id: control characters are kept for the product's own keys."""
+    return min(subject) >= " "
+
+
+def is_sequence(text: str) -> bool:
+    """Whether a text is made of the digits 0 to 9 alone."""
+    return text.isdecimal() and text.isascii()
 
 
 def decode_record(value: bytes | None) -> list[RequestEvent] | None:
@@ -107,26 +127,70 @@ def decode_record(value: bytes | None) -> list[RequestEvent] | None:
         if value[0] == _ARRAY:
             return _decode_batch(value)
         return [_decode_event(value)]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return None
 
 
 def split_record(value: bytes | None) -> list[tuple[bytes, RequestEvent | Rejected]]:
     """Return each element of a record with the bytes it came as: the careful way, for the odd record.
 
-    A record that is not JSON at all is one malformed element.
+    A record that is cut off, or has no value, is one malformed element.
     """
     if not value:
         return [(b"", Rejected("malformed", "the record has no value"))]
+    elements = elements_of(value)
+    if elements is None:
+        return [
+            (value, Rejected("malformed", "not JSON: the array is cut off, or its brackets do not match"))
+        ]
+    if len(elements) > ELEMENTS_APART_MAX:
+        short = Rejected("invalid", "too short to be an event")
+        return [(e, decode_element(e) if len(e) >= EVENT_BYTES_MIN else short) for e in elements]
+    return [(element, decode_element(element)) for element in elements]
+
+
+def elements_of(value: bytes) -> list[bytes] | None:
+    """Return the bytes of each event in a record: an array's elements, or else the value itself.
+
+    None where the value is an array that does not end where the record ends.
+    """
+    if value.lstrip(_JSON_SPACE)[:1] != b"[":
+        return [value]
     try:
-        document = _decode_any(value)
-        if isinstance(document, list):
-            return [(bytes(raw), decode_element(bytes(raw))) for raw in _decode_raw_batch(value)]
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        return [(value, Rejected("malformed", f"not JSON: {error}"))]
-    except RecursionError:
-        return [(value, Rejected("malformed", "nested too deeply"))]
-    return [(value, decode_element(value))]
+        return [bytes(raw) for raw in _decode_raw_batch(value)]
+    except _UNREADABLE:
+        return _scan_array(value)
+
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{},]', re.DOTALL)
+
+
+def _scan_array(value: bytes) -> list[bytes] | None:
+    """Return the elements of an array of which some element is not JSON, told apart by brackets alone.
+
+    One event that cannot be read must not take its neighbours with it, however deep or broken it is.
+    """
+    elements: list[bytes] = []
+    depth, start = 0, 0
+    for token in _TOKEN.finditer(value):
+        text = token[0]
+        if text in (b"[", b"{"):
+            depth += 1
+            if depth == 1:
+                start = token.end()
+        elif text in (b"]", b"}"):
+            depth -= 1
+            if depth == 0:
+                elements.append(value[start : token.start()].strip(_JSON_SPACE))
+                closed = text == b"]" and not value[token.end() :].strip(_JSON_SPACE)
+                return elements if closed else None
+        elif text == b",":
+            if depth == 1:
+                elements.append(value[start : token.start()].strip(_JSON_SPACE))
+                start = token.end()
+        elif text == b'"':
+            return None
+    return None
 
 
 def decode_element(value: bytes) -> RequestEvent | Rejected:
@@ -146,15 +210,19 @@ _MILLISECOND = timedelta(milliseconds=1)
 _SECONDS_KEPT = 8192
 _FRACTIONS = {f"{ms:03d}Z": ms for ms in range(1000)}
 _RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt]((?:[01]\d|2[0-3]):[0-5]\d):([0-5]\d|60)(?:\.(\d+))?"
+    r"([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)\Z",
+    re.ASCII,
 )
+_LAST_SECOND_OF_DAY_MS = 86_399_000
+_DAY_MS = 86_400_000
 
 
 class Timestamps:
     """Parses RFC 3339 times to milliseconds, remembering whole seconds, which repeat within a batch.
 
     The fraction is cut to the millisecond, never rounded: rounding could move a request to the next
-    IST day.
+    IST day. A leap second (23:59:60 UTC) counts as the second after it, as POSIX clocks have it.
     """
 
     def __init__(self) -> None:
@@ -173,12 +241,19 @@ class Timestamps:
         match = _RFC3339.match(text)
         if match is None:
             return None
-        day, clock, fraction, zone = match.groups()
+        day, minute, second, fraction, zone = match.groups()
+        leap = second == "60"
         try:
-            at = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone in 'Zz' else zone}")
+            at = datetime.fromisoformat(
+                f"{day}T{minute}:{'59' if leap else second}{'+00:00' if zone in 'Zz' else zone}"
+            )
         except ValueError:
             return None
         second_ms = (at - _EPOCH) // _MILLISECOND
+        if leap:
+            if second_ms % _DAY_MS != _LAST_SECOND_OF_DAY_MS:
+                return None
+            second_ms += 1000
         if zone == "Z":
             if len(self._second_ms) >= _SECONDS_KEPT:
                 self._second_ms.clear()

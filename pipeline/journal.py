@@ -17,6 +17,8 @@ import msgspec
 PARTITIONS_MAX = 1024
 POSITION_MAX = 2**43 - 1
 ROWS_A_RECORD = 2_000
+RECORD_BYTES_MAX = 8 * 1024 * 1024
+"""Half of what the topic takes: the rows of one record may have come in several large ones."""
 
 REQUESTS = "requests"
 LEDGER = "ledger"
@@ -99,12 +101,20 @@ _decode_row = msgspec.json.Decoder(list[object]).decode_lines
 
 def encode_rows(kind: str, rows: Sequence[Row]) -> list[JournalRecord]:
     """Return the records that hold the rows, which have rising ids of one partition."""
-    records = []
+    records: list[JournalRecord] = []
     for start in range(0, len(rows), ROWS_A_RECORD):
-        part = rows[start : start + ROWS_A_RECORD]
-        first, last = (position_of(int(str(row[0])))[1] for row in (part[0], part[-1]))
-        records.append(JournalRecord(kind, first, last, _encode_rows(part)))
+        records += _records(kind, rows[start : start + ROWS_A_RECORD])
     return records
+
+
+def _records(kind: str, rows: Sequence[Row]) -> list[JournalRecord]:
+    """Return one record, or where its rows are so long that Kafka would refuse it, several."""
+    value = _encode_rows(rows)
+    if len(value) > RECORD_BYTES_MAX and len(rows) > 1:
+        middle = len(rows) // 2
+        return _records(kind, rows[:middle]) + _records(kind, rows[middle:])
+    first, last = (position_of(int(str(row[0])))[1] for row in (rows[0], rows[-1]))
+    return [JournalRecord(kind, first, last, value)]
 
 
 def decode_rows(value: bytes) -> Iterable[list[object]]:

@@ -9,13 +9,19 @@ Called by: everything that shows, reads or computes an amount.
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 
 NANO_PER_RUPEE = 1_000_000_000
 NANO_PER_PAISA = 10_000_000
 RATE_DECIMALS = 3
 MAX_RUPEES = 1_000_000_000
 """The largest amount accepted from outside: far above any real one, far below 2**63 nano-rupees."""
+
+
+TEXT_MAX = 100
+
+_NUMBER = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,6}))?", re.ASCII)
 
 
 class AmountError(ValueError):
@@ -26,20 +32,34 @@ def parse_inr(text: str | int | Decimal, *, decimals: int = 9) -> int:
     """Return the nano-rupees of an amount in rupees, exactly.
 
     Raises AmountError where the text is no plain decimal number, has more than `decimals` decimals,
-    or lies beyond MAX_RUPEES on either side.
+    or lies beyond MAX_RUPEES on either side. The digits are counted, never computed with: Decimal
+    rounds to its context's precision, and 1E+999999 must cost nothing.
     """
-    try:
-        amount = Decimal(text)
-    except (InvalidOperation, ValueError, TypeError):
-        raise AmountError(f"{text!r} is not an amount in rupees") from None
-    if not amount.is_finite():
+    if isinstance(text, int) and not isinstance(text, bool):
+        if abs(text) > MAX_RUPEES:
+            raise AmountError("the amount in rupees is out of range")
+        return text * NANO_PER_RUPEE
+    if not isinstance(text, str | Decimal):
         raise AmountError(f"{text!r} is not an amount in rupees")
-    if abs(amount) > MAX_RUPEES:
-        raise AmountError(f"{text} rupees is out of range")
-    exponent = amount.normalize().as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > decimals:
-        raise AmountError(f"{text} has more than {decimals} decimals")
-    return int(amount.scaleb(9))
+    shown = str(text)
+    if len(shown) > TEXT_MAX:
+        raise AmountError(f"{shown[:20]}... is too long for an amount in rupees")
+    match = _NUMBER.fullmatch(shown)
+    if match is None or not (match[2] or match[3]):
+        raise AmountError(f"{shown!r} is not an amount in rupees")
+    sign, whole, fraction = match[1], match[2], match[3] or ""
+    digits = (whole + fraction).strip("0")
+    if not digits:
+        return 0
+    lowest = int(match[4] or 0) - len(fraction) + len(whole + fraction) - len((whole + fraction).rstrip("0"))
+    if lowest + len(digits) > len(str(MAX_RUPEES)):
+        raise AmountError(f"{shown} rupees is out of range")
+    if lowest < -decimals:
+        raise AmountError(f"{shown} has more than {decimals} decimals")
+    amount_nano = int(digits + "0" * (lowest + 9))
+    if amount_nano > MAX_RUPEES * NANO_PER_RUPEE:
+        raise AmountError(f"{shown} rupees is out of range")
+    return -amount_nano if sign == "-" else amount_nano
 
 
 def format_inr(amount_nano: int) -> str:

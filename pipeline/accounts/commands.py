@@ -9,10 +9,16 @@ and `fingerprint` tells a repetition from another request that reuses the id by 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from pipeline.events import KeyId, Name, OrgId
+
+Short = Annotated[str, Meta(max_length=256)]
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""Whatever an account keeps has to fit into its record, so every text and number here has a bound."""
 
 
 class SignUp(Struct, tag="sign_up", tag_field="kind", frozen=True):
@@ -22,7 +28,7 @@ class SignUp(Struct, tag="sign_up", tag_field="kind", frozen=True):
     org: OrgId
     name: Name
     email: Name
-    fingerprint: str = ""
+    fingerprint: Short = ""
 
 
 class CreateKey(Struct, tag="create_key", tag_field="kind", frozen=True):
@@ -35,15 +41,15 @@ class CreateKey(Struct, tag="create_key", tag_field="kind", frozen=True):
     org: OrgId
     key_id: KeyId
     name: Name
-    prefix: str
-    hash: str
-    tier: str = "standard"
-    budget_nano: int | None = None
-    daily_limit: int | None = None
-    rpm_limit: int | None = None
-    expires_ms: int | None = None
-    nonce: str = ""
-    fingerprint: str = ""
+    prefix: Short
+    hash: Short
+    tier: Short = "standard"
+    budget_nano: Int64 | None = None
+    daily_limit: Int64 | None = None
+    rpm_limit: Int64 | None = None
+    expires_ms: Int64 | None = None
+    nonce: Short = ""
+    fingerprint: Short = ""
 
 
 class ChangeKey(Struct, tag="change_key", tag_field="kind", frozen=True):
@@ -53,12 +59,12 @@ class ChangeKey(Struct, tag="change_key", tag_field="kind", frozen=True):
     org: OrgId
     key_id: KeyId
     name: Name | UnsetType = UNSET
-    budget_nano: int | UnsetType | None = UNSET
-    daily_limit: int | UnsetType | None = UNSET
-    rpm_limit: int | UnsetType | None = UNSET
-    expires_ms: int | UnsetType | None = UNSET
+    budget_nano: Int64 | UnsetType | None = UNSET
+    daily_limit: Int64 | UnsetType | None = UNSET
+    rpm_limit: Int64 | UnsetType | None = UNSET
+    expires_ms: Int64 | UnsetType | None = UNSET
     revoked: bool = False
-    fingerprint: str = ""
+    fingerprint: Short = ""
 
 
 class Credit(Struct, tag="credit", tag_field="kind", frozen=True):
@@ -66,9 +72,9 @@ class Credit(Struct, tag="credit", tag_field="kind", frozen=True):
 
     id: Name
     org: OrgId
-    amount_nano: int
+    amount_nano: Int64
     reason: Name
-    fingerprint: str = ""
+    fingerprint: Short = ""
 
 
 class View(Struct, tag="view", tag_field="kind", frozen=True):
@@ -85,7 +91,7 @@ class Barrier(Struct, tag="barrier", tag_field="kind", frozen=True):
     """
 
     id: Name
-    catalog_offset: int = 0
+    catalog_offset: Int64 = 0
 
 
 AccountCommand = SignUp | CreateKey | ChangeKey | Credit | View
@@ -116,9 +122,10 @@ _decode_reply = msgspec.json.Decoder(Reply).decode
 def decode_command(value: bytes | None) -> Command | str:
     """Return the command of a record's value, or what is wrong with it."""
     try:
-        return _decode_command(value or b"")
+        command: Command = _decode_command(value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
+    return command
 
 
 def decode_reply(value: bytes) -> Reply:

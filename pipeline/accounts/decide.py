@@ -7,7 +7,6 @@ tells the gateways.
 
 from __future__ import annotations
 
-import hmac
 from typing import assert_never
 
 from msgspec import structs
@@ -28,6 +27,8 @@ from pipeline.accounts.model import ANSWERS_KEPT, Account, Answer, Profile
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
 
 SIGNUP_CREDIT_NANO = 100 * NANO_PER_RUPEE
+CREDITED_MAX_NANO = 4 * MAX_RUPEES * NANO_PER_RUPEE
+"""No account is credited or corrected beyond this in total: Int64 must hold its balance."""
 
 
 def decide(account: Account, command: AccountCommand, at_ms: int) -> Posting | Refusal:
@@ -52,7 +53,7 @@ def answered_before(account: Account, command: AccountCommand) -> bytes | Refusa
         return None
     for answer in account.profile.answers:
         if answer.command_id == command.id:
-            if hmac.compare_digest(answer.fingerprint, command.fingerprint):
+            if answer.fingerprint == command.fingerprint:
                 return answer.result
             return Refusal(
                 "invalid_request", "this Idempotency-Key was used for another request", "Idempotency-Key"
@@ -77,6 +78,8 @@ def _sign_up(account: Account, command: SignUp, at_ms: int) -> Posting:
 def _credit(account: Account, command: Credit) -> Posting | Refusal:
     if command.amount_nano == 0 or abs(command.amount_nano) > MAX_RUPEES * NANO_PER_RUPEE:
         return Refusal("invalid_request", "the amount is zero or out of range", "amount_inr")
+    if abs(account.spending.credited_nano + command.amount_nano) > CREDITED_MAX_NANO:
+        return Refusal("invalid_request", "the account's credits would be out of range", "amount_inr")
     balance_nano = account.spending.balance_nano + command.amount_nano
     entry = Entry("correction", command.amount_nano, note=command.reason)
     return Posting({"org": account.org, "balance_nano": balance_nano}, entries=(entry,))

@@ -7,6 +7,8 @@ Called by: `accounts/decide.py`.
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 from msgspec import UNSET, structs
 
@@ -14,13 +16,14 @@ from pipeline.accounts.commands import ChangeKey, CreateKey, Refusal
 from pipeline.accounts.ledger import Posting
 from pipeline.accounts.model import (
     ACTIVE_KEYS_MAX,
-    REVOKED_KEYS_KEPT,
+    INACTIVE_KEYS_KEPT,
     TRIAL_REQUESTS_PER_DAY,
     TRIAL_REQUESTS_PER_MINUTE,
     Account,
     Key,
     Profile,
 )
+from pipeline.ist import DAY_MS
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
 
 TIERS = ("standard", "trial")
@@ -48,6 +51,11 @@ def decode_key(value: bytes) -> KeyRecord:
     return _decode(value)
 
 
+def hash_key(api_key: str) -> str:
+    """Return the SHA-256 of an API key in hex: enough for 192 random bits, and all that is kept of it."""
+    return hashlib.sha256(api_key.encode()).hexdigest()
+
+
 def is_active(key: Key, at_ms: int) -> bool:
     """Whether a key may be used at an instant: neither revoked nor expired."""
     return not key.revoked and (key.expires_ms is None or key.expires_ms > at_ms)
@@ -72,10 +80,10 @@ def create(account: Account, command: CreateKey, at_ms: int) -> Posting | Refusa
         rpm_limit=command.rpm_limit,
         expires_ms=command.expires_ms,
     )
-    refusal = _check(key, active)
+    refusal = _check_expiry(key.expires_ms, at_ms) or _check(key, active)
     if refusal is not None:
         return refusal
-    profile = _with_key(account.profile, key)
+    profile = _with_key(account.profile, key, at_ms)
     return Posting({"key_id": key.key_id, "nonce": command.nonce}, profile=profile, keys=(key,))
 
 
@@ -97,10 +105,23 @@ def change(account: Account, command: ChangeKey, at_ms: int) -> Posting | Refusa
     if is_active(changed, at_ms):
         if not is_active(key, at_ms) and len(active) >= ACTIVE_KEYS_MAX:
             return Refusal("key_limit_reached", f"an org has at most {ACTIVE_KEYS_MAX} active keys")
-        refusal = _check(changed, active)
-        if refusal is not None:
-            return refusal
-    return Posting({"key_id": key.key_id}, profile=_with_key(account.profile, changed), keys=(changed,))
+    else:
+        active = []
+    expiry = None if changed.expires_ms == key.expires_ms else changed.expires_ms
+    refusal = _check_expiry(expiry, at_ms) or _check(changed, active)
+    if refusal is not None:
+        return refusal
+    profile = _with_key(account.profile, changed, at_ms)
+    return Posting({"key_id": key.key_id}, profile=profile, keys=(changed,))
+
+
+def _check_expiry(expires_ms: int | None, at_ms: int) -> Refusal | None:
+    """A day more than the longest expiry: the sender counted from its own clock."""
+    if expires_ms is None or at_ms < expires_ms <= at_ms + (EXPIRY_DAYS_MAX + 1) * DAY_MS:
+        return None
+    return Refusal(
+        "invalid_request", f"a key expires between 1 and {EXPIRY_DAYS_MAX} days from now", "expires_days"
+    )
 
 
 def _check(key: Key, others_active: list[Key]) -> Refusal | None:
@@ -116,7 +137,9 @@ def _check(key: Key, others_active: list[Key]) -> Refusal | None:
     if key.tier == "trial":
         if (key.daily_limit or 0) > TRIAL_REQUESTS_PER_DAY:
             return Refusal(
-                "trial_ceiling", f"a trial key makes at most {TRIAL_REQUESTS_PER_DAY} requests a day", "daily_limit"
+                "trial_ceiling",
+                f"a trial key makes at most {TRIAL_REQUESTS_PER_DAY} requests a day",
+                "daily_limit",
             )
         if (key.rpm_limit or 0) > TRIAL_REQUESTS_PER_MINUTE:
             return Refusal(
@@ -127,9 +150,10 @@ def _check(key: Key, others_active: list[Key]) -> Refusal | None:
     return None
 
 
-def _with_key(profile: Profile, key: Key) -> Profile:
+def _with_key(profile: Profile, key: Key, at_ms: int) -> Profile:
+    """Return the profile with a key; of the revoked and expired ones only the newest are kept."""
     keys = {**profile.keys, key.key_id: key}
-    revoked = [k for k in keys.values() if k.revoked]
-    if len(revoked) > REVOKED_KEYS_KEPT:
-        del keys[min(revoked, key=lambda k: k.created_ms).key_id]
+    past = [k for k in keys.values() if not is_active(k, at_ms)]
+    if len(past) > INACTIVE_KEYS_KEPT:
+        del keys[min(past, key=lambda k: k.created_ms).key_id]
     return structs.replace(profile, keys=keys)

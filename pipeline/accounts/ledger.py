@@ -64,9 +64,12 @@ def charge(account: Account, key_id: str, *, trial: bool, day: int, cost_nano: i
     if day in days:
         days[day] += 1
     else:
+        if day > max(days, default=day - 1):
+            usage.trial = False
         days[day] = 1
-        usage.trial = trial
         _keep_newest(days, DAYS_KEPT)
+    if trial:
+        usage.trial = True
     if cost_nano:
         months, month = usage.months, month_of_day(day)
         if month in months:

@@ -18,7 +18,7 @@ UNREGISTERED_KEYS_KEPT = 256
 TRIAL_REQUESTS_PER_DAY = 200
 TRIAL_REQUESTS_PER_MINUTE = 60
 ACTIVE_KEYS_MAX = 5
-REVOKED_KEYS_KEPT = 50
+INACTIVE_KEYS_KEPT = 50
 ANSWERS_KEPT = 64
 
 
@@ -88,7 +88,7 @@ class Key(Struct):
 class Answer(Struct, array_like=True):
     """What a command was answered, kept so that the same command again gets the same answer.
 
-    `result` is JSON.
+    `result` is JSON, kept as bytes: a `Raw` would be copied unframed into the profile's MessagePack.
     """
 
     command_id: str

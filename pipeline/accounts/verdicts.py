@@ -60,9 +60,9 @@ def refused_keys(account: Account, at_ms: int) -> tuple[Refused, ...]:
     today, this_month = ist.day_of(at_ms), ist.month_of(at_ms)
     refused = []
     registered = account.profile.keys
-    for key in registered.values():
-        if key.budget_nano == 0:
-            refused.append(Refused(key.key_id, "budget_exceeded", 0, _FOR_EVER_MS, 0, 0))
+    for own in registered.values():
+        if own.budget_nano == 0:
+            refused.append(Refused(own.key_id, "budget_exceeded", 0, _FOR_EVER_MS, 0, 0))
     for key_id, usage in account.spending.keys.items():
         key = registered.get(key_id)
         if key is not None and key.budget_nano:
@@ -85,8 +85,7 @@ def news(account: Account, at_ms: int) -> Verdict | None:
     refused = refused_keys(account, at_ms)
     told_nano, balance_nano = spending.told_nano, spending.balance_nano
     same_balance = told_nano is not None and (
-        told_nano == balance_nano
-        or max(floor_nano(told_nano), EXACT_BELOW_NANO) < balance_nano <= told_nano
+        told_nano == balance_nano or max(floor_nano(told_nano), EXACT_BELOW_NANO) < balance_nano <= told_nano
     )
     same_refusals = {(r.key_id, r.code, r.from_ms) for r in refused} == {
         (r.key_id, r.code, r.from_ms) for r in spending.told

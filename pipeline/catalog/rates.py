@@ -10,10 +10,15 @@ every other about all instants before it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+RATE_MAX_NANO = 100_000_000
+"""100,000 rupees per million tokens, twice the dearest model: the largest cost stays far within Int64."""
+
+RateNano = Annotated[int, Meta(ge=0, le=RATE_MAX_NANO)]
 Route = tuple[str, str]
 """(model, provider)."""
 
@@ -24,9 +29,9 @@ class Rate(Struct, frozen=True, gc=False):
     model: str
     provider: str
     from_ms: int
-    input_nano: int
-    cached_nano: int
-    output_nano: int
+    input_nano: RateNano
+    cached_nano: RateNano
+    output_nano: RateNano
 
     @property
     def route(self) -> Route:

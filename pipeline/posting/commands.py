@@ -16,6 +16,7 @@ from pipeline.accounts import decide as decisions
 from pipeline.accounts.commands import AccountCommand, Barrier, Refusal, Reply, View, decode_command
 from pipeline.accounts.ledger import Posting, apply
 from pipeline.accounts.model import Account, Answer
+from pipeline.events import is_org
 from pipeline.journal import PARTITIONS_MAX
 from pipeline.partitioning import partition_of
 from pipeline.posting.unit import InputRecord, Unit
@@ -33,6 +34,8 @@ def post_commands(unit: Unit, records: Sequence[InputRecord]) -> None:
             unit.reject(record, record.value or b"", "malformed", command)
         elif isinstance(command, Barrier):
             unit.reply(Reply(command.id, result=Raw(_encode({"partition": unit.state.partition}))))
+        elif not is_org(command.org):
+            unit.reject(record, record.value or b"", "invalid", "org has control characters")
         elif partition_of(command.org, unit.state.partitions) != unit.state.partition:
             unit.reject(record, record.value or b"", "invalid", "the command is on another org's partition")
         else:

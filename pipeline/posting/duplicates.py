@@ -22,7 +22,7 @@ SLOTS = RING_MARKS // CHUNK_MARKS + 2
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_chunk = msgspec.msgpack.Decoder(tuple[int, bytes]).decode
-_unpack_source = msgspec.msgpack.Decoder(tuple[int, int]).decode
+_unpack_source = msgspec.msgpack.Decoder(tuple[str, int]).decode
 
 
 def mark_of(source: str, event_id: str) -> bytes:
@@ -81,7 +81,8 @@ class NumberedSources:
         """Return the (source, value) of the sources that a unit changed at an instant."""
         for source in changed:
             self._seen_ms[source] = at_ms
-            yield source, _pack((self.last[source], at_ms))
+            # As text: twenty digits do not fit into MessagePack's 64 bits.
+            yield source, _pack((str(self.last[source]), at_ms))
 
     def drop_idle(self, before_ms: int) -> list[str]:
         """Forget the sources not heard of since an instant, and return them."""
@@ -92,4 +93,5 @@ class NumberedSources:
 
     def restore(self, source: str, value: bytes) -> None:
         """Take in the value of a source's state record."""
-        self.last[source], self._seen_ms[source] = _unpack_source(value)
+        number, self._seen_ms[source] = _unpack_source(value)
+        self.last[source] = int(number)

@@ -14,15 +14,20 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.accounts.ledger import charge
 from pipeline.catalog.rating import FAILED_FROM, cost_nano, is_free
-from pipeline.events import Rejected, RequestEvent, Timestamps, decode_record, split_record
+from pipeline.events import RequestEvent, Timestamps, is_org, is_sequence
 from pipeline.ist import DAY_MS, OFFSET_MS
 from pipeline.journal import PARTITIONS_MAX
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
+from pipeline.posting.reading import Reading, read_events
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, InputRecord, Moved, Unit, origin
 
 _timestamps = Timestamps()
 ID_STEP = PARTITIONS_MAX
+DEBITED_MAX_NANO = 4 * 10**18
+"""An account that has been debited more than four billion rupees is a mistake: Int64 must hold its balance."""
+MOVED_AHEAD_MS = AHEAD_MS + DAY_MS
+"""Moved events were found not to be ahead by another broker's clock, so they get a day more."""
 
 
 def post_requests(unit: Unit, records: Sequence[InputRecord], *, moved: bool) -> Iterator[int]:
@@ -32,35 +37,18 @@ def post_requests(unit: Unit, records: Sequence[InputRecord], *, moved: bool) ->
     their marks are checked. The yields let the caller attend to its connections in a long unit.
     """
     for record in records:
-        events = decode_record(record.value)
-        if events is None:
-            events = _only_valid(unit, record)
-        else:
-            unit.counts["events"] += len(events)
-        _post_events(unit, record, events, moved=moved)
-        yield len(events)
+        before = unit.counts["events"]
+        _post_events(unit, record, read_events(unit, record), moved=moved)
+        yield unit.counts["events"] - before
 
 
-def _only_valid(unit: Unit, record: InputRecord) -> list[RequestEvent]:
-    """Return the valid events of a record that has others too, which become dead letters."""
-    events = []
-    for value, element in split_record(record.value):
-        unit.counts["events"] += 1
-        if isinstance(element, Rejected):
-            unit.reject(record, value, element.reason, element.detail)
-        else:
-            events.append(element)
-    return events
-
-
-def _post_events(unit: Unit, record: InputRecord, events: list[RequestEvent], *, moved: bool) -> None:
+def _post_events(unit: Unit, record: InputRecord, reading: Reading, *, moved: bool) -> None:
     posted_ms = unit.advance(record)
-    oldest_ms = -(2**62) if moved else record.timestamp - LATE_MS
-    newest_ms = 2**62 if moved else record.timestamp + AHEAD_MS
+    oldest_ms, newest_ms = _window(record, moved=moved)
     state, touched, rows = unit.state, unit.touched, unit.requests
     last, known, in_force, ms = state.sources.last, state.ring.known, unit.rates.in_force, _timestamps.ms
     row_id, debited_nano = unit.next_id(), 0
-    for event in events:
+    for event in reading.events:
         data, org, source = event.data, event.subject, event.source
         at_ms = ms(event.time)
         prompt = completion = cached = reasoning = 0
@@ -78,7 +66,7 @@ def _post_events(unit: Unit, record: InputRecord, events: list[RequestEvent], *,
             or reasoning > completion
             or (data.status < FAILED_FROM and (usage is None or data.provider is None))
         ):
-            _reject(unit, record, event, at_ms)
+            _reject(unit, record, reading, event, at_ms, oldest_ms, newest_ms)
             continue
 
         number, mark = -1, b""
@@ -88,18 +76,26 @@ def _post_events(unit: Unit, record: InputRecord, events: list[RequestEvent], *,
                 unit.counts["duplicates"] += 1
                 continue
         else:
-            if not event.sequence.isdecimal():
-                _reject(unit, record, event, at_ms)
+            if not is_sequence(event.sequence):
+                _dead(unit, record, reading, event, "invalid", "sequence is not made of digits")
                 continue
             number = int(event.sequence)
             if number <= last.get(source, -1):
                 unit.counts["duplicates"] += 1
                 continue
+            if known and mark_of(source, event.id) in known:
+                # It came before by way of another partition, where its number was checked.
+                _remember(unit, source, number, b"")
+                unit.counts["duplicates"] += 1
+                continue
 
         account = touched.get(org)
         if account is None:
+            if not is_org(org):
+                _dead(unit, record, reading, event, "invalid", "subject has control characters")
+                continue
             if not state.owns(org):
-                _move(unit, record, event)
+                _move(unit, record, reading, event)
                 _remember(unit, source, number, mark)
                 continue
             account = unit.touch(org)
@@ -110,7 +106,12 @@ def _post_events(unit: Unit, record: InputRecord, events: list[RequestEvent], *,
             rate = in_force(data.model, data.provider or "", at_ms)
             if rate is None:
                 detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
-                _dead(unit, record, event, "unpriced", detail)
+                _dead(unit, record, reading, event, "unpriced", detail)
+                continue
+            if account.spending.debited_nano > DEBITED_MAX_NANO:
+                _dead(
+                    unit, record, reading, event, "invalid", "the account's debits are beyond any real amount"
+                )
                 continue
             cost, rate_from_ms = cost_nano(rate, prompt, cached, completion), rate.from_ms
 
@@ -167,37 +168,47 @@ def _remember(unit: Unit, source: str, number: int, mark: bytes) -> None:
         unit.sources_changed[source] = None
 
 
-def _reject(unit: Unit, record: InputRecord, event: RequestEvent, at_ms: int | None) -> None:
+def _window(record: InputRecord, *, moved: bool) -> tuple[int, int]:
+    """Return the oldest and the newest time of request that a record may hold."""
+    if moved:
+        return 0, record.timestamp + MOVED_AHEAD_MS
+    return record.timestamp - LATE_MS, record.timestamp + AHEAD_MS
+
+
+def _reject(
+    unit: Unit,
+    record: InputRecord,
+    reading: Reading,
+    event: RequestEvent,
+    at_ms: int | None,
+    oldest_ms: int,
+    newest_ms: int,
+) -> None:
     """Send an event to the dead letters with the first thing that is wrong with it."""
     usage, data = event.data.usage, event.data
     if at_ms is None:
-        _dead(unit, record, event, "invalid", f"time is no RFC 3339 time with an offset: {event.time!r}")
-    elif at_ms < record.timestamp - LATE_MS:
-        _dead(unit, record, event, "too_late", f"{event.time} is over 35 days before its arrival")
-    elif at_ms > record.timestamp + AHEAD_MS:
-        _dead(unit, record, event, "from_the_future", f"{event.time} is over 10 minutes ahead of its arrival")
+        reason, detail = "invalid", f"time is no RFC 3339 time with an offset: {event.time!r}"
+    elif at_ms < oldest_ms:
+        reason, detail = "too_late", f"{event.time} is over 35 days before its arrival"
+    elif at_ms > newest_ms:
+        reason, detail = "from_the_future", f"{event.time} is over 10 minutes ahead of its arrival"
     elif data.status < FAILED_FROM and usage is None:
-        _dead(unit, record, event, "invalid", "a served request needs `usage`")
+        reason, detail = "invalid", "a served request needs `usage`"
     elif data.status < FAILED_FROM and data.provider is None:
-        _dead(unit, record, event, "invalid", "a served request needs `provider`")
-    elif event.sequence is not None and not event.sequence.isdecimal():
-        _dead(unit, record, event, "invalid", "sequence is not made of digits")
+        reason, detail = "invalid", "a served request needs `provider`"
     else:
-        _dead(unit, record, event, "invalid", "more cached or reasoning tokens than tokens they are part of")
+        reason, detail = "invalid", "more cached or reasoning tokens than tokens they are part of"
+    _dead(unit, record, reading, event, reason, detail)
 
 
-def _dead(unit: Unit, record: InputRecord, event: RequestEvent, reason: str, detail: str) -> None:
-    unit.reject(record, _bytes_of(record, event), reason, detail)
+def _dead(
+    unit: Unit, record: InputRecord, reading: Reading, event: RequestEvent, reason: str, detail: str
+) -> None:
+    unit.reject(record, reading.bytes_of(event), reason, detail)
 
 
-def _move(unit: Unit, record: InputRecord, event: RequestEvent) -> None:
+def _move(unit: Unit, record: InputRecord, reading: Reading, event: RequestEvent) -> None:
     """Send an event on to the partition its org belongs to."""
     right = partition_of(event.subject, unit.state.partitions)
-    unit.moved.append(Moved(right, _bytes_of(record, event), origin(record)))
+    unit.moved.append(Moved(right, reading.bytes_of(event), origin(record)))
     unit.counts["moved"] += 1
-
-
-def _bytes_of(record: InputRecord, event: RequestEvent) -> bytes:
-    """Return the bytes an event came as, which may be part of an array."""
-    elements = split_record(record.value)
-    return next(value for value, element in elements if element == event)

@@ -89,14 +89,18 @@ class PartitionState:
             elif key == META_KEY:
                 state.meta = _unpack_meta(value)
             else:
-                raise StateError(f"partition {partition}: unknown state record {key[:20]!r}; is the program too old?")
+                raise StateError(
+                    f"partition {partition}: unknown state record {key[:20]!r}; is the program too old?"
+                )
         state.ring = Ring.restored(slots)
         state._check_meta()
         return state
 
     def _check_meta(self) -> None:
         if self.meta.format != FORMAT:
-            raise StateError(f"partition {self.partition}: state format {self.meta.format}, this program knows {FORMAT}")
+            raise StateError(
+                f"partition {self.partition}: state format {self.meta.format}, this program knows {FORMAT}"
+            )
         if self.meta.partitions != self.partitions:
             raise StateError(
                 f"the state was written for {self.meta.partitions} partitions, but the topics have "
@@ -110,9 +114,7 @@ class PartitionState:
     def owns(self, org: str) -> bool:
         """Whether an org belongs to this partition."""
         return (
-            org in self._live
-            or org in self._spending
-            or partition_of(org, self.partitions) == self.partition
+            org in self._live or org in self._spending or partition_of(org, self.partitions) == self.partition
         )
 
     def account(self, org: str) -> Account:

@@ -28,6 +28,7 @@ from pipeline.posting.state import PartitionState, StateRecord
 
 LATE_MS = 35 * ist.DAY_MS
 AHEAD_MS = 10 * 60_000
+DETAIL_CHARS = 500
 
 Headers = list[tuple[str, bytes]]
 
@@ -113,8 +114,7 @@ class Unit:
     def advance(self, record: InputRecord) -> int:
         """Move the time of posting on to a record's and return it: the time never falls."""
         meta = self.state.meta
-        if record.timestamp > meta.posted_ms:
-            meta.posted_ms = record.timestamp
+        meta.posted_ms = max(meta.posted_ms, record.timestamp)
         return meta.posted_ms
 
     def next_id(self) -> int:
@@ -127,7 +127,7 @@ class Unit:
 
     def reject(self, record: InputRecord, value: bytes, reason: str, detail: str) -> None:
         """Send bytes to the dead letters."""
-        headers = [("reason", reason.encode()), ("detail", detail.encode()[:1000]), *origin(record)]
+        headers = [("reason", reason.encode()), ("detail", detail[:DETAIL_CHARS].encode()), *origin(record)]
         self.dead_letters.append(DeadLetter(value, headers, reason))
 
     def reply(self, reply: Reply) -> None:

@@ -1,0 +1,68 @@
+"""Read a record: its valid events, and the bytes each came as.
+
+Owns: that a bad element becomes a dead letter without its neighbours, at a cost that rises with the
+record's size and no faster.
+Called by: `posting/requests.py`. Next: `events.py` decodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.events import (
+    ELEMENTS_APART_MAX,
+    Rejected,
+    RequestEvent,
+    decode_record,
+    elements_of,
+    split_record,
+)
+from pipeline.posting.unit import InputRecord, Unit
+
+
+class Reading:
+    """The valid events of a record."""
+
+    __slots__ = ("_by_identity", "_elements", "_value", "events")
+
+    def __init__(self, value: bytes, events: list[RequestEvent], elements: list[bytes] | None = None) -> None:
+        """Hold the events; `elements` are the bytes of each, where they are known already."""
+        self.events = events
+        self._value, self._elements = value, elements
+        self._by_identity: dict[int, bytes] | None = None
+
+    def bytes_of(self, event: RequestEvent) -> bytes:
+        """Return the bytes that one of `events` came as, looking for all of them the first time."""
+        if self._by_identity is None:
+            elements = self._elements if self._elements is not None else elements_of(self._value)
+            pairs = zip(self.events, elements or (), strict=True)
+            self._by_identity = {id(found): element for found, element in pairs}
+        return self._by_identity[id(event)]
+
+
+def read_events(unit: Unit, record: InputRecord) -> Reading:
+    """Return the valid events of a record, count all, and send the others to the dead letters."""
+    value = record.value or b""
+    events = decode_record(value)
+    if events is not None:
+        unit.counts["events"] += len(events)
+        return Reading(value, events)
+    valid, came_as, bad = [], [], []
+    for part, element in split_record(value):
+        if isinstance(element, Rejected):
+            bad.append((part, element))
+        else:
+            valid.append(element)
+            came_as.append(part)
+    if len(bad) > ELEMENTS_APART_MAX:
+        bad = [_together(bad)]
+    for part, rejected in bad:
+        unit.reject(record, part, rejected.reason, rejected.detail)
+    unit.counts["events"] += len(valid) + len(bad)
+    return Reading(value, valid, came_as)
+
+
+def _together(bad: Sequence[tuple[bytes, Rejected]]) -> tuple[bytes, Rejected]:
+    """Return one element for all: two million commas must not become two million dead letters."""
+    detail = f"{len(bad)} elements of one array are no events; the first: {bad[0][1].detail}"
+    return b"[" + b",".join(part for part, _ in bad) + b"]", Rejected(bad[0][1].reason, detail)
