@@ -1,0 +1,206 @@
+"""Read a catalog file, and decide which of its rates to publish. Pure: text and tables in, rates out.
+
+Owns: the file's form, what is wrong with one, and the rule that a rate never changes what was charged.
+Called by: `cli/catalog.py`, the demo. Next: `kafka/catalog.py` publishes what `plan` returns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import yaml
+
+from pipeline import ist
+from pipeline.catalog.rates import RATE_MAX_NANO, Rate, RateTable, Route
+from pipeline.events import Timestamps
+from pipeline.money import AmountError, format_rate, rate_nano_per_token
+
+ANNOUNCED_MS = 60_000
+"""How far ahead a rate must start before it may still be added or replaced: workers need time to hear of it."""
+NAME_MAX = 256
+_START_MAX_MS = 32_503_680_000_000
+
+_REQUIRED = ("model", "provider", "effective_from", "input_inr_per_mtok", "output_inr_per_mtok")
+_CACHED = "cached_input_inr_per_mtok"
+_FIELDS = (*_REQUIRED, _CACHED)
+
+_timestamps = Timestamps()
+
+
+class CatalogError(ValueError):
+    """A catalog file that cannot be read or applied; the message names the entry and the field."""
+
+
+def parse_file(text: str, name: str) -> list[Rate]:
+    """Return the rates of a catalog file, JSON where its name ends in `.json`, else YAML.
+
+    Numbers are read from their text, so 12.5 is exact whether it is quoted or not. Raises CatalogError.
+    """
+    document = _load_json(text) if name.lower().endswith(".json") else _load_yaml(text)
+    if not isinstance(document, Mapping) or set(document) != {"rates"}:
+        raise CatalogError("the file must hold one mapping with the key `rates` and nothing beside it")
+    entries = document["rates"]
+    if not isinstance(entries, list):
+        raise CatalogError("`rates` must be a list")
+    rates: list[Rate] = []
+    first_seen: dict[tuple[Route, int], int] = {}
+    for number, entry in enumerate(entries, 1):
+        rate = _rate(entry, number)
+        earlier = first_seen.setdefault((rate.route, rate.from_ms), number)
+        if earlier != number:
+            raise CatalogError(
+                f"{_label(number, rate.model, rate.provider)}: effective_from: entry {earlier} gives the same "
+                f"route the same start"
+            )
+        rates.append(rate)
+    return rates
+
+
+def plan(existing: RateTable, wanted: Sequence[Rate], now_ms: int) -> list[Rate]:
+    """Return the rates to publish so that the catalog holds those wanted, none where it does already.
+
+    A route that has no rate yet may be given its history; a route that has one gets new rates and
+    changes of announced ones only where they start ANNOUNCED_MS after `now_ms` or later. Newest first,
+    so that a reader in the midst of a route's history finds no rate rather than a wrong one. Raises
+    CatalogError, naming the first entry that would change what was or is about to be charged.
+    """
+    earliest_ms = now_ms + ANNOUNCED_MS
+    published = []
+    for number, rate in enumerate(wanted, 1):
+        known = existing.of_route(rate.route)
+        same_start = next((r for r in known if r.from_ms == rate.from_ms), None)
+        if same_start == rate:
+            continue
+        if known and rate.from_ms < earliest_ms:
+            label = _label(number, rate.model, rate.provider)
+            if same_start is not None:
+                raise CatalogError(
+                    f"{label}: the rate from {ist.isoformat(rate.from_ms)} is in force or about to be, so it can "
+                    f"never change (it is {_shown(same_start)}); add one that starts later"
+                )
+            raise CatalogError(
+                f"{label}: effective_from: the route has rates already, so a new one must start at least "
+                f"{ANNOUNCED_MS // 1000} s from now, not at {ist.isoformat(rate.from_ms)}"
+            )
+        published.append(rate)
+    return sorted(published, key=lambda rate: (rate.route, -rate.from_ms))
+
+
+def _rate(entry: object, number: int) -> Rate:
+    if not isinstance(entry, Mapping):
+        raise CatalogError(f"entry {number}: must be a mapping with the keys {', '.join(_FIELDS)}")
+    label = _label(number, entry.get("model"), entry.get("provider"))
+    for field in _REQUIRED:
+        if entry.get(field) is None:
+            raise CatalogError(f"{label}: {field}: is missing")
+    for field in entry:
+        if field not in _FIELDS:
+            raise CatalogError(f"{label}: {str(field)[:60]}: is not known; the keys are {', '.join(_FIELDS)}")
+    texts = {field: _text(value, label, field) for field, value in entry.items() if value is not None}
+    from_ms = _timestamps.ms(texts["effective_from"])
+    if from_ms is None or not 0 <= from_ms < _START_MAX_MS:
+        raise CatalogError(
+            f"{label}: effective_from: must be a time such as 2026-04-01T00:00:00+05:30, with an offset"
+        )
+    prices = {f: _price(texts[f], label, f) for f in texts if f.endswith("_per_mtok")}
+    input_nano = prices["input_inr_per_mtok"]
+    return Rate(
+        model=_name(texts["model"], label, "model"),
+        provider=_name(texts["provider"], label, "provider"),
+        from_ms=from_ms,
+        input_nano=input_nano,
+        cached_nano=prices.get(_CACHED, input_nano),
+        output_nano=prices["output_inr_per_mtok"],
+    )
+
+
+def _text(value: object, label: str, field: str) -> str:
+    if not isinstance(value, str):
+        raise CatalogError(f"{label}: {field}: must be a text or a number, not a {type(value).__name__}")
+    return value
+
+
+def _name(text: str, label: str, field: str) -> str:
+    if not text or len(text) > NAME_MAX or text != text.strip() or min(text) < " ":
+        raise CatalogError(
+            f"{label}: {field}: must be a name of 1 to {NAME_MAX} characters, without outer spaces"
+        )
+    return text
+
+
+def _price(text: str, label: str, field: str) -> int:
+    try:
+        rate_nano = rate_nano_per_token(text)
+    except AmountError as error:
+        raise CatalogError(f"{label}: {field}: {error}") from None
+    if rate_nano > RATE_MAX_NANO:
+        raise CatalogError(f"{label}: {field}: {text} is above {format_rate(RATE_MAX_NANO)} rupees per Mtok")
+    return rate_nano
+
+
+def _label(number: int, model: object, provider: object) -> str:
+    names = [name[:80] for name in (model, provider) if isinstance(name, str)]
+    return f"entry {number} ({', '.join(names)})" if names else f"entry {number}"
+
+
+def _shown(rate: Rate) -> str:
+    prices = (rate.input_nano, rate.cached_nano, rate.output_nano)
+    return "input {}, cached {}, output {}".format(*(format_rate(price) for price in prices))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which every scalar but null is text, and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Return the mapping. Raises a YAMLError where it gives a key twice."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value != "<<" and isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value[:60]!r} is given twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_KEPT_TAGS = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _KEPT_TAGS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _load_yaml(text: str) -> object:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that reads fewer types
+    except yaml.YAMLError as error:
+        raise CatalogError(f"not YAML: {error}") from None
+    except RecursionError:
+        raise CatalogError("not a catalog: nested too deeply") from None
+
+
+def _load_json(text: str) -> object:
+    try:
+        return json.loads(
+            text, parse_float=str, parse_int=str, parse_constant=_no_constant, object_pairs_hook=_unique
+        )
+    except RecursionError:
+        raise CatalogError("not a catalog: nested too deeply") from None
+    except CatalogError:
+        raise
+    except ValueError as error:
+        raise CatalogError(f"not JSON: {error}") from None
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise CatalogError(f"not JSON: {text} is no number")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise CatalogError("not a catalog: a key is given twice in one object")
+    return found
