@@ -1,0 +1,1 @@
+"""The only door to SQL: the client, the migrations, and the queries of `sql/queries/`."""

@@ -1,0 +1,221 @@
+"""The engine: ask it, insert into it, command it.
+
+Owns: time limits, the settings of an insert, and which failures are certain.
+Called by: the sink, the API, `clickhouse/migrate.py`, `operations/`. Next: `clickhouse/pool.py`.
+
+One class serves the embedded engine, a server and a cluster: only the URL differs. Parameters are bound
+by the engine (`{name:Type}` in the text), never put into the text. Every method raises EngineError for
+a definite refusal and EngineUnavailable where nobody knows; nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+import msgspec
+from clickhouse_connect.driver.exceptions import Error as DriverError
+
+from pipeline.clickhouse.errors import EngineError, EngineUnavailable, engine_failure
+from pipeline.clickhouse.location import Embedded, parse_location
+from pipeline.clickhouse.pool import (
+    READ_SECONDS,
+    WRITE_SECONDS,
+    EmbeddedPool,
+    Lane,
+    Pool,
+    ServerPool,
+)
+
+__all__ = ["Engine", "EngineError", "EngineUnavailable", "open_engine"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Parameters = Mapping[str, object]
+Settings = Mapping[str, int | str]
+
+QUEUE_SECONDS = 2
+"""How long an awaited call may take beyond its own limit, for the wait for a free thread."""
+
+BLOCK_ROWS_MAX = 1_000_000
+BLOCK_BYTES_MAX = 512 * 1024 * 1024
+
+_READ_SETTINGS: Settings = {"max_execution_time": READ_SECONDS, "max_threads": 2}
+
+_INSERT_SETTINGS: Settings = {
+    "max_execution_time": WRITE_SECONDS,
+    "async_insert": 0,
+    "deduplicate_insert": "enable",
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "materialized_views_ignore_errors": 0,
+    # From here on: the payload is one block, so one part a month. The token is the identity of a block
+    # and its number within the insert, so a payload that were cut anywhere could be inserted twice.
+    "max_insert_threads": 1,
+    "input_format_parallel_parsing": 0,
+    "max_insert_block_size": BLOCK_ROWS_MAX,
+    "max_insert_block_size_bytes": 0,
+    "input_format_max_block_size_bytes": 0,
+    "min_insert_block_size_rows": BLOCK_ROWS_MAX,
+    "min_insert_block_size_bytes": 0,
+}
+
+_SETTING_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
+class Engine:
+    """A database of a ClickHouse engine. Safe to use from any thread."""
+
+    def __init__(self, pool: Pool, database: str, cluster: str | None = None) -> None:
+        """Use a pool's clients on a database; `cluster` is what ON CLUSTER names, if anything."""
+        self._pool = pool
+        self.database = database
+        self.cluster = cluster
+        self._threads = ThreadPoolExecutor(pool.threads, thread_name_prefix="clickhouse")
+
+    def for_database(self, database: str) -> Engine:
+        """Return an engine on another database that shares this one's clients. Do not close both."""
+        return Engine(self._pool, database, self.cluster)
+
+    def query(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        *,
+        row: type[T],
+        settings: Settings | None = None,
+    ) -> list[T]:
+        """Return a SELECT's rows, each decoded as a `row`: a tuple type, or a msgspec array-like Struct.
+
+        Dates come as text, numbers of any size as int. The text has no FORMAT and no SETTINGS.
+        """
+        lines = self.query_bytes(sql, parameters, output="JSONCompactEachRow", settings=settings)
+        try:
+            return msgspec.json.Decoder(row).decode_lines(lines)
+        except msgspec.MsgspecError as error:
+            raise EngineError(f"the engine answered rows of another shape: {error}") from error
+
+    def query_bytes(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        *,
+        output: str,
+        settings: Settings | None = None,
+    ) -> bytes:
+        """Return a SELECT's answer as the engine encodes it in an output format, JSONEachRow for one.
+
+        With a `max_execution_time` beyond READ_SECONDS it is a scan, and keeps out of the others' way.
+        """
+        text = f"{sql}\nSETTINGS {_clause({**_READ_SETTINGS, **(settings or {})})}"
+        lane = Lane.READ if _seconds(settings) <= READ_SECONDS else Lane.SCAN
+        try:
+            with self._pool.lend(self.database, lane) as client:
+                return client.raw_query(text, parameters=dict(parameters or {}), fmt=output)
+        except DriverError as error:
+            raise engine_failure(error) from error
+
+    async def async_query(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        *,
+        row: type[T],
+        settings: Settings | None = None,
+    ) -> list[T]:
+        """Do `query` in a thread. Raises EngineUnavailable QUEUE_SECONDS after its limit at the latest."""
+        wait = _seconds(settings) + QUEUE_SECONDS
+        return await self._in_thread(wait, self.query, sql, parameters, row=row, settings=settings)
+
+    async def async_bytes(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        *,
+        output: str,
+        settings: Settings | None = None,
+    ) -> bytes:
+        """Do `query_bytes` in a thread, as `async_query` does."""
+        wait = _seconds(settings) + QUEUE_SECONDS
+        return await self._in_thread(
+            wait, self.query_bytes, sql, parameters, output=output, settings=settings
+        )
+
+    def insert(self, table: str, columns: Sequence[str], payload: bytes, token: str) -> None:
+        """Insert JSONCompactEachRow lines, one a row, in the order of `columns`, as one block.
+
+        It returns when source table and roll-ups are on disk. The same payload with the same token has
+        no second effect, so after EngineUnavailable it is sent again. Raises ValueError for a payload
+        that holds no row or too many for one block.
+        """
+        rows = payload.count(b"\n")
+        if not 1 <= rows <= BLOCK_ROWS_MAX or len(payload) > BLOCK_BYTES_MAX:
+            raise ValueError(f"{rows} rows in {len(payload)} bytes do not make one block")
+        settings = {**_INSERT_SETTINGS, "insert_deduplication_token": token}
+        try:
+            with self._pool.lend(self.database, Lane.WRITE) as client:
+                client.raw_insert(
+                    table,
+                    column_names=list(columns),
+                    insert_block=payload,
+                    fmt="JSONCompactEachRow",
+                    settings=settings,
+                )
+        except DriverError as error:
+            raise engine_failure(error) from error
+
+    def command(self, sql: str, *, in_database: bool = True) -> None:
+        """Carry out a statement that returns nothing, outside any database where `in_database` is off."""
+        try:
+            with self._pool.lend(self.database, Lane.WRITE) as client:
+                client.command(sql, use_database=in_database)
+        except DriverError as error:
+            raise engine_failure(error) from error
+
+    def ping(self) -> None:
+        """Make sure that the engine answers and has the database."""
+        self.query("SELECT 1", row=tuple[int])
+
+    async def async_ping(self) -> None:
+        """Do `ping` in a thread."""
+        await self._in_thread(READ_SECONDS + QUEUE_SECONDS, self.ping)
+
+    def close(self) -> None:
+        """Close everything. Calls under way are waited for."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
+
+    async def _in_thread(self, wait: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            future = self._threads.submit(call, *args, **kwargs)
+        except RuntimeError:
+            raise EngineUnavailable("the engine is closed") from None
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), wait)
+        except TimeoutError:
+            raise EngineUnavailable(f"no answer within {wait} s") from None
+
+
+def open_engine(url: str) -> Engine:
+    """Return the engine a URL points to (`clickhouse/location.py` has the grammar).
+
+    An embedded engine is opened at once, a server with the first call. Raises LocationError for a bad
+    URL and EngineError where the embedded engine's directory cannot be used.
+    """
+    location = parse_location(url)
+    pool: Pool = EmbeddedPool(location) if isinstance(location, Embedded) else ServerPool(location)
+    return Engine(pool, location.database, location.cluster)
+
+
+def _seconds(settings: Settings | None) -> int:
+    return int((settings or {}).get("max_execution_time", READ_SECONDS))
+
+
+def _clause(settings: Settings) -> str:
+    """Return settings as SQL. They are ours, never a caller's from outside, and checked all the same."""
+    for name, value in settings.items():
+        if not _SETTING_NAME.match(name) or (isinstance(value, str) and not value.isalnum()):
+            raise ValueError(f"not a setting: {name}")
+    return ", ".join(f"{name} = {value!r}" for name, value in settings.items())

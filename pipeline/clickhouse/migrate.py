@@ -1,0 +1,183 @@
+"""Create the ClickHouse schema or bring it up to date.
+
+Owns: the order and the record of the migrations of `sql/migrations/`, and their template words.
+Called by: `metering migrate`, and the server when it starts. Next: `clickhouse/client.py`.
+
+Forward only. Each file is applied once, in the order of its number, and recorded in `schema_versions`
+with a checksum; a file that was edited after that is an error. Every statement may run twice, so a
+migration that was cut off, or runs in two processes at once, is simply run again.
+
+One set of files serves every kind of engine, by words in double braces:
+`on_cluster` and `repl` are empty but on a cluster; `journal_settings` are the settings of each table
+that the sink's inserts reach, roll-ups included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable, open_engine
+from pipeline.clickhouse.location import LocationError
+from pipeline.clickhouse.sql_files import SqlFilesMissingError, sql_files
+from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DEDUPLICATION_WINDOW = 100_000
+"""How many inserts a table remembers by their tokens: hours of them at full rate."""
+DEDUPLICATION_WINDOW_SECONDS = 604_800
+
+_FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql\Z")
+_WORD = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+
+_JOURNAL_SETTINGS = (
+    f"non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}, "
+    f"replicated_deduplication_window = {DEDUPLICATION_WINDOW}, "
+    f"replicated_deduplication_window_seconds = {DEDUPLICATION_WINDOW_SECONDS}, "
+    "fsync_after_insert = 1, fsync_part_directory = 1"
+)
+
+_VERSIONS_TABLE = """
+CREATE TABLE IF NOT EXISTS schema_versions {{on_cluster}} (
+    version    UInt16,
+    name       String,
+    checksum   String,
+    applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+)
+ENGINE = {{repl}}MergeTree
+ORDER BY version
+"""
+
+
+class MigrationError(Exception):
+    """The schema cannot be brought up to date. The message says which file is in the way, and why."""
+
+
+class _Applied(msgspec.Struct, array_like=True):
+    version: int
+    name: str
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A file of `sql/migrations/`: its number, name, text before the words are filled in, and checksum."""
+
+    version: int
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the text, in hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def statements(self, cluster: str | None) -> list[str]:
+        """Return the statements for a cluster, or for a single engine where there is none."""
+        lines = [line for line in self.text.splitlines() if not line.startswith("--")]
+        parts = "\n".join(lines).split(";\n")
+        return [
+            render(part, cluster) for part in map(str.strip, (*parts[:-1], parts[-1].rstrip(";\n"))) if part
+        ]
+
+
+def render(text: str, cluster: str | None) -> str:
+    """Return SQL with its template words filled in. Raises MigrationError for an unknown one."""
+    words = {
+        "on_cluster": f"ON CLUSTER '{cluster}'" if cluster else "",
+        "repl": "Replicated" if cluster else "",
+        "journal_settings": _JOURNAL_SETTINGS,
+    }
+
+    def fill(match: re.Match[str]) -> str:
+        if match[1] not in words:
+            raise MigrationError(f"unknown template word {match[0]}")
+        return words[match[1]]
+
+    return _WORD.sub(fill, text)
+
+
+def load(paths: list[Path]) -> list[Migration]:
+    """Return the migrations of files. Raises MigrationError unless they are numbered 1, 2, 3, ..."""
+    migrations = []
+    for expected, path in enumerate(paths, start=1):
+        match = _FILE_NAME.match(path.name)
+        if match is None or int(match[1]) != expected:
+            raise MigrationError(f"{path.name}: expected a file named {expected:04d}_name.sql here")
+        migrations.append(Migration(expected, path.stem, path.read_text(encoding="utf-8")))
+    return migrations
+
+
+def migrate(engine: Engine, migrations: list[Migration] | None = None) -> list[str]:
+    """Apply what has not been applied, and return its names.
+
+    Raises MigrationError where an applied file was changed or is gone, and the engine's errors.
+    """
+    todo = load(sql_files("migrations")) if migrations is None else migrations
+    engine.command(
+        render(f"CREATE DATABASE IF NOT EXISTS `{engine.database}` {{{{on_cluster}}}}", engine.cluster),
+        in_database=False,
+    )
+    engine.command(render(_VERSIONS_TABLE, engine.cluster))
+    applied = _applied(engine)
+    _check(todo, applied)
+    done = []
+    for migration in todo[len(applied) :]:
+        for statement in migration.statements(engine.cluster):
+            engine.command(statement)
+        _record(engine, migration)
+        log.info("applied migration %s", migration.name)
+        done.append(migration.name)
+    return done
+
+
+def main(settings: Settings) -> int:
+    """Migrate the engine that the settings name; return the exit code. Messages go to stderr."""
+    if settings.clickhouse_url is None:
+        return _fail("METERING_CLICKHOUSE_URL is not set")
+    try:
+        engine = open_engine(settings.clickhouse_url)
+    except (LocationError, EngineError) as error:
+        return _fail(str(error))
+    try:
+        done = migrate(engine)
+    except (MigrationError, SqlFilesMissingError, EngineError, EngineUnavailable) as error:
+        return _fail(str(error))
+    finally:
+        engine.close()
+    print(f"applied {', '.join(done)}" if done else "the schema is up to date", file=sys.stderr)
+    return 0
+
+
+def _applied(engine: Engine) -> list[_Applied]:
+    # Two processes may have recorded the same file, so one row of each version is read.
+    sql = "SELECT version, any(name), any(checksum) FROM schema_versions GROUP BY version ORDER BY version"
+    return engine.query(sql, row=_Applied)
+
+
+def _check(todo: list[Migration], applied: list[_Applied]) -> None:
+    for expected, row in enumerate(applied, start=1):
+        if row.version != expected:
+            raise MigrationError(f"schema_versions lacks version {expected} but has {row.version}")
+        if expected > len(todo):
+            raise MigrationError(f"{row.name} was applied, but this release does not have it")
+        if todo[expected - 1].checksum != row.checksum:
+            raise MigrationError(f"{row.name} was applied and then edited: add a new file instead")
+
+
+def _record(engine: Engine, migration: Migration) -> None:
+    row = msgspec.json.encode([migration.version, migration.name, migration.checksum]) + b"\n"
+    columns = ("version", "name", "checksum")
+    engine.insert("schema_versions", columns, row, token=f"schema-{migration.version}-{migration.checksum}")
+
+
+def _fail(message: str) -> int:
+    print(f"migrate: {message}", file=sys.stderr)
+    return 1

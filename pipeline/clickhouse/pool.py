@@ -1,0 +1,154 @@
+"""Lend the driver's clients to one caller at a time, or to many, as the kind of engine allows.
+
+Owns: how many handles or connections there are, and their time limits.
+Called by: `clickhouse/client.py`. Next: clickhouse-connect.
+
+An embedded engine's handle serves one call at a time, so handles are lent; they are opened together
+and once. A server's client is a connection pool itself, so one is shared. Each lane has handles of its
+own: a slow page never holds up the sink, nor the sink a page, nor an audit either of them.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from enum import Enum
+from typing import Protocol
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import Error as DriverError
+from clickhouse_connect.driver.httputil import get_pool_manager
+
+from pipeline.clickhouse.errors import EngineError, EngineUnavailable, engine_failure
+from pipeline.clickhouse.location import Embedded, Server
+
+CONNECT_SECONDS = 2
+READ_SECONDS = 6
+WRITE_SECONDS = 60
+SCAN_SECONDS = 3600
+_SLACK_SECONDS = 1
+
+
+class Lane(Enum):
+    """What a client is lent for: how many there are, embedded and to a server, and for how long a call."""
+
+    READ = (4, 16, READ_SECONDS)
+    WRITE = (2, 8, WRITE_SECONDS)
+    SCAN = (1, 2, SCAN_SECONDS)
+
+    def __init__(self, handles: int, connections: int, seconds: int) -> None:
+        """Name the parts of the value."""
+        self.handles = handles
+        self.connections = connections
+        self.seconds = seconds
+
+
+class Pool(Protocol):
+    """Lends clients that are set to a database."""
+
+    threads: int
+    """How many calls may run at once, the sink's aside."""
+
+    def lend(self, database: str, lane: Lane) -> AbstractContextManager[Client]:
+        """Lend a client for one call. Raises EngineUnavailable where none can be had in time."""
+
+    def close(self) -> None:
+        """Close every client. What is asked afterwards fails."""
+
+
+class EmbeddedPool:
+    """Handles on the engine in this process."""
+
+    threads = Lane.READ.handles + Lane.SCAN.handles
+
+    def __init__(self, location: Embedded) -> None:
+        """Open all handles. Raises EngineError where the directory cannot be used."""
+        self._clients: list[Client] = []
+        self._free: dict[Lane, queue.LifoQueue[Client]] = {lane: queue.LifoQueue() for lane in Lane}
+        try:
+            for lane, free in self._free.items():
+                for _ in range(lane.handles):
+                    client = clickhouse_connect.get_client(interface="chdb", path=location.path)
+                    self._clients.append(client)
+                    free.put(client)
+        except (DriverError, RuntimeError, OSError) as error:
+            self.close()
+            raise EngineError(f"cannot open the embedded engine on {location.path}: {error}") from error
+
+    @contextmanager
+    def lend(self, database: str, lane: Lane) -> Iterator[Client]:
+        """Lend a handle for one call, waiting for a free one."""
+        free = self._free[lane]
+        try:
+            client = free.get(timeout=lane.seconds)
+        except queue.Empty:
+            raise EngineUnavailable("every handle of the embedded engine is busy") from None
+        try:
+            client.database = database
+            yield client
+        finally:
+            free.put(client)
+
+    def close(self) -> None:
+        """Close every handle."""
+        for client in self._clients:
+            client.close()
+
+
+class ServerPool:
+    """Connections to a server, opened at the first call, so that a server that is down stops nobody."""
+
+    threads = Lane.READ.connections + Lane.SCAN.connections
+
+    def __init__(self, location: Server) -> None:
+        """Connect to nothing yet."""
+        self._location = location
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, Lane], Client] = {}
+
+    @contextmanager
+    def lend(self, database: str, lane: Lane) -> Iterator[Client]:
+        """Lend the client that all callers of this kind share."""
+        yield self._clients.get((database, lane)) or self._open(database, lane)
+
+    def _open(self, database: str, lane: Lane) -> Client:
+        # Choice of place: the lock is held while connecting, so that a server that comes back is greeted
+        # by one caller and not by all of them.
+        if not self._lock.acquire(timeout=2 * CONNECT_SECONDS):
+            raise EngineUnavailable("the server does not answer")
+        try:
+            client = self._clients.get((database, lane))
+            if client is None:
+                client = self._clients[database, lane] = self._connect(database, lane)
+            return client
+        except DriverError as error:
+            raise engine_failure(error) from error
+        finally:
+            self._lock.release()
+
+    def _connect(self, database: str, lane: Lane) -> Client:
+        at = self._location
+        client = clickhouse_connect.get_client(
+            interface="https" if at.secure else "http",
+            host=at.host,
+            port=at.port,
+            username=at.user,
+            password=at.password,
+            connect_timeout=CONNECT_SECONDS,
+            send_receive_timeout=lane.seconds + _SLACK_SECONDS,
+            query_retries=0,
+            autogenerate_session_id=False,
+            pool_mgr=get_pool_manager(maxsize=lane.connections),
+        )
+        # The database may not exist before the first migration, so the greeting goes without it.
+        client.database = database
+        return client
+
+    def close(self) -> None:
+        """Close every connection."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()

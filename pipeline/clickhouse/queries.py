@@ -1,0 +1,118 @@
+"""The queries of `sql/queries/`: loaded once, checked, and bound to their parameters.
+
+Owns: the head of a query's file, and the rule that a query about an org cannot run without its scope.
+Called by: the API, the sink, `operations/`. Next: `clickhouse/client.py`.
+
+A file opens with its name, its caller, its scope (`org` or `platform`) and its parameters, then says
+what it is for. What the head says is checked against the text when the files are loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pipeline.clickhouse.sql_files import sql_files
+
+_PLACEHOLDER = re.compile(r"\{(\w+):([^}]+)\}")
+_PARAMETER = re.compile(r"(\w+) ([A-Za-z]\w*(?:\(\w+\))?)\Z")
+_HEAD = ("name", "caller", "scope", "parameters")
+_ORG_CONDITION = "org = {org:String}"
+
+
+class QueryFileError(Exception):
+    """A query's file that is not what its head says. The message names the file."""
+
+
+@dataclass(frozen=True)
+class OrgScope:
+    """The org that an answer is for. Made from a verified session, and from nothing else in the API."""
+
+    org: str
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A query and the values of its parameters, ready to run."""
+
+    sql: str
+    parameters: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query as its file has it. `parameters` are names and the engine's types, `org` aside."""
+
+    name: str
+    caller: str
+    scope: str
+    parameters: dict[str, str]
+    sql: str
+
+    def of_org(self, scope: OrgScope, **values: object) -> Bound:
+        """Bind a query about one org. Raises TypeError for another scope or other parameters."""
+        if self.scope != "org":
+            raise TypeError(f"{self.name} is about the whole platform, not one org")
+        return Bound(self.sql, {**self._checked(values), "org": scope.org})
+
+    def of_platform(self, **values: object) -> Bound:
+        """Bind a query about the whole platform. Raises TypeError for another scope or other parameters."""
+        if self.scope != "platform":
+            raise TypeError(f"{self.name} is about one org and needs its scope")
+        return Bound(self.sql, self._checked(values))
+
+    def _checked(self, values: dict[str, object]) -> dict[str, object]:
+        if values.keys() != self.parameters.keys():
+            raise TypeError(f"{self.name} takes {', '.join(self.parameters) or 'no parameters'}")
+        return values
+
+
+def query(name: str) -> Query:
+    """Return a query by its name. Raises KeyError where no file has it."""
+    return _all()[name]
+
+
+def queries() -> list[Query]:
+    """Return all queries."""
+    return list(_all().values())
+
+
+def parse_query(path: Path, text: str) -> Query:
+    """Return the query of a file's text. Raises QueryFileError where head and text disagree."""
+    lines = text.splitlines()
+    head = dict(_head_line(path, line, field) for line, field in zip(lines, _HEAD, strict=False))
+    sql = "\n".join(line for line in lines if not line.startswith("--")).strip()
+    parameters = dict(_parameter(path, part) for part in head.get("parameters", "").split(", ") if part)
+    of_org = head.get("scope") == "org"
+    used = dict(_PLACEHOLDER.findall(sql))
+    if used != {**parameters, **({"org": "String"} if of_org else {})}:
+        raise QueryFileError(f"{path.name}: the head has {parameters}, the text uses {used}")
+    if head.get("scope") not in ("org", "platform") or of_org != (_ORG_CONDITION in sql):
+        raise QueryFileError(
+            f"{path.name}: the scope is `org`, with `{_ORG_CONDITION}`, or `platform`, without"
+        )
+    if head["name"] != path.stem:
+        raise QueryFileError(f"{path.name}: the head has the name {head['name']}")
+    return Query(head["name"], head["caller"], head["scope"], parameters, sql)
+
+
+def _head_line(path: Path, line: str, field: str) -> tuple[str, str]:
+    prefix = f"-- {field}:"
+    if not line.startswith(prefix):
+        raise QueryFileError(f"{path.name}: it opens with {', '.join(_HEAD)}, a line each, in this order")
+    return field, line.removeprefix(prefix).strip()
+
+
+def _parameter(path: Path, text: str) -> tuple[str, str]:
+    match = _PARAMETER.match(text.strip())
+    if match is None:
+        raise QueryFileError(f"{path.name}: a parameter has a name and a type, not {text!r}")
+    return match[1], match[2]
+
+
+@cache
+def _all() -> dict[str, Query]:
+    loaded = [parse_query(path, path.read_text(encoding="utf-8")) for path in sql_files("queries")]
+    return {query.name: query for query in loaded}
