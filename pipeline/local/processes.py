@@ -26,6 +26,7 @@ from pipeline.local.errors import LocalError
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.05
 _ORPHANED = 125
+_STDERR = 2
 
 
 @dataclass
@@ -82,7 +83,7 @@ def start(
         popen = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno() if output is None else output,
+            stdout=_STDERR if output is None else output,
             stderr=subprocess.STDOUT,
             env=None if environment is None else dict(environment),
             pass_fds=tuple(keep_open),

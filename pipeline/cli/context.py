@@ -1,0 +1,87 @@
+"""What every command needs: the settings in force, the running `up` it works through, and how it speaks.
+
+Owns: how settings are read and shown to be bad, which deployment a data directory means, JSON on stdout.
+Called by: the other modules of `cli/`.  Next: `settings.py`, `local/deployment.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from pydantic import ValidationError
+
+from pipeline.local import deployment
+from pipeline.local.deployment import Deployment
+from pipeline.settings import Settings
+
+DATA_DIR = Path(".metering")
+
+DataDir = Annotated[
+    Path, typer.Option("--data-dir", help="The data directory of the `up` to work with.", metavar="DIR")
+]
+"""The option every command takes; its default is `DATA_DIR`."""
+
+
+class CommandError(Exception):
+    """A command did not hold or failed, for a reason a person can read. Exit code 1, no traceback."""
+
+
+def settings_from_environment(**given: object) -> Settings:
+    """Read the settings, `given` over the environment. Raises CommandError naming each bad variable."""
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        # Only the reason: the value itself may be a secret.
+        bad = [f"{variable(str(one['loc'][0]))}: {_plain(one['msg'])}" for one in error.errors()]
+        raise CommandError("\n".join(bad)) from None
+
+
+def running_on(data_dir: Path) -> Deployment | None:
+    """Return the `up` that runs on this directory, unless the environment names another Kafka or ClickHouse.
+
+    Raises CommandError on bad settings and LocalError on a damaged data directory.
+    """
+    at = deployment.running(data_dir)
+    settings = settings_from_environment()
+    if at is None or settings.kafka_url not in (None, at.kafka_url):
+        return None
+    return at if settings.clickhouse_url in (None, at.clickhouse_url) else None
+
+
+def settings_for(data_dir: Path) -> Settings:
+    """Return the settings a command works with: those of the `up` on this directory, else the environment's.
+
+    Raises CommandError on bad settings and LocalError on a damaged data directory.
+    """
+    at = running_on(data_dir)
+    if at is None:
+        return settings_from_environment()
+    return settings_from_environment(
+        kafka_url=at.kafka_url,
+        clickhouse_url=at.clickhouse_url,
+        session_secret=at.session_secret,
+        operator_token=at.operator_token,
+    )
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"METERING_{name.upper()}"
+
+
+def print_json(data: object) -> None:
+    """Print a command's data on stdout."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(data)).decode() + "\n")
+
+
+def say(message: str) -> None:
+    """Print a message for a person on stderr."""
+    sys.stderr.write(f"{message}\n")
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ").removeprefix("Input ")

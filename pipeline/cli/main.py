@@ -1,0 +1,48 @@
+"""The command `metering`: every command group, and how failures are shown.
+
+Owns: the list of command groups and the exit codes: 0 done, 1 it did not hold or failed, 2 wrong usage.
+Called by: the installed script and `python -m pipeline`.  Next: the modules it registers.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from pipeline.cli import config, roles, up
+from pipeline.cli.context import CommandError, say
+from pipeline.kafka.admin import TopicsError
+from pipeline.local.errors import LocalError
+from pipeline.settings import MissingSettingError
+
+# Each module adds its commands to the program by `register`.
+GROUPS = (up, roles, config)
+
+_EXPECTED = (CommandError, LocalError, TopicsError, MissingSettingError)
+
+
+def program() -> typer.Typer:
+    """Return the program with all its commands."""
+    app = typer.Typer(
+        help="Exact metering and billing for a prepaid AI gateway.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for group in GROUPS:
+        group.register(app)
+    return app
+
+
+def main() -> None:
+    """Run one command and exit with its code. Failures a person can act on are one message on stderr."""
+    try:
+        program()()
+    except _EXPECTED as error:
+        say(str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""One role alone (`worker`, `server`, `sink`), and what prepares for them (`migrate`, `topics`).
+
+Owns: nothing but the way there: each role is imported only when it runs.
+Called by: `cli/main.py`.  Next: `worker/app.py`, `api/main.py`, `sink/main.py`, `clickhouse/migrate.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+
+import typer
+
+from pipeline.cli.context import DATA_DIR, DataDir, print_json, settings_for
+from pipeline.kafka.admin import ensure_topics
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+
+    @app.command()
+    def worker(data_dir: DataDir = DATA_DIR) -> None:
+        """Run the Faust worker: it debits and bills."""
+        from pipeline.worker.app import main
+
+        raise typer.Exit(main(settings_for(data_dir)))
+
+    @app.command()
+    def server(data_dir: DataDir = DATA_DIR) -> None:
+        """Run the HTTP server, with the ClickHouse sink beside it."""
+        from pipeline.api.main import main
+
+        raise typer.Exit(main(settings_for(data_dir)))
+
+    @app.command()
+    def sink(data_dir: DataDir = DATA_DIR) -> None:
+        """Run the ClickHouse sink apart from the server."""
+        from pipeline.sink.main import main
+
+        raise typer.Exit(main(settings_for(data_dir)))
+
+    @app.command()
+    def migrate(data_dir: DataDir = DATA_DIR) -> None:
+        """Create the ClickHouse schema or bring it up to date. Safe to repeat."""
+        from pipeline.clickhouse.migrate import main
+
+        raise typer.Exit(main(settings_for(data_dir)))
+
+    @app.command()
+    def topics(data_dir: DataDir = DATA_DIR) -> None:
+        """Create the Kafka topics or bring them up to date. Safe to repeat."""
+        settings = settings_for(data_dir)
+        print_json(asdict(asyncio.run(ensure_topics(settings.kafka_servers, settings))))
