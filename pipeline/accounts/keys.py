@@ -84,7 +84,7 @@ def create(account: Account, command: CreateKey, at_ms: int) -> Posting | Refusa
     if refusal is not None:
         return refusal
     profile = _with_key(account.profile, key, at_ms)
-    return Posting({"key_id": key.key_id, "nonce": command.nonce}, profile=profile, keys=(key,))
+    return Posting({"key_id": key.key_id, "version": key.version, "nonce": command.nonce}, profile=profile, keys=(key,))
 
 
 def change(account: Account, command: ChangeKey, at_ms: int) -> Posting | Refusal:
@@ -99,7 +99,7 @@ def change(account: Account, command: ChangeKey, at_ms: int) -> Posting | Refusa
     }
     changed = structs.replace(key, **given, revoked=key.revoked or command.revoked)
     if changed == key:
-        return Posting({"key_id": key.key_id})
+        return Posting({"key_id": key.key_id, "version": key.version})
     changed.version = key.version + 1
     active = [k for k in account.profile.keys.values() if is_active(k, at_ms) and k.key_id != key.key_id]
     if is_active(changed, at_ms):
@@ -112,7 +112,7 @@ def change(account: Account, command: ChangeKey, at_ms: int) -> Posting | Refusa
     if refusal is not None:
         return refusal
     profile = _with_key(account.profile, changed, at_ms)
-    return Posting({"key_id": key.key_id}, profile=profile, keys=(changed,))
+    return Posting({"key_id": key.key_id, "version": changed.version}, profile=profile, keys=(changed,))
 
 
 def _check_expiry(expires_ms: int | None, at_ms: int) -> Refusal | None:

@@ -54,6 +54,7 @@ class FencedLog:
             compression_type="lz4",
             linger_ms=0,
             request_timeout_ms=int(limit_s * 1000),
+            retry_backoff_ms=20,
         )
 
     async def start(self) -> None:

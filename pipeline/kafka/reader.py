@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -50,14 +50,25 @@ class GroupReader(ConsumerRebalanceListener):
     """A member of a consumer group that hands batches to a handler."""
 
     def __init__(
-        self, servers: str, group: str, topics: Sequence[str], handler: Handler, *, fetch_bytes: int
+        self,
+        servers: str,
+        group: str,
+        topics: Sequence[str],
+        handler: Handler,
+        *,
+        fetch_bytes: int,
+        interruptible: bool = False,
     ) -> None:
-        """Prepare; nothing is connected before `run`. `fetch_bytes` bounds a batch."""
+        """Prepare; nothing is connected before `run`.
+
+        `fetch_bytes` bounds a batch; `interruptible` says that a batch may be cancelled half way.
+        """
         self._topics = tuple(topics)
         self._handler = handler
         self._pumps: dict[int, _Pump] = {}
         self._failure: asyncio.Future[None] | None = None
         self._servers, self._group, self._fetch_bytes = servers, group, fetch_bytes
+        self.interruptible = interruptible
         self._consumer: AIOKafkaConsumer | None = None
 
     async def run(self) -> None:
@@ -98,15 +109,16 @@ class GroupReader(ConsumerRebalanceListener):
         """Open each partition and start reading it where its owner's state says."""
         await self._guard(self._open(sorted({tp.partition for tp in assigned})))
 
-    async def _guard(self, work: object) -> None:
+    async def _guard(self, work: Awaitable[None]) -> None:
         try:
-            await work  # type: ignore[misc]
+            await work
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            self._fail(error)
+            self.fail(error)
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """End `run` with an error."""
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
@@ -127,7 +139,7 @@ class GroupReader(ConsumerRebalanceListener):
                     "as docs/operations.md tells."
                 )
             self._consumer.seek(place, offset)
-        pump = self._pumps[partition] = _Pump(self._consumer, places, self._handler, self._fail)
+        pump = self._pumps[partition] = _Pump(self, self._consumer, places, self._handler)
         pump.start()
 
     async def _stop_pumps(self, partitions: Sequence[int]) -> None:
@@ -143,13 +155,13 @@ class _Pump:
 
     def __init__(
         self,
+        reader: GroupReader,
         consumer: AIOKafkaConsumer,
         places: Sequence[TopicPartition],
         handler: Handler,
-        fail: object,
     ) -> None:
+        self._reader = reader
         self._consumer, self._places, self._handler = consumer, places, handler
-        self._fail = fail
         self._fetching = False
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -170,14 +182,14 @@ class _Pump:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            self._fail(error)  # type: ignore[operator]
+            self._reader.fail(error)
 
     async def stop(self) -> None:
         """Stop after the batch in hand; a fetch under way is cancelled, its records are read again."""
         self._stopping = True
         assert self._task is not None
-        if self._fetching:
+        if self._fetching or self._reader.interruptible:
             self._task.cancel()
-        done, pending = await asyncio.wait([self._task], timeout=REVOKE_LIMIT_S)
+        _, pending = await asyncio.wait([self._task], timeout=REVOKE_LIMIT_S)
         if pending:
             raise TimeoutError("a unit of work did not end before its partition had to be given up")

@@ -1,0 +1,1 @@
+"""What an operator runs: proofs that the books are right, and repairs."""

@@ -109,7 +109,11 @@ class PartitionState:
 
     def __len__(self) -> int:
         """Return the number of accounts."""
-        return len(self._spending.keys() | self._profiles.keys())
+        return len(self.orgs())
+
+    def orgs(self) -> set[str]:
+        """Return the orgs that have an account here."""
+        return self._spending.keys() | self._profiles.keys()
 
     def owns(self, org: str) -> bool:
         """Whether an org belongs to this partition."""

@@ -1,0 +1,1 @@
+"""The sink: carries the journal into ClickHouse, each row once."""

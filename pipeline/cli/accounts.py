@@ -1,0 +1,149 @@
+"""The commands on accounts: org create, key create, key set, credit, session.
+
+Called by: `cli/main.py`. Next: `kafka/commands.py` takes them to the worker.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from msgspec import UNSET, UnsetType
+
+from pipeline.accounts.commands import ChangeKey, CreateKey, Credit, SignUp
+from pipeline.accounts.keys import hash_key
+from pipeline.api.sessions import ROLES, SESSION_TTL_S, issue
+from pipeline.cli.asking import WRONG_USAGE, ask, fail, show
+from pipeline.cli.context import settings_for
+from pipeline.kafka.commands import new_command_id
+from pipeline.money import AmountError, parse_inr
+
+KEY_BYTES = 24
+"""192 random bits."""
+PREFIX_CHARS = 12
+
+DataDir = Annotated[Path, typer.Option(help="Where `metering up` keeps its data.")]
+Org = Annotated[str, typer.Option(help="The org the key belongs to.")]
+DATA_DIR = Path(".metering")
+
+org_app = typer.Typer(help="Orgs.", no_args_is_help=True)
+key_app = typer.Typer(help="API keys.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.add_typer(org_app, name="org")
+    app.add_typer(key_app, name="key")
+    app.command("credit")(credit)
+    app.command("session")(session)
+
+
+def new_api_key(tier: str) -> str:
+    """Return a new API key of a tier."""
+    return ("br-trial-" if tier == "trial" else "br-") + secrets.token_urlsafe(KEY_BYTES)
+
+
+def _amount(text: str, option: str) -> int:
+    try:
+        return parse_inr(text)
+    except AmountError as error:
+        raise fail(f"{option}: {error}", WRONG_USAGE) from None
+
+
+@org_app.command("create")
+def org_create(
+    org: str,
+    name: Annotated[str, typer.Option(help="The org's name.")],
+    email: Annotated[str, typer.Option(help="Where its mail goes.")],
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Sign an org up. Safe to repeat: there is one signup credit."""
+    result = ask(settings_for(data_dir), SignUp(new_command_id(), org, name, email))
+    show(result)
+
+
+@key_app.command("create")
+def key_create(
+    org: Org,
+    name: Annotated[str, typer.Option(help="A name, unique among the org's active keys.")],
+    tier: Annotated[str, typer.Option(help="standard or trial.")] = "standard",
+    budget_inr: Annotated[str | None, typer.Option(help="Monthly budget in rupees.")] = None,
+    daily_limit: Annotated[int | None, typer.Option(help="Requests an IST day.")] = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Create a key and print it: it is shown this once."""
+    api_key = new_api_key(tier)
+    command = CreateKey(
+        id=new_command_id(),
+        org=org,
+        key_id=f"key_{secrets.token_hex(8)}",
+        name=name,
+        prefix=api_key[:PREFIX_CHARS],
+        hash=hash_key(api_key),
+        tier=tier,
+        budget_nano=None if budget_inr is None else _amount(budget_inr, "--budget-inr"),
+        daily_limit=daily_limit,
+    )
+    result = ask(settings_for(data_dir), command)
+    show({"key": api_key, "key_id": result["key_id"]})
+
+
+@key_app.command("set")
+def key_set(
+    key_id: str,
+    org: Org,
+    name: Annotated[str | None, typer.Option(help="Its new name.")] = None,
+    budget_inr: Annotated[str | None, typer.Option(help="Monthly budget in rupees, or none.")] = None,
+    daily_limit: Annotated[str | None, typer.Option(help="Requests an IST day, or none.")] = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Revoke it, for good.")] = False,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Change a key's name or limits, or revoke it."""
+    budget_nano: int | UnsetType | None = UNSET
+    if budget_inr is not None:
+        budget_nano = None if budget_inr == "none" else _amount(budget_inr, "--budget-inr")
+    limit: int | UnsetType | None = UNSET
+    if daily_limit is not None:
+        if daily_limit != "none" and not daily_limit.isdecimal():
+            raise fail("--daily-limit: a number or none", WRONG_USAGE)
+        limit = None if daily_limit == "none" else int(daily_limit)
+    command = ChangeKey(
+        id=new_command_id(),
+        org=org,
+        key_id=key_id,
+        name=UNSET if name is None else name,
+        budget_nano=budget_nano,
+        daily_limit=limit,
+        revoked=revoke,
+    )
+    show(ask(settings_for(data_dir), command))
+
+
+def credit(
+    org: str,
+    inr: Annotated[str, typer.Option(help="Rupees; with a minus, a correction downwards.")],
+    reason: Annotated[str, typer.Option(help="Why: it stands in the ledger.")],
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Credit an org, or correct its balance, with a reason."""
+    command = Credit(new_command_id(), org, _amount(inr, "--inr"), reason)
+    show(ask(settings_for(data_dir), command))
+
+
+def session(
+    org: Annotated[str, typer.Option(help="The org the session is for.")],
+    role: Annotated[str, typer.Option(help="owner, admin or member.")] = "owner",
+    email: Annotated[str | None, typer.Option(help="The member's email.")] = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Print a signed session token for the HTTP API."""
+    if role not in ROLES:
+        raise fail(f"--role: one of {', '.join(ROLES)}", WRONG_USAGE)
+    settings = settings_for(data_dir)
+    if settings.session_secret is None:
+        raise fail("METERING_SESSION_SECRET is not set")
+    secret = settings.session_secret.get_secret_value()
+    show({"token": issue(secret, org, role, email, now_ms=int(time.time() * 1000), ttl_s=SESSION_TTL_S)})

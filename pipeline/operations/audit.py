@@ -1,0 +1,126 @@
+"""Fold the journal again and compare: the books' own second opinion. Pure.
+
+Owns: what the journal says the balances, budgets and sums are, and the differences from what is stored.
+Called by: `operations/verify.py`, which reads the journal, the state and ClickHouse.
+
+Balances and budgets are folded with `accounts/ledger.py` alone, the same two functions that post.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from pipeline import ist
+from pipeline.accounts.ledger import Entry, apply, charge
+from pipeline.accounts.model import Account
+from pipeline.catalog.rating import FAILED_FROM
+from pipeline.journal import REQUESTS, JournalRecord, decode_rows, position_of
+
+Group = tuple[str, str, str, str, str, bool, str]
+"""(org, IST date, model, key_id, provider, byok, tier): what a roll-up groups by."""
+
+Sums = tuple[int, int, int, int, int, int]
+"""(requests, errors, prompt tokens, cached tokens, completion tokens, nano-rupees)."""
+
+DIFFERENCES_SHOWN = 100
+
+
+class Difference(Struct, frozen=True):
+    """Two places that should agree and do not. `place` names what is compared, `of` which one of it."""
+
+    place: str
+    of: str
+    expected: str
+    found: str
+
+
+@dataclass
+class Books:
+    """What a partition's journal comes to, up to a position."""
+
+    partition: int
+    next_position: int = 1
+    accounts: dict[str, Account] = field(default_factory=dict)
+    groups: dict[Group, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * 6))
+    ledger_rows: int = 0
+    ledger_nano: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def request_rows(self) -> int:
+        """The number of request rows folded."""
+        return sum(sums[0] for sums in self.groups.values())
+
+    def fold(self, record: JournalRecord, registered: Mapping[str, Account]) -> None:
+        """Take in one journal record; `registered` tells which keys an account knows."""
+        if record.first != self.next_position:
+            place = f"journal/{self.partition}"
+            self._differ(place, "positions", str(self.next_position), str(record.first))
+        for row in decode_rows(record.value):
+            position = position_of(int(str(row[0])))
+            if position != (self.partition, self.next_position):
+                place = f"journal/{self.partition}"
+                self._differ(place, "id", str((self.partition, self.next_position)), str(position))
+            self.next_position = position[1] + 1
+            org = str(row[1])
+            account = self.accounts.get(org)
+            if account is None:
+                account = self.accounts[org] = Account(org)
+                if org in registered:
+                    account.profile = registered[org].profile
+            if record.kind == REQUESTS:
+                self._fold_request(account, row)
+            else:
+                self._fold_entry(account, row)
+
+    def _fold_request(self, account: Account, row: list[object]) -> None:
+        (_, org, at_ms, _, _, _, key_id, tier, byok, model, provider, status, *_) = row
+        prompt, cached, completion, _, cost_nano, _ = (int(str(value)) for value in row[16:22])
+        day = ist.day_of(int(str(at_ms)))
+        charge(account, str(key_id), trial=tier == "trial", day=day, cost_nano=cost_nano)
+        group = (str(org), ist.date_of(day).isoformat(), str(model), str(key_id), str(provider), bool(byok), str(tier))
+        failed = int(str(status)) >= FAILED_FROM
+        sums = self.groups[group]
+        for i, value in enumerate((1, failed, prompt, cached, completion, cost_nano)):
+            sums[i] += value
+
+    def _fold_entry(self, account: Account, row: list[object]) -> None:
+        (row_id, _, _, kind, amount_nano, balance_after_nano, *_) = row
+        spending = apply(account.spending, Entry(str(kind), int(str(amount_nano))))
+        spending.entry_id = int(str(row_id))
+        if spending.balance_nano != balance_after_nano:
+            self._differ("ledger balance_after", f"row {row_id}", str(spending.balance_nano), str(balance_after_nano))
+        self.ledger_rows += 1
+        self.ledger_nano += int(str(amount_nano))
+
+    def _differ(self, place: str, of: str, expected: str, found: str) -> None:
+        self.differences.append(Difference(place, of, expected, found))
+
+
+def compare_accounts(books: Books, stored: Mapping[str, Account]) -> Iterable[Difference]:
+    """Compare the worker's balances and budgets with what the journal comes to."""
+    for org in sorted(books.accounts.keys() | stored.keys()):
+        folded = books.accounts.get(org, Account(org)).spending
+        kept = stored.get(org, Account(org)).spending
+        for name in ("credited_nano", "debited_nano", "balance_nano", "entry_id"):
+            expected, found = getattr(folded, name), getattr(kept, name)
+            if expected != found:
+                yield Difference(f"state {name}", org, str(expected), str(found))
+        for key_id in stored[org].profile.keys if org in stored else ():
+            expected_usage, found_usage = folded.keys.get(key_id), kept.keys.get(key_id)
+            if expected_usage != found_usage:
+                yield Difference("state key usage", f"{org} {key_id}", repr(expected_usage), repr(found_usage))
+
+
+def compare_groups(
+    place: str, expected: Mapping[Group, Iterable[int]], found: Mapping[Group, Iterable[int]]
+) -> Iterable[Difference]:
+    """Compare sums by group."""
+    for group in sorted(expected.keys() | found.keys()):
+        want, have = tuple(expected.get(group, (0,) * 6)), tuple(found.get(group, (0,) * 6))
+        if want != have:
+            yield Difference(place, " ".join(map(str, group)), str(want), str(have))

@@ -1,0 +1,151 @@
+"""Prove that the books agree: state, journal, rows and roll-ups, to the nano-rupee.
+
+Owns: reading each of them as of one journal position a partition, while traffic goes on.
+Called by: the operator's endpoint of the server, and `cli/verify.py`. Next: `operations/audit.py`.
+
+1. The state topic, read to its end, is the worker's state at one journal position.
+2. The journal below that position is folded again and compared with it.
+3. When the sink has come that far, the rows below it are compared with the journal.
+4. Each roll-up group is compared with the rows up to the last id it counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from pipeline import topics
+from pipeline.accounts.model import Account
+from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.queries import query
+from pipeline.journal import PARTITIONS_MAX, JournalRecord, public_id, read_headers
+from pipeline.kafka.fenced import read_compacted
+from pipeline.operations.audit import Books, Difference, compare_accounts, compare_groups
+from pipeline.posting.state import PartitionState
+from pipeline.settings import Settings
+
+T = TypeVar("T")
+
+SINK_LIMIT_S = 60.0
+ROLL_UP_TRIES = 4
+"""A roll-up may be a moment behind its rows; a difference counts when it does not go away."""
+SCAN = {"max_execution_time": 600}
+
+CountRow = tuple[int, int, int, int]
+GroupRow = tuple[str, str, str, str, str, bool, str, int, int, int, int, int, int]
+
+
+@dataclass
+class Report:
+    """What was compared, and every difference found."""
+
+    orgs: int = 0
+    requests: int = 0
+    ledger_entries: int = 0
+    positions: dict[int, int] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+
+
+async def verify(settings: Settings, engine: Engine) -> Report:
+    """Compare everything and return the report. Raises what Kafka or the engine raises."""
+    report = Report()
+    for partition in range(settings.partitions):
+        await _verify_partition(settings, engine, partition, report)
+    below = [0] * PARTITIONS_MAX
+    for partition, position in report.positions.items():
+        below[partition] = public_id(partition, position)
+    for name in ("usage_day", "model_day"):
+        report.differences += await _verify_roll_up(engine, name, below[: settings.partitions])
+    return report
+
+
+async def _verify_partition(settings: Settings, engine: Engine, partition: int, report: Report) -> None:
+    servers = settings.kafka_servers
+    records = await read_compacted(servers, TopicPartition(topics.STATE, partition))
+    state = PartitionState.restored(partition, settings.partitions, records)
+    stored = {org: state.account(org) for org in state.orgs()}
+    books = await _fold(servers, partition, state.meta.position, stored)
+    report.positions[partition] = state.meta.position
+    report.orgs += len(books.accounts.keys() | stored.keys())
+    report.requests += books.request_rows
+    report.ledger_entries += books.ledger_rows
+    report.differences += books.differences
+    report.differences += compare_accounts(books, stored)
+    report.differences += await _compare_rows(engine, books, state.meta.position)
+
+
+async def _fold(servers: str, partition: int, position: int, stored: dict[str, Account]) -> Books:
+    books = Books(partition)
+    async for record in _journal(servers, partition, position):
+        books.fold(record, stored)
+    if books.next_position != position:
+        books.differences.append(
+            Difference(f"journal/{partition}", "end", str(position), str(books.next_position))
+        )
+    return books
+
+
+async def _journal(servers: str, partition: int, below: int) -> AsyncIterator[JournalRecord]:
+    """Yield a partition's journal records from the beginning up to before a position."""
+    place = TopicPartition(topics.JOURNAL, partition)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=topics.OUTPUT_BYTES_MAX,
+    )
+    await consumer.start()
+    try:
+        consumer.assign([place])
+        await consumer.seek_to_beginning(place)
+        end = (await consumer.end_offsets([place]))[place]
+        while await consumer.position(place) < end:
+            batches = await consumer.getmany(place, timeout_ms=500)
+            for record in batches.get(place, ()):
+                row = read_headers(record.headers, record.value)
+                if row.first >= below:
+                    return
+                yield row
+    finally:
+        await consumer.stop()
+
+
+async def _compare_rows(engine: Engine, books: Books, position: int) -> Sequence[Difference]:
+    """Compare the rows of a partition below a position with the journal, once the sink is there."""
+    parameters = {"partition": books.partition, "below": public_id(books.partition, position)}
+    expected = (books.request_rows, books.request_rows, books.ledger_rows, books.ledger_nano)
+    deadline = time.monotonic() + SINK_LIMIT_S
+    while True:
+        found = (await _ask(engine, "verify_counts", parameters, CountRow))[0]
+        if found == expected:
+            break
+        if found > expected or time.monotonic() > deadline:
+            place = f"rows/{books.partition} (requests, distinct ids, ledger entries, ledger nano)"
+            return [Difference(place, "all", str(expected), str(found))]
+        await asyncio.sleep(0.5)
+    rows = await _ask(engine, "verify_rows", parameters, GroupRow)
+    return list(compare_groups("rows", books.groups, {row[:7]: row[7:] for row in rows}))
+
+
+async def _verify_roll_up(engine: Engine, name: str, below: list[int]) -> Sequence[Difference]:
+    """Compare a roll-up with the rows; a difference has to be seen again and again to count."""
+    lasting: set[tuple[str, str, str]] | None = None
+    for _ in range(ROLL_UP_TRIES):
+        rows = await _ask(engine, f"verify_{name}", {"below": below}, tuple[str, str, str])
+        lasting = set(rows) if lasting is None else lasting & set(rows)
+        if not lasting:
+            return []
+        await asyncio.sleep(1)
+    return [Difference(name, of, expected, found) for of, expected, found in sorted(lasting or ())]
+
+
+async def _ask(engine: Engine, name: str, parameters: Mapping[str, object], row: type[T]) -> list[T]:
+    """Run a query that may take its time, in a thread."""
+    bound = query(name).of_platform(**parameters)
+    return await asyncio.to_thread(engine.query, bound.sql, bound.parameters, row=row, settings=SCAN)

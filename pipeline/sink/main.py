@@ -1,0 +1,40 @@
+"""The sink as a process of its own (`metering sink`).
+
+Called by: `cli/main.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from prometheus_client import start_http_server
+
+from pipeline import logs
+from pipeline.clickhouse.client import open_engine
+from pipeline.clickhouse.migrate import migrate
+from pipeline.settings import MissingSettingError, Settings
+from pipeline.sink.sink import Sink
+
+
+def main(settings: Settings) -> int:
+    """Run the sink until it is told to stop; the exit code. An unexpected error is raised."""
+    logs.configure(settings.log_level)
+    if settings.clickhouse_url is None:
+        raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
+    start_http_server(settings.worker_port, settings.host)
+    engine = open_engine(settings.clickhouse_url)
+    migrate(engine)
+    asyncio.run(_run(Sink(settings, engine)))
+    return 0
+
+
+async def _run(sink: Sink) -> None:
+    task = asyncio.create_task(sink.run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return

@@ -1,0 +1,195 @@
+"""Write one partition's journal into ClickHouse: record the range, insert it, go on.
+
+Owns: the numbered steps of a range, what happens at start, and retrying until the answer is clear.
+Called by: `sink/sink.py`. Next: `clickhouse/client.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from pipeline import telemetry, topics
+from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.errors import EngineError, EngineUnavailable
+from pipeline.clickhouse.migrate import DEDUPLICATION_WINDOW
+from pipeline.clickhouse.queries import query
+from pipeline.journal import COLUMNS, LEDGER, REQUESTS, JournalRecord, read_headers
+from pipeline.kafka.fenced import FencedLog, Output
+from pipeline.sink import ranges
+from pipeline.sink.ranges import Intent, Verdict
+
+log = logging.getLogger(__name__)
+
+TABLES = {REQUESTS: "events", LEDGER: "ledger"}
+INTENT_KEY = b"intent"
+LINGER_S = 0.25
+"""How long rows gather before they are inserted: one insert costs the engine much the same for 1 or 10,000."""
+BUFFER_BYTES_MAX = 2 * ranges.RANGE_BYTES_MAX
+RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class IntentError(Exception):
+    """A recorded range is half there and too old to be sent again safely."""
+
+
+class SinkPartition:
+    """One partition of the journal on its way into ClickHouse."""
+
+    def __init__(self, servers: str, deployment: str, partition: int, partitions: int, engine: Engine) -> None:
+        """Prepare; `open` makes it ours."""
+        self._servers, self._deployment = servers, deployment
+        self._partition, self._partitions = partition, partitions
+        self._engine = engine
+        self._log = FencedLog(servers, f"{deployment}-sink-{partition}")
+        self._buffer: deque[tuple[int, JournalRecord, int]] = deque()
+        self._buffered_bytes = 0
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self.problem: str | None = None
+
+    async def open(self) -> int:
+        """Fence the previous owner, finish the range it recorded last, and return the next offset."""
+        await self._log.start()
+        state = await self._log.restore(topics.SINK_STATE, self._partition)
+        recorded = state.get(INTENT_KEY)
+        if recorded is None:
+            return 0
+        intent = ranges.decode(recorded)
+        await self._finish(intent)
+        return intent.next_offset
+
+    async def close(self) -> None:
+        """Disconnect. What was not recorded stays in the journal for the next owner."""
+        await self._log.close()
+
+    async def add(self, records: Sequence[ConsumerRecord]) -> None:
+        """Take journal records in, waiting while too much is waiting already."""
+        await self._room.wait()
+        for record in records:
+            row = read_headers(record.headers, record.value)
+            self._buffer.append((record.offset, row, record.timestamp))
+            self._buffered_bytes += len(row.value)
+        if self._buffered_bytes > BUFFER_BYTES_MAX:
+            self._room.clear()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Write ranges until cancelled. Raises what must end the sink."""
+        while True:
+            await self._changed.wait()
+            if self._buffered_bytes < ranges.RANGE_BYTES_MAX:
+                await asyncio.sleep(LINGER_S)
+            await self._write_next()
+
+    async def _write_next(self) -> None:
+        taken = self._take()
+        newest_ms = taken[-1][2]
+        records = [(offset, record) for offset, record, _ in taken]
+        # 1. Cut the range, and record it: from here on it is this range or none.
+        intent = ranges.cut(records, int(time.time() * 1000))
+        state, journal = (TopicPartition(t, self._partition) for t in (topics.SINK_STATE, topics.JOURNAL))
+        await self._log.commit(
+            {state: [Output(INTENT_KEY, ranges.encode(intent))]},
+            {journal: intent.first_offset},
+            sink_group(self._deployment),
+        )
+        # 2. Write it, again and again until the answer is clear. The next range waits.
+        await self._insert(intent, records)
+        telemetry.SINK_BEHIND.labels(self._partition).set(max(0.0, time.time() - newest_ms / 1000))
+
+    def _take(self) -> list[tuple[int, JournalRecord, int]]:
+        taken: list[tuple[int, JournalRecord, int]] = []
+        taken_bytes = 0
+        while self._buffer and len(taken) < ranges.RANGE_RECORDS_MAX and taken_bytes < ranges.RANGE_BYTES_MAX:
+            taken.append(self._buffer.popleft())
+            taken_bytes += len(taken[-1][1].value)
+        self._buffered_bytes -= taken_bytes
+        if not self._buffer:
+            self._changed.clear()
+        if self._buffered_bytes <= BUFFER_BYTES_MAX:
+            self._room.set()
+        return taken
+
+    async def _insert(self, intent: Intent, records: Sequence[tuple[int, JournalRecord]]) -> None:
+        for part in intent.parts:
+            started = time.monotonic()
+            payload = ranges.payload(records, part.kind)
+            token = ranges.token(self._deployment, self._partition, part)
+            await self._until_clear(TABLES[part.kind], COLUMNS[part.kind], payload, token)
+            telemetry.SINK_INSERT.observe(time.monotonic() - started)
+            telemetry.SINK_ROWS.labels(part.kind).inc(part.rows)
+
+    async def _until_clear(self, table: str, columns: Sequence[str], payload: bytes, token: str) -> None:
+        tries = 0
+        while True:
+            try:
+                await asyncio.to_thread(self._engine.insert, table, columns, payload, token)
+            except (EngineError, EngineUnavailable) as error:
+                telemetry.SINK_RETRIES.inc()
+                self.problem = f"partition {self._partition}: {error}"
+                log.warning("insert %s not confirmed, sending it again: %s", token, error)
+                await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
+                tries += 1
+            else:
+                self.problem = None
+                return
+
+    async def _finish(self, intent: Intent) -> None:
+        """Make sure that a range recorded by an earlier owner is written, once."""
+        age_ms = int(time.time() * 1000) - intent.at_ms
+        safe_ms = ranges.safe_age_ms(DEDUPLICATION_WINDOW, self._partitions, 1 / LINGER_S)
+        if age_ms > safe_ms and not await self._has_to_be_sent(intent):
+            return
+        await self._insert(intent, await self._read(intent))
+
+    async def _has_to_be_sent(self, intent: Intent) -> bool:
+        verdicts = set()
+        for part in intent.parts:
+            low, high = ranges.ids(self._partition, part)
+            bound = query("count_ids").of_platform(
+                table=TABLES[part.kind], low=low, high=high, partition=self._partition
+            )
+            rows = await self._engine.async_query(bound.sql, bound.parameters, row=tuple[int])
+            verdicts.add(ranges.judge(part, rows[0][0]))
+        if verdicts == {Verdict.GO_ON}:
+            return False
+        if verdicts == {Verdict.SEND}:
+            return True
+        raise IntentError(
+            f"partition {self._partition}: the range {intent.first_offset}-{intent.next_offset} recorded at "
+            f"{intent.at_ms} is only partly in ClickHouse, and too old to be sent again: see "
+            "docs/operations.md, «A sink range is half there»."
+        )
+
+    async def _read(self, intent: Intent) -> list[tuple[int, JournalRecord]]:
+        """Return a recorded range's records, read again from the journal."""
+        place = TopicPartition(topics.JOURNAL, self._partition)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._servers, isolation_level="read_committed", enable_auto_commit=False,
+            max_partition_fetch_bytes=topics.OUTPUT_BYTES_MAX,
+        )
+        await consumer.start()
+        found: list[tuple[int, JournalRecord]] = []
+        try:
+            consumer.assign([place])
+            consumer.seek(place, intent.first_offset)
+            while not found or found[-1][0] + 1 < intent.next_offset:
+                batches = await consumer.getmany(place, timeout_ms=500)
+                for record in batches.get(place, ()):
+                    if record.offset < intent.next_offset:
+                        found.append((record.offset, read_headers(record.headers, record.value)))
+        finally:
+            await consumer.stop()
+        return found
+
+
+def sink_group(deployment: str) -> str:
+    """Return the consumer group of a deployment's sinks."""
+    return f"{deployment}-sink"

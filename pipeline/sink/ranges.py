@@ -1,0 +1,102 @@
+"""What the sink is about to write: a range of the journal, cut once and never cut differently again.
+
+Owns: the intent, how records become a range, and what a recorded intent means at start. Pure.
+Called by: `sink/partition.py`.
+
+ClickHouse drops an insert whose deduplication token it has seen, but only if it is the very same rows.
+So the range is recorded before it is first sent, and after a crash exactly it is sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.journal import JournalRecord, public_id
+
+RANGE_BYTES_MAX = 32 * 1024 * 1024
+RANGE_RECORDS_MAX = 500
+
+
+class Part(Struct, frozen=True):
+    """The rows of one kind within a range: positions `first` to `last`, and how many."""
+
+    kind: str
+    first: int
+    last: int
+    rows: int
+
+
+class Intent(Struct, frozen=True):
+    """A range about to be written: journal offsets from `first_offset` up to before `next_offset`."""
+
+    first_offset: int
+    next_offset: int
+    at_ms: int
+    parts: tuple[Part, ...]
+
+
+class Verdict(Enum):
+    """What to do about a recorded intent that is too old for deduplication to be relied on."""
+
+    GO_ON = auto()
+    SEND = auto()
+    STOP = auto()
+
+
+class Placed(Protocol):
+    """A record of the journal with its offset."""
+
+    @property
+    def offset(self) -> int: ...
+
+
+encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Intent).decode
+
+
+def decode(value: bytes) -> Intent:
+    """Return the intent of a state record. Raises msgspec.MsgspecError for anything else."""
+    return _decode(value)
+
+
+def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int) -> Intent:
+    """Return the intent for journal records given with their offsets, in order."""
+    parts: dict[str, Part] = {}
+    for _, record in records:
+        rows = record.last - record.first + 1
+        known = parts.get(record.kind)
+        first, before = (known.first, known.rows) if known else (record.first, 0)
+        parts[record.kind] = Part(record.kind, first, record.last, before + rows)
+    return Intent(records[0][0], records[-1][0] + 1, at_ms, tuple(parts.values()))
+
+
+def payload(records: Sequence[tuple[int, JournalRecord]], kind: str) -> bytes:
+    """Return the bytes to insert for one kind of a range's records."""
+    return b"".join(record.value for _, record in records if record.kind == kind)
+
+
+def token(deployment: str, partition: int, part: Part) -> str:
+    """Return the deduplication token of one kind of a range: the same for ever, and for nothing else."""
+    return f"{deployment}:{partition}:{part.kind}:{part.first}-{part.last}"
+
+
+def ids(partition: int, part: Part) -> tuple[int, int]:
+    """Return the lowest and highest public id of a part's rows."""
+    return public_id(partition, part.first), public_id(partition, part.last)
+
+
+def safe_age_ms(window: int, partitions: int, inserts_a_second: float) -> int:
+    """Return for how long a token is surely still in a deduplication window of `window` inserts."""
+    return int(window / (partitions * inserts_a_second) * 1000)
+
+
+def judge(part: Part, found: int) -> Verdict:
+    """Return what to do about an old intent's part, given how many of its rows are there."""
+    if found == part.rows:
+        return Verdict.GO_ON
+    return Verdict.SEND if found == 0 else Verdict.STOP
