@@ -1,0 +1,230 @@
+"""`GET /me/activity`: spend and volume over a range of IST days, with filters.
+
+Called by: `api/app.py`. Next: `sql/queries/activity.sql`, which computes all of it in one pass, so that
+the parts of an answer always agree with each other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Response
+from msgspec import Struct
+from pydantic import Field
+
+from pipeline.api.answers import (
+    Count,
+    DayText,
+    Documented,
+    Moment,
+    Rupees,
+    failures,
+    json_answer,
+    moment,
+    rupees,
+)
+from pipeline.api.parameters import From, KeyId, Model, To, bounded_range, only
+from pipeline.api.parts import Parts, PartsOf
+from pipeline.api.sessions import SignedIn, signed_in
+from pipeline.clickhouse.queries import OrgScope, query
+
+router = APIRouter(tags=["activity"], dependencies=[Depends(signed_in)])
+
+TOP = 10
+
+
+class ActivityDay(Documented):
+    """One model on one IST day. `cost_inr` is what was debited, here and below."""
+
+    day: DayText
+    model: str
+    requests: Count
+    tokens: Count
+    cost_inr: Rupees
+    errors: Count
+
+
+class TopModel(Documented):
+    """One model over the range."""
+
+    model: str
+    requests: Count
+    tokens: Count
+    cost_inr: Rupees
+
+
+class TopKey(Documented):
+    """One key over the range."""
+
+    key_id: str
+    key_name: str | None
+    requests: Count
+    tokens: Count
+    cost_inr: Rupees
+
+
+class ModelProvider(Documented):
+    """What a provider served of a model; `provider` is null for failures before there was one."""
+
+    model: str
+    provider: str | None
+    requests: Count
+    tokens: Count
+    cost_inr: Rupees
+    errors: Count
+
+
+class ActivityTotals(Documented):
+    """The range as filtered, all together."""
+
+    requests: Count
+    tokens: Count
+    cost_inr: Rupees
+    errors: Count
+    byok_requests: Count
+
+
+class NamedKey(Documented):
+    """A key for the filter menu."""
+
+    key_id: str
+    key_name: str | None
+
+
+class ActivityAnswer(Documented):
+    """Activity as filtered; `models` and `keys` are those of the range, the filters aside."""
+
+    from_: Annotated[DayText, Field(alias="from")]
+    to: DayText
+    as_of: Moment
+    days: list[ActivityDay]
+    top_models: list[TopModel]
+    top_keys: list[TopKey]
+    model_providers: list[ModelProvider]
+    totals: ActivityTotals
+    models: list[str]
+    keys: list[NamedKey]
+
+
+class _Sums(Struct, array_like=True, frozen=True):
+    """One line of the sums: of a key, or of a model and provider. Zeros where the filters leave it out."""
+
+    is_key: bool
+    name: str
+    provider: str
+    requests: int
+    tokens: int
+    cost_nano: int
+    errors: int
+    byok_requests: int
+
+
+@dataclass(slots=True)
+class _Total:
+    """Sums of several lines, in Python's integers, which have no end."""
+
+    requests: int = 0
+    tokens: int = 0
+    cost_nano: int = 0
+    errors: int = 0
+    byok_requests: int = 0
+
+    def add(self, sums: _Sums) -> None:
+        self.requests += sums.requests
+        self.tokens += sums.tokens
+        self.cost_nano += sums.cost_nano
+        self.errors += sums.errors
+        self.byok_requests += sums.byok_requests
+
+
+_decode_sums = msgspec.json.Decoder(_Sums, strict=False).decode_lines
+
+
+@router.get("/me/activity", response_model=ActivityAnswer, responses=failures(400, 401))
+async def activity(
+    session: SignedIn,
+    parts: PartsOf,
+    _checked: Annotated[None, Depends(only("from", "to", "model", "key_id"))],
+    from_: From = None,
+    to: To = None,
+    model: Model = None,
+    key_id: KeyId = None,
+) -> Response:
+    """Spend and volume by day, model, key and provider.
+
+    The last 30 IST days where no range is given; without `to` it ends today, without `from` it is the
+    30 days up to `to`; 366 days at most.
+    """
+    now_ms = parts.now_ms()
+    days = bounded_range(from_, to, now_ms)
+    bound = query("activity").of_org(
+        session.scope, from_day=days.first, to_day=days.last, model=model or "", key_id=key_id or ""
+    )
+    found = await parts.engine.async_bytes(bound.sql, bound.parameters, output="TSVRaw")
+    sums, series = _split(found)
+    return json_answer(
+        {
+            "from": days.first,
+            "to": days.last,
+            "as_of": moment(now_ms),
+            "days": msgspec.Raw(series),
+            **_summaries(parts, session.scope, sums),
+        }
+    )
+
+
+def _split(found: bytes) -> tuple[list[_Sums], bytes]:
+    """Return the sums, and the day series as a JSON array, of the query's lines.
+
+    The sums come first, as arrays; the series' lines are objects. JSON text has no bare line feed, so
+    lines can be told apart and joined as bytes.
+    """
+    end = found.find(b"\n{") + 1 or len(found)
+    return _decode_sums(found[:end]), b"[" + found[end:].rstrip(b"\n").replace(b"\n", b",") + b"]"
+
+
+def _summaries(parts: Parts, scope: OrgScope, sums: list[_Sums]) -> dict[str, object]:
+    routes = [line for line in sums if not line.is_key]
+    keys = [line for line in sums if line.is_key]
+    models: defaultdict[str, _Total] = defaultdict(_Total)
+    totals = _Total()
+    for line in routes:
+        models[line.name].add(line)
+        totals.add(line)
+    top_models = sorted((item for item in models.items() if item[1].requests), key=_most_cost_first)
+    top_keys = sorted(((line.name, line) for line in keys if line.requests), key=_most_cost_first)
+    return {
+        "top_models": [{"model": name, **_spent(total)} for name, total in top_models[:TOP]],
+        "top_keys": [
+            {"key_id": key_id, "key_name": parts.key_name(scope, key_id), **_spent(line)}
+            for key_id, line in top_keys[:TOP]
+        ],
+        "model_providers": _model_providers(routes),
+        "totals": {**_spent(totals), "errors": totals.errors, "byok_requests": totals.byok_requests},
+        "models": sorted(models),
+        "keys": [
+            {"key_id": key_id, "key_name": parts.key_name(scope, key_id)}
+            for key_id in sorted(line.name for line in keys)
+        ],
+    }
+
+
+def _model_providers(routes: Iterable[_Sums]) -> list[dict[str, object]]:
+    served = sorted((line for line in routes if line.requests), key=lambda line: (line.name, line.provider))
+    return [
+        {"model": line.name, "provider": line.provider or None, **_spent(line), "errors": line.errors}
+        for line in served
+    ]
+
+
+def _spent(sums: _Sums | _Total) -> dict[str, object]:
+    return {"requests": sums.requests, "tokens": sums.tokens, "cost_inr": rupees(sums.cost_nano)}
+
+
+def _most_cost_first(item: tuple[str, _Sums | _Total]) -> tuple[int, int, str]:
+    name, sums = item
+    return (-sums.cost_nano, -sums.tokens, name)
