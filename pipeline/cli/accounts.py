@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,9 +14,9 @@ from msgspec import UNSET, UnsetType
 
 from pipeline.accounts.commands import ChangeKey, CreateKey, Credit, SignUp
 from pipeline.accounts.keys import hash_key
-from pipeline.api.sessions import ROLES, SESSION_TTL_S, issue
-from pipeline.cli.asking import WRONG_USAGE, ask, fail, show
-from pipeline.cli.context import settings_for
+from pipeline.api.sessions import DEFAULT_TTL_S, ROLES, issue
+from pipeline.cli.asking import ask
+from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
 from pipeline.kafka.commands import new_command_id
 from pipeline.money import AmountError, parse_inr
 
@@ -25,9 +24,7 @@ KEY_BYTES = 24
 """192 random bits."""
 PREFIX_CHARS = 12
 
-DataDir = Annotated[Path, typer.Option(help="Where `metering up` keeps its data.")]
 Org = Annotated[str, typer.Option(help="The org the key belongs to.")]
-DATA_DIR = Path(".metering")
 
 org_app = typer.Typer(help="Orgs.", no_args_is_help=True)
 key_app = typer.Typer(help="API keys.", no_args_is_help=True)
@@ -50,7 +47,7 @@ def _amount(text: str, option: str) -> int:
     try:
         return parse_inr(text)
     except AmountError as error:
-        raise fail(f"{option}: {error}", WRONG_USAGE) from None
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 @org_app.command("create")
@@ -62,7 +59,7 @@ def org_create(
 ) -> None:
     """Sign an org up. Safe to repeat: there is one signup credit."""
     result = ask(settings_for(data_dir), SignUp(new_command_id(), org, name, email))
-    show(result)
+    print_json(result)
 
 
 @key_app.command("create")
@@ -88,7 +85,7 @@ def key_create(
         daily_limit=daily_limit,
     )
     result = ask(settings_for(data_dir), command)
-    show({"key": api_key, "key_id": result["key_id"]})
+    print_json({"key": api_key, "key_id": result["key_id"]})
 
 
 @key_app.command("set")
@@ -108,7 +105,7 @@ def key_set(
     limit: int | UnsetType | None = UNSET
     if daily_limit is not None:
         if daily_limit != "none" and not daily_limit.isdecimal():
-            raise fail("--daily-limit: a number or none", WRONG_USAGE)
+            raise typer.BadParameter("a number or none", param_hint="--daily-limit")
         limit = None if daily_limit == "none" else int(daily_limit)
     command = ChangeKey(
         id=new_command_id(),
@@ -119,7 +116,7 @@ def key_set(
         daily_limit=limit,
         revoked=revoke,
     )
-    show(ask(settings_for(data_dir), command))
+    print_json(ask(settings_for(data_dir), command))
 
 
 def credit(
@@ -130,20 +127,20 @@ def credit(
 ) -> None:
     """Credit an org, or correct its balance, with a reason."""
     command = Credit(new_command_id(), org, _amount(inr, "--inr"), reason)
-    show(ask(settings_for(data_dir), command))
+    print_json(ask(settings_for(data_dir), command))
 
 
 def session(
     org: Annotated[str, typer.Option(help="The org the session is for.")],
     role: Annotated[str, typer.Option(help="owner, admin or member.")] = "owner",
-    email: Annotated[str | None, typer.Option(help="The member's email.")] = None,
+    email: Annotated[str, typer.Option(help="The member's email.")] = "",
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Print a signed session token for the HTTP API."""
     if role not in ROLES:
-        raise fail(f"--role: one of {', '.join(ROLES)}", WRONG_USAGE)
+        raise typer.BadParameter(f"one of {', '.join(ROLES)}", param_hint="--role")
     settings = settings_for(data_dir)
     if settings.session_secret is None:
-        raise fail("METERING_SESSION_SECRET is not set")
+        raise CommandError("METERING_SESSION_SECRET is not set")
     secret = settings.session_secret.get_secret_value()
-    show({"token": issue(secret, org, role, email, now_ms=int(time.time() * 1000), ttl_s=SESSION_TTL_S)})
+    print_json({"token": issue(secret, org, role, email, now_ms=int(time.time() * 1000), ttl_s=DEFAULT_TTL_S)})

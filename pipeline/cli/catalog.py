@@ -12,9 +12,8 @@ from typing import Annotated
 import typer
 
 from pipeline.catalog.apply import CatalogError, parse_file, plan
-from pipeline.cli.accounts import DATA_DIR, DataDir
-from pipeline.cli.asking import fail, show, with_client
-from pipeline.cli.context import settings_for
+from pipeline.cli.asking import with_client
+from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
 from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient
 
@@ -41,7 +40,7 @@ def apply(
     try:
         wanted = parse_file(file.read_text(encoding="utf-8"), file.name)
     except (OSError, UnicodeDecodeError, CatalogError) as error:
-        raise fail(f"{file}: {error}") from None
+        raise CommandError(f"{file}: {error}") from None
 
     async def work(client: CommandClient) -> int:
         now_ms = int(time.time() * 1000)
@@ -54,5 +53,5 @@ def apply(
     try:
         published = with_client(settings, work)
     except CatalogError as error:
-        raise fail(f"{file}: {error}") from None
-    show({"rates": len(wanted), "published": published})
+        raise CommandError(f"{file}: {error}") from None
+    print_json({"rates": len(wanted), "published": published})

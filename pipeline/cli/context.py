@@ -63,6 +63,8 @@ def settings_for(data_dir: Path) -> Settings:
     return settings_from_environment(
         kafka_url=at.kafka_url,
         clickhouse_url=at.clickhouse_url,
+        deployment=at.deployment,
+        partitions=at.partitions,
         session_secret=at.session_secret,
         operator_token=at.operator_token,
     )

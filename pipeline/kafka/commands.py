@@ -14,8 +14,17 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from pipeline import topics
-from pipeline.accounts.commands import AccountCommand, Barrier, Command, Reply, decode_reply, encode
+from pipeline.accounts.commands import (
+    AccountCommand,
+    Barrier,
+    Command,
+    Reply,
+    decode_command,
+    decode_reply,
+    encode,
+)
 from pipeline.kafka.follow import Follower
+from pipeline.kafka.partitions import partition_count
 from pipeline.partitioning import partition_of
 
 ANSWER_LIMIT_S = 8.0
@@ -23,6 +32,10 @@ ANSWER_LIMIT_S = 8.0
 
 class UnavailableError(Exception):
     """No answer came in time. The command may still be carried out; the same id tells what became of it."""
+
+
+class InvalidCommandError(ValueError):
+    """A field of a command is too long or out of range."""
 
 
 def new_command_id() -> str:
@@ -33,27 +46,37 @@ def new_command_id() -> str:
 class CommandClient:
     """Sends commands and matches the replies to them by id."""
 
-    def __init__(self, servers: str, partitions: int) -> None:
+    def __init__(self, servers: str) -> None:
         """Prepare; nothing is connected before `start`."""
-        self._partitions = partitions
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=servers, enable_idempotence=True, acks="all", request_timeout_ms=10_000
-        )
+        self._servers = servers
+        self._partitions = 0
+        self._producer: AIOKafkaProducer | None = None
         self._follower = Follower(servers, [topics.REPLIES], self._take, from_end=True)
         self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
 
     async def start(self) -> None:
-        """Connect. Raises a KafkaError or TimeoutError where the broker cannot be reached."""
+        """Connect. Raises a KafkaError, TimeoutError or PartitionsError where that cannot be done."""
+        self._partitions = await partition_count(self._servers)
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._servers, enable_idempotence=True, acks="all", request_timeout_ms=10_000
+        )
         await self._producer.start()
         await self._follower.start()
 
     async def stop(self) -> None:
         """Disconnect."""
         await self._follower.stop()
-        await self._producer.stop()
+        if self._producer is not None:
+            await self._producer.stop()
 
     async def send(self, command: AccountCommand, limit_s: float = ANSWER_LIMIT_S) -> Reply:
-        """Send a command to its org's owner and return the answer. Raises UnavailableError."""
+        """Send a command to its org's owner and return the answer.
+
+        Raises UnavailableError, and InvalidCommandError for one that its owner would not even read.
+        """
+        problem = decode_command(encode(command))
+        if isinstance(problem, str):
+            raise InvalidCommandError(problem)
         return await self._ask(command, partition_of(command.org, self._partitions), command.org, limit_s)
 
     async def barrier(self, catalog_offset: int = 0, limit_s: float = ANSWER_LIMIT_S) -> None:
@@ -69,6 +92,7 @@ class CommandClient:
         )
 
     async def _ask(self, command: Command, partition: int, org: str | None, limit_s: float) -> Reply:
+        assert self._producer is not None
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(command.id, []).append(answer)
         try:

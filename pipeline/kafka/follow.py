@@ -38,35 +38,37 @@ class Follower:
         self._topics = tuple(topics)
         self._take = take
         self._from_end = from_end
-        self._consumer = AIOKafkaConsumer(
-            *self._topics,
-            bootstrap_servers=servers,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=100,
-            max_partition_fetch_bytes=16 * 1024 * 1024,
-        )
+        self._servers = servers
+        self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
         self._fresh_at = 0.0
         self._places: list[TopicPartition] = []
 
     async def start(self) -> None:
         """Read everything there is, then go on in the background. Raises TimeoutError or a KafkaError."""
-        await self._consumer.start()
+        consumer = self._consumer = AIOKafkaConsumer(
+            *self._topics,
+            bootstrap_servers=self._servers,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=16 * 1024 * 1024,
+        )
+        await consumer.start()
         async with asyncio.timeout(START_LIMIT_S):
-            while {place.topic for place in self._consumer.assignment()} != set(self._topics):
+            while {place.topic for place in consumer.assignment()} != set(self._topics):
                 await asyncio.sleep(0.1)
-            self._places = sorted(self._consumer.assignment())
+            self._places = sorted(consumer.assignment())
             if self._from_end:
-                await self._consumer.seek_to_end(*self._places)
+                await consumer.seek_to_end(*self._places)
             else:
-                await self._consumer.seek_to_beginning(*self._places)
-            ends = await self._consumer.end_offsets(self._places)
-            while not await self._is_past(ends):
-                await self._take_some()
+                await consumer.seek_to_beginning(*self._places)
+            ends = await consumer.end_offsets(self._places)
+            while not await self._is_past(consumer, ends):
+                await self._take_some(consumer)
         self._fresh_at = time.monotonic()
-        self._task = asyncio.create_task(self._follow())
+        self._task = asyncio.create_task(self._follow(consumer))
 
     @property
     def failed(self) -> bool:
@@ -81,6 +83,7 @@ class Follower:
 
     async def reached(self, topic: str, offset: int, limit_s: float = 10.0) -> None:
         """Return once partition 0 of a topic has been read up to an offset. Raises TimeoutError."""
+        assert self._consumer is not None
         place = TopicPartition(topic, 0)
         async with asyncio.timeout(limit_s):
             while await self._consumer.position(place) < offset:
@@ -91,16 +94,17 @@ class Follower:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=5)
-        await self._consumer.stop()
+        if self._consumer is not None:
+            await self._consumer.stop()
 
-    async def _follow(self) -> None:
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         checked_at = time.monotonic()
         try:
             while True:
-                await self._take_some()
+                await self._take_some(consumer)
                 if time.monotonic() - checked_at > CHECK_EVERY_S:
                     checked_at = time.monotonic()
-                    if await self._is_past(await self._consumer.end_offsets(self._places)):
+                    if await self._is_past(consumer, await consumer.end_offsets(self._places)):
                         self._fresh_at = checked_at
         except asyncio.CancelledError:
             raise
@@ -108,14 +112,14 @@ class Follower:
             log.exception("following %s failed", ", ".join(self._topics))
             raise
 
-    async def _take_some(self) -> None:
-        batches = await self._consumer.getmany(timeout_ms=500)
+    async def _take_some(self, consumer: AIOKafkaConsumer) -> None:
+        batches = await consumer.getmany(timeout_ms=500)
         for records in batches.values():
             for record in records:
                 self._take(record)
 
-    async def _is_past(self, ends: dict[TopicPartition, int]) -> bool:
+    async def _is_past(self, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
         for place, end in ends.items():
-            if await self._consumer.position(place) < end:
+            if await consumer.position(place) < end:
                 return False
         return True

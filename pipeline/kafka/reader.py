@@ -69,6 +69,8 @@ class GroupReader(ConsumerRebalanceListener):
         self._failure: asyncio.Future[None] | None = None
         self._servers, self._group, self._fetch_bytes = servers, group, fetch_bytes
         self.interruptible = interruptible
+        self.joined = False
+        """Whether the group has assigned partitions, maybe none, and those are open."""
         self._consumer: AIOKafkaConsumer | None = None
 
     async def run(self) -> None:
@@ -124,6 +126,7 @@ class GroupReader(ConsumerRebalanceListener):
 
     async def _open(self, partitions: Sequence[int]) -> None:
         await asyncio.gather(*(self._open_one(partition) for partition in partitions))
+        self.joined = True
 
     async def _open_one(self, partition: int) -> None:
         assert self._consumer is not None

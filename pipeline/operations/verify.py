@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -25,11 +25,10 @@ from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import query
 from pipeline.journal import PARTITIONS_MAX, JournalRecord, public_id, read_headers
 from pipeline.kafka.fenced import read_compacted
+from pipeline.kafka.partitions import partition_count
 from pipeline.operations.audit import Books, Difference, compare_accounts, compare_groups
 from pipeline.posting.state import PartitionState
 from pipeline.settings import Settings
-
-T = TypeVar("T")
 
 SINK_LIMIT_S = 60.0
 ROLL_UP_TRIES = 4
@@ -54,20 +53,22 @@ class Report:
 async def verify(settings: Settings, engine: Engine) -> Report:
     """Compare everything and return the report. Raises what Kafka or the engine raises."""
     report = Report()
-    for partition in range(settings.partitions):
-        await _verify_partition(settings, engine, partition, report)
+    partitions = await partition_count(settings.kafka_servers)
+    for partition in range(partitions):
+        await _verify_partition(settings.kafka_servers, engine, partition, partitions, report)
     below = [0] * PARTITIONS_MAX
     for partition, position in report.positions.items():
         below[partition] = public_id(partition, position)
     for name in ("usage_day", "model_day"):
-        report.differences += await _verify_roll_up(engine, name, below[: settings.partitions])
+        report.differences += await _verify_roll_up(engine, name, below[:partitions])
     return report
 
 
-async def _verify_partition(settings: Settings, engine: Engine, partition: int, report: Report) -> None:
-    servers = settings.kafka_servers
+async def _verify_partition(
+    servers: str, engine: Engine, partition: int, partitions: int, report: Report
+) -> None:
     records = await read_compacted(servers, TopicPartition(topics.STATE, partition))
-    state = PartitionState.restored(partition, settings.partitions, records)
+    state = PartitionState.restored(partition, partitions, records)
     stored = {org: state.account(org) for org in state.orgs()}
     books = await _fold(servers, partition, state.meta.position, stored)
     report.positions[partition] = state.meta.position
@@ -145,7 +146,7 @@ async def _verify_roll_up(engine: Engine, name: str, below: list[int]) -> Sequen
     return [Difference(name, of, expected, found) for of, expected, found in sorted(lasting or ())]
 
 
-async def _ask(engine: Engine, name: str, parameters: Mapping[str, object], row: type[T]) -> list[T]:
+async def _ask(engine: Engine, name: str, parameters: Mapping[str, object], row: Any) -> list[Any]:
     """Run a query that may take its time, in a thread."""
     bound = query(name).of_platform(**parameters)
     return await asyncio.to_thread(engine.query, bound.sql, bound.parameters, row=row, settings=SCAN)

@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from prometheus_client import start_http_server
-
-from pipeline import logs
+from pipeline import logs, status_server
 from pipeline.clickhouse.client import open_engine
 from pipeline.clickhouse.migrate import migrate
 from pipeline.settings import MissingSettingError, Settings
@@ -22,10 +20,11 @@ def main(settings: Settings) -> int:
     logs.configure(settings.log_level)
     if settings.clickhouse_url is None:
         raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
-    start_http_server(settings.worker_port, settings.host)
     engine = open_engine(settings.clickhouse_url)
     migrate(engine)
-    asyncio.run(_run(Sink(settings, engine)))
+    sink = Sink(settings, engine)
+    status_server.serve(settings.host, settings.worker_port, lambda: {"sink": sink.problem})
+    asyncio.run(_run(sink))
     return 0
 
 

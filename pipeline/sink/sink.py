@@ -13,6 +13,7 @@ from aiokafka import ConsumerRecord
 
 from pipeline import topics
 from pipeline.clickhouse.client import Engine
+from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.reader import GroupReader
 from pipeline.settings import Settings
 from pipeline.sink.partition import SinkPartition, sink_group
@@ -26,6 +27,7 @@ class Sink:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         """Prepare; nothing is connected before `run`."""
         self._settings, self._engine = settings, engine
+        self._count = 0
         self._partitions: dict[int, tuple[SinkPartition, asyncio.Task[None]]] = {}
         self._reader = GroupReader(
             settings.kafka_servers,
@@ -38,13 +40,14 @@ class Sink:
 
     async def run(self) -> None:
         """Read and write until cancelled. Raises what must end the process."""
+        self._count = await partition_count(self._settings.kafka_servers)
         await self._reader.run()
 
     async def open(self, partition: int) -> Mapping[str, int]:
         """Take a partition over; see `kafka/reader.py`."""
         settings = self._settings
         writer = SinkPartition(
-            settings.kafka_servers, settings.deployment, partition, settings.partitions, self._engine
+            settings.kafka_servers, settings.deployment, partition, self._count, self._engine
         )
         offset = await writer.open()
         task = asyncio.create_task(writer.run())
@@ -67,7 +70,8 @@ class Sink:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._reader.fail(error)
 
-    async def problem(self) -> str | None:
+    @property
+    def problem(self) -> str | None:
         """Return what keeps the sink from writing, None where nothing does."""
         problems = [writer.problem for writer, _ in self._partitions.values() if writer.problem]
         return problems[0] if problems else None

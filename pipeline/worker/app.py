@@ -19,15 +19,16 @@ from dataclasses import dataclass
 import faust
 from aiokafka import ConsumerRecord
 from faust.app.base import BootStrategy as FaustBootStrategy
-from prometheus_client import start_http_server
 
-from pipeline import logs, topics
+from pipeline import logs, status_server, topics
 from pipeline.settings import Settings
 from pipeline.worker.partition import Partition
 from pipeline.worker.service import PartitionReader
 
 log = logging.getLogger(__name__)
 
+AGENTS = 16
+"""Units of different partitions that may be under way at once; those of one partition take turns."""
 EXIT_SOFTWARE = 70
 """sysexits.h EX_SOFTWARE: an error inside the program; a supervisor starts it again."""
 
@@ -55,8 +56,8 @@ class Batch:
     done: asyncio.Future[None]
 
 
-def create_app(settings: Settings) -> App:
-    """Return the worker's app. Nothing is connected before it is started."""
+def create_app(settings: Settings) -> tuple[App, PartitionReader]:
+    """Return the worker's app and its reader. Nothing is connected before the app is started."""
     app = App(
         settings.deployment,
         broker=f"kafka://{settings.kafka_servers}",
@@ -64,25 +65,27 @@ def create_app(settings: Settings) -> App:
         web_enabled=False,
         autodiscover=False,
     )
-    requests = app.channel(maxsize=settings.partitions)
-    commands = app.channel(maxsize=settings.partitions)
+    requests = app.channel(maxsize=AGENTS)
+    commands = app.channel(maxsize=AGENTS)
 
     async def dispatch(partition: Partition, topic: str, records: Sequence[ConsumerRecord]) -> None:
         batch = Batch(partition, topic, records, asyncio.get_running_loop().create_future())
         await (commands if topic == topics.BILLING else requests).put(batch)
         await batch.done
 
-    @app.agent(requests, concurrency=settings.partitions)
+    @app.agent(requests, concurrency=AGENTS)
     async def debit(batches: faust.StreamT[Batch]) -> None:
         """Charge requests: one batch, one unit of work."""
         async for batch in batches:
             await carry_out(batch)
 
-    @app.agent(commands, concurrency=settings.partitions)
+    @app.agent(commands, concurrency=AGENTS)
     async def billing(batches: faust.StreamT[Batch]) -> None:
         """Carry out commands: one batch, one unit of work."""
         async for batch in batches:
             await carry_out(batch)
+
+    reader = PartitionReader(settings, dispatch)
 
     @app.service
     class Reader(faust.Service):
@@ -95,20 +98,21 @@ def create_app(settings: Settings) -> App:
         @faust.Service.task
         async def _read(self) -> None:
             try:
-                await PartitionReader(settings, dispatch).run()
+                await reader.run()
             except asyncio.CancelledError:
                 raise
             except BaseException as error:
                 end_process(error)
 
-    return app
+    return app, reader
 
 
 def main(settings: Settings) -> int:
     """Run a worker until it is told to stop; the exit code."""
-    start_http_server(settings.worker_port, settings.host)
+    app, reader = create_app(settings)
+    status_server.serve(settings.host, settings.worker_port, lambda: {"worker": reader.problem})
     worker = faust.Worker(
-        create_app(settings),
+        app,
         loglevel=settings.log_level.upper(),
         logging_config=logs.config(settings.log_level),
         quiet=True,

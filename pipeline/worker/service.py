@@ -17,6 +17,7 @@ from msgspec import MsgspecError
 from pipeline import telemetry, topics
 from pipeline.catalog.rates import RateTable, decode_rate
 from pipeline.kafka.follow import Follower
+from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.reader import GroupReader
 from pipeline.settings import Settings
 from pipeline.worker.partition import Catalog, Partition, worker_group
@@ -45,6 +46,7 @@ class PartitionReader:
         """Prepare; nothing is connected before `run`."""
         self._settings = settings
         self._dispatch = dispatch
+        self._partitions = 0
         self._owned: dict[int, Partition] = {}
         self._rates = RateTable()
         self._follower = Follower(settings.kafka_servers, [topics.CATALOG], self._take_rate)
@@ -58,6 +60,7 @@ class PartitionReader:
 
     async def run(self) -> None:
         """Read the catalog to its end, then work until cancelled. Raises what must end the process."""
+        self._partitions = await partition_count(self._settings.kafka_servers)
         await self._follower.start()
         watchdog = asyncio.create_task(self._watch())
         reading = asyncio.create_task(self._reader.run())
@@ -71,6 +74,11 @@ class PartitionReader:
             await asyncio.wait([watchdog, reading], timeout=40)
             await self._follower.stop()
 
+    @property
+    def problem(self) -> str | None:
+        """What keeps this worker from working, None where it works or waits for a partition."""
+        return None if self._reader.joined else "reading the catalog, joining the group"
+
     async def open(self, partition: int) -> Mapping[str, int]:
         """Take a partition over; see `kafka/reader.py`."""
         settings = self._settings
@@ -78,7 +86,7 @@ class PartitionReader:
             settings.kafka_servers,
             settings.deployment,
             partition,
-            settings.partitions,
+            self._partitions,
             Catalog(self._rates, self._follower),
         )
         offsets = await owned.open()

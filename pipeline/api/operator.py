@@ -1,0 +1,36 @@
+"""What only the operator may ask of a running server, with the operator's token.
+
+Owns: `POST /operator/verify`, which `metering verify` uses where the embedded engine is this process's.
+Called by: `cli/verify.py`. Next: `operations/verify.py`.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from pipeline.api.errors import ApiError
+from pipeline.clickhouse.client import Engine
+from pipeline.operations.verify import verify
+from pipeline.settings import Settings
+
+TOKEN_HEADER = "X-Operator-Token"  # noqa: S105 - the header's name, not a token
+
+
+def router(settings: Settings, engine: Engine) -> APIRouter:
+    """Return the operator's routes. Without a token in the settings they do not exist for anybody."""
+    routes = APIRouter(include_in_schema=False)
+    secret = settings.operator_token.get_secret_value() if settings.operator_token else ""
+
+    @routes.post("/operator/verify")
+    async def verify_books(request: Request) -> Response:
+        """Compare state, journal, rows and roll-ups; the report."""
+        given = request.headers.get(TOKEN_HEADER, "")
+        if not secret or not hmac.compare_digest(given.encode(), secret.encode()):
+            raise ApiError(404, "not_found", "no such endpoint")
+        report = await verify(settings, engine)
+        return Response(msgspec.json.encode(report), media_type="application/json")
+
+    return routes
