@@ -1,0 +1,35 @@
+"""The gateway library: what a Python gateway node imports. Its manual is docs/gateway.md.
+
+It needs neither Faust nor ClickHouse nor FastAPI: only aiokafka and msgspec.
+"""
+
+from pipeline.accounts.keys import KeyRecord
+from pipeline.gateway.errors import (
+    GatewayClosed,
+    GatewayError,
+    InvalidEvent,
+    SpoolBroken,
+    SpoolError,
+    SpoolFull,
+    SpoolLocked,
+    SpoolUnclear,
+)
+from pipeline.gateway.gateway import Gateway, Status
+from pipeline.gateway.refusal import Refusal
+from pipeline.money import AmountError
+
+__all__ = [
+    "AmountError",
+    "Gateway",
+    "GatewayClosed",
+    "GatewayError",
+    "InvalidEvent",
+    "KeyRecord",
+    "Refusal",
+    "SpoolBroken",
+    "SpoolError",
+    "SpoolFull",
+    "SpoolLocked",
+    "SpoolUnclear",
+    "Status",
+]

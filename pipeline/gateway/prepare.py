@@ -1,0 +1,117 @@
+"""Make an event ready for the spool: fill in what is absent, and refuse what could never be charged.
+
+Owns: the identity of events, the UUIDv7, and the checks that the worker will make again.
+Called by: `gateway/gateway.py`. Next: `gateway/spool.py` keeps the bytes.
+
+Only the spool's own source is numbered by the spool. An event that names another source keeps the
+number it came with, or has none: two spools that number one source would have its events dropped as
+duplicates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.catalog.rating import FAILED_FROM, is_free
+from pipeline.events import EVENT_TYPE, RequestEvent, Timestamps
+from pipeline.gateway.errors import InvalidEvent
+
+_encode = msgspec.json.Encoder().encode
+_timestamps = Timestamps()
+_PLACE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?\Z", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.*)`\Z")
+_DIGITS = re.compile(r"[0-9]+\Z")
+
+
+class Prepared(Struct):
+    """An event that is valid. `given_id` is its id where the caller gave it, for the spool's own source.
+
+    `numbered` says that the spool still has to number it; `free` that it will cost nothing.
+    """
+
+    event: RequestEvent
+    given_id: str
+    numbered: bool
+    free: bool
+
+    def encoded(self, sequence: int) -> bytes:
+        """Return the event's bytes, under a number of the spool where it takes one."""
+        if self.numbered:
+            self.event.sequence = f"{sequence:020d}"
+        return _encode(self.event)
+
+
+def uuid7(at_ms: int, random: bytes) -> str:
+    """Return the UUIDv7 (RFC 9562) of an instant; `random` is ten random bytes."""
+    high = (0x7000 | (random[0] << 8 | random[1]) & 0x0FFF).to_bytes(2)
+    low = bytes((0x80 | random[2] & 0x3F,)) + random[3:10]
+    text = (at_ms.to_bytes(6) + high + low).hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def prepare(given: Mapping[str, Any], source: str, at_ms: int, random: bytes) -> Prepared:
+    """Return the event of a mapping, checked. Raises InvalidEvent, which names the field."""
+    if not isinstance(given, Mapping):
+        raise InvalidEvent("event", f"expected a mapping, got {type(given).__name__}")
+    fields = {"specversion": "1.0", "type": EVENT_TYPE, **given}
+    own = fields.get("source") in (None, source)
+    numbered = own
+    given_id = ""
+    if own:
+        fields["source"] = source
+        if fields.get("sequence") is not None:
+            raise InvalidEvent(
+                "sequence", "the spool numbers its events; give a `source` of your own with it"
+            )
+    if fields.get("id") is None:
+        fields["id"] = uuid7(at_ms, random)
+    elif own:
+        given_id = str(fields["id"])
+    event = _convert(fields)
+    _check(event)
+    return Prepared(event, given_id, numbered, is_free(event.data))
+
+
+def _convert(fields: dict[str, Any]) -> RequestEvent:
+    try:
+        event = msgspec.convert(fields, RequestEvent)
+        # Text that is no Unicode passes the types and fails only here.
+        _encode(event)
+    except msgspec.ValidationError as error:
+        found = _PLACE.match(str(error))
+        problem, place = (found.group(1), found.group(2)) if found else (str(error), None)
+        missing = _MISSING.match(problem)
+        if missing:
+            place = ".".join(part for part in (place, missing.group(1)) if part)
+            problem = "is missing"
+        raise InvalidEvent(place or "event", problem) from None
+    except (UnicodeError, RecursionError, TypeError, ValueError) as error:
+        raise InvalidEvent("event", f"cannot be written as JSON: {error}") from None
+    return event
+
+
+def _check(event: RequestEvent) -> None:
+    data, usage = event.data, event.data.usage
+    if _timestamps.ms(event.time) is None:
+        raise InvalidEvent("time", f"is no RFC 3339 time with an offset: {event.time!r}")
+    if event.sequence is not None and not _DIGITS.match(event.sequence):
+        raise InvalidEvent("sequence", "is not made of digits")
+    if data.status < FAILED_FROM:
+        if usage is None:
+            raise InvalidEvent("data.usage", "is missing: a served request needs it")
+        if data.provider is None:
+            raise InvalidEvent("data.provider", "is missing: a served request needs it")
+    if usage is None:
+        return
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    if prompt is not None and (prompt.cached_tokens or 0) > usage.prompt_tokens:
+        raise InvalidEvent("data.usage.prompt_tokens_details.cached_tokens", "is above prompt_tokens")
+    if completion is not None and (completion.reasoning_tokens or 0) > usage.completion_tokens:
+        raise InvalidEvent(
+            "data.usage.completion_tokens_details.reasoning_tokens", "is above completion_tokens"
+        )
