@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
     """Where a worker serves /metrics and /healthz."""
+    server_sink: bool = True
+    """Whether `metering server` runs the sink too; off where `metering sink` runs apart."""
     operator_token: SecretStr | None = None
     """Opens the operator's endpoints of the server, which `up` uses for `metering verify`."""
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"

@@ -72,6 +72,8 @@ class Sink:
 
     @property
     def problem(self) -> str | None:
-        """Return what keeps the sink from writing, None where nothing does."""
+        """What keeps the sink from writing, None where nothing does."""
+        if not self._reader.joined:
+            return "joining the group"
         problems = [writer.problem for writer, _ in self._partitions.values() if writer.problem]
         return problems[0] if problems else None

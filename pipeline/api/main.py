@@ -1,0 +1,160 @@
+"""The server: the API, with the sink beside it unless told otherwise (`metering server`).
+
+Owns: the composition of the parts, readiness, and the order in which they start and stop.
+Called by: `cli/roles.py`. Next: `api/app.py`, `sink/sink.py`.
+
+An unexpected error of the sink or of a follower ends the process, as in the worker; what was not written
+is written by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+
+import uvicorn
+
+from pipeline import logs, topics
+from pipeline.api import billing, operator
+from pipeline.api.app import create_app
+from pipeline.api.directory import KeyDirectory
+from pipeline.api.health import engine_check
+from pipeline.api.parts import Check, Parts
+from pipeline.catalog.rates import RateTable, decode_rate
+from pipeline.clickhouse.client import Engine, open_engine
+from pipeline.clickhouse.migrate import migrate
+from pipeline.kafka.commands import CommandClient, UnavailableError
+from pipeline.kafka.follow import Follower, StaleError
+from pipeline.settings import MissingSettingError, Settings
+from pipeline.sink.sink import Sink
+
+log = logging.getLogger(__name__)
+
+EXIT_SOFTWARE = 70
+STOP_LIMIT_S = 8
+WORKER_CHECK_S = 2.0
+WORKER_FRESH_S = 5.0
+FOLLOWER_FRESH_S = 30.0
+
+
+class PartFailedError(Exception):
+    """A part of the server ended by itself."""
+
+
+def main(settings: Settings) -> int:
+    """Run the server until it is told to stop; the exit code."""
+    logs.configure(settings.log_level)
+    if settings.clickhouse_url is None:
+        raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
+    if settings.session_secret is None:
+        raise MissingSettingError("METERING_SESSION_SECRET is not set")
+    return asyncio.run(_serve(settings, settings.clickhouse_url, settings.session_secret.get_secret_value()))
+
+
+async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -> int:
+    engine = open_engine(clickhouse_url)
+    await asyncio.to_thread(migrate, engine)
+    async with AsyncExitStack() as stack:
+        stack.callback(engine.close)
+        directory, rates = KeyDirectory(), RateTable()
+        followers = [
+            Follower(settings.kafka_servers, [topics.KEYS], directory.take),
+            Follower(settings.kafka_servers, [topics.CATALOG], lambda record: rates.add(decode_rate(record.value))),
+        ]
+        client = CommandClient(settings.kafka_servers)
+        for part in (*followers, client):
+            await part.start()
+            stack.push_async_callback(part.stop)
+        sink = Sink(settings, engine) if settings.server_sink else None
+        checks = _checks(engine, client, followers, sink)
+        app = create_app(
+            Parts(
+                engine=engine,
+                key_names=directory,
+                rates=rates,
+                session_secret=session_secret,
+                now_ms=lambda: time.time_ns() // 1_000_000,
+                checks=checks,
+                routers=(billing.router(client), operator.router(settings, engine)),
+            )
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=STOP_LIMIT_S,
+            )
+        )
+        beside = [sink.run()] if sink is not None else []
+        return await _until_stopped(server, beside)
+
+
+async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, None, None]]) -> int:
+    """Serve until a signal stops the server or a part beside it ends by itself; the exit code."""
+    serving = asyncio.create_task(server.serve())
+    others = [asyncio.create_task(part) for part in beside]
+    await asyncio.wait([serving, *others], return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in others if task.done() and not task.cancelled()]
+    server.should_exit = True
+    for task in others:
+        task.cancel()
+    await asyncio.wait([serving, *others], timeout=STOP_LIMIT_S + 2)
+    for task in failed:
+        error = task.exception() or PartFailedError("the sink ended")
+        log.critical("server ends: %s: %s", type(error).__name__, error, exc_info=error)
+    return EXIT_SOFTWARE if failed else 0
+
+
+def _checks(
+    engine: Engine, client: CommandClient, followers: list[Follower], sink: Sink | None
+) -> dict[str, Check]:
+    """Return what `/healthz` asks: each part by name."""
+
+    async def kafka() -> str | None:
+        try:
+            for follower in followers:
+                follower.check_fresh(FOLLOWER_FRESH_S)
+        except StaleError as error:
+            return str(error)
+        return None
+
+    async def sinking() -> str | None:
+        return sink.problem if sink is not None else None
+
+    checks: dict[str, Check] = {
+        "kafka": kafka,
+        "clickhouse": engine_check(engine),
+        "worker": WorkerCheck(client),
+    }
+    if sink is not None:
+        checks["sink"] = sinking
+    return checks
+
+
+class WorkerCheck:
+    """Whether somebody answers for every partition: asked by a real command, seldom."""
+
+    def __init__(self, client: CommandClient) -> None:
+        """Ask through a client."""
+        self._client = client
+        self._answered_at = float("-inf")
+        self._asking = asyncio.Lock()
+
+    async def __call__(self) -> str | None:
+        """Return what is wrong, None where every partition has an owner."""
+        async with self._asking:
+            if time.monotonic() - self._answered_at < WORKER_FRESH_S:
+                return None
+            try:
+                await self._client.barrier(limit_s=WORKER_CHECK_S)
+            except UnavailableError as error:
+                return str(error)
+            self._answered_at = time.monotonic()
+            return None
