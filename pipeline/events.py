@@ -17,10 +17,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-ELEMENTS_APART_MAX = 20_000
-"""More bad elements than this in one array, more than valid events fit into a record, share a dead letter."""
-EVENT_BYTES_MIN = 150
-"""No valid event is shorter: what is, in an absurdly long array, need not be decoded to know."""
+ELEMENTS_MAX = 20_000
+"""More elements than valid events fit into a record: a record of two million commas must not become two
+million dead letters."""
 EVENT_TYPE = "bharatrouter.request.completed.v1"
 MAX_TOKENS = 100_000_000
 MAX_LATENCY_MS = 86_400_000
@@ -143,9 +142,8 @@ def split_record(value: bytes | None) -> list[tuple[bytes, RequestEvent | Reject
         return [
             (value, Rejected("malformed", "not JSON: the array is cut off, or its brackets do not match"))
         ]
-    if len(elements) > ELEMENTS_APART_MAX:
-        short = Rejected("invalid", "too short to be an event")
-        return [(e, decode_element(e) if len(e) >= EVENT_BYTES_MIN else short) for e in elements]
+    if len(elements) > ELEMENTS_MAX:
+        return [(value, Rejected("invalid", f"an array of {len(elements)} elements, not all of them events"))]
     return [(element, decode_element(element)) for element in elements]
 
 
@@ -162,6 +160,8 @@ def elements_of(value: bytes) -> list[bytes] | None:
         return _scan_array(value)
 
 
+_TOKENS_MAX = 1_000_000
+"""What a record full of events may have; nonsense beyond it is not worth the time it takes."""
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{},]', re.DOTALL)
 
 
@@ -172,7 +172,7 @@ def _scan_array(value: bytes) -> list[bytes] | None:
     """
     elements: list[bytes] = []
     depth, start = 0, 0
-    for token in _TOKEN.finditer(value):
+    for tokens, token in enumerate(_TOKEN.finditer(value)):
         text = token[0]
         if text in (b"[", b"{"):
             depth += 1
@@ -184,11 +184,10 @@ def _scan_array(value: bytes) -> list[bytes] | None:
                 elements.append(value[start : token.start()].strip(_JSON_SPACE))
                 closed = text == b"]" and not value[token.end() :].strip(_JSON_SPACE)
                 return elements if closed else None
-        elif text == b",":
-            if depth == 1:
-                elements.append(value[start : token.start()].strip(_JSON_SPACE))
-                start = token.end()
-        elif text == b'"':
+        elif text == b"," and depth == 1:
+            elements.append(value[start : token.start()].strip(_JSON_SPACE))
+            start = token.end()
+        elif text == b'"' or tokens > _TOKENS_MAX:
             return None
     return None
 

@@ -7,16 +7,7 @@ Called by: `posting/requests.py`. Next: `events.py` decodes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from pipeline.events import (
-    ELEMENTS_APART_MAX,
-    Rejected,
-    RequestEvent,
-    decode_record,
-    elements_of,
-    split_record,
-)
+from pipeline.events import Rejected, RequestEvent, decode_record, elements_of, split_record
 from pipeline.posting.unit import InputRecord, Unit
 
 
@@ -47,22 +38,12 @@ def read_events(unit: Unit, record: InputRecord) -> Reading:
     if events is not None:
         unit.counts["events"] += len(events)
         return Reading(value, events)
-    valid, came_as, bad = [], [], []
+    valid, came_as = [], []
     for part, element in split_record(value):
+        unit.counts["events"] += 1
         if isinstance(element, Rejected):
-            bad.append((part, element))
+            unit.reject(record, part, element.reason, element.detail)
         else:
             valid.append(element)
             came_as.append(part)
-    if len(bad) > ELEMENTS_APART_MAX:
-        bad = [_together(bad)]
-    for part, rejected in bad:
-        unit.reject(record, part, rejected.reason, rejected.detail)
-    unit.counts["events"] += len(valid) + len(bad)
     return Reading(value, valid, came_as)
-
-
-def _together(bad: Sequence[tuple[bytes, Rejected]]) -> tuple[bytes, Rejected]:
-    """Return one element for all: two million commas must not become two million dead letters."""
-    detail = f"{len(bad)} elements of one array are no events; the first: {bad[0][1].detail}"
-    return b"[" + b",".join(part for part, _ in bad) + b"]", Rejected(bad[0][1].reason, detail)

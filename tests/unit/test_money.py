@@ -110,7 +110,9 @@ def test_amounts_that_are_refused(text: str | int | Decimal) -> None:
     assert len(str(refusal.value)) < 300
 
 
-@pytest.mark.parametrize("text", ["0.50000000000000000000000000000000000001", "1000000000.00000000000000000000001"])
+@pytest.mark.parametrize(
+    "text", ["0.50000000000000000000000000000000000001", "1000000000.00000000000000000000001"]
+)
 def test_digits_beyond_a_decimal_context_are_not_rounded_away(text: str) -> None:
     with decimal.localcontext(decimal.Context(prec=5)), pytest.raises(AmountError):
         parse_inr(text)
