@@ -68,16 +68,22 @@ _SETTING_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 class Engine:
     """A database of a ClickHouse engine. Safe to use from any thread."""
 
-    def __init__(self, pool: Pool, database: str, cluster: str | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        database: str,
+        cluster: str | None = None,
+        threads: ThreadPoolExecutor | None = None,
+    ) -> None:
         """Use a pool's clients on a database; `cluster` is what ON CLUSTER names, if anything."""
         self._pool = pool
         self.database = database
         self.cluster = cluster
-        self._threads = ThreadPoolExecutor(pool.threads, thread_name_prefix="clickhouse")
+        self._threads = threads or ThreadPoolExecutor(pool.threads, thread_name_prefix="clickhouse")
 
     def for_database(self, database: str) -> Engine:
-        """Return an engine on another database that shares this one's clients. Do not close both."""
-        return Engine(self._pool, database, self.cluster)
+        """Return an engine on another database that shares all else with this one, so close only one."""
+        return Engine(self._pool, database, self.cluster, self._threads)
 
     def query(
         self,

@@ -1,0 +1,147 @@
+"""The engine's door: parameters stay apart, limits hold, failures are of the right kind."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pipeline.clickhouse.client import BLOCK_ROWS_MAX, Engine, open_engine
+from pipeline.clickhouse.errors import EngineError, EngineUnavailable
+from pipeline.clickhouse.migrate import migrate
+from pipeline.clickhouse.queries import OrgScope, queries, query
+
+ODD_TEXTS = (
+    "plain",
+    "with 'single' and \"double\" quotes",
+    "back\\slash \\n \\' end\\",
+    "tab\tline\nfeed\rreturn\0nul",
+    "{org:String} and %(x)s and $1",
+    "हिन्दी, é, 🙂 \u2028",
+    "' OR 1 = 1 --",
+    "",
+)
+
+
+def test_a_parameter_comes_back_as_it_was(engine: Engine) -> None:
+    for text in ODD_TEXTS:
+        assert engine.query("SELECT {x:String}", {"x": text}, row=tuple[str]) == [(text,)]
+    numbers = {"a": 2**64 - 1, "b": -(2**63), "c": [0, 2**53]}
+    sql = "SELECT {a:UInt64}, {b:Int64}, {c:Array(UInt64)}, sum(toInt128({a:UInt64})) FROM numbers(3)"
+    found = engine.query(sql, numbers, row=tuple[int, int, list[int], int])
+    assert found == [(2**64 - 1, -(2**63), [0, 2**53], 3 * (2**64 - 1))]
+
+
+def test_parameters_of_threads_never_mix(engine: Engine) -> None:
+    def ask(number: int) -> bool:
+        text = f"org_{number}"
+        sql = "SELECT {org:String}, {n:UInt64} FROM numbers({rows:UInt64})"
+        rows = engine.query(sql, {"org": text, "n": number, "rows": number % 50}, row=tuple[str, int])
+        return rows == [(text, number)] * (number % 50)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(ask, range(1_500)))
+
+
+def test_every_query_of_the_product_is_valid_sql_on_the_schema(engine: Engine) -> None:
+    values: dict[str, object] = {
+        "Date": "2026-06-12",
+        "String": "x",
+        "UInt16": 1,
+        "UInt64": 1,
+        "Array(UInt64)": [1] * 1024,
+        "Identifier": "events",
+    }
+    assert queries()
+    for each in queries():
+        given = {name: values[kind] for name, kind in each.parameters.items()}
+        bound = each.of_org(OrgScope("org_a"), **given) if each.scope == "org" else each.of_platform(**given)
+        engine.query(bound.sql, bound.parameters, row=list[object])
+
+
+def test_a_query_about_an_org_cannot_run_without_its_scope() -> None:
+    days = {"from_day": "2026-06-01", "to_day": "2026-06-02"}
+    with pytest.raises(TypeError, match="needs its scope"):
+        query("usage").of_platform(**days)
+    with pytest.raises(TypeError, match="whole platform"):
+        query("rankings").of_org(OrgScope("org_a"), recent_day="2026-06-01", **days)
+    with pytest.raises(TypeError, match="takes from_day, to_day"):
+        query("usage").of_org(OrgScope("org_a"), from_day="2026-06-01")
+    assert query("usage").of_org(OrgScope("org_a"), **days).parameters["org"] == "org_a"
+
+
+def test_wrong_sql_and_wrong_rows_are_definite(engine: Engine, empty_engine: Engine) -> None:
+    with pytest.raises(EngineError) as refused:
+        engine.query("SELECT nothing FROM nowhere", row=list[object])
+    assert refused.value.code == 60
+    with pytest.raises(EngineError):
+        engine.query("SELECT 'text'", row=tuple[int])
+    with pytest.raises(EngineError):
+        engine.command("CREATE TABLE events (a Int8) ENGINE = MergeTree ORDER BY a")
+    with pytest.raises(EngineError):
+        engine.insert("nowhere", ("a",), b"[1]\n", "token")
+
+
+def test_a_database_that_is_not_there_is_definite(session_engine: Engine) -> None:
+    with pytest.raises(EngineError):
+        session_engine.for_database("never_made").ping()
+
+
+def test_a_query_ends_at_its_limit(engine: Engine) -> None:
+    started = time.monotonic()
+    with pytest.raises(EngineUnavailable, match="(?i)timeout"):
+        engine.query(
+            "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1",
+            row=tuple[int],
+            settings={"max_execution_time": 1},
+        )
+    assert time.monotonic() - started < 5
+
+
+def test_a_payload_has_to_be_one_block(engine: Engine) -> None:
+    for payload in (b"", b"[1]\n" * (BLOCK_ROWS_MAX + 1)):
+        with pytest.raises(ValueError, match="one block"):
+            engine.insert("events", ("id",), payload, "token")
+
+
+def test_settings_are_never_text_from_outside(engine: Engine) -> None:
+    for settings in ({"a, max_memory_usage": 1}, {"max_threads": "1, readonly = 0"}):
+        with pytest.raises(ValueError, match="not a setting"):
+            engine.query("SELECT 1", row=tuple[int], settings=settings)
+
+
+@pytest.fixture
+def mute_server() -> Iterator[int]:
+    """The port of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+async def test_a_server_that_is_down_is_unclear_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    engine = open_engine(f"http://user:secret@127.0.0.1:{port}/db")
+    started = time.monotonic()
+    with pytest.raises(EngineUnavailable) as failure:
+        await engine.async_ping()
+    with pytest.raises(EngineUnavailable):
+        engine.insert("events", ("id",), b"[1]\n", "token")
+    with pytest.raises(EngineUnavailable):
+        migrate(engine)
+    assert time.monotonic() - started < 5
+    assert "secret" not in str(failure.value)
+    engine.close()
+    with pytest.raises(EngineUnavailable):
+        await engine.async_ping()
+
+
+async def test_a_server_that_never_answers_is_unclear_within_the_promise(mute_server: int) -> None:
+    engine = open_engine(f"http://127.0.0.1:{mute_server}/db")
+    started = time.monotonic()
+    failures = await asyncio.gather(*(engine.async_ping() for _ in range(3)), return_exceptions=True)
+    assert [type(failure) for failure in failures] == [EngineUnavailable] * 3
+    assert time.monotonic() - started < 10

@@ -1,0 +1,180 @@
+"""The schema on the real engine: migrations, IST days, one part an insert, and each row once."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import astuple, replace
+from pathlib import Path
+
+import pytest
+
+from pipeline import ist
+from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.errors import EngineError
+from pipeline.clickhouse.migrate import Migration, MigrationError, load, main, migrate
+from pipeline.clickhouse.sql_files import sql_files
+from pipeline.journal import LEDGER, LEDGER_COLUMNS, REQUEST_COLUMNS, encode_rows, public_id
+from pipeline.settings import Settings
+from tests.builders import NOW_MS
+from tests.journal_rows import Request, insert, ledger_row, payload, random_requests
+
+
+def test_migrating_again_changes_nothing(empty_engine: Engine) -> None:
+    done = migrate(empty_engine)
+    assert done == [path.stem for path in sql_files("migrations")]
+    assert migrate(empty_engine) == []
+
+
+def test_a_migration_that_was_cut_off_is_finished(empty_engine: Engine) -> None:
+    migrations = load(sql_files("migrations"))
+    migrate(empty_engine, migrations[:1])
+    empty_engine.command(migrations[1].statements(None)[0])
+    assert migrate(empty_engine) == [m.name for m in migrations[1:]]
+
+
+def test_an_edited_migration_is_refused(empty_engine: Engine) -> None:
+    migrate(empty_engine)
+    first, *others = load(sql_files("migrations"))
+    with pytest.raises(MigrationError, match="0001_events was applied and then edited"):
+        migrate(empty_engine, [Migration(1, first.name, first.text + "\n"), *others])
+
+
+def test_a_release_older_than_the_schema_is_refused(empty_engine: Engine) -> None:
+    migrate(empty_engine)
+    with pytest.raises(MigrationError, match="does not have it"):
+        migrate(empty_engine, load(sql_files("migrations"))[:-1])
+
+
+def test_the_columns_are_the_journals(engine: Engine) -> None:
+    for table, columns in (("events", REQUEST_COLUMNS), ("ledger", LEDGER_COLUMNS)):
+        found = engine.query(
+            "SELECT name FROM system.columns WHERE database = {database:String} AND table = {table:String}"
+            " AND default_kind = '' ORDER BY position",
+            {"database": engine.database, "table": table},
+            row=tuple[str],
+        )
+        assert tuple(name for (name,) in found) == columns
+
+
+def test_a_day_is_the_ist_day_at_every_edge(engine: Engine) -> None:
+    rng = random.Random(1)
+    days = [0, 1, 365, 20_000, 20_616, *rng.sample(range(1, 65_000), 40)]
+    instants = [ist.day_start_ms(day) + shift for day in days for shift in (0, 1, 999, ist.DAY_MS - 1)]
+    instants = sorted(at_ms for at_ms in instants if at_ms >= 0)
+    rows = [Request(id=public_id(0, n), org="org_a", at_ms=at_ms) for n, at_ms in enumerate(instants)]
+    for n in range(0, len(rows), 50):
+        insert(engine, rows[n : n + 50])
+    found = engine.query("SELECT at_ms, toString(day), rid + id FROM events", row=tuple[int, str, int])
+    assert sorted(found) == [(row.at_ms, row.day, 2**53 - 1) for row in rows]
+
+
+def test_one_insert_is_one_part_a_month_in_every_table(engine: Engine) -> None:
+    rows = [
+        Request(id=public_id(3, n), org="org_a", at_ms=NOW_MS - n * 13_000, key_id=f"key_{n % 300}")
+        for n in range(200_000)
+    ]
+    assert len({row.day[:7] for row in rows}) == 2
+    engine.insert("events", REQUEST_COLUMNS, payload(rows), "one")
+    parts = engine.query(
+        "SELECT table, partition, sum(max_block_number - min_block_number + 1) FROM system.parts"
+        " WHERE active AND database = {database:String} AND table != 'schema_versions' GROUP BY ALL",
+        {"database": engine.database},
+        row=tuple[str, str, int],
+    )
+    assert sorted(parts) == [
+        (table, month, 1)
+        for table in ("events", "model_day", "usage_day")
+        for month in ("202605", "202606")
+    ]
+
+
+def test_the_same_insert_sent_three_times_counts_once(engine: Engine) -> None:
+    rows = random_requests(seed=2, count=3_000, orgs=("org_a",), days=70)
+    lines = payload(rows)
+    for _ in range(3):
+        engine.insert("events", REQUEST_COLUMNS, lines, "journal-0-2999")
+    others = random_requests(seed=3, count=500, orgs=("org_a",), days=70)
+    others = [replace(row, id=row.id + public_id(0, 3_000)) for row in others]
+    engine.insert("events", REQUEST_COLUMNS, payload(others), "journal-3000-3499")
+    engine.insert("events", REQUEST_COLUMNS, lines, "journal-0-2999")
+    _assert_tables_hold(engine, rows + others)
+
+
+def test_rolled_up_groups_stay_exact_when_parts_merge(engine: Engine) -> None:
+    rows = random_requests(seed=4, count=2_000, days=40)
+    for n in range(0, len(rows), 100):
+        insert(engine, rows[n : n + 100])
+    for table in ("events", "usage_day", "model_day"):
+        engine.command(f"OPTIMIZE TABLE {table} FINAL")
+    _assert_tables_hold(engine, rows)
+
+
+def test_the_ledger_takes_each_entry_once(engine: Engine) -> None:
+    rows = [ledger_row(public_id(1, n), "org_a", -(2**62) + n, 2**62 - n) for n in range(50)]
+    lines = b"".join(record.value for record in encode_rows(LEDGER, rows))
+    for _ in range(2):
+        engine.insert("ledger", LEDGER_COLUMNS, lines, "ledger-0-49")
+    columns = ", ".join(LEDGER_COLUMNS)
+    found = engine.query(f"SELECT {columns} FROM ledger ORDER BY org, rid DESC", row=list[object])
+    assert [tuple(row) for row in found] == rows
+
+
+def test_a_row_that_does_not_fit_is_refused_whole(engine: Engine) -> None:
+    good = Request(id=public_id(0, 1), org="org_a", at_ms=NOW_MS)
+    bad = payload([good]) + payload([good]).replace(b"6100000", b'"much"')
+    with pytest.raises(EngineError):
+        engine.insert("events", REQUEST_COLUMNS, bad, "bad")
+    assert engine.query("SELECT count() FROM events", row=tuple[int]) == [(0,)]
+
+
+def test_migrate_as_a_command_tells_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(Settings()) == 1
+    assert main(Settings(clickhouse_url="http://127.0.0.1:1/db")) == 1
+    told = capsys.readouterr()
+    assert "METERING_CLICKHOUSE_URL is not set" in told.err
+    assert told.out == ""
+
+
+def test_the_sql_files_are_in_the_checkout() -> None:
+    root = Path(__file__).resolve().parents[2]
+    assert {path.parent for path in sql_files("migrations")} == {root / "sql" / "migrations"}
+
+
+def _assert_tables_hold(engine: Engine, rows: list[Request]) -> None:
+    """Compare the events and both roll-ups with sums done row by row."""
+    columns = ", ".join(REQUEST_COLUMNS)
+    found = engine.query(f"SELECT {columns} FROM events ORDER BY id", row=list[object])
+    assert [tuple(row) for row in found] == [astuple(r) for r in sorted(rows, key=lambda r: r.id)]
+
+    usage: dict[tuple[object, ...], Counter[str]] = {}
+    models: dict[tuple[object, ...], Counter[str]] = {}
+    for r in rows:
+        group = (r.org, r.day, r.model, r.key_id, r.provider, r.byok, r.tier)
+        sums = usage.setdefault(group, Counter())
+        sums.update(n=1, e=r.failed, p=r.prompt_tokens, c=r.cached_tokens, o=r.completion_tokens)
+        sums.update(cost=r.cost_nano)
+        sums["last"] = max(sums["last"], r.id)
+        model = models.setdefault((r.day, r.model, r.id % 1024), Counter())
+        model.update(n=1, t=r.tokens)
+        model["last"] = max(model["last"], r.id)
+
+    rolled = engine.query(
+        "SELECT org, toString(day), model, key_id, provider, byok, tier, sum(requests), sum(errors),"
+        " sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(cost_nano), max(last_id)"
+        " FROM usage_day GROUP BY ALL",
+        row=list[object],
+    )
+    expected = {
+        group: (s["n"], s["e"], s["p"], s["c"], s["o"], s["cost"], s["last"]) for group, s in usage.items()
+    }
+    assert {tuple(row[:7]): tuple(row[7:]) for row in rolled} == expected
+
+    ranked = engine.query(
+        "SELECT toString(day), model, partition, sum(requests), sum(tokens), max(last_id)"
+        " FROM model_day GROUP BY ALL",
+        row=list[object],
+    )
+    assert {tuple(row[:3]): tuple(row[3:]) for row in ranked} == {
+        group: (s["n"], s["t"], s["last"]) for group, s in models.items()
+    }

@@ -1,0 +1,54 @@
+"""What a METERING_CLICKHOUSE_URL may say."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.clickhouse.location import Embedded, LocationError, Server, parse_location
+
+
+def test_embedded() -> None:
+    assert parse_location("chdb:///var/lib/metering") == Embedded("/var/lib/metering", "metering")
+    assert parse_location("chdb://.metering/clickhouse") == Embedded(".metering/clickhouse", "metering")
+    assert parse_location("chdb:///a b?database=other") == Embedded("/a b", "other")
+
+
+def test_server() -> None:
+    assert parse_location("http://ch") == Server("ch", 8123, False, "default", "", "metering")
+    assert parse_location("https://u:p%40ss%2Fword@ch.example:9/books?cluster=main") == Server(
+        "ch.example", 9, True, "u", "p@ss/word", "books", "main"
+    )
+    assert parse_location("https://[::1]") == Server("::1", 8443, True, "default", "", "metering")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "metering",
+        "mysql://h/db",
+        "chdb://",
+        "chdb:///p?database=",
+        "chdb:///p?database=a`b",
+        "chdb:///p?cluster=main",
+        "chdb:///p?database=a&database=b",
+        "http://",
+        "http:///db",
+        "http://h:port/db",
+        "http://h:99999/db",
+        "http://h/da-ta",
+        "http://h/a/b",
+        "http://h/db?cluster=",
+        "http://h/db?password=hunter2",
+    ],
+)
+def test_what_points_nowhere(url: str) -> None:
+    with pytest.raises(LocationError):
+        parse_location(url)
+
+
+def test_a_password_is_never_shown() -> None:
+    assert "hunter2" not in repr(parse_location("http://u:hunter2@h/db"))
+    with pytest.raises(LocationError) as error:
+        parse_location("http://u:hunter2@h:x/db")
+    assert "hunter2" not in str(error.value)
