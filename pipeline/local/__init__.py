@@ -1,0 +1,1 @@
+"""The local parts: the embedded broker, and the supervisor behind `metering up`."""

@@ -7,9 +7,11 @@ Called by: `local/supervisor.py`, and the tests.  Next: `local/processes.py`.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -90,15 +92,16 @@ class Broker:
         if not ports.is_free(self.port, HOST):
             raise LocalError(f"the broker cannot start: port {self.port} is taken; choose another")
         class_path = ":".join(str(jar) for jar in jars.ensure())
-        self._roll_log()
-        await self._prepare(class_path)
-        with self.log.open("ab") as log:
-            self._process = processes.start(
-                "broker",
-                _java(class_path, "kafka.Kafka", str(self.home / "server.properties")),
-                output=log,
-                keep_open=self._keep_open,
-            )
+        with self._claimed() as lock:
+            self._roll_log()
+            await self._prepare(class_path)
+            with self.log.open("ab") as log:
+                self._process = processes.start(
+                    "broker",
+                    _java(class_path, "kafka.Kafka", str(self.home / "server.properties")),
+                    output=log,
+                    keep_open=(*self._keep_open, lock),
+                )
         try:
             await self._until_ready(given_up)
         except BaseException:
@@ -110,9 +113,19 @@ class Broker:
         if self._process is not None:
             await self._process.stop(seconds_max)
 
+    @contextmanager
+    def _claimed(self) -> Iterator[int]:
+        """Take the directory; the broker's process inherits the lock and so holds it until it has ended."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LocalError(f"another broker runs on {self.home}") from None
+            yield lock.fileno()
+
     async def _prepare(self, class_path: str) -> None:
         """Write the settings, and format the data directory where it is new."""
-        self.home.mkdir(parents=True, exist_ok=True)
         controller = self._controller_port()
         if not self._data.exists():
             # Formatted beside and renamed: a format that broke off leaves nothing that looks whole.
@@ -188,8 +201,6 @@ class Broker:
         text = self.log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL:]
         if "Address already in use" in text:
             return f"port {self.port} is taken"
-        if "Failed to acquire lock" in text:
-            return f"another broker runs on {self._data}"
         return f"exit code {self.process.exit_code}"
 
 

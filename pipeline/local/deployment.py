@@ -48,6 +48,8 @@ class Deployment:
     clickhouse_url: str
     http_url: str
     worker_url: str
+    deployment: str
+    partitions: int
     session_secret: str = field(repr=False)
     operator_token: str = field(repr=False)
 

@@ -100,18 +100,20 @@ def _alone(where: Path) -> Iterator[None]:
 
 
 def _fetch(jars: Sequence[Jar], where: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=where, prefix=".fetch-") as scratch:
-        with ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:
-            for _ in pool.map(lambda jar: _fetch_one(jar, where, Path(scratch)), jars):
-                pass
+    with (
+        tempfile.TemporaryDirectory(dir=where, prefix=".fetch-") as scratch,
+        ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool,
+    ):
+        for _ in pool.map(lambda jar: _fetch_one(jar, where, Path(scratch)), jars):
+            pass
 
 
 def _fetch_one(jar: Jar, where: Path, scratch: Path) -> None:
     """Fetch a jar through jgo and put it in place whole, or raise LocalError."""
     # jgo brings half a second of imports, needed only where something is fetched.
-    from jgo import MavenContext
     from jgo.config import GlobalSettings
     from jgo.constants import MAVEN_CENTRAL_URL
+    from jgo.maven import MavenContext
 
     # A mirror of the user's own, where jgo's settings name one, comes first.
     repositories = dict(GlobalSettings.load().repositories)

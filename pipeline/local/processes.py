@@ -78,7 +78,9 @@ def start(
     Raises LocalError where it cannot be started.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError(f"{name} must be started from the main thread: it dies with the one that starts it")
+        raise RuntimeError(
+            f"{name} must be started from the main thread: it dies with the one that starts it"
+        )
     try:
         popen = subprocess.Popen(
             list(command),
@@ -88,7 +90,7 @@ def start(
             env=None if environment is None else dict(environment),
             pass_fds=tuple(keep_open),
             start_new_session=True,
-            preexec_fn=_die_with(os.getpid()),
+            preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509 - it neither locks nor imports, see there
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise LocalError(f"cannot start {name} ({command[0]}): {error}") from error
