@@ -155,29 +155,27 @@ class Admission:
     ) -> Refusal | None:
         paid = not trial and not byok
         cost_nano = amount_nano(max_cost_inr) if max_cost_inr is not None and paid else 0
-        if self._shut:
-            return refusal.STALE
         gate = known.gates.get(key_id) if known is not None else None
-        if gate is not None and gate.ends_ms is not None and gate.ends_ms <= self._clock_ms():
-            return refusal.KEY_REVOKED if gate.ends_ms == REVOKED_MS else refusal.KEY_EXPIRED
-        if not paid:
-            if trial and (gate is None or gate.rpm is None):
-                gate = self._gate_of_stranger(org, key_id)
-        elif known is None or not known.known:
-            if not self._strangers_may:
-                return refusal.NO_CREDITS
-        elif known.spendable_nano <= 0:
-            return refusal.NO_CREDITS
-        elif known.spendable_nano < cost_nano:
-            return refusal.NOT_ENOUGH_CREDITS
-        if gate is not None:
+        no = refusal.STALE if self._shut else None
+        if no is None and gate is not None and gate.ends_ms is not None:
+            no = _check_end(gate.ends_ms, self._clock_ms())
+        if no is None and paid:
+            no = self._check_balance(known, cost_nano)
+        if trial and (gate is None or gate.rpm is None):
+            gate = self._gate_of_stranger(org, key_id)
+        if no is None and gate is not None:
             no = _check_gate(gate, self._clock_ms())
-            if no is not None:
-                return no
-        if cost_nano:
+        if no is None and cost_nano:
             purse = known if known is not None else self._org(org)
             self._holds.place(purse, key_id, cost_nano, request_id, self._ticked_ms)
-        return None
+        return no
+
+    def _check_balance(self, known: Org | None, cost_nano: int) -> Refusal | None:
+        if known is None or not known.known:
+            return None if self._strangers_may else refusal.NO_CREDITS
+        if known.spendable_nano <= 0:
+            return refusal.NO_CREDITS
+        return refusal.NOT_ENOUGH_CREDITS if known.spendable_nano < cost_nano else None
 
     def _gate_of_stranger(self, org: str, key_id: str) -> Gate:
         """Return the gate of a trial key that nobody registered: held to the trial ceiling all the same."""
@@ -337,6 +335,12 @@ class Admission:
         gate = known.gates.get(key_id)
         if gate is not None and not gate.is_needed(self._clock_ms()):
             del known.gates[key_id]
+
+
+def _check_end(ends_ms: int, now_ms: int) -> Refusal | None:
+    if ends_ms > now_ms:
+        return None
+    return refusal.KEY_REVOKED if ends_ms == REVOKED_MS else refusal.KEY_EXPIRED
 
 
 def _check_gate(gate: Gate, now_ms: int) -> Refusal | None:

@@ -127,11 +127,11 @@ class Follower:
                 self._admission.take_key(decode_key(record.value))
                 return
             said = decode_record(record.key or b"", record.value)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             # Of a newer version, maybe; the other orgs' verdicts count all the same.
             self._unknown += 1
             if self._unknown == 1:
-                log.error("%s/%d@%d cannot be read: %s", topic, record.partition, record.offset, error)
+                log.exception("%s/%d@%d cannot be read", topic, record.partition, record.offset)
             return
         if isinstance(said, Verdict):
             self._admission.take_verdict(said)

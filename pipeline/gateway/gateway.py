@@ -42,6 +42,7 @@ SEGMENT_BYTES = 16 * 1024 * 1024
 GIVEN_IDS_KEPT = 200_000
 TICK_S = 0.5
 RANDOM_BYTES = 10
+IDS_A_DRAW = 64
 SEGMENT_BYTES_MIN = 4096
 WRITER_LIMIT_S = 5.0
 
@@ -70,7 +71,7 @@ class Status(Struct, frozen=True):
 class Gateway:
     """What a gateway node holds: `async with Gateway(...) as gateway`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of a gateway, all by keyword
         self,
         *,
         kafka_url: str,
@@ -119,6 +120,7 @@ class Gateway:
         self._drained = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._open = False
+        self._random_bytes = b""
         self._disk_problem: str | None = None
 
     # --- life ---
@@ -206,6 +208,19 @@ class Gateway:
         while True:
             await asyncio.sleep(TICK_S)
             self._admission.tick()
+            self._give_up_waiting()
+
+    def _give_up_waiting(self) -> None:
+        """Tell publishers whom the disk has not answered in time; what they handed over stays on its way."""
+        before_s = time.monotonic() - self._publish_limit_s
+        for publishing in self._publishing.values():
+            if publishing.since_s > before_s:
+                break
+            if not publishing.done.done():
+                self._disk_problem = f"the disk has not answered for {self._publish_limit_s:g} s"
+                self._remember(publishing.event_id, publishing.done)
+                publishing.done.set_exception(SpoolUnclear(self._disk_problem))
+                publishing.done.exception()
 
     # --- before a request ---
 
@@ -252,23 +267,29 @@ class Gateway:
         """
         if not self._open:
             raise GatewayClosed("the gateway is not running")
-        prepared = prepare(event, self.source, _now_ms(), os.urandom(RANDOM_BYTES))
+        prepared = prepare(event, self.source, _now_ms(), self._random())
         event_id = prepared.event.id
-        if prepared.given_id and prepared.given_id in self._given:
-            done = self._given[prepared.given_id]
-            if done is None:
+        try:
+            if not prepared.given_id:
+                await self._hand_over(prepared, request_id)
                 return event_id
-        else:
-            done = self._hand_over(prepared, request_id)
-        # asyncio.wait leaves the future alone when this publisher is cancelled: others may wait for it.
-        await asyncio.wait((done,), timeout=self._publish_limit_s)
-        if not done.done():
-            self._remember(event_id, done)
-            raise SpoolUnclear(f"the disk has not answered for {self._publish_limit_s:g} s", event_id)
-        error = done.exception()
-        if isinstance(error, SpoolError):
+            if event_id not in self._given:
+                self._hand_over(prepared, request_id)
+            done = self._given[event_id]
+            if done is not None:
+                # It leaves the future alone when this publisher is cancelled: others may wait for it.
+                await asyncio.wait((done,))
+                done.result()
+        except SpoolError as error:
             raise type(error)(str(error), event_id) from error
         return event_id
+
+    def _random(self) -> bytes:
+        """Return random bytes for an id; they are drawn for many ids at once, as each draw is a system call."""
+        if not self._random_bytes:
+            self._random_bytes = os.urandom(RANDOM_BYTES * IDS_A_DRAW)
+        drawn, self._random_bytes = self._random_bytes[:RANDOM_BYTES], self._random_bytes[RANDOM_BYTES:]
+        return drawn
 
     def _hand_over(self, prepared: Prepared, request_id: str | None) -> asyncio.Future[None]:
         """Number an event and give it to the writer, with the reservation of its request."""
@@ -289,7 +310,7 @@ class Gateway:
         if hold is not None and reserved_nano:
             self._holds[number] = hold
         done: asyncio.Future[None] = self._loop.create_future()
-        self._publishing[number] = _Publishing(event.id, hold, prepared.free)
+        self._publishing[number] = _Publishing(event.id, hold, prepared.free, done, time.monotonic())
         self._waiting_events += 1
         self._waiting_bytes += len(data)
         if prepared.given_id:
@@ -356,6 +377,8 @@ class _Publishing(Struct, eq=False):
     event_id: str
     hold: Hold | None
     is_free: bool
+    done: asyncio.Future[None]
+    since_s: float
 
 
 def _now_ms() -> int:

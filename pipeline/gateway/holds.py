@@ -217,4 +217,4 @@ class SentHolds:
             sums[purse] = sums.get(purse, 0) + amount_nano
         self._sent.extendleft((offset, purse, amount_nano) for purse, amount_nano in sums.items())
         # With very many orgs folding gains little, and must not be tried again at every event.
-        self._fold_beyond = max(SENT_KEPT, 2 * len(self._sent))
+        self._fold_beyond = max(SENT_KEPT, 4 * len(sums))

@@ -1,0 +1,1 @@
+"""Tests of the gateway library that need no broker."""
