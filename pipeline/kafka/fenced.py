@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from pipeline.crashpoints import reach
 from pipeline.topics import OUTPUT_BYTES_MAX
 
 BATCH_BYTES = 1024 * 1024
@@ -41,8 +42,11 @@ Outputs = Mapping[TopicPartition, Sequence[Output]]
 class FencedLog:
     """The one writer of a partition under a transactional id, and the reader of its state topic."""
 
-    def __init__(self, servers: str, transactional_id: str, *, limit_s: float = DEFAULT_LIMIT_S) -> None:
-        """Prepare; nothing is connected before `start`."""
+    def __init__(
+        self, servers: str, transactional_id: str, *, role: str = "", limit_s: float = DEFAULT_LIMIT_S
+    ) -> None:
+        """Prepare; nothing is connected before `start`. `role` names the crash points."""
+        self._role = role
         self._servers = servers
         self._limit_s = limit_s
         self._producer = AIOKafkaProducer(
@@ -61,6 +65,7 @@ class FencedLog:
         """Fence the previous owner and abort what it had open. Raises TimeoutError or a KafkaError."""
         async with asyncio.timeout(self._limit_s * 2):
             await self._producer.start()
+        reach(f"{self._role}.fenced")
 
     async def restore(self, topic: str, partition: int) -> dict[bytes, bytes]:
         """Return the newest value of each key of a state topic's partition, deleted keys left out.
@@ -83,6 +88,7 @@ class FencedLog:
             if offsets:
                 writes.append(self._producer.send_offsets_to_transaction(dict(offsets), group))
             await asyncio.gather(*writes)
+            reach(f"{self._role}.sent")
             await self._producer.commit_transaction()
 
     async def _write(self, where: TopicPartition, records: Sequence[Output]) -> None:

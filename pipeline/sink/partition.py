@@ -19,6 +19,7 @@ from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import DEDUPLICATION_WINDOW
 from pipeline.clickhouse.queries import query
+from pipeline.crashpoints import reach
 from pipeline.journal import COLUMNS, LEDGER, REQUESTS, JournalRecord, read_headers
 from pipeline.kafka.fenced import FencedLog, Output
 from pipeline.sink import ranges
@@ -46,7 +47,7 @@ class SinkPartition:
         self._servers, self._deployment = servers, deployment
         self._partition, self._partitions = partition, partitions
         self._engine = engine
-        self._log = FencedLog(servers, f"{deployment}-sink-{partition}")
+        self._log = FencedLog(servers, f"{deployment}-sink-{partition}", role="sink")
         self._buffer: deque[tuple[int, JournalRecord, int]] = deque()
         self._buffered_bytes = 0
         self._changed = asyncio.Event()
@@ -100,8 +101,10 @@ class SinkPartition:
             {journal: intent.first_offset},
             sink_group(self._deployment),
         )
+        reach("sink.recorded")
         # 2. Write it, again and again until the answer is clear. The next range waits.
         await self._insert(intent, records)
+        reach("sink.inserted")
         telemetry.SINK_BEHIND.labels(self._partition).set(max(0.0, time.time() - newest_ms / 1000))
 
     def _take(self) -> list[tuple[int, JournalRecord, int]]:

@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 
 from pipeline import telemetry, topics
 from pipeline.catalog.rates import RateTable
+from pipeline.crashpoints import reach
 from pipeline.kafka.fenced import FencedLog, Output
 from pipeline.kafka.follow import Follower
 from pipeline.money import NANO_PER_RUPEE
@@ -49,7 +50,7 @@ class Partition:
         self._partition, self._partitions = partition, partitions
         self._catalog = catalog
         self._group = worker_group(deployment)
-        self._log = FencedLog(servers, f"{deployment}-{partition}")
+        self._log = FencedLog(servers, f"{deployment}-{partition}", role="worker")
         self._lock = asyncio.Lock()
         self._state = PartitionState(partition, partitions)
         self._caught_up_at: dict[str, float] = {}
@@ -64,6 +65,7 @@ class Partition:
         await self._log.start()
         records = await self._log.restore(topics.STATE, self._partition)
         self._state = PartitionState.restored(self._partition, self._partitions, records)
+        reach("worker.restored")
         self.unit_ended_at = time.monotonic()
         telemetry.RESTORE.observe(time.monotonic() - started)
         telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))
@@ -99,9 +101,11 @@ class Partition:
             # 2. Decide: pure, in memory.
             await self._post(unit, topic, fresh_records)
             outcome = close(unit, topics.REQUESTS)
+            reach("worker.decided")
             # 3. Everything it comes to, in one transaction. After this the unit has happened.
             committing = time.monotonic()
             await self._log.commit(self._outputs(outcome), self._offsets(outcome), self._group)
+            reach("worker.committed")
             # 4. Only counting is left.
             telemetry.COMMIT.observe(time.monotonic() - committing)
             self._count(unit, outcome, topic, started)

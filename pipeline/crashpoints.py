@@ -1,0 +1,35 @@
+"""Named places between the numbered steps where a test may end the process as SIGKILL would.
+
+Owns: the names, and reading METERING_CRASH_AT once: `name` or `name:N`, the Nth time it is reached.
+Called by: `worker/partition.py`, `sink/partition.py`, `kafka/fenced.py`. Nothing happens unless it is set.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+POINTS = (
+    "worker.fenced",
+    "worker.restored",
+    "worker.decided",
+    "worker.sent",
+    "worker.committed",
+    "sink.fenced",
+    "sink.sent",
+    "sink.recorded",
+    "sink.inserted",
+)
+"""Between each two steps of taking a partition over, of a unit of work, and of a range of the sink."""
+
+_wanted, _, _count = os.environ.get("METERING_CRASH_AT", "").partition(":")
+_left = int(_count) if _count.isdecimal() else 1
+
+
+def reach(point: str) -> None:
+    """Go on, or end the process here where a test asked for it."""
+    global _left
+    if point == _wanted:
+        _left -= 1
+        if _left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
