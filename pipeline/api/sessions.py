@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 import jwt
-from fastapi import Depends, Request
+from fastapi import Depends
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from pipeline.api.errors import ApiError
@@ -83,7 +83,6 @@ _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="A session tok
 
 
 async def signed_in(
-    request: Request,
     parts: PartsOf,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     cookie: Annotated[str | None, Depends(_cookie)],

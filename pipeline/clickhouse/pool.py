@@ -120,14 +120,13 @@ class ServerPool:
         if not self._lock.acquire(timeout=2 * CONNECT_SECONDS):
             raise EngineUnavailable("the server does not answer")
         try:
-            client = self._clients.get((database, lane))
-            if client is None:
-                client = self._clients[database, lane] = self._connect(database, lane)
-            return client
+            if (database, lane) not in self._clients:
+                self._clients[database, lane] = self._connect(database, lane)
         except DriverError as error:
             raise engine_failure(error) from error
         finally:
             self._lock.release()
+        return self._clients[database, lane]
 
     def _connect(self, database: str, lane: Lane) -> Client:
         at = self._location

@@ -74,7 +74,7 @@ def test_a_query_about_an_org_cannot_run_without_its_scope() -> None:
     assert query("usage").of_org(OrgScope("org_a"), **days).parameters["org"] == "org_a"
 
 
-def test_wrong_sql_and_wrong_rows_are_definite(engine: Engine, empty_engine: Engine) -> None:
+def test_wrong_sql_and_wrong_rows_are_definite(engine: Engine) -> None:
     with pytest.raises(EngineError) as refused:
         engine.query("SELECT nothing FROM nowhere", row=list[object])
     assert refused.value.code == 60
@@ -93,7 +93,7 @@ def test_a_database_that_is_not_there_is_definite(session_engine: Engine) -> Non
 
 def test_a_query_ends_at_its_limit(engine: Engine) -> None:
     started = time.monotonic()
-    with pytest.raises(EngineUnavailable, match="(?i)timeout"):
+    with pytest.raises(EngineUnavailable, match=r"(?i)timeout"):
         engine.query(
             "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1",
             row=tuple[int],

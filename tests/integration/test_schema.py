@@ -83,9 +83,7 @@ def test_one_insert_is_one_part_a_month_in_every_table(engine: Engine) -> None:
         row=tuple[str, str, int],
     )
     assert sorted(parts) == [
-        (table, month, 1)
-        for table in ("events", "model_day", "usage_day")
-        for month in ("202605", "202606")
+        (table, month, 1) for table in ("events", "model_day", "usage_day") for month in ("202605", "202606")
     ]
 
 

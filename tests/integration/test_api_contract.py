@@ -1,0 +1,154 @@
+"""Every route of the OpenAPI document: real answers fit it, and none holds another org's data.
+
+A new route fails here until it is classified, below.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from pipeline.api.health import engine_check
+from pipeline.clickhouse.client import Engine
+from pipeline.journal import public_id
+from tests.api_client import Api, api
+from tests.builders import NOW_MS, rate, rate_table
+from tests.journal_rows import Request, insert
+
+OF_AN_ORG = {
+    "/me/usage": ("",),
+    "/me/usage/daily": ("",),
+    "/me/activity": (
+        "",
+        "?key_id=theirs_key",
+        "?model=theirs_model",
+        "?from=2026-06-01&to=2026-06-13",
+        "?key_id=mine_key",
+    ),
+    "/me/activity/events": (
+        "",
+        "?key_id=theirs_key",
+        "?model=theirs_model",
+        f"?before={2**53}",
+        "?limit=200",
+    ),
+}
+"""Routes that need a session, with the queries to try on each."""
+
+PUBLIC = {"/v1/rankings", "/v1/catalog", "/healthz"}
+TEXT = {"/metrics"}
+
+
+@pytest.fixture
+def served(engine: Engine) -> Iterator[Api]:
+    """The app with two orgs, each with its own word in everything that could show."""
+    rows = [
+        Request(
+            id=public_id(partition, n),
+            org=org,
+            at_ms=NOW_MS - n * 3_600_000,
+            source=f"{org}_source",
+            event_id=f"{org}_event_{n}",
+            key_id=f"{org}_key" if n % 4 else "shared_key",
+            model=f"{org}_model",
+            provider="" if n % 7 == 0 else f"{org}_provider",
+            status=500 if n % 7 == 0 else 200,
+        )
+        for partition, org in enumerate(("mine", "theirs"))
+        for n in range(120)
+    ]
+    insert(engine, rows)
+    names = {f"{org}_key": (org, f"{org}_name") for org in ("mine", "theirs")}
+    names["shared_key"] = ("theirs", "theirs_shared_name")
+    rates = rate_table(rate(model="catalog-model"))
+    with api(engine, key_names=names, rates=rates, checks={"clickhouse": engine_check(engine)}) as running:
+        yield running
+
+
+def document(served: Api) -> dict[str, Any]:
+    found: dict[str, Any] = served.client.get("/openapi.json").json()
+    return found
+
+
+def test_every_route_is_classified(served: Api) -> None:
+    assert set(document(served)["paths"]) == OF_AN_ORG.keys() | PUBLIC | TEXT
+
+
+def test_no_answer_holds_another_orgs_data(served: Api) -> None:
+    for me, other in (("mine", "theirs"), ("theirs", "mine")):
+        headers = {"Authorization": f"Bearer {served.token(me)}"}
+        for path, tried in OF_AN_ORG.items():
+            assert me in served.client.get(path, headers=headers).text
+            for query in tried:
+                asked = path + query.replace("theirs", other)
+                response = served.client.get(asked, headers=headers)
+                assert response.status_code == 200
+                assert other not in response.text, asked
+    for path in PUBLIC | TEXT:
+        text = served.client.get(path).text
+        assert "mine" not in text and "theirs" not in text, path
+
+
+def test_every_route_of_an_org_refuses_without_a_session(served: Api) -> None:
+    for path in OF_AN_ORG:
+        assert served.refused(path) == (401, "no_session", None)
+
+
+def test_real_answers_fit_the_document(served: Api) -> None:
+    described = document(served)
+    headers = {"Authorization": f"Bearer {served.token('mine')}"}
+    asked = [path + tried for path, queries in OF_AN_ORG.items() for tried in queries]
+    for path in (*asked, *PUBLIC, "/me/activity?from=2000-01-01&to=2000-01-01"):
+        check(described, path, served.client.get(path, headers=headers))
+    for path, given in (
+        ("/me/usage", {}),
+        ("/me/activity/events?limit=0", headers),
+        ("/v1/rankings?a=b", {}),
+    ):
+        response = served.client.get(path, headers=given)
+        assert response.status_code in (400, 401)
+        check(described, path, response)
+
+
+def check(described: dict[str, Any], path: str, response: Any) -> None:
+    """Hold an answer against the document: its status, and its body's schema, names and all."""
+    responses = described["paths"][path.partition("?")[0]]["get"]["responses"]
+    assert "422" not in responses
+    schema = responses[str(response.status_code)]["content"]["application/json"]["schema"]
+    validator = Draft202012Validator({**schema, "components": described["components"]})
+    assert [error.message for error in validator.iter_errors(json.loads(response.text))] == [], path
+
+
+def test_the_document_would_notice(served: Api) -> None:
+    described = document(served)
+    schema = described["paths"]["/me/usage"]["get"]["responses"]["200"]["content"]["application/json"][
+        "schema"
+    ]
+    validator = Draft202012Validator({**schema, "components": described["components"]})
+    answer = served.client.get(
+        "/me/usage", headers={"Authorization": f"Bearer {served.token('mine')}"}
+    ).json()
+    assert validator.is_valid(answer)
+    assert not validator.is_valid({**answer, "more": 1})
+    assert not validator.is_valid({**answer, "keys": [{**answer["keys"][0], "today": None}]})
+
+
+def test_the_documented_parameters_are_those_that_are_taken(served: Api) -> None:
+    headers = {"Authorization": f"Bearer {served.token('mine')}"}
+    for path, operations in document(served)["paths"].items():
+        if path in TEXT or path == "/healthz":
+            continue
+        named = [p["name"] for p in operations["get"].get("parameters", []) if p["in"] == "query"]
+        error = served.client.get(f"{path}?no_such=1", headers=headers).json()["error"]
+        assert (error["code"], error["param"]) == ("invalid_request", "no_such")
+        assert error["message"].endswith(f"known: {', '.join(named) or 'none'}")
+
+
+def test_limits_are_in_the_document(served: Api) -> None:
+    parameters = document(served)["paths"]["/me/activity/events"]["get"]["parameters"]
+    limit = next(p["schema"] for p in parameters if p["name"] == "limit")
+    assert (limit["minimum"], limit["maximum"], limit["default"]) == (1, 200, 50)
