@@ -25,7 +25,7 @@ from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.kafka.commands import CommandClient, UnavailableError, new_command_id
 
-ENTRIES_LIMIT_S = 5.0
+ENTRIES_LIMIT_S = 2.5
 ENTRIES_POLL_S = 0.05
 
 

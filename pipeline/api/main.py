@@ -3,8 +3,7 @@
 Owns: the composition of the parts, readiness, and the order in which they start and stop.
 Called by: `cli/roles.py`. Next: `api/app.py`, `sink/sink.py`.
 
-An unexpected error of the sink or of a follower ends the process, as in the worker; what was not written
-is written by the next one.
+The broker or the engine being away takes away only the answers that need it; the sink is started again.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from pipeline.clickhouse.migrate import migrate
 from pipeline.kafka.commands import CommandClient, UnavailableError
 from pipeline.kafka.follow import Follower, StaleError
 from pipeline.settings import MissingSettingError, Settings
-from pipeline.sink.sink import Sink
+from pipeline.sink.keeper import KeptSink
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         for part in (*followers, client):
             await part.start()
             stack.push_async_callback(part.stop)
-        sink = Sink(settings, engine) if settings.server_sink else None
+        sink = KeptSink(settings, engine) if settings.server_sink else None
         checks = _checks(engine, client, followers, sink)
         app = create_app(
             Parts(
@@ -113,7 +112,7 @@ async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, No
 
 
 def _checks(
-    engine: Engine, client: CommandClient, followers: list[Follower], sink: Sink | None
+    engine: Engine, client: CommandClient, followers: list[Follower], sink: KeptSink | None
 ) -> dict[str, Check]:
     """Return what `/healthz` asks: each part by name."""
 

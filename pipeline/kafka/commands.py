@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 
-
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
@@ -18,6 +17,7 @@ from pipeline.accounts.commands import (
     AccountCommand,
     Barrier,
     Command,
+    NoteStray,
     Reply,
     decode_command,
     decode_reply,
@@ -27,7 +27,7 @@ from pipeline.kafka.follow import Follower
 from pipeline.kafka.partitions import partition_count
 from pipeline.partitioning import partition_of
 
-ANSWER_LIMIT_S = 8.0
+ANSWER_LIMIT_S = 6.0
 
 
 class UnavailableError(Exception):
@@ -79,14 +79,23 @@ class CommandClient:
             raise InvalidCommandError(problem)
         return await self._ask(command, partition_of(command.org, self._partitions), command.org, limit_s)
 
-    async def barrier(self, catalog_offset: int = 0, limit_s: float = ANSWER_LIMIT_S) -> None:
-        """Return once the owner of every partition has read the catalog up to an offset.
+    async def note(self, command: NoteStray, limit_s: float = ANSWER_LIMIT_S) -> None:
+        """Have a payment that is no org's kept, durably. Raises UnavailableError and InvalidCommandError."""
+        problem = decode_command(encode(command))
+        if isinstance(problem, str):
+            raise InvalidCommandError(problem)
+        await self._ask(command, partition_of(command.payment_id, self._partitions), None, limit_s)
+
+    async def barrier(
+        self, catalog_offset: int = 0, limit_s: float = ANSWER_LIMIT_S, *, promos_offset: int = 0
+    ) -> None:
+        """Return once the owner of every partition has read catalog and promo codes up to an offset.
 
         Raises UnavailableError naming a partition that nobody answered for.
         """
         await asyncio.gather(
             *(
-                self._ask(Barrier(new_command_id(), catalog_offset), partition, None, limit_s)
+                self._ask(Barrier(new_command_id(), catalog_offset, promos_offset), partition, None, limit_s)
                 for partition in range(self._partitions)
             )
         )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 log = logging.getLogger(__name__)
 
@@ -104,13 +105,22 @@ class Follower:
                 await self._take_some(consumer)
                 if time.monotonic() - checked_at > CHECK_EVERY_S:
                     checked_at = time.monotonic()
-                    if await self._is_past(consumer, await consumer.end_offsets(self._places)):
-                        self._fresh_at = checked_at
+                    await self._confirm(consumer, checked_at)
         except asyncio.CancelledError:
             raise
         except Exception:
             log.exception("following %s failed", ", ".join(self._topics))
             raise
+
+    async def _confirm(self, consumer: AIOKafkaConsumer, asked_at: float) -> None:
+        """Note when the end was confirmed; a broker that is away only makes what is known older."""
+        try:
+            ends = await consumer.end_offsets(self._places)
+        except (KafkaError, TimeoutError):
+            log.warning("the end of %s cannot be confirmed: the broker does not answer", self._topics)
+            return
+        if await self._is_past(consumer, ends):
+            self._fresh_at = asked_at
 
     async def _take_some(self, consumer: AIOKafkaConsumer) -> None:
         batches = await consumer.getmany(timeout_ms=500)

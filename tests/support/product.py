@@ -123,6 +123,7 @@ class Product:
         said = "nothing yet"
         async with httpx2.AsyncClient(trust_env=False, timeout=5) as client:
             while time.monotonic() < deadline:
+                self.revive()
                 try:
                     answer = await client.get(f"{self.http_url}/healthz")
                     said = answer.text
@@ -132,6 +133,16 @@ class Product:
                     said = repr(error)
                 await asyncio.sleep(0.2)
         raise AssertionError(f"not ready: {said}\n{self.all_words()}")
+
+    def revive(self) -> None:
+        """Start what has ended, as a supervisor does."""
+        for role in self.roles():
+            if not role.running:
+                role.start()
+
+    def roles(self) -> list[Role]:
+        """Return every process."""
+        return [*self.workers, *([self.server] if self.server else [])]
 
     async def verify(self) -> Report:
         """Have the server compare everything."""
@@ -144,12 +155,11 @@ class Product:
 
     def all_words(self) -> str:
         """Return the last words of every process."""
-        roles = [*self.workers, *([self.server] if self.server else [])]
-        return "\n".join(f"--- {role.name}\n{role.words()}" for role in roles)
+        return "\n".join(f"--- {role.name}\n{role.words()}" for role in self.roles())
 
     def stop(self) -> None:
         """End every process."""
-        for role in [*self.workers, *([self.server] if self.server else [])]:
+        for role in self.roles():
             role.signal(signal.SIGCONT)
             role.kill()
 
