@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> tuple[App, PartitionReader]:
         store="memory://",
         web_enabled=False,
         autodiscover=False,
+        datadir=tempfile.gettempdir(),
     )
     requests = app.channel(maxsize=AGENTS)
     commands = app.channel(maxsize=AGENTS)
