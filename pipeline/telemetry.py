@@ -36,3 +36,36 @@ SINK_RETRIES = Counter("metering_sink_retries_total", "Inserts sent again after 
 SINK_BEHIND = Gauge(
     "metering_sink_behind_seconds", "Age of the newest row written, when it was written", ["partition"]
 )
+
+MAIL = Counter(
+    "metering_mail_total",
+    "Mails done with: sent, refused for good, unclear, expired, invalid, or skipped without a mail server",
+    ["outcome"],
+)
+MAIL_RETRIES = Counter("metering_mail_retries_total", "Mails tried again after a definite refusal")
+MAIL_WAITING = Gauge(
+    "metering_mail_waiting", "Mails refused for now that wait for another try", ["partition"]
+)
+
+MONEY_OUTCOMES = (
+    "payment captured",
+    "payment failed",
+    "payment mismatched",
+    "refund debited",
+    "refund failed",
+    "refund ignored",
+    "stray",
+)
+MONEY = Counter(
+    "metering_money_records_total",
+    "Payments and refunds by what became of them; `payment mismatched` and `stray` want a person to look",
+    ["outcome"],
+)
+ALERTS = Counter("metering_low_balance_alerts_total", "Low-balance mails ordered")
+
+RAZORPAY = Histogram(
+    "metering_razorpay_seconds", "Time of a call to Razorpay", ["call", "outcome"], buckets=_UNIT_SECONDS
+)
+WEBHOOKS = Counter("metering_webhooks_total", "Webhooks by what became of them", ["outcome"])
+RECONCILED = Counter("metering_orders_asked_total", "Open orders asked about at Razorpay", ["outcome"])
+ORDERS_OPEN = Gauge("metering_orders_open", "Orders of the last 7 days that are not paid")

@@ -15,11 +15,14 @@ JOURNAL = "metering.journal"
 VERDICTS = "metering.verdicts"
 CATALOG = "metering.catalog"
 KEYS = "metering.keys"
+PROMOS = "metering.promos"
+ORDERS = "metering.orders"
 REPLIES = "metering.replies"
 MAIL = "metering.mail"
 DEAD_LETTERS = "metering.dead-letters"
 STATE = "metering.state.accounts"
 SINK_STATE = "metering.state.sink"
+MAIL_STATE = "metering.state.mail"
 
 INPUTS = (REQUESTS, BILLING, MOVED)
 """What the worker reads: keyed by org, with the same partition count, so that one worker owns an org."""
@@ -65,9 +68,12 @@ TOPICS = (
     Topic(VERDICTS, compacted=True),
     Topic(CATALOG, partitioned=False, compacted=True),
     Topic(KEYS, compacted=True),
+    Topic(PROMOS, partitioned=False, compacted=True),
+    Topic(ORDERS, compacted=True),
     Topic(REPLIES, retention_ms=_DAY_MS),
     Topic(MAIL, retention_ms=60 * _DAY_MS),
     Topic(DEAD_LETTERS),
     Topic(STATE, compacted=True),
     Topic(SINK_STATE, compacted=True),
+    Topic(MAIL_STATE, compacted=True),
 )

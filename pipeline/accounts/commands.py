@@ -77,6 +77,133 @@ class Credit(Struct, tag="credit", tag_field="kind", frozen=True):
     fingerprint: Short = ""
 
 
+class SetAddress(Struct, tag="set_address", tag_field="kind", frozen=True):
+    """Set the billing address."""
+
+    id: Name
+    org: OrgId
+    name: Short
+    line1: Short
+    city: Short
+    state: Short
+    pin: Short
+    line2: Short = ""
+    gstin: Short | None = None
+    fingerprint: Short = ""
+
+
+class SetThreshold(Struct, tag="set_threshold", tag_field="kind", frozen=True):
+    """Set the balance below which the org gets a mail, in nano-rupees; None turns it off."""
+
+    id: Name
+    org: OrgId
+    threshold_nano: Int64 | None
+    fingerprint: Short = ""
+
+
+class CheckPromo(Struct, tag="check_promo", tag_field="kind", frozen=True):
+    """Ask what a promo code is worth to an org; changes nothing."""
+
+    id: Name
+    org: OrgId
+    code: Short
+
+
+class PrepareOrder(Struct, tag="prepare_order", tag_field="kind", frozen=True):
+    """Book the attempt to order a top-up. `nonce` tells the first attempt from its repetitions."""
+
+    id: Name
+    org: OrgId
+    amount_paise: Int64
+    promo_code: Short | None = None
+    nonce: Short = ""
+    fingerprint: Short = ""
+
+
+class OpenOrder(Struct, tag="open_order", tag_field="kind", frozen=True):
+    """Record an order that Razorpay made, with what its promo code promised."""
+
+    id: Name
+    org: OrgId
+    order_id: Name
+    amount_paise: Int64
+    promo_code: Short | None = None
+    bonus_nano: Int64 = 0
+    fingerprint: Short = ""
+
+
+class FoundOrder(Struct, frozen=True):
+    """An order as Razorpay has it, for an owner that has lost it."""
+
+    amount_paise: Int64
+    promo_code: Short | None = None
+
+
+class Capture(Struct, tag="capture", tag_field="kind", frozen=True):
+    """Razorpay has captured a payment: credit it, unless that has been done."""
+
+    id: Name
+    org: OrgId
+    payment_id: Name
+    order_id: Name
+    amount_paise: Int64
+    currency: Short
+    paid_ms: Int64
+    method: Short = ""
+    email: Short = ""
+    contact: Short = ""
+    order: FoundOrder | None = None
+    fingerprint: Short = ""
+
+
+class Fail(Struct, tag="fail", tag_field="kind", frozen=True):
+    """Razorpay says that a payment failed."""
+
+    id: Name
+    org: OrgId
+    payment_id: Name
+    order_id: Name
+    amount_paise: Int64
+    currency: Short
+    paid_ms: Int64
+    method: Short = ""
+    email: Short = ""
+    contact: Short = ""
+    fingerprint: Short = ""
+
+
+class TakeRefund(Struct, tag="refund", tag_field="kind", frozen=True):
+    """Razorpay has refunded a payment, or says that a refund of it `failed`."""
+
+    id: Name
+    org: OrgId
+    refund_id: Name
+    payment_id: Name
+    amount_paise: Int64
+    currency: Short
+    failed: bool = False
+    fingerprint: Short = ""
+
+
+class Find(Struct, tag="find", tag_field="kind", frozen=True):
+    """Ask for an org's order or payment by its id; changes nothing."""
+
+    id: Name
+    org: OrgId
+    order_id: Short | None = None
+    payment_id: Short | None = None
+
+
+class NoteStray(Struct, tag="note_stray", tag_field="kind", frozen=True):
+    """Keep a payment of the Razorpay account that is no org's. Addressed by payment id, to no account."""
+
+    id: Name
+    payment_id: Name
+    order_id: Short
+    amount_paise: Int64
+    currency: Short
+
+
 class View(Struct, tag="view", tag_field="kind", frozen=True):
     """Ask for the account as it is now; changes nothing."""
 
@@ -85,17 +212,40 @@ class View(Struct, tag="view", tag_field="kind", frozen=True):
 
 
 class Barrier(Struct, tag="barrier", tag_field="kind", frozen=True):
-    """Ask a partition's owner to answer once it has read the catalog up to an offset.
+    """Ask a partition's owner to answer once it has read the catalog and the promo codes up to an offset.
 
     It is addressed to a partition, not an org, and doubles as the question whether anybody owns it.
     """
 
     id: Name
     catalog_offset: Int64 = 0
+    promos_offset: Int64 = 0
 
 
-AccountCommand = SignUp | CreateKey | ChangeKey | Credit | View
-Command = AccountCommand | Barrier
+Question = View | Find | CheckPromo
+"""These change nothing."""
+ByPayment = Capture | Fail | TakeRefund
+"""These are idempotent by the payment or refund they name; their own id matters where they came with one."""
+AccountCommand = (
+    SignUp
+    | CreateKey
+    | ChangeKey
+    | Credit
+    | SetAddress
+    | SetThreshold
+    | PrepareOrder
+    | OpenOrder
+    | ByPayment
+    | Question
+)
+Command = AccountCommand | Barrier | NoteStray
+
+
+def is_remembered(command: AccountCommand) -> bool:
+    """Whether the answer to a command is kept, so that the same id gets the same answer again."""
+    if isinstance(command, Question):
+        return False
+    return bool(command.fingerprint) or not isinstance(command, ByPayment)
 
 
 class Refusal(Struct, frozen=True):

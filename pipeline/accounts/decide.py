@@ -12,27 +12,46 @@ from typing import assert_never
 from msgspec import structs
 
 from pipeline import ist
-from pipeline.accounts import keys
+from pipeline.accounts import addresses, captures, keys, orders, refunds
 from pipeline.accounts.commands import (
     AccountCommand,
+    Capture,
     ChangeKey,
+    CheckPromo,
     CreateKey,
     Credit,
+    Fail,
+    Find,
+    OpenOrder,
+    PrepareOrder,
+    Question,
     Refusal,
+    SetAddress,
+    SetThreshold,
     SignUp,
+    TakeRefund,
     View,
+    is_remembered,
 )
-from pipeline.accounts.ledger import Entry, Posting
+from pipeline.accounts.ledger import CREDITED_MAX_NANO, Entry, Posting
 from pipeline.accounts.model import ANSWERS_KEPT, Account, Answer, Profile
+from pipeline.accounts.payments import NOTHING, Known, payment_shown
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
 
+BillingCommand = (
+    SetAddress | SetThreshold | CheckPromo | PrepareOrder | OpenOrder | Capture | Fail | TakeRefund | Find
+)
+
 SIGNUP_CREDIT_NANO = 100 * NANO_PER_RUPEE
-CREDITED_MAX_NANO = 4 * MAX_RUPEES * NANO_PER_RUPEE
-"""No account is credited or corrected beyond this in total: Int64 must hold its balance."""
 
 
-def decide(account: Account, command: AccountCommand, at_ms: int) -> Posting | Refusal:
-    """Return what a command does to an account at an instant, or why it does nothing."""
+def decide(
+    account: Account, command: AccountCommand, at_ms: int, known: Known = NOTHING
+) -> Posting | Refusal:
+    """Return what a command does to an account at an instant, or why it does nothing.
+
+    `known` holds the order, payment, refund and promo that the command names.
+    """
     match command:
         case SignUp():
             return _sign_up(account, command, at_ms)
@@ -44,12 +63,38 @@ def decide(account: Account, command: AccountCommand, at_ms: int) -> Posting | R
             return _credit(account, command)
         case View():
             return Posting(_view(account, at_ms))
+        case _:
+            return _decide_billing(account, command, at_ms, known)
+
+
+def _decide_billing(  # noqa: PLR0911 - one case a command
+    account: Account, command: BillingCommand, at_ms: int, known: Known
+) -> Posting | Refusal:
+    match command:
+        case SetAddress():
+            return addresses.set_address(account, command)
+        case SetThreshold():
+            return addresses.set_threshold(account, command)
+        case CheckPromo():
+            return orders.check_promo(account, command, at_ms, known)
+        case PrepareOrder():
+            return orders.prepare(account, command, at_ms, known)
+        case OpenOrder():
+            return orders.open_order(account, command, at_ms, known)
+        case Capture():
+            return captures.capture(account, command, at_ms, known)
+        case Fail():
+            return captures.fail(account, command, known)
+        case TakeRefund():
+            return refunds.refund(account, command, known)
+        case Find():
+            return Posting(_found(account, known))
     assert_never(command)
 
 
 def answered_before(account: Account, command: AccountCommand) -> bytes | Refusal | None:
     """Return what the same command was answered earlier; a refusal where its id served another one."""
-    if isinstance(command, View):
+    if isinstance(command, Question) or not is_remembered(command):
         return None
     for answer in account.profile.answers:
         if answer.command_id == command.id:
@@ -105,5 +150,17 @@ def _view(account: Account, at_ms: int) -> dict[str, object]:
         "signed_up": account.profile.signed_up_ms is not None,
         "balance_nano": account.spending.balance_nano,
         "entry_id": account.spending.entry_id,
+        "threshold_nano": account.profile.threshold_nano,
+        "address": structs.asdict(account.profile.address) if account.profile.address else None,
         "keys": shown,
+    }
+
+
+def _found(account: Account, known: Known) -> dict[str, object]:
+    """Return what is known of the order and the payment asked for, where they are the org's own."""
+    order, payment = known.order, known.payment
+    return {
+        "balance_nano": account.spending.balance_nano,
+        "order": structs.asdict(order) if order and order.org == account.org else None,
+        "payment": payment_shown(payment) if payment and payment.org == account.org else None,
     }

@@ -19,7 +19,12 @@ from pipeline.accounts.model import (
     Profile,
     Spending,
 )
+from pipeline.accounts.payments import MoneyRecord
 from pipeline.ist import month_of_day
+from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
+
+CREDITED_MAX_NANO = 4 * MAX_RUPEES * NANO_PER_RUPEE
+"""No account is credited or corrected beyond this in total: Int64 must hold its balance."""
 
 
 class Entry(Struct, frozen=True):
@@ -37,12 +42,16 @@ class Entry(Struct, frozen=True):
 
 
 class Posting(Struct, frozen=True):
-    """What a command does: the answer, ledger entries, the profile after it, and the keys it changed."""
+    """What a command does: the answer, ledger entries, the profile after it, the keys it changed.
+
+    `records` are the orders, payments and refunds as they are after it.
+    """
 
     result: object
     entries: tuple[Entry, ...] = ()
     profile: Profile | None = None
     keys: tuple[Key, ...] = ()
+    records: tuple[MoneyRecord, ...] = ()
 
 
 def apply(spending: Spending, entry: Entry) -> Spending:

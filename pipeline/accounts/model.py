@@ -53,6 +53,7 @@ class Spending(Struct, array_like=True, gc=False):
 
     The balance is never kept, only what was credited and debited. `told_nano` and `told` are what the
     last verdict said, None before the first. `entry_id` is the id of the newest ledger entry, 0 before one.
+    `below` and `alerted_ms` belong to the low-balance alert: accounts/alerts.py.
     """
 
     credited_nano: int = 0
@@ -61,6 +62,8 @@ class Spending(Struct, array_like=True, gc=False):
     told_nano: int | None = None
     told: tuple[Refused, ...] = ()
     entry_id: int = 0
+    below: bool = False
+    alerted_ms: int = 0
 
     @property
     def balance_nano(self) -> int:
@@ -97,14 +100,32 @@ class Answer(Struct, array_like=True):
     result: bytes
 
 
+class Address(Struct, array_like=True, frozen=True):
+    """A billing address as it stands on receipts; `line2` may be empty, `gstin` absent."""
+
+    name: str
+    line1: str
+    line2: str
+    city: str
+    state: str
+    pin: str
+    gstin: str | None = None
+
+
 class Profile(Struct, omit_defaults=True):
-    """The part of an account that only commands change."""
+    """The part of an account that only commands change.
+
+    `redeemed` tells which payment each promo code was redeemed with, by the code's key.
+    """
 
     name: str = ""
     email: str = ""
     signed_up_ms: int | None = None
     keys: dict[str, Key] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
+    address: Address | None = None
+    threshold_nano: int | None = None
+    redeemed: dict[str, str] = field(default_factory=dict)
 
 
 class Account(Struct, gc=False):

@@ -9,6 +9,9 @@ once and kept so while it is busy. Record keys start with a letter that tells th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import assert_never
+
 import msgspec
 from msgspec import Struct, field
 
@@ -18,6 +21,18 @@ from pipeline.accounts.model import (
     encode_profile,
     encode_spending,
 )
+from pipeline.accounts.payments import (
+    MoneyRecord,
+    Order,
+    Payment,
+    Refund,
+    Stray,
+    decode_order,
+    decode_payment,
+    decode_refund,
+    decode_stray,
+)
+from pipeline.accounts.payments import encode as encode_money
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import NumberedSources, Ring
 
@@ -26,6 +41,8 @@ LIVE_ACCOUNTS_MAX = 50_000
 
 META_KEY = b"m"
 SPENDING, PROFILE, SOURCE, RING_SLOT = b"b", b"p", b"n", b"r"
+ORDER, PAYMENT, REFUND, STRAY = b"o", b"y", b"f", b"u"
+MONEY = (ORDER, PAYMENT, REFUND, STRAY)
 
 
 class StateError(Exception):
@@ -67,6 +84,7 @@ class PartitionState:
         self._spending: dict[str, bytes] = {}
         self._profiles: dict[str, bytes] = {}
         self._live: dict[str, Account] = {}
+        self._money: dict[bytes, bytes] = {}
 
     @classmethod
     def restored(cls, partition: int, partitions: int, records: dict[bytes, bytes]) -> PartitionState:
@@ -82,6 +100,8 @@ class PartitionState:
                 state._spending[key[1:].decode()] = value
             elif kind == PROFILE:
                 state._profiles[key[1:].decode()] = value
+            elif kind in MONEY:
+                state._money[key] = value
             elif kind == SOURCE:
                 state.sources.restore(key[1:].decode(), value)
             elif kind == RING_SLOT:
@@ -139,6 +159,35 @@ class PartitionState:
             records.append((PROFILE + org.encode(), self._profiles[org]))
         return records
 
+    def order(self, order_id: str) -> Order | None:
+        """Return an order by its id."""
+        value = self._money.get(ORDER + order_id.encode())
+        return decode_order(value) if value is not None else None
+
+    def payment(self, payment_id: str) -> Payment | None:
+        """Return a payment by its id."""
+        value = self._money.get(PAYMENT + payment_id.encode())
+        return decode_payment(value) if value is not None else None
+
+    def refund(self, refund_id: str) -> Refund | None:
+        """Return a refund by its id."""
+        value = self._money.get(REFUND + refund_id.encode())
+        return decode_refund(value) if value is not None else None
+
+    def payments(self) -> Iterator[Payment]:
+        """Return all payments that orgs of this partition made or tried to make."""
+        return (decode_payment(v) for k, v in self._money.items() if k[:1] == PAYMENT)
+
+    def strays(self) -> Iterator[Stray]:
+        """Return the payments kept here that are no org's."""
+        return (decode_stray(v) for k, v in self._money.items() if k[:1] == STRAY)
+
+    def save_money(self, record: MoneyRecord) -> StateRecord:
+        """Keep an order, payment, refund or stray payment, and return its state record."""
+        key, value = _key_of_money(record), encode_money(record)
+        self._money[key] = value
+        return key, value
+
     def rest(self) -> None:
         """Let go of decoded accounts when there are many; they stay encoded."""
         if len(self._live) > LIVE_ACCOUNTS_MAX:
@@ -161,3 +210,16 @@ class PartitionState:
     def save_meta(self) -> StateRecord:
         """Return the state record that tells how far the partition has come."""
         return META_KEY, _pack(self.meta)
+
+
+def _key_of_money(record: MoneyRecord) -> bytes:
+    match record:
+        case Order():
+            return ORDER + record.order_id.encode()
+        case Payment():
+            return PAYMENT + record.payment_id.encode()
+        case Refund():
+            return REFUND + record.refund_id.encode()
+        case Stray():
+            return STRAY + record.payment_id.encode()
+    assert_never(record)

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from pipeline import ist
-from pipeline.accounts import verdicts
+from pipeline.accounts import alerts, verdicts
 from pipeline.accounts.commands import Reply
 from pipeline.accounts.commands import encode as encode_reply
 from pipeline.accounts.keys import encode_key
 from pipeline.accounts.model import Account, Key
+from pipeline.accounts.payments import MoneyRecord, Order, encode_news
+from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.verdicts import Progress
 from pipeline.catalog.rates import RateTable
 from pipeline.journal import LEDGER, REQUESTS, JournalRecord, Row, encode_rows, position_of, public_id
@@ -37,15 +39,24 @@ class InputRecord(Protocol):
     """What a unit needs of a Kafka record; `timestamp` is the broker's own, in milliseconds."""
 
     @property
-    def topic(self) -> str: ...
+    def topic(self) -> str:
+        """The topic's name."""
+
     @property
-    def partition(self) -> int: ...
+    def partition(self) -> int:
+        """The partition of the topic."""
+
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int:
+        """Its place in the partition."""
+
     @property
-    def timestamp(self) -> int: ...
+    def timestamp(self) -> int:
+        """When the broker took it, in milliseconds."""
+
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None:
+        """Its bytes; None for a tombstone."""
 
 
 R = TypeVar("R", bound=InputRecord)
@@ -86,6 +97,8 @@ class Outcome:
     moved: list[Moved]
     offsets: dict[str, int]
     counts: Counter[str]
+    orders: list[tuple[bytes, bytes]] = field(default_factory=list)
+    mail: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -105,11 +118,22 @@ class Unit:
     moved: list[Moved] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     debited_nano: int = 0
+    promos: PromoTable = field(default_factory=PromoTable)
+    money: dict[bytes, bytes | None] = field(default_factory=dict)
+    orders: dict[bytes, bytes] = field(default_factory=dict)
 
     def touch(self, org: str) -> Account:
         """Return an org's account, to be saved when the unit is closed."""
         account = self.touched[org] = self.state.account(org)
         return account
+
+    def keep(self, record: MoneyRecord) -> None:
+        """Keep an order, payment or refund as it is now; an order is told to the servers too."""
+        key, value = self.state.save_money(record)
+        self.money[key] = value
+        if isinstance(record, Order):
+            news_key, news = encode_news(record)
+            self.orders[news_key] = news
 
     def advance(self, record: InputRecord) -> int:
         """Move the time of posting on to a record's and return it: the time never falls."""
@@ -168,13 +192,18 @@ def close(unit: Unit, requests_topic: str) -> Outcome:
     """Bring the unit to an end: save what changed, tell the gateways, and encode the journal."""
     state, meta = unit.state, unit.state.meta
     told: list[tuple[bytes, bytes]] = []
-    saved: list[StateRecord] = []
+    mail: list[tuple[bytes, bytes]] = []
+    saved: list[StateRecord] = list(unit.money.items())
     for org, account in unit.touched.items():
         verdict = verdicts.news(account, meta.posted_ms)
         if verdict is not None:
             account.spending.told_nano = verdict.balance_nano
             account.spending.told = verdict.refused
             told.append((org.encode(), verdicts.encode(verdict)))
+        alert = alerts.news(account, meta.posted_ms)
+        if alert is not None:
+            mail.append((org.encode(), alerts.encode(alert)))
+            unit.counts["alerts"] += 1
         saved += state.save_account(account, profile_too=org in unit.profiles_changed)
     saved += state.save_checks(unit.sources_changed)
     today = ist.day_of(meta.posted_ms)
@@ -196,4 +225,6 @@ def close(unit: Unit, requests_topic: str) -> Outcome:
         moved=unit.moved,
         offsets=dict(meta.offsets),
         counts=unit.counts,
+        orders=list(unit.orders.items()),
+        mail=mail,
     )

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 
 from pipeline import telemetry, topics
+from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.crashpoints import reach
 from pipeline.kafka.fenced import FencedLog, Output
 from pipeline.kafka.follow import Follower
 from pipeline.money import NANO_PER_RUPEE
-from pipeline.posting.commands import catalog_offset_needed, post_commands
+from pipeline.posting.commands import catalog_offset_needed, post_commands, promos_offset_needed
 from pipeline.posting.requests import post_requests
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord, Outcome, Unit, close, fresh
@@ -36,16 +37,20 @@ YIELD_EVENTS = 2_000
 
 @dataclass(frozen=True)
 class Catalog:
-    """The rates, and the follower that keeps them."""
+    """The rates and the promo codes, and the followers that keep them."""
 
     rates: RateTable
     follower: Follower
+    promos: PromoTable
+    promos_follower: Follower
 
 
 class Partition:
     """One owned partition: its state, its fenced log, and the lock that makes units take turns."""
 
-    def __init__(self, servers: str, deployment: str, partition: int, partitions: int, catalog: Catalog) -> None:
+    def __init__(
+        self, servers: str, deployment: str, partition: int, partitions: int, catalog: Catalog
+    ) -> None:
         """Prepare; `open` makes it ours."""
         self._partition, self._partitions = partition, partitions
         self._catalog = catalog
@@ -97,7 +102,7 @@ class Partition:
             fresh_records = fresh(self._state, records, gapless=topic == topics.REQUESTS)
             if not fresh_records:
                 return
-            unit = Unit(self._state, self._catalog.rates)
+            unit = Unit(self._state, self._catalog.rates, promos=self._catalog.promos)
             # 2. Decide: pure, in memory.
             await self._post(unit, topic, fresh_records)
             outcome = close(unit, topics.REQUESTS)
@@ -113,6 +118,7 @@ class Partition:
     async def _post(self, unit: Unit, topic: str, records: Sequence[InputRecord]) -> None:
         if topic == topics.BILLING:
             await self._catalog.follower.reached(topics.CATALOG, catalog_offset_needed(records))
+            await self._catalog.promos_follower.reached(topics.PROMOS, promos_offset_needed(records))
             post_commands(unit, records)
             return
         self._catalog.follower.check_fresh(CATALOG_AGE_LIMIT_S)
@@ -132,6 +138,8 @@ class Partition:
         ]
         outputs[TopicPartition(topics.VERDICTS, here)] = [Output(k, v) for k, v in outcome.verdicts]
         outputs[TopicPartition(topics.KEYS, here)] = [Output(k, v) for k, v in outcome.keys]
+        outputs[TopicPartition(topics.ORDERS, here)] = [Output(k, v) for k, v in outcome.orders]
+        outputs[TopicPartition(topics.MAIL, here)] = [Output(k, v) for k, v in outcome.mail]
         outputs[TopicPartition(topics.REPLIES, here)] = [Output(None, reply) for reply in outcome.replies]
         outputs[TopicPartition(topics.DEAD_LETTERS, here)] = [
             Output(None, letter.value, letter.headers) for letter in outcome.dead_letters
@@ -154,6 +162,9 @@ class Partition:
         telemetry.CHARGED.inc(len(unit.requests))
         telemetry.UNIT_EVENTS.observe(outcome.counts["events"])
         telemetry.DEBITED_RUPEES.inc(unit.debited_nano / NANO_PER_RUPEE)
+        telemetry.ALERTS.inc(outcome.counts["alerts"])
+        for outcome_of_money in telemetry.MONEY_OUTCOMES:
+            telemetry.MONEY.labels(outcome_of_money).inc(outcome.counts[outcome_of_money])
         for letter in outcome.dead_letters:
             telemetry.DEAD_LETTERS.labels(letter.reason).inc()
         behind_s = time.time() - self._state.meta.posted_ms / 1000

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from msgspec import MsgspecError
 
 from pipeline import telemetry, topics
+from pipeline.accounts.promos import PromoTable, decode_promo
 from pipeline.catalog.rates import RateTable, decode_rate
 from pipeline.kafka.follow import Follower
 from pipeline.kafka.partitions import partition_count
@@ -50,6 +51,8 @@ class PartitionReader:
         self._owned: dict[int, Partition] = {}
         self._rates = RateTable()
         self._follower = Follower(settings.kafka_servers, [topics.CATALOG], self._take_rate)
+        self._promos = PromoTable()
+        self._promos_follower = Follower(settings.kafka_servers, [topics.PROMOS], self._take_promo)
         self._reader = GroupReader(
             settings.kafka_servers,
             worker_group(settings.deployment),
@@ -62,6 +65,7 @@ class PartitionReader:
         """Read the catalog to its end, then work until cancelled. Raises what must end the process."""
         self._partitions = await partition_count(self._settings.kafka_servers)
         await self._follower.start()
+        await self._promos_follower.start()
         watchdog = asyncio.create_task(self._watch())
         reading = asyncio.create_task(self._reader.run())
         try:
@@ -73,6 +77,7 @@ class PartitionReader:
             reading.cancel()
             await asyncio.wait([watchdog, reading], timeout=40)
             await self._follower.stop()
+            await self._promos_follower.stop()
 
     @property
     def problem(self) -> str | None:
@@ -87,7 +92,7 @@ class PartitionReader:
             settings.deployment,
             partition,
             self._partitions,
-            Catalog(self._rates, self._follower),
+            Catalog(self._rates, self._follower, self._promos, self._promos_follower),
         )
         offsets = await owned.open()
         self._owned[partition] = owned
@@ -108,6 +113,12 @@ class PartitionReader:
             self._rates.add(decode_rate(record.value))
         except MsgspecError:
             log.exception("a record of %s is no rate and is ignored: offset %d", record.topic, record.offset)
+
+    def _take_promo(self, record: ConsumerRecord) -> None:
+        try:
+            self._promos.add(decode_promo(record.value))
+        except MsgspecError:
+            log.exception("a record of %s is no promo and is ignored: offset %d", record.topic, record.offset)
 
     async def _watch(self) -> None:
         """Ask the broker itself for the ends of the inputs, so that a stuck reader cannot hide its lag."""

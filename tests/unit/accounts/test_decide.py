@@ -8,13 +8,12 @@ from msgspec import structs
 from pipeline import ist
 from pipeline.accounts.commands import Credit, Refusal, SignUp, View
 from pipeline.accounts.decide import (
-    CREDITED_MAX_NANO,
     SIGNUP_CREDIT_NANO,
     answered_before,
     decide,
     with_answer,
 )
-from pipeline.accounts.ledger import Posting, charge
+from pipeline.accounts.ledger import CREDITED_MAX_NANO, Posting, charge
 from pipeline.accounts.model import ANSWERS_KEPT, Account, Answer, Key, Profile, Spending
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
 from tests.builders import NOW_MS

@@ -1,0 +1,59 @@
+"""The billing address and the alert's threshold: what an org may set of them.
+
+Owns: what a billing address needs to stand on a receipt, and the threshold's bounds.
+Called by: `accounts/decide.py`. Next: `accounts/alerts.py` heeds the threshold.
+"""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import structs
+
+from pipeline.accounts.commands import Refusal, SetAddress, SetThreshold
+from pipeline.accounts.ledger import Posting
+from pipeline.accounts.model import Account, Address
+from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
+
+LINE_MAX = 120
+
+_PIN = re.compile(r"[1-9][0-9]{5}")
+_GSTIN = re.compile(r"[0-9]{2}[A-Z]{5}[0-9]{4}[A-Z][0-9A-Z]Z[0-9A-Z]")
+
+_REQUIRED = ("name", "line1", "city", "state")
+_LINES = ("name", "line1", "line2", "city", "state")
+
+
+def is_pin(text: str) -> bool:
+    """Whether a text has the form of an Indian PIN code."""
+    return _PIN.fullmatch(text) is not None
+
+
+def set_address(account: Account, command: SetAddress) -> Posting | Refusal:
+    """Set the billing address, or say which field is not as it has to be."""
+    lines = {field: " ".join(getattr(command, field).split()) for field in _LINES}
+    for field in _REQUIRED:
+        if not lines[field]:
+            return Refusal("invalid_request", f"{field} is missing", field)
+    for field, line in lines.items():
+        if len(line) > LINE_MAX:
+            return Refusal("invalid_request", f"{field} has more than {LINE_MAX} characters", field)
+        if not line.isprintable():
+            return Refusal("invalid_request", f"{field} holds characters that cannot be printed", field)
+    pin, gstin = command.pin.strip(), (command.gstin or "").strip().upper()
+    if not is_pin(pin):
+        return Refusal("invalid_request", "pin is six digits and does not begin with 0", "pin")
+    if gstin and _GSTIN.fullmatch(gstin) is None:
+        return Refusal("invalid_request", "gstin is 15 characters such as 27AAPFU0939F1ZV", "gstin")
+    address = Address(**lines, pin=pin, gstin=gstin or None)
+    profile = structs.replace(account.profile, address=address)
+    return Posting({"address": structs.asdict(address)}, profile=profile)
+
+
+def set_threshold(account: Account, command: SetThreshold) -> Posting | Refusal:
+    """Set the balance below which the org gets a mail, or with None turn that off."""
+    threshold_nano = command.threshold_nano
+    if threshold_nano is not None and not 0 <= threshold_nano <= MAX_RUPEES * NANO_PER_RUPEE:
+        return Refusal("invalid_request", "the threshold is out of range", "threshold_inr")
+    profile = structs.replace(account.profile, threshold_nano=threshold_nano)
+    return Posting({"threshold_nano": threshold_nano}, profile=profile)

@@ -1,0 +1,128 @@
+"""The small records of money coming in: orders, payments and refunds, each kept by its own id.
+
+Owns: their shapes, how they are kept in the state topic, and what an order's record on `metering.orders`
+tells the server.
+Called by: the deciding in `accounts/`; `posting/state.py` keeps them.
+
+They are records of their own, so that an account stays small however often it is topped up, and a
+message that is replayed years later still finds what it is about.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, structs
+
+from pipeline.accounts.model import Address
+from pipeline.accounts.promos import Promo
+
+INR = "INR"
+
+Status = Literal["captured", "failed", "mismatched"]
+RefundStatus = Literal["debited", "failed", "ignored"]
+
+
+class Order(Struct, array_like=True, frozen=True, gc=False):
+    """An order that Razorpay made for an org. `bonus_nano` is what its promo code promised.
+
+    `paid_by` is the payment that it was first credited for, and settles the promo code either way.
+    """
+
+    order_id: str
+    org: str
+    amount_paise: int
+    created_ms: int
+    promo_code: str | None = None
+    bonus_nano: int = 0
+    paid_by: str | None = None
+
+
+class Payment(Struct, array_like=True, frozen=True, gc=False):
+    """A payment that Razorpay told of, and what became of it here.
+
+    Only a `captured` one was credited; `problem` says why a `mismatched` one was not. Payer and address
+    are as they were when it was captured, for its receipt.
+    """
+
+    payment_id: str
+    order_id: str
+    org: str
+    status: Status
+    amount_paise: int
+    currency: str
+    method: str
+    email: str
+    contact: str
+    paid_ms: int
+    payer: str = ""
+    address: Address | None = None
+    refunded_paise: int = 0
+    problem: str = ""
+
+
+class Refund(Struct, array_like=True, frozen=True, gc=False):
+    """A refund that Razorpay told of: debited, failed (and reversed if it had been debited), or ignored."""
+
+    refund_id: str
+    payment_id: str
+    org: str
+    status: RefundStatus
+    amount_paise: int
+    problem: str = ""
+
+
+class Stray(Struct, array_like=True, frozen=True, gc=False):
+    """A payment of the Razorpay account that is none of this product's orders."""
+
+    payment_id: str
+    order_id: str
+    amount_paise: int
+    currency: str
+
+
+MoneyRecord = Order | Payment | Refund | Stray
+
+
+def payment_shown(payment: Payment) -> dict[str, object]:
+    """Return a payment by the names of its fields, as answers carry it."""
+    address = payment.address
+    return {**structs.asdict(payment), "address": structs.asdict(address) if address else None}
+
+
+class Known(Struct, frozen=True):
+    """What is known, beside the account, of the things a command names."""
+
+    order: Order | None = None
+    payment: Payment | None = None
+    refund: Refund | None = None
+    promo: Promo | None = None
+
+
+NOTHING = Known()
+
+
+class OrderNews(Struct, frozen=True):
+    """An order as `metering.orders` tells of it: whose it is, and whether to ask about it still."""
+
+    order_id: str
+    org: str
+    created_ms: int
+    open: bool
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_order = msgspec.msgpack.Decoder(Order).decode
+decode_payment = msgspec.msgpack.Decoder(Payment).decode
+decode_refund = msgspec.msgpack.Decoder(Refund).decode
+decode_stray = msgspec.msgpack.Decoder(Stray).decode
+
+_encode_news = msgspec.json.Encoder().encode
+decode_news = msgspec.json.Decoder(OrderNews).decode
+
+
+def encode_news(order: Order) -> tuple[bytes, bytes]:
+    """Return the key and value of an order's record on `metering.orders`."""
+    news = OrderNews(order.order_id, order.org, order.created_ms, order.paid_by is None)
+    return order.order_id.encode(), _encode_news(news)
