@@ -17,6 +17,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from pipeline.ist import DAY_MS
+
 ELEMENTS_MAX = 20_000
 """More elements than valid events fit into a record: a record of two million commas must not become two
 million dead letters."""
@@ -214,7 +216,6 @@ _RFC3339 = re.compile(
     re.ASCII,
 )
 _LAST_SECOND_OF_DAY_MS = 86_399_000
-_DAY_MS = 86_400_000
 
 
 class Timestamps:
@@ -250,7 +251,7 @@ class Timestamps:
             return None
         second_ms = (at - _EPOCH) // _MILLISECOND
         if leap:
-            if second_ms % _DAY_MS != _LAST_SECOND_OF_DAY_MS:
+            if second_ms % DAY_MS != _LAST_SECOND_OF_DAY_MS:
                 return None
             second_ms += 1000
         if zone == "Z":

@@ -16,6 +16,7 @@ from functools import lru_cache
 IST = timezone(timedelta(hours=5, minutes=30), "IST")
 OFFSET_MS = 19_800_000
 DAY_MS = 86_400_000
+DECEMBER = 12
 
 _EPOCH_DAY = date(1970, 1, 1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,7 +61,7 @@ def day_end_ms(day: int) -> int:
 
 def next_month(month: int) -> int:
     """Return the month after YYYYMM."""
-    return month + 1 if month % 100 < 12 else month + 89
+    return month + 1 if month % 100 < DECEMBER else month + 89
 
 
 def month_start_ms(month: int) -> int:

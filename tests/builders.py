@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from hypothesis import settings
@@ -44,9 +45,7 @@ class Record:
 
 def time_text(at_ms: int) -> str:
     """Return an instant as RFC 3339 in UTC."""
-    return (
-        ist.datetime_of(at_ms).astimezone(ist.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
+    return ist.datetime_of(at_ms).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def event(event_id: str = "e1", **changes: Any) -> dict[str, Any]:

@@ -84,7 +84,9 @@ def create(account: Account, command: CreateKey, at_ms: int) -> Posting | Refusa
     if refusal is not None:
         return refusal
     profile = _with_key(account.profile, key, at_ms)
-    return Posting({"key_id": key.key_id, "version": key.version, "nonce": command.nonce}, profile=profile, keys=(key,))
+    return Posting(
+        {"key_id": key.key_id, "version": key.version, "nonce": command.nonce}, profile=profile, keys=(key,)
+    )
 
 
 def change(account: Account, command: ChangeKey, at_ms: int) -> Posting | Refusal:
@@ -134,19 +136,22 @@ def _check(key: Key, others_active: list[Key]) -> Refusal | None:
     for param, value in (("daily_limit", key.daily_limit), ("rpm_limit", key.rpm_limit)):
         if value is not None and not 1 <= value <= COUNT_MAX:
             return Refusal("invalid_request", f"{param} is out of range", param)
-    if key.tier == "trial":
-        if (key.daily_limit or 0) > TRIAL_REQUESTS_PER_DAY:
-            return Refusal(
-                "trial_ceiling",
-                f"a trial key makes at most {TRIAL_REQUESTS_PER_DAY} requests a day",
-                "daily_limit",
-            )
-        if (key.rpm_limit or 0) > TRIAL_REQUESTS_PER_MINUTE:
-            return Refusal(
-                "trial_ceiling",
-                f"a trial key makes at most {TRIAL_REQUESTS_PER_MINUTE} requests a minute",
-                "rpm_limit",
-            )
+    return _check_trial(key) if key.tier == "trial" else None
+
+
+def _check_trial(key: Key) -> Refusal | None:
+    if (key.daily_limit or 0) > TRIAL_REQUESTS_PER_DAY:
+        return Refusal(
+            "trial_ceiling",
+            f"a trial key makes at most {TRIAL_REQUESTS_PER_DAY} requests a day",
+            "daily_limit",
+        )
+    if (key.rpm_limit or 0) > TRIAL_REQUESTS_PER_MINUTE:
+        return Refusal(
+            "trial_ceiling",
+            f"a trial key makes at most {TRIAL_REQUESTS_PER_MINUTE} requests a minute",
+            "rpm_limit",
+        )
     return None
 
 

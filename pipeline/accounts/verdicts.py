@@ -58,11 +58,12 @@ def floor_nano(told_nano: int) -> int:
 def refused_keys(account: Account, at_ms: int) -> tuple[Refused, ...]:
     """Return the windows, from the current IST day and month on, in which gateways refuse a key."""
     today, this_month = ist.day_of(at_ms), ist.month_of(at_ms)
-    refused = []
     registered = account.profile.keys
-    for own in registered.values():
-        if own.budget_nano == 0:
-            refused.append(Refused(own.key_id, "budget_exceeded", 0, _FOR_EVER_MS, 0, 0))
+    refused = [
+        Refused(key.key_id, "budget_exceeded", 0, _FOR_EVER_MS, 0, 0)
+        for key in registered.values()
+        if key.budget_nano == 0
+    ]
     for key_id, usage in account.spending.keys.items():
         key = registered.get(key_id)
         if key is not None and key.budget_nano:

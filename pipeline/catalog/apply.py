@@ -175,7 +175,7 @@ _Loader.yaml_implicit_resolvers = {
 
 def _load_yaml(text: str) -> object:
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that knows fewer types
     except yaml.YAMLError as error:
         raise CatalogError(f"not YAML: {error}") from None
     except RecursionError:

@@ -42,7 +42,9 @@ def post_requests(unit: Unit, records: Sequence[InputRecord], *, moved: bool) ->
         yield unit.counts["events"] - before
 
 
-def _post_events(unit: Unit, record: InputRecord, reading: Reading, *, moved: bool) -> None:
+def _post_events(  # noqa: C901, PLR0912, PLR0915 - one pass a million times over: calls would cost more
+    unit: Unit, record: InputRecord, reading: Reading, *, moved: bool
+) -> None:
     posted_ms = unit.advance(record)
     oldest_ms, newest_ms = _window(record, moved=moved)
     state, touched, rows = unit.state, unit.touched, unit.requests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -39,7 +40,7 @@ def test_an_instant_lies_within_its_day(at_ms: int) -> None:
 
 @pytest.mark.parametrize("months", [MONTHS])
 def test_months_follow_each_other_without_gap_or_overlap(months: list[int]) -> None:
-    for month, following in zip(months, months[1:], strict=False):
+    for month, following in pairwise(months):
         start, end = ist.month_start_ms(month), ist.month_end_ms(month)
         assert ist.next_month(month) == following
         assert end == ist.month_start_ms(following)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,7 @@ def test_long_rows_are_split_by_bytes_too() -> None:
     assert len(records) > 1
     assert all(len(record.value) <= journal.RECORD_BYTES_MAX for record in records)
     assert [row[0] for record in records for row in decode_rows(record.value)] == [row[0] for row in rows]
-    for before, after in zip(records, records[1:], strict=False):
+    for before, after in pairwise(records):
         assert after.first == before.last + 1
 
 

@@ -126,7 +126,7 @@ def test_a_key_of_nobody_is_not_found() -> None:
 
 
 BEYOND = (MAX_RUPEES * NANO_PER_RUPEE) + 1
-ABSURD = [
+ABSURD: list[tuple[dict[str, Any], str, str]] = [
     ({"tier": "gold"}, "invalid_request", "tier"),
     ({"budget_nano": -1}, "invalid_request", "budget_inr"),
     ({"budget_nano": BEYOND}, "invalid_request", "budget_inr"),

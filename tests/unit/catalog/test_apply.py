@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class TestReading:
 
     @pytest.mark.parametrize("text", ["0.001", "99999.999", "100000", "8.165", "0.29", "1.1", "2.675", "0"])
     def test_a_bare_number_is_read_from_its_text(self, text: str) -> None:
-        yaml = f"rates: [{{model: m, provider: p, effective_from: 2026-04-01T00:00:00Z, input_inr_per_mtok: {text}, output_inr_per_mtok: 0}}]"  # noqa: E501
+        yaml = f"rates: [{{model: m, provider: p, effective_from: 2026-04-01T00:00:00Z, input_inr_per_mtok: {text}, output_inr_per_mtok: 0}}]"
         [found] = parse_file(yaml, "c.yaml")
         whole, _, fraction = text.partition(".")
         assert found.input_nano == int(whole) * 1000 + int(fraction.ljust(3, "0"))
@@ -141,7 +142,7 @@ class TestReading:
 
     def test_the_same_start_twice_is_an_error(self) -> None:
         same = {**ENTRY, "effective_from": "2026-03-31T18:30:00Z", "input_inr_per_mtok": "1"}
-        with pytest.raises(CatalogError, match="entry 2.*entry 1"):
+        with pytest.raises(CatalogError, match=r"entry 2.*entry 1"):
             parse_file(file_of(ENTRY, same), "c.json")
 
     def test_yaml_anchors_share_what_entries_have_in_common(self) -> None:
@@ -156,10 +157,8 @@ rates:
     @given(st.text(max_size=200))
     def test_any_text_is_read_or_refused(self, text: str) -> None:
         for name in ("c.yaml", "c.json"):
-            try:
+            with suppress(CatalogError):
                 parse_file(text, name)
-            except CatalogError as error:
-                assert str(error)
 
 
 class TestPlanning:
@@ -175,7 +174,7 @@ class TestPlanning:
 
     @pytest.mark.parametrize("from_ms", [5, NOW_MS - 1, NOW_MS, NOW_MS + ANNOUNCED_MS - 1, 0])
     def test_a_later_rate_of_a_known_route_starts_a_minute_ahead(self, from_ms: int) -> None:
-        with pytest.raises(CatalogError, match="entry 1 .*effective_from"):
+        with pytest.raises(CatalogError, match=r"entry 1 .*effective_from"):
             plan(rate_table(rate(from_ms=3)), [rate(from_ms=from_ms, input_nano=9)], NOW_MS)
 
     def test_a_minute_ahead_is_enough(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,6 @@ def test_the_example_costs_what_it_should() -> None:
         ({"data__tier": "trial"}, True),
     ],
 )
-def test_which_requests_are_free(changes: dict[str, object], free: bool) -> None:
+def test_which_requests_are_free(changes: dict[str, Any], free: bool) -> None:
     [found] = decode_record(packed(event(**changes))) or []
     assert is_free(found.data) is free

@@ -1,0 +1,72 @@
+"""The state machine is worth its time only if it finds mistakes: these are planted, and it must."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from pipeline.accounts import verdicts
+from pipeline.posting import duplicates, requests, unit
+from tests.properties.test_books import BooksMachine
+
+Patch = Callable[[pytest.MonkeyPatch], Any]
+_serial = count()
+
+MISTAKES: dict[str, Patch] = {
+    "months in UTC": lambda patch: patch.setattr(requests, "OFFSET_MS", 0),
+    "no event is ever a duplicate": lambda patch: patch.setattr(
+        requests, "mark_of", lambda *_: next(_serial).to_bytes(16)
+    ),
+    "ids without their source": lambda patch: patch.setattr(
+        requests, "mark_of", lambda _, event_id: event_id[:2].encode().ljust(16)
+    ),
+    "a ring lost in the restore": lambda patch: patch.setattr(
+        duplicates.Ring, "restored", classmethod(lambda cls, _: cls())
+    ),
+    "numbers not saved": lambda patch: patch.setattr(
+        duplicates.NumberedSources, "take_changes", lambda *_: iter(())
+    ),
+    "moved events not remembered": lambda patch: patch.setattr(requests, "_remember", lambda *_: None),
+    "cached tokens charged twice": lambda patch: patch.setattr(
+        requests,
+        "cost_nano",
+        lambda rate, prompt, cached, done: (
+            prompt * rate.input_nano + cached * rate.cached_nano + done * rate.output_nano
+        ),
+    ),
+    "only BYOK is free": lambda patch: patch.setattr(requests, "is_free", lambda data: data.byok),
+    "gateways told once and never again": lambda patch: patch.setattr(
+        verdicts,
+        "news",
+        lambda account, _: (
+            verdicts.Verdict(account.org, account.spending.balance_nano, ())
+            if account.spending.told_nano is None
+            else None
+        ),
+    ),
+    "late events charged": lambda patch: patch.setattr(requests, "LATE_MS", 10**15),
+    "ids start anew with each unit": lambda patch: patch.setattr(unit.Unit, "took_ids", lambda *_: None),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_planted_mistake_is_found(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    MISTAKES[mistake](monkeypatch)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(
+            BooksMachine,
+            settings=settings(
+                max_examples=150,
+                stateful_step_count=25,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

@@ -1,0 +1,171 @@
+"""Commands carried out: answered once, booked once, and never a crash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from pipeline.accounts.commands import (
+    Barrier,
+    ChangeKey,
+    CreateKey,
+    Credit,
+    Reply,
+    SignUp,
+    View,
+    decode_reply,
+    encode,
+)
+from pipeline.journal import LEDGER_COLUMNS, decode_rows
+from pipeline.partitioning import partition_of
+from pipeline.posting.commands import catalog_offset_needed
+from pipeline.posting.unit import Outcome
+from tests.builders import COST_NANO, NOW_MS, Books, Record, event, everything, packed, reasons
+
+SIGN_UP = SignUp(id="1", org="org_1", name="A", email="a@example.in")
+
+
+def replies(outcome: Outcome) -> list[Reply]:
+    """Return the replies of an outcome."""
+    return [decode_reply(value) for value in outcome.replies]
+
+
+def results(outcome: Outcome) -> list[Any]:
+    """Return the results of the replies, or the code of a refusal."""
+    return [r.refusal.code if r.refusal else msgspec.json.decode(r.result) for r in replies(outcome)]
+
+
+def ledger(outcome: Outcome) -> list[dict[str, Any]]:
+    """Return the ledger rows of an outcome by column."""
+    return [
+        dict(zip(LEDGER_COLUMNS, row, strict=True))
+        for record in outcome.journal
+        for row in decode_rows(record.value)
+    ]
+
+
+def test_a_ledger_row_tells_the_balance_after_it_request_debits_included() -> None:
+    books = Books()
+    books.publish(packed(event()))
+    outcome = books.send(SIGN_UP, Credit(id="2", org="org_1", amount_nano=-7, reason="a correction"))
+    assert [
+        (r["id"], r["kind"], r["amount_nano"], r["balance_after_nano"], r["note"]) for r in ledger(outcome)
+    ] == [
+        (2 * 1024, "promo", 100 * 10**9, 100 * 10**9 - COST_NANO, "signup credit"),
+        (3 * 1024, "correction", -7, 100 * 10**9 - COST_NANO - 7, "a correction"),
+    ]
+    assert books.state.account("org_1").spending.entry_id == 3 * 1024
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_the_same_command_again_has_the_same_answer_and_no_effect(restored: bool) -> None:
+    books = Books()
+    first = books.send(SIGN_UP)
+    if restored:
+        books.state = books.restore()
+    again = books.send(SIGN_UP, SIGN_UP)
+    assert results(again) == results(first) * 2 == [{"org": "org_1", "signed_up": True}] * 2
+    assert ledger(again) == []
+    assert books.balance_nano() == 100 * 10**9
+
+
+def test_another_command_with_the_same_id_is_refused() -> None:
+    books = Books()
+    books.send(msgspec.structs.replace(SIGN_UP, fingerprint="one"))
+    outcome = books.send(Credit(id="1", org="org_1", amount_nano=5, reason="r", fingerprint="ünother"))
+    assert results(outcome) == ["invalid_request"]
+    assert books.balance_nano() == 100 * 10**9
+
+
+def test_a_view_shows_what_the_commands_before_it_did() -> None:
+    books = Books()
+    [_, seen] = results(books.send(SIGN_UP, View(id="v", org="org_1")))
+    assert (seen["balance_nano"], seen["signed_up"]) == (100 * 10**9, True)
+
+
+def test_looking_at_an_org_does_not_open_an_account() -> None:
+    books = Books()
+    outcome = books.send(View(id="v", org="nobody"), Credit(id="c", org="nobody", amount_nano=0, reason="r"))
+    assert results(outcome)[1] == "invalid_request"
+    assert len(books.restore()) == len(books.state) == 0
+    assert ledger(outcome) == []
+
+
+def test_a_barrier_is_answered_by_the_partition_it_is_on() -> None:
+    books = Books(partition=2, partitions=4)
+    outcome = books.send(Barrier("b", 7))
+    assert results(outcome) == [{"partition": 2}]
+    records = [Record(value=encode(c)) for c in (Barrier("b", 7), View("v", "org"), Barrier("c", 3))]
+    assert catalog_offset_needed([*records, Record(value=b"nonsense"), Record()]) == 7
+    assert catalog_offset_needed([]) == 0
+
+
+def test_a_command_on_another_orgs_partition_is_a_dead_letter() -> None:
+    org = next(str(n) for n in range(99) if partition_of(str(n), 4) != 0)
+    outcome = Books(partition=0, partitions=4).send(View(id="v", org=org))
+    assert (reasons(outcome), outcome.replies) == (["invalid"], [])
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "malformed"),
+        (b"", "malformed"),
+        (b"\xff", "malformed"),
+        (b'{"kind":"credit"}', "malformed"),
+        (b'{"kind":"view","id":"1","org":"\\u0000progress"}', "invalid"),
+        (b'{"kind":"view","id":"1","org":"\\ud800"}', "malformed"),
+        (b"[" * 1_000_000, "malformed"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_is_no_command_is_a_dead_letter_with_its_bytes(value: bytes | None, reason: str) -> None:
+    books = Books()
+    outcome = books.publish(value, encode(View(id="v", org="org_1")), topic="metering.billing")
+    assert [(letter.reason, letter.value) for letter in outcome.dead_letters] == [(reason, value or b"")]
+    assert len(outcome.replies) == 1
+    assert outcome.counts["commands"] == 2
+
+
+INT64 = 2**63 - 1
+LONG = "\U0001f600" * 256
+
+
+@pytest.mark.parametrize("number", [INT64, -INT64 - 1, 0, -1])
+def test_absurd_numbers_and_huge_texts_leave_a_state_that_comes_back(number: int) -> None:
+    books = Books()
+    books.send(
+        SignUp(id=LONG, org="org_1", name=LONG, email=LONG, fingerprint=LONG),
+        CreateKey(
+            id="a", org="org_1", key_id="k", name=LONG, prefix=LONG, hash=LONG, nonce=LONG, fingerprint=LONG
+        ),
+        CreateKey(id="b", org="org_1", key_id="l", name="l", prefix="", hash="", expires_ms=number),
+        ChangeKey(id="c", org="org_1", key_id="k", budget_nano=number),
+        ChangeKey(id="d", org="org_1", key_id="k", daily_limit=number),
+        ChangeKey(id="e", org="org_1", key_id="k", revoked=True),
+        ChangeKey(id="f", org="org_1", key_id="k", rpm_limit=number),
+        ChangeKey(id="g", org="org_1", key_id="k", expires_ms=number),
+        Credit(id="h", org="org_1", amount_nano=number, reason=LONG),
+    )
+    assert everything(books.restore()) == everything(books.state)
+    assert books.balance_nano() in (100 * 10**9, 100 * 10**9 - 1)
+
+
+def test_a_thousand_commands_leave_a_profile_of_bounded_size() -> None:
+    books = Books()
+    for n in range(1_000):
+        command = CreateKey(
+            id=f"{n}{LONG}"[:256],
+            org="org_1",
+            key_id=f"k{n}",
+            name=LONG,
+            prefix=LONG,
+            hash=LONG,
+            nonce=LONG,
+            fingerprint=LONG,
+        )
+        revoke = ChangeKey(id=f"r{n}", org="org_1", key_id=f"k{n}", revoked=True)
+        books.send(command, revoke, at_ms=NOW_MS + n)
+    assert len(books.topic[b"porg_1"]) < 1_000_000

@@ -1,0 +1,105 @@
+"""The duplicate check's memory, and its way through the state topic."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.posting.duplicates import (
+    CHUNK_MARKS,
+    MARK_BYTES,
+    RING_MARKS,
+    SLOTS,
+    NumberedSources,
+    Ring,
+    mark_of,
+)
+from tests.builders import EXAMPLES
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+def mark(number: int) -> bytes:
+    """Return a mark."""
+    return number.to_bytes(MARK_BYTES)
+
+
+@EXAMPLES
+@given(TEXT, TEXT, TEXT, TEXT)
+def test_two_events_share_a_mark_only_if_they_are_one(a: str, b: str, c: str, d: str) -> None:
+    assert (mark_of(a, b) == mark_of(c, d)) is ((a, b) == (c, d))
+
+
+@pytest.mark.parametrize(
+    "pairs", [(("a", "bc"), ("ab", "c")), (("1:a", "b"), ("1", ":ab")), (("", "1:a"), ("a", ""))]
+)
+def test_marks_keep_source_and_id_apart(pairs: tuple[tuple[str, str], tuple[str, str]]) -> None:
+    assert mark_of(*pairs[0]) != mark_of(*pairs[1])
+
+
+def test_at_least_the_last_200_000_are_known_at_any_time() -> None:
+    ring = Ring()
+    assert RING_MARKS >= 200_000
+    total = RING_MARKS + 3 * CHUNK_MARKS
+    for number in range(total):
+        ring.add(mark(number))
+        if number >= RING_MARKS and number % 97 == 0:
+            assert mark(number - RING_MARKS + 1) in ring.known
+    assert len(ring.known) <= SLOTS * CHUNK_MARKS
+    assert mark(0) not in ring.known
+
+
+@EXAMPLES
+@given(st.lists(st.integers(0, 2 * CHUNK_MARKS), max_size=8))
+def test_a_ring_comes_back_from_its_slots(units: list[int]) -> None:
+    ring, number = Ring(), 0
+    slots: dict[int, bytes] = {}
+    for size in units:
+        for _ in range(size):
+            ring.add(mark(number))
+            number += 1
+        slots.update(ring.take_changes())
+        assert list(ring.take_changes()) == []
+        restored = Ring.restored(list(slots.values()))
+        assert restored.known == ring.known
+        assert restored._chunks == ring._chunks
+
+
+def test_a_restored_ring_goes_on_beyond_its_capacity() -> None:
+    ring = Ring()
+    slots: dict[int, bytes] = {}
+    for number in range(SLOTS * CHUNK_MARKS + 5):
+        ring.add(mark(number))
+        if number % (10 * CHUNK_MARKS) == 0:
+            slots.update(ring.take_changes())
+            ring = Ring.restored(list(slots.values()))
+    slots.update(ring.take_changes())
+    assert len(slots) == SLOTS
+    assert all(0 <= slot < SLOTS for slot in slots)
+    restored = Ring.restored(list(slots.values()))
+    assert restored.known == ring.known
+    assert restored._chunks == ring._chunks
+    assert max(map(len, slots.values())) < CHUNK_MARKS * MARK_BYTES + 32
+
+
+def test_numbers_come_back_however_long() -> None:
+    sources = NumberedSources()
+    sources.last |= {"a": 7, "b": 10**20 - 1}
+    saved = dict(sources.take_changes({"a": None, "b": None}, 1000))
+    restored = NumberedSources()
+    for source, value in saved.items():
+        restored.restore(source, value)
+    assert restored.last == sources.last
+    assert restored.drop_idle(1000) == []
+
+
+def test_a_source_is_dropped_once_it_has_been_silent_long_enough() -> None:
+    sources = NumberedSources()
+    for source, at_ms in [("old", 10), ("new", 20)]:
+        sources.last[source] = 1
+        list(sources.take_changes({source: None}, at_ms))
+    assert sources.drop_idle(10) == []
+    assert sources.drop_idle(11) == ["old"]
+    assert sources.last == {"new": 1}
+    assert sources.drop_idle(11) == []

@@ -1,0 +1,106 @@
+"""One unit of work: which records are fresh, and how it is closed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.accounts import verdicts
+from pipeline.accounts.commands import CreateKey, Credit, SignUp
+from pipeline.accounts.verdicts import Progress, Verdict
+from pipeline.posting.state import META_KEY, PartitionState
+from pipeline.posting.unit import GapError, Unit, close, fresh
+from pipeline.topics import BILLING, MOVED, REQUESTS
+from tests.builders import COST_NANO, Books, Record, event, packed, rate_table
+
+
+def offsets(records: list[Record]) -> list[int]:
+    """Return the records' offsets."""
+    return [record.offset for record in records]
+
+
+class TestFresh:
+    def test_records_below_the_mark_are_skipped(self) -> None:
+        state = PartitionState(0, 1)
+        records = [Record(offset=n) for n in range(4)]
+        assert offsets(fresh(state, records[:3], gapless=True)) == [0, 1, 2]
+        assert offsets(fresh(state, records, gapless=True)) == [3]
+        assert fresh(state, records, gapless=True) == []
+        assert state.meta.offsets == {REQUESTS: 4}
+
+    @pytest.mark.parametrize("numbers", [[1], [0, 2], [0, 1, 3, 4]])
+    def test_a_gap_is_an_error_where_there_must_be_none(self, numbers: list[int]) -> None:
+        records = [Record(offset=n) for n in numbers]
+        with pytest.raises(GapError, match="expected offset"):
+            fresh(PartitionState(0, 1), records, gapless=True)
+
+    def test_a_gap_is_none_where_transactions_write(self) -> None:
+        state = PartitionState(0, 1)
+        records = [Record(MOVED, offset=n) for n in (3, 5, 9)]
+        assert offsets(fresh(state, records, gapless=False)) == [3, 5, 9]
+        assert state.meta.offsets == {MOVED: 10}
+
+    def test_topics_have_marks_of_their_own(self) -> None:
+        state = PartitionState(0, 1)
+        fresh(
+            state,
+            [Record(REQUESTS, offset=0), Record(BILLING, offset=0), Record(REQUESTS, offset=1)],
+            gapless=True,
+        )
+        assert state.meta.offsets == {REQUESTS: 2, BILLING: 1}
+
+    def test_records_delivered_again_change_nothing(self) -> None:
+        books = Books()
+        records = [books.record(REQUESTS, packed(event(str(n)))) for n in range(3)]
+        books.post(records)
+        before = dict(books.topic)
+        outcome = books.post(records)
+        assert outcome.journal == []
+        assert books.topic == before
+
+
+class TestClosing:
+    def test_each_changed_account_is_saved_once_and_the_mark_last(self) -> None:
+        books = Books()
+        outcome = books.publish(*(packed(event(str(n), subject=f"org_{n % 2}")) for n in range(6)))
+        keys = [key for key, _ in outcome.state]
+        assert sorted(k for k in keys if k[:1] == b"b") == [b"borg_0", b"borg_1"]
+        assert keys[-1] == META_KEY
+        assert not [k for k in keys if k[:1] == b"p"]
+
+    def test_gateways_hear_of_each_org_once_and_of_the_progress_last(self) -> None:
+        books = Books()
+        outcome = books.publish(packed(event("a"), event("b")), packed(event("c", subject="org_2")))
+        told = [verdicts.decode_record(key, value) for key, value in outcome.verdicts]
+        assert told == [
+            Verdict("org_1", -2 * COST_NANO, ()),
+            Verdict("org_2", -COST_NANO, ()),
+            Progress(0, 2),
+        ]
+
+    def test_what_was_told_is_saved_with_the_account(self) -> None:
+        books = Books()
+        books.publish(packed(event()))
+        assert books.restore().account("org_1").spending.told_nano == -COST_NANO
+
+    def test_a_unit_of_commands_tells_balances_keys_and_replies(self) -> None:
+        outcome = Books().send(
+            SignUp(id="1", org="org_1", name="A", email="a@example.in"),
+            CreateKey(id="2", org="org_1", key_id="k", name="n", prefix="p", hash="h"),
+            Credit(id="3", org="org_1", amount_nano=5, reason="r"),
+        )
+        assert [record.kind for record in outcome.journal] == ["ledger"]
+        assert [key for key, _ in outcome.keys] == [b"k"]
+        assert len(outcome.replies) == 3
+        told = [verdicts.decode_record(key, value) for key, value in outcome.verdicts]
+        assert told == [Verdict("org_1", 100_000_000_005, ()), Progress(0, 0)]
+
+    def test_a_unit_without_effect_still_moves_the_mark(self) -> None:
+        outcome = Books().publish(b"[]")
+        assert (outcome.journal, outcome.offsets) == ([], {REQUESTS: 1})
+        assert [key for key, _ in outcome.state] == [META_KEY]
+
+    def test_journal_records_are_in_the_order_of_their_positions(self) -> None:
+        unit = Unit(PartitionState(0, 1), rate_table())
+        unit.requests.append((3 * 1024,))
+        unit.ledger.append((2 * 1024,))
+        assert [(r.kind, r.first) for r in close(unit, REQUESTS).journal] == [("ledger", 2), ("requests", 3)]
