@@ -18,11 +18,12 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 
 from pipeline.accounts.keys import decode_key
 from pipeline.accounts.verdicts import Verdict, decode_record
 from pipeline.gateway.admission import Admission
+from pipeline.gateway.attempts import attempt, within
+from pipeline.gateway.errors import GatewayError
 from pipeline.topics import KEYS, VERDICTS
 
 log = logging.getLogger(__name__)
@@ -33,11 +34,12 @@ PROBE_LIMIT_S = 5.0
 SILENCE_LIMIT_S = 20.0
 """After so long without being at the broker's end, a new consumer is tried."""
 BACKOFF_S = 0.5
+STOP_LIMIT_S = 2.0
 RECORDS_A_TURN = 500
 FETCH_BYTES = 512 * 1024
 
 
-class SilentError(Exception):
+class SilentError(GatewayError):
     """The consumer has not been at the end of its topics for too long."""
 
 
@@ -68,22 +70,13 @@ class Follower:
                 **self._options,
             )
             try:
-                await self._follow(consumer)
-            except (KafkaError, OSError, SilentError, TimeoutError) as error:
-                self._note_problem(error)
-            except Exception as error:
-                # A mistake of ours must not leave the gateway on old verdicts for good.
-                log.exception("following %s failed", VERDICTS)
-                self.problem = repr(error)
+                problem = await attempt(self._follow(consumer), f"following {VERDICTS}")
             finally:
-                await _stop(consumer)
+                await within(STOP_LIMIT_S, consumer.stop())
+            if problem != self.problem:
+                log.warning("following %s is interrupted: %s", VERDICTS, problem)
+            self.problem = problem
             await asyncio.sleep(BACKOFF_S)
-
-    def _note_problem(self, error: BaseException) -> None:
-        problem = f"{type(error).__name__}: {error}".rstrip(": ")
-        if problem != self.problem:
-            log.warning("following %s is interrupted: %s", VERDICTS, problem)
-        self.problem = problem
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         async with asyncio.timeout(START_LIMIT_S):
@@ -161,11 +154,3 @@ class Follower:
             if await consumer.position(place) < end:
                 return False
         return True
-
-
-async def _stop(consumer: AIOKafkaConsumer) -> None:
-    try:
-        async with asyncio.timeout(2):
-            await consumer.stop()
-    except (TimeoutError, KafkaError, OSError) as error:
-        log.debug("the consumer did not stop cleanly: %r", error)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from pipeline.gateway.attempts import attempt, within
 from pipeline.gateway.batches import Partitions, Record, lanes
 from pipeline.gateway.entry import Entry
 from pipeline.gateway.errors import GatewayError
@@ -82,24 +83,18 @@ class Sender:
         while True:
             before = self.records_sent
             try:
-                await self._connect()
-                await self._send_all()
-            except (KafkaError, OSError, GatewayError, TimeoutError) as error:
-                self._note_problem(error)
-            except Exception as error:
-                # A mistake of ours must not end sending for good either: events would never be charged.
-                log.exception("sending failed")
-                self.problem = repr(error)
+                problem = await attempt(self._attempt(), f"sending to {REQUESTS}")
             finally:
                 await self._disconnect()
+            if problem != self.problem:
+                log.warning("sending to %s is interrupted, events wait in the spool: %s", REQUESTS, problem)
+            self.problem = problem
             failures = 0 if self.records_sent > before else failures + 1
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
 
-    def _note_problem(self, error: BaseException) -> None:
-        problem = f"{type(error).__name__}: {error}".rstrip(": ")
-        if problem != self.problem:
-            log.warning("sending to %s is interrupted, events wait in the spool: %s", REQUESTS, problem)
-        self.problem = problem
+    async def _attempt(self) -> None:
+        await self._connect()
+        await self._send_all()
 
     async def _connect(self) -> None:
         self._producer = AIOKafkaProducer(
@@ -199,16 +194,8 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
     # An idempotent producer tries for ever, and its own stop waits for that; nothing public ends it.
     sender = getattr(producer, "_sender", None)
     task: asyncio.Task[None] | None = getattr(sender, "sender_task", None)
-    await _within(STOP_LIMIT_S, producer.stop)
+    await within(STOP_LIMIT_S, producer.stop())
     if task is not None and not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=STOP_LIMIT_S)
-        await _within(STOP_LIMIT_S, producer.client.close)
-
-
-async def _within(limit_s: float, step: Callable[[], Awaitable[object]]) -> None:
-    try:
-        async with asyncio.timeout(limit_s):
-            await step()
-    except (TimeoutError, KafkaError, OSError) as error:
-        log.debug("the producer did not stop cleanly: %r", error)
+        await within(STOP_LIMIT_S, producer.client.close())
