@@ -6,6 +6,7 @@ Called by: the composition roots (`cli/`, `worker/`, `api/`), which hand the val
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
@@ -29,6 +30,13 @@ class Settings(BaseSettings):
     razorpay_webhook_secret: SecretStr | None = None
     razorpay_url: str = "https://api.razorpay.com/v1"
     smtp_url: SecretStr | None = None
+    """smtp://user:password@host:port, smtps:// for TLS from the first byte; no mail is sent where absent."""
+    mail_from: Annotated[str, Field(max_length=254)] = "BharatRouter <billing@localhost>"
+    """Whom mails come from: an address, or a name and an address in angle brackets."""
+    public_url: str | None = None
+    """Where browsers reach the server, https://billing.example.in: for links in mails and safe cookies."""
+    checkout_url: str = "https://checkout.razorpay.com/v1/checkout.js"
+    """Razorpay's Checkout, the only thing a page loads from elsewhere, and only to top up."""
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "metering"
     """Prefix of transactional ids and consumer groups: two deployments on one Kafka need two."""
     partitions: Annotated[int, Field(ge=1, le=PARTITIONS_MAX)] = 4
@@ -56,6 +64,30 @@ class Settings(BaseSettings):
     def _clickhouse_scheme(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("chdb://", "http://", "https://")):
             raise ValueError("must look like chdb://PATH or http://user:password@host:port/database")
+        return url
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not re.match(r"smtps?://(?:[^@/]*@)?[^@/:]", url.get_secret_value()):
+            raise ValueError("must look like smtp://user:password@host:port")
+        return url
+
+    @field_validator("mail_from")
+    @classmethod
+    def _one_mail_address(cls, text: str) -> str:
+        if not re.fullmatch(r"(?:[^<>@\x00-\x1f]*<[^<>@\s]+@[^<>@\s]+>|[^<>@\s]+@[^<>@\s]+)", text, re.ASCII):
+            raise ValueError("must look like Name <name@host> or name@host")
+        return text
+
+    @field_validator("public_url", "checkout_url")
+    @classmethod
+    def _web_address(cls, url: str | None) -> str | None:
+        # It ends up in a policy header and in markup: an address and nothing else.
+        if url is not None and not re.fullmatch(
+            r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?(/[A-Za-z0-9._~/\-]*)?", url
+        ):
+            raise ValueError("must look like https://host/path")
         return url
 
     @property

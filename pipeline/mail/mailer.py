@@ -1,0 +1,84 @@
+"""The mailer: a member of its group that sends what the accounts' owners decided to tell.
+
+Owns: the partitions' tasks, and what the settings mean for mail.
+Called by: `api/main.py`, beside the API. Next: `mail/partition.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from aiokafka import ConsumerRecord
+
+from pipeline import topics
+from pipeline.kafka.reader import GroupReader
+from pipeline.mail.partition import FIRST_RETRY_S, MailPartition, Post, mail_group
+from pipeline.mail.render import Sender
+from pipeline.mail.smtp import Server
+from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FETCH_BYTES = 1024 * 1024
+
+
+class Mailer:
+    """Sends the mails of the partitions that the group assigns, until cancelled."""
+
+    def __init__(self, settings: Settings, *, first_retry_s: float = FIRST_RETRY_S) -> None:
+        """Prepare; nothing is connected before `run`. Raises SmtpUrlError or AddressError for bad settings."""
+        url = settings.smtp_url
+        server = Server.parse(url.get_secret_value()) if url is not None else None
+        self._post = Post(server, Sender.parse(settings.mail_from, settings.public_url), first_retry_s)
+        self._settings = settings
+        self._partitions: dict[int, tuple[MailPartition, asyncio.Task[None]]] = {}
+        self._reader = GroupReader(
+            settings.kafka_servers,
+            mail_group(settings.deployment),
+            [topics.MAIL],
+            self,
+            fetch_bytes=FETCH_BYTES,
+            interruptible=True,
+        )
+
+    async def run(self) -> None:
+        """Read and send until cancelled. Raises what must end the process."""
+        if self._post.server is None:
+            log.warning("METERING_SMTP_URL is not set: mails are counted, not sent")
+        await self._reader.run()
+
+    async def open(self, partition: int) -> Mapping[str, int]:
+        """Take a partition over; see `kafka/reader.py`."""
+        sending = MailPartition(
+            self._settings.kafka_servers, self._settings.deployment, partition, self._post
+        )
+        offset = await sending.open()
+        task = asyncio.create_task(sending.run())
+        task.add_done_callback(self._ended)
+        self._partitions[partition] = sending, task
+        return {topics.MAIL: offset}
+
+    async def process(
+        self,
+        topic: str,  # noqa: ARG002 - there is only one
+        partition: int,
+        records: Sequence[ConsumerRecord],
+    ) -> None:
+        """Hand records to the partition; returns when they are dealt with."""
+        await self._partitions[partition][0].add(records)
+
+    async def close(self, partition: int) -> None:
+        """Let the partition's mail in hand go out, then give it up."""
+        sending, task = self._partitions.pop(partition)
+        await sending.stop(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._reader.fail(error)
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps mails from being read, None where nothing does; a mail server that is down is not."""
+        return None if self._reader.joined else "joining the group"

@@ -1,0 +1,80 @@
+"""What is still to be sent of one partition, and what must never be sent again.
+
+Owns: the outbox, kept as one state record: the next mail to read, and the mails that a server definitely
+refused for now. Pure: it says what becomes of the outbox, `mail/partition.py` commits it.
+Called by: `mail/partition.py`.
+
+A mail leaves the outbox, durably, before it is handed to a server, and comes back only when it is certain
+that the server did not take it. So a crash at any moment loses at most the mail in hand, and sends none
+twice.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.mail.record import Mail
+
+WAITING_MAX = 500
+"""How many refused mails wait at most. Then nothing more is read until there is room."""
+AGE_MAX_MS = 24 * 3_600_000
+"""A balance of yesterday is no news: an older mail is dropped."""
+BACK_OFF_MAX_MS = 30 * 60_000
+
+
+class Waiting(Struct, frozen=True):
+    """A mail that was refused for now: when it came in, how often it was tried, when it is due again."""
+
+    mail: Mail
+    came_ms: int
+    tries: int
+    due_ms: int
+
+
+class Outbox(Struct, frozen=True):
+    """The offset of the next mail to read, and the mails that wait for another try."""
+
+    next_offset: int = 0
+    waiting: tuple[Waiting, ...] = ()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more may be read for now."""
+        return len(self.waiting) >= WAITING_MAX
+
+    def read_up_to(self, next_offset: int) -> Outbox:
+        """Return the outbox once everything before an offset was taken out of the topic."""
+        return Outbox(next_offset, self.waiting)
+
+    def without(self, item: Waiting) -> Outbox:
+        """Return the outbox once a waiting mail was taken out."""
+        return Outbox(self.next_offset, tuple(other for other in self.waiting if other is not item))
+
+    def back(self, item: Waiting) -> Outbox:
+        """Return the outbox with a mail in it that a server definitely did not take."""
+        return Outbox(self.next_offset, (*self.waiting, item))
+
+    def first_due(self) -> Waiting | None:
+        """Return the mail that is due first, whether or not its time has come; None where none waits."""
+        return min(self.waiting, key=lambda item: item.due_ms, default=None)
+
+
+def is_too_old(came_ms: int, now_ms: int) -> bool:
+    """Return whether a mail that came in at `came_ms` is not worth sending any more."""
+    return now_ms - came_ms >= AGE_MAX_MS
+
+
+def again(mail: Mail, came_ms: int, tries: int, now_ms: int, first_ms: int) -> Waiting:
+    """Return a mail that waits after its `tries`-th try: `first_ms` at first, then twice as long each time."""
+    back_off_ms = min(first_ms * 2 ** min(tries - 1, 20), BACK_OFF_MAX_MS)
+    return Waiting(mail, came_ms, tries, now_ms + back_off_ms)
+
+
+encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Outbox).decode
+
+
+def decode(value: bytes) -> Outbox:
+    """Return the outbox of a state record. Raises msgspec.MsgspecError for anything else."""
+    return _decode(value)

@@ -1,0 +1,116 @@
+"""Hand one message to a mail server, and tell what surely happened.
+
+Owns: the server's address, TLS, time limits, and what each failure means.
+Called by: `mail/partition.py`. Its address and the recipients are never logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.policy import SMTP as WIRE
+from enum import Enum
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+
+LIMIT_S = 20.0
+SUBMISSION_PORT = 587
+SUBMISSION_TLS_PORT = 465
+_REFUSED_FOR_NOW, _REFUSED_FOR_GOOD, _NO_ANSWER_ANY_MORE = 400, 500, 600
+
+
+class Outcome(Enum):
+    """What became of a message."""
+
+    SENT = "sent"
+    NOT_TAKEN = "not_taken"
+    """The server definitely does not have it: it may be tried again."""
+    REFUSED = "refused"
+    """The server will never take it."""
+    UNCLEAR = "unclear"
+    """Nobody knows whether the server has it: it must not be sent again."""
+
+
+class SmtpUrlError(ValueError):
+    """A URL that names no mail server."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A mail server: `smtp://user:password@host:port`, `smtps://` for TLS from the first byte."""
+
+    host: str
+    port: int
+    tls: bool
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Server:
+        """Return the server of a URL. Raises SmtpUrlError, which does not repeat the URL."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise SmtpUrlError(
+                "the mail server's URL must look like smtp://user:password@host:port"
+            ) from None
+        if parts.scheme not in ("smtp", "smtps") or not host or parts.path.strip("/") or parts.query:
+            raise SmtpUrlError("the mail server's URL must look like smtp://user:password@host:port")
+        tls = parts.scheme == "smtps"
+        return cls(
+            host,
+            port or (SUBMISSION_TLS_PORT if tls else SUBMISSION_PORT),
+            tls,
+            unquote(parts.username) if parts.username else None,
+            unquote(parts.password) if parts.password else None,
+        )
+
+
+async def send(server: Server, message: EmailMessage, sender: str, recipient: str) -> tuple[Outcome, str]:
+    """Hand a message over; what happened, and a word about it without any address in it."""
+    client = aiosmtplib.SMTP(
+        hostname=server.host,
+        port=server.port,
+        username=server.user,
+        password=server.password,
+        local_hostname=sender.rpartition("@")[2],
+        use_tls=server.tls,
+        # None: TLS as soon as the server offers it, and no way back once it did.
+        start_tls=False if server.tls else None,
+        timeout=LIMIT_S / 2,
+    )
+    handed_over = False
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            await client.connect()
+            await client.mail(sender)
+            await client.rcpt(recipient)
+            handed_over = True
+            await client.data(message.as_bytes(policy=WIRE))
+        with suppress(OSError, aiosmtplib.SMTPException):
+            await client.quit(timeout=1)
+    except aiosmtplib.SMTPResponseException as error:
+        return _answered(error, handed_over)
+    except (OSError, aiosmtplib.SMTPException) as error:
+        return (Outcome.UNCLEAR if handed_over else Outcome.NOT_TAKEN), type(error).__name__
+    finally:
+        client.close()
+    return Outcome.SENT, "taken"
+
+
+def _answered(error: aiosmtplib.SMTPResponseException, handed_over: bool) -> tuple[Outcome, str]:
+    """Return what a server's answer means. Its text may hold the recipient, so only the code is told."""
+    word = f"{type(error).__name__} {error.code}"
+    if not _REFUSED_FOR_NOW <= error.code < _NO_ANSWER_ANY_MORE:
+        # No plain no: a cut connection and an unreadable answer look like this.
+        return (Outcome.UNCLEAR if handed_over else Outcome.NOT_TAKEN), word
+    # A refused greeting or login is about us, not about the mail: the next try may find it mended.
+    is_about_the_mail = isinstance(
+        error, aiosmtplib.SMTPSenderRefused | aiosmtplib.SMTPRecipientRefused | aiosmtplib.SMTPDataError
+    )
+    is_final = error.code >= _REFUSED_FOR_GOOD and is_about_the_mail
+    return (Outcome.REFUSED if is_final else Outcome.NOT_TAKEN), word

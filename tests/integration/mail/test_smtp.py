@@ -1,0 +1,120 @@
+"""Handing a message to a real mail server: what each answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import pytest
+from aiosmtpd.smtp import AuthResult
+
+from pipeline.mail.render import Sender, render
+from pipeline.mail.smtp import Outcome, Server, SmtpUrlError, send
+from tests.inbox import inbox
+from tests.unit.mail.test_render import MAIL, SENDER
+
+
+async def _send(server: Server, to: str) -> tuple[Outcome, str]:
+    return await send(server, render(MAIL, SENDER), SENDER.address, to)
+
+
+async def test_a_message_arrives_as_it_was_written() -> None:
+    async with inbox() as box:
+        outcome, _ = await _send(Server("127.0.0.1", box.port, tls=False), "asha@acme.example")
+    assert outcome is Outcome.SENT
+    [message] = box.taken
+    assert message["Subject"] == "Low balance: Rs 1,23,456.78 left, Acme Labs"
+    html = message.get_body(("html",))
+    assert html is not None and "₹1,23,456.78" in html.get_content()
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "taken"),
+    [
+        ("later1", Outcome.NOT_TAKEN, 0),
+        ("never", Outcome.REFUSED, 0),
+        ("full", Outcome.REFUSED, 0),
+        ("cut", Outcome.UNCLEAR, 1),
+    ],
+)
+async def test_what_a_failure_means_and_that_it_names_nobody(name: str, outcome: Outcome, taken: int) -> None:
+    async with inbox() as box:
+        got, word = await _send(Server("127.0.0.1", box.port, tls=False), f"{name}@acme.example")
+    assert (got, len(box.taken)) == (outcome, taken)
+    assert "@" not in word
+
+
+async def test_nobody_there_and_nobody_answering_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    monkeypatch.setattr("pipeline.mail.smtp.LIMIT_S", 0.4)
+    assert (await _send(Server("127.0.0.1", port, tls=False), "a@b.example"))[0] is Outcome.NOT_TAKEN
+    silent.close()
+    assert (await _send(Server("127.0.0.1", 1, tls=False), "a@b.example"))[0] is Outcome.NOT_TAKEN
+
+
+async def test_a_login_that_is_refused_may_be_mended_so_it_is_not_taken() -> None:
+    def check(
+        _server: object, _session: object, _envelope: object, _mechanism: str, data: object
+    ) -> AuthResult:
+        return AuthResult(success=getattr(data, "password", b"") == b"p@ss/word")
+
+    async with inbox(authenticator=check, auth_required=True, auth_require_tls=False) as box:
+        right = Server.parse(f"smtp://us%40er:p%40ss%2Fword@127.0.0.1:{box.port}")
+        wrong = Server.parse(f"smtp://us%40er:wrong@127.0.0.1:{box.port}")
+        assert (await _send(wrong, "a@b.example"))[0] is Outcome.NOT_TAKEN
+        assert (await _send(right, "a@b.example"))[0] is Outcome.SENT
+    assert box.recipients == ["a@b.example"]
+
+
+async def test_a_server_with_a_certificate_nobody_vouches_for_gets_nothing(
+    certificate: ssl.SSLContext,
+) -> None:
+    async with inbox(tls_context=certificate) as box:
+        outcome, _ = await _send(Server.parse(f"smtp://u:p@127.0.0.1:{box.port}"), "a@b.example")
+    assert outcome is Outcome.NOT_TAKEN
+    assert not box.tries
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> ssl.SSLContext:
+    """A context with a certificate of its own making."""
+    import subprocess
+
+    where = tmp_path / "pair.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1",
+         "-keyout", where, "-out", tmp_path / "certificate.pem"],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", where)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("smtp://mail.example", Server("mail.example", 587, tls=False)),
+        ("smtps://mail.example", Server("mail.example", 465, tls=True)),
+        ("smtp://u:p@mail.example:25", Server("mail.example", 25, tls=False, user="u", password="p")),
+    ],
+)
+def test_a_url_names_a_server(url: str, server: Server) -> None:
+    assert Server.parse(url) == server
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://x", "smtp://", "smtp://u:secret@:25", "smtp://h:port", "smtp://h/path"]
+)
+def test_a_url_that_names_none_is_an_error_that_does_not_repeat_it(url: str) -> None:
+    with pytest.raises(SmtpUrlError) as refused:
+        Server.parse(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_server_does_not_print_its_password() -> None:
+    assert "secret" not in repr(Server.parse("smtp://us:secret@h:25"))
+    assert repr(Sender.parse("a@b.example")).count("a@b.example") == 1
