@@ -23,13 +23,12 @@ POINTS = (
 """Between each two steps of taking a partition over, of a unit of work, and of a range of the sink."""
 
 _wanted, _, _count = os.environ.get("METERING_CRASH_AT", "").partition(":")
-_left = int(_count) if _count.isdecimal() else 1
+_left = [int(_count) if _count.isdecimal() else 1]
 
 
 def reach(point: str) -> None:
     """Go on, or end the process here where a test asked for it."""
-    global _left
     if point == _wanted:
-        _left -= 1
-        if _left <= 0:
+        _left[0] -= 1
+        if _left[0] <= 0:
             os.kill(os.getpid(), signal.SIGKILL)

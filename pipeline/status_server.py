@@ -23,7 +23,7 @@ Health = Callable[[], dict[str, str | None]]
 class _Quiet(WSGIRequestHandler):
     """Answers without a line in the log for each."""
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
@@ -34,7 +34,7 @@ def serve(host: str, port: int, health: Health) -> None:
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
-            return metrics(environ, start_response)
+            return list(metrics(environ, start_response))
         if path != "/healthz":
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"/metrics or /healthz\n"]

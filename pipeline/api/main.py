@@ -22,9 +22,10 @@ from pipeline.api.app import create_app
 from pipeline.api.directory import KeyDirectory
 from pipeline.api.health import engine_check
 from pipeline.api.parts import Check, Parts
-from pipeline.catalog.rates import RateTable, decode_rate
+from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, open_engine
 from pipeline.clickhouse.migrate import migrate
+from pipeline.kafka.catalog import catalog_follower
 from pipeline.kafka.commands import CommandClient, UnavailableError
 from pipeline.kafka.follow import Follower, StaleError
 from pipeline.settings import MissingSettingError, Settings
@@ -61,12 +62,14 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         directory, rates = KeyDirectory(), RateTable()
         followers = [
             Follower(settings.kafka_servers, [topics.KEYS], directory.take),
-            Follower(settings.kafka_servers, [topics.CATALOG], lambda record: rates.add(decode_rate(record.value))),
+            catalog_follower(settings.kafka_servers, rates),
         ]
         client = CommandClient(settings.kafka_servers)
-        for part in (*followers, client):
-            await part.start()
-            stack.push_async_callback(part.stop)
+        for follower in followers:
+            await follower.start()
+            stack.push_async_callback(follower.stop)
+        await client.start()
+        stack.push_async_callback(client.stop)
         sink = KeptSink(settings, engine) if settings.server_sink else None
         checks = _checks(engine, client, followers, sink)
         app = create_app(

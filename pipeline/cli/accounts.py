@@ -143,4 +143,6 @@ def session(
     if settings.session_secret is None:
         raise CommandError("METERING_SESSION_SECRET is not set")
     secret = settings.session_secret.get_secret_value()
-    print_json({"token": issue(secret, org, role, email, now_ms=int(time.time() * 1000), ttl_s=DEFAULT_TTL_S)})
+    print_json(
+        {"token": issue(secret, org, role, email, now_ms=int(time.time() * 1000), ttl_s=DEFAULT_TTL_S)}
+    )

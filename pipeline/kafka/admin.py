@@ -39,9 +39,7 @@ class TopicsReport:
     unchanged: tuple[str, ...]
 
 
-async def ensure_topics(
-    servers: str, settings: Settings, wanted: Iterable[Topic] = TOPICS
-) -> TopicsReport:
+async def ensure_topics(servers: str, settings: Settings, wanted: Iterable[Topic] = TOPICS) -> TopicsReport:
     """Create the absent topics, correct settings that differ, and return when every partition has a leader.
 
     Safe to repeat, and from several processes at once. Settings of a topic that this project does not set
@@ -67,9 +65,7 @@ def partitions_of(topic: Topic, settings: Settings) -> int:
     return settings.partitions if topic.partitioned else 1
 
 
-async def _create(
-    admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], settings: Settings
-) -> list[str]:
+async def _create(admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], settings: Settings) -> list[str]:
     """Create what is absent and return the names of what this call created."""
     there = set(await admin.list_topics())
     absent = [topic for name, topic in topics.items() if name not in there]
@@ -96,9 +92,7 @@ async def _create(
     return created
 
 
-async def _await_leaders(
-    admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], settings: Settings
-) -> None:
+async def _await_leaders(admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], settings: Settings) -> None:
     """Return when every partition has a leader. Raises TopicsError on another partition count."""
     clock = asyncio.get_running_loop().time
     until = clock() + _LEADERS_SECONDS_MAX

@@ -92,9 +92,11 @@ class FencedLog:
             await self._producer.commit_transaction()
 
     async def _write(self, where: TopicPartition, records: Sequence[Output]) -> None:
-        futures = []
-        for batch in self._batches(records):
-            futures.append(await self._producer.send_batch(batch, where.topic, partition=where.partition))
+        # One after the other: batches of a partition are sent in order, and the next is not built before.
+        futures = [
+            await self._producer.send_batch(batch, where.topic, partition=where.partition)
+            for batch in self._batches(records)
+        ]
         await asyncio.gather(*futures)
 
     def _batches(self, records: Iterable[Output]) -> Iterable[BatchBuilder]:

@@ -35,7 +35,7 @@ class Handler(Protocol):
     async def open(self, partition: int) -> Mapping[str, int]:
         """Become the only owner and return the offset to read each topic from; 0 where absent."""
 
-    async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> None:
+    async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord], /) -> None:
         """Do a batch, durably. An exception is fatal for the process."""
 
     async def close(self, partition: int) -> None:
@@ -46,7 +46,7 @@ class InputCutOffError(Exception):
     """Records that were never read are gone from an input: retention was shorter than the lag."""
 
 
-class GroupReader(ConsumerRebalanceListener):
+class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is published without types
     """A member of a consumer group that hands batches to a handler."""
 
     def __init__(
@@ -116,7 +116,7 @@ class GroupReader(ConsumerRebalanceListener):
             await work
         except asyncio.CancelledError:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
@@ -184,7 +184,7 @@ class _Pump:
                     await self._handler.process(place.topic, place.partition, records)
         except asyncio.CancelledError:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
             self._reader.fail(error)
 
     async def stop(self) -> None:

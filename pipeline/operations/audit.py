@@ -82,7 +82,15 @@ class Books:
         prompt, cached, completion, _, cost_nano, _ = (int(str(value)) for value in row[16:22])
         day = ist.day_of(int(str(at_ms)))
         charge(account, str(key_id), trial=tier == "trial", day=day, cost_nano=cost_nano)
-        group = (str(org), ist.date_of(day).isoformat(), str(model), str(key_id), str(provider), bool(byok), str(tier))
+        group = (
+            str(org),
+            ist.date_of(day).isoformat(),
+            str(model),
+            str(key_id),
+            str(provider),
+            bool(byok),
+            str(tier),
+        )
         failed = int(str(status)) >= FAILED_FROM
         sums = self.groups[group]
         for i, value in enumerate((1, failed, prompt, cached, completion, cost_nano)):
@@ -93,7 +101,9 @@ class Books:
         spending = apply(account.spending, Entry(str(kind), int(str(amount_nano))))
         spending.entry_id = int(str(row_id))
         if spending.balance_nano != balance_after_nano:
-            self._differ("ledger balance_after", f"row {row_id}", str(spending.balance_nano), str(balance_after_nano))
+            self._differ(
+                "ledger balance_after", f"row {row_id}", str(spending.balance_nano), str(balance_after_nano)
+            )
         self.ledger_rows += 1
         self.ledger_nano += int(str(amount_nano))
 
@@ -113,7 +123,9 @@ def compare_accounts(books: Books, stored: Mapping[str, Account]) -> Iterable[Di
         for key_id in stored[org].profile.keys if org in stored else ():
             expected_usage, found_usage = folded.keys.get(key_id), kept.keys.get(key_id)
             if expected_usage != found_usage:
-                yield Difference("state key usage", f"{org} {key_id}", repr(expected_usage), repr(found_usage))
+                yield Difference(
+                    "state key usage", f"{org} {key_id}", repr(expected_usage), repr(found_usage)
+                )
 
 
 def compare_groups(

@@ -42,7 +42,9 @@ class IntentError(Exception):
 class SinkPartition:
     """One partition of the journal on its way into ClickHouse."""
 
-    def __init__(self, servers: str, deployment: str, partition: int, partitions: int, engine: Engine) -> None:
+    def __init__(
+        self, servers: str, deployment: str, partition: int, partitions: int, engine: Engine
+    ) -> None:
         """Prepare; `open` makes it ours."""
         self._servers, self._deployment = servers, deployment
         self._partition, self._partitions = partition, partitions
@@ -175,7 +177,9 @@ class SinkPartition:
         """Return a recorded range's records, read again from the journal."""
         place = TopicPartition(topics.JOURNAL, self._partition)
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers, isolation_level="read_committed", enable_auto_commit=False,
+            bootstrap_servers=self._servers,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
             max_partition_fetch_bytes=topics.OUTPUT_BYTES_MAX,
         )
         await consumer.start()
@@ -185,9 +189,11 @@ class SinkPartition:
             consumer.seek(place, intent.first_offset)
             while not found or found[-1][0] + 1 < intent.next_offset:
                 batches = await consumer.getmany(place, timeout_ms=500)
-                for record in batches.get(place, ()):
-                    if record.offset < intent.next_offset:
-                        found.append((record.offset, read_headers(record.headers, record.value)))
+                found += [
+                    (record.offset, read_headers(record.headers, record.value))
+                    for record in batches.get(place, ())
+                    if record.offset < intent.next_offset
+                ]
         finally:
             await consumer.stop()
         return found

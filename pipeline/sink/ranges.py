@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -46,13 +45,6 @@ class Verdict(Enum):
     GO_ON = auto()
     SEND = auto()
     STOP = auto()
-
-
-class Placed(Protocol):
-    """A record of the journal with its offset."""
-
-    @property
-    def offset(self) -> int: ...
 
 
 encode = msgspec.json.Encoder().encode

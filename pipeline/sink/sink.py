@@ -55,7 +55,7 @@ class Sink:
         self._partitions[partition] = writer, task
         return {topics.JOURNAL: offset}
 
-    async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> None:
+    async def process(self, _topic: str, partition: int, records: Sequence[ConsumerRecord]) -> None:
         """Hand records to the partition's writer."""
         await self._partitions[partition][0].add(records)
 

@@ -72,7 +72,8 @@ def create_app(settings: Settings) -> tuple[App, PartitionReader]:
 
     async def dispatch(partition: Partition, topic: str, records: Sequence[ConsumerRecord]) -> None:
         batch = Batch(partition, topic, records, asyncio.get_running_loop().create_future())
-        await (commands if topic == topics.BILLING else requests).put(batch)
+        channel = commands if topic == topics.BILLING else requests
+        await channel.put(batch)  # type: ignore[arg-type]  # Faust types channels for its own events only
         await batch.done
 
     @app.agent(requests, concurrency=AGENTS)
@@ -103,7 +104,7 @@ def create_app(settings: Settings) -> tuple[App, PartitionReader]:
                 await reader.run()
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
                 end_process(error)
 
     return app, reader
@@ -129,7 +130,7 @@ async def carry_out(batch: Batch) -> None:
         await batch.partition.work(batch.topic, batch.records)
     except asyncio.CancelledError:
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
         end_process(error)
     batch.done.set_result(None)
 

@@ -15,8 +15,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from msgspec import MsgspecError
 
 from pipeline import telemetry, topics
-from pipeline.accounts.promos import PromoTable, decode_promo
-from pipeline.catalog.rates import RateTable, decode_rate
+from pipeline.accounts.promos import PromoTable
+from pipeline.catalog.rates import RateTable
+from pipeline.kafka.catalog import catalog_follower
 from pipeline.kafka.follow import Follower
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.reader import GroupReader
@@ -50,7 +51,7 @@ class PartitionReader:
         self._partitions = 0
         self._owned: dict[int, Partition] = {}
         self._rates = RateTable()
-        self._follower = Follower(settings.kafka_servers, [topics.CATALOG], self._take_rate)
+        self._follower = catalog_follower(settings.kafka_servers, self._rates)
         self._promos = PromoTable()
         self._promos_follower = Follower(settings.kafka_servers, [topics.PROMOS], self._take_promo)
         self._reader = GroupReader(
@@ -107,12 +108,6 @@ class PartitionReader:
         """Let a partition go."""
         await self._owned.pop(partition).close()
         telemetry.PARTITIONS_OWNED.set(len(self._owned))
-
-    def _take_rate(self, record: ConsumerRecord) -> None:
-        try:
-            self._rates.add(decode_rate(record.value))
-        except MsgspecError:
-            log.exception("a record of %s is no rate and is ignored: offset %d", record.topic, record.offset)
 
     def _take_promo(self, record: ConsumerRecord) -> None:
         try:

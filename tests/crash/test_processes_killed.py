@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
-import pytest
 import pytest_asyncio
 
 from pipeline.accounts.commands import Credit, SignUp, View
@@ -80,7 +79,9 @@ async def _drained(running: Product, expected: int) -> None:
     raise AssertionError(f"{found} of {expected} requests are stored\n{running.all_words()}")
 
 
-async def _books_agree(running: Product, client: CommandClient, traffic: Traffic, credits: dict[str, int]) -> None:
+async def _books_agree(
+    running: Product, client: CommandClient, traffic: Traffic, credited_nano: dict[str, int]
+) -> None:
     await running.ready()
     await _drained(running, len(traffic.truth.charged))
     report = await running.verify()
@@ -88,7 +89,7 @@ async def _books_agree(running: Product, client: CommandClient, traffic: Traffic
     assert report.requests == len(traffic.truth.charged)
     for org in ORGS:
         account = json.loads(bytes((await client.send(View(f"view-{org}", org), 30)).result))
-        assert account["balance_nano"] == credits.get(org, 0) - traffic.truth.owed_nano[org], org
+        assert account["balance_nano"] == credited_nano.get(org, 0) - traffic.truth.owed_nano[org], org
 
 
 async def _chaos(running: Product, seed: int, seconds: float) -> dict[str, int]:
@@ -136,10 +137,10 @@ async def test_nothing_is_lost_or_doubled_when_processes_are_killed(running: Pro
     for org in ORGS[:5]:
         for _ in range(2):
             await client.send(Credit(f"credit-{org}", org, CREDIT_NANO, "after the storm"), 60)
-    credits = {org: SIGNUP_NANO for org in ORGS[:10]}
+    credited_nano = dict.fromkeys(ORGS[:10], SIGNUP_NANO)
     for org in ORGS[:5]:
-        credits[org] += CREDIT_NANO
-    await _books_agree(running, client, traffic, credits)
+        credited_nano[org] += CREDIT_NANO
+    await _books_agree(running, client, traffic, credited_nano)
     assert done["worker killed"] > 0
     await traffic.stop()
     await client.stop()
@@ -175,7 +176,7 @@ async def test_every_named_crash_point_is_survived(running: Product) -> None:
         running.workers[1].start()
         await traffic.publish(100)
     await _revive(running)
-    await _books_agree(running, client, traffic, {org: SIGNUP_NANO for org in ORGS[:10]})
+    await _books_agree(running, client, traffic, dict.fromkeys(ORGS[:10], SIGNUP_NANO))
     await traffic.stop()
     await client.stop()
 
@@ -188,15 +189,8 @@ async def test_a_broker_killed_and_restarted_loses_nothing(running: Product, fre
     await traffic.publish(2_000)
     await fresh_broker.stop(seconds_max=0)
     await fresh_broker.start()
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        running.revive()
-        try:
-            await traffic.publish(100)
-            break
-        except Exception:
-            await asyncio.sleep(1)
+    await traffic.publish(500)
     await _revive(running)
-    await _books_agree(running, client, traffic, {org: SIGNUP_NANO for org in ORGS[:10]})
+    await _books_agree(running, client, traffic, dict.fromkeys(ORGS[:10], SIGNUP_NANO))
     await traffic.stop()
     await client.stop()

@@ -61,7 +61,7 @@ class Traffic:
 
     def partition(self, org: str) -> int:
         """Return where an org belongs."""
-        return (murmur2(org.encode()) & 0x7FFFFFFF) % self._partitions
+        return (int(murmur2(org.encode())) & 0x7FFFFFFF) % self._partitions
 
     async def publish(self, events: int) -> None:
         """Publish about this many events: batches and single ones, duplicates, misplaced and bad ones."""
@@ -108,7 +108,8 @@ class Traffic:
             "source": source,
             "id": f"event-{self._made}",
             "subject": org,
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ms // 1000)) + f".{now_ms % 1000:03d}Z",
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ms // 1000))
+            + f".{now_ms % 1000:03d}Z",
             "data": {
                 "key_id": f"key-{self._random.randint(1, 3)}",
                 "tier": self._random.choice(("standard", "standard", "standard", "trial")),
