@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from decimal import Decimal
 
 from pipeline import ist
@@ -109,7 +109,9 @@ def random_requests(
 
 def payload(requests: Iterable[Request]) -> bytes:
     """Return the rows as the journal's records hold them, one after the other."""
-    return b"".join(record.value for record in encode_rows(REQUESTS, [astuple(r) for r in requests]))
+    return b"".join(
+        record.value for record in encode_rows(REQUESTS, [tuple(vars(r).values()) for r in requests])
+    )
 
 
 def insert(engine: Engine, requests: Sequence[Request], token: str | None = None) -> None:

@@ -3,6 +3,8 @@
 -- Each insert into `events` adds its sums here. Merging is never finished, so queries always sum and
 -- group. `last_id` is the highest id in a group: an org's rows arrive in the order of their ids, so a
 -- group can be compared with exactly the rows up to that id while more arrive.
+--
+-- Partitions are years: a query over a year opens few parts, which is most of what it costs.
 
 CREATE TABLE IF NOT EXISTS usage_day {{on_cluster}} (
     org               String,
@@ -21,7 +23,7 @@ CREATE TABLE IF NOT EXISTS usage_day {{on_cluster}} (
     last_id           SimpleAggregateFunction(max, UInt64) CODEC(ZSTD(1))
 )
 ENGINE = {{repl}}AggregatingMergeTree
-PARTITION BY toYYYYMM(day)
+PARTITION BY toYear(day)
 PRIMARY KEY (org, day)
 ORDER BY (org, day, model, key_id, provider, byok, tier)
 SETTINGS index_granularity = 1024, {{journal_settings}};
@@ -57,7 +59,7 @@ CREATE TABLE IF NOT EXISTS model_day {{on_cluster}} (
     last_id   SimpleAggregateFunction(max, UInt64)
 )
 ENGINE = {{repl}}AggregatingMergeTree
-PARTITION BY toYYYYMM(day)
+PARTITION BY toYear(day)
 ORDER BY (day, model, partition)
 SETTINGS index_granularity = 1024, {{journal_settings}};
 

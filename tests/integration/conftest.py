@@ -19,13 +19,19 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def session_engine() -> Iterator[Engine]:
-    """The session's engine, on a directory of its own."""
+def engine_home() -> Iterator[str]:
+    """The directory of the session's engine."""
     home = tempfile.mkdtemp(prefix="metering-clickhouse-")
-    engine = open_engine(f"chdb://{home}")
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def session_engine(engine_home: str) -> Iterator[Engine]:
+    """The session's engine."""
+    engine = open_engine(f"chdb://{engine_home}")
     yield engine
     engine.close()
-    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,0 +1,66 @@
+"""The engine over HTTP: the same behaviour as the embedded one, with what a server needs to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from pipeline.clickhouse.client import Engine, open_engine
+from pipeline.clickhouse.errors import EngineError
+from pipeline.clickhouse.migrate import migrate
+from pipeline.clickhouse.queries import OrgScope, query
+from pipeline.journal import REQUEST_COLUMNS
+from tests.integration.http_front import http_front
+from tests.journal_rows import payload, random_requests
+
+
+@pytest.fixture
+def seen(engine_home: str, empty_engine: Engine) -> Iterator[tuple[Engine, list[Any]]]:
+    """An engine over HTTP on a database that does not exist yet, and the requests it has made."""
+    with http_front(engine_home) as front:
+        url = f"http://meter:p%40ss@127.0.0.1:{front.server_port}/{empty_engine.database}"
+        engine = open_engine(url)
+        yield engine, front.seen
+        engine.close()
+
+
+def test_migrate_insert_and_read(seen: tuple[Engine, list[Any]]) -> None:
+    engine, requests = seen
+    assert len(migrate(engine)) == 3
+    rows = random_requests(seed=50, count=500, orgs=("org_a",), days=20)
+    for _ in range(3):
+        engine.insert("events", REQUEST_COLUMNS, payload(rows), "token-1")
+    given, _ = requests[-1]
+    assert given["database"] == engine.database
+    assert given["insert_deduplication_token"] == "token-1"
+    assert (given["async_insert"], given["max_insert_threads"]) == ("0", "1")
+    assert given["deduplicate_blocks_in_dependent_materialized_views"] == "1"
+    assert given["authorization"].startswith("Basic ")
+    assert "session_id" not in given
+    assert engine.query("SELECT count() FROM events", row=tuple[int]) == [(500,)]
+    bound = query("usage").of_org(OrgScope("org_a"), from_day="2026-05-01", to_day="2026-06-30")
+    usage = engine.query(bound.sql, bound.parameters, row=tuple[str, int, int, int, int])
+    assert sum(row[3] for row in usage) == 500
+    assert requests[-1][0]["param_org"] == "org_a"
+
+
+def test_threads_share_one_client(seen: tuple[Engine, list[Any]]) -> None:
+    engine, _ = seen
+    migrate(engine)
+    texts = [f"it's \\ {n}" for n in range(60)]
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(
+            threads.map(lambda x: engine.query("SELECT {x:String}", {"x": x}, row=tuple[str]), texts)
+        )
+    assert answers == [[(text,)] for text in texts]
+
+
+def test_a_refusal_keeps_its_code(seen: tuple[Engine, list[Any]]) -> None:
+    engine, _ = seen
+    migrate(engine)
+    with pytest.raises(EngineError) as refused:
+        engine.query("SELECT nothing FROM nowhere", row=tuple[int])
+    assert refused.value.code == 60
