@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from msgspec import MsgspecError
 
 from pipeline import telemetry, topics
-from pipeline.accounts.promos import PromoTable
+from pipeline.accounts.promos import PromoTable, decode_promo
 from pipeline.catalog.rates import RateTable
 from pipeline.kafka.catalog import catalog_follower
 from pipeline.kafka.follow import Follower
