@@ -23,6 +23,7 @@ DEAD_LETTERS = "metering.dead-letters"
 STATE = "metering.state.accounts"
 SINK_STATE = "metering.state.sink"
 MAIL_STATE = "metering.state.mail"
+REDRIVE_STATE = "metering.state.redrive"
 
 INPUTS = (REQUESTS, BILLING, MOVED)
 """What the worker reads: keyed by org, with the same partition count, so that one worker owns an org."""
@@ -76,4 +77,5 @@ TOPICS = (
     Topic(STATE, compacted=True),
     Topic(SINK_STATE, compacted=True),
     Topic(MAIL_STATE, compacted=True),
+    Topic(REDRIVE_STATE, partitioned=False, compacted=True),
 )

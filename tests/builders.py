@@ -187,6 +187,7 @@ def everything(state: PartitionState) -> Mapping[str, object]:
         "last": dict(state.sources.last),
         "seen": dict(state.sources._seen_ms),
         "known": set(state.ring.known),
+        "unpriced": set(state.unpriced.known),
         "chunks": [(number, list(marks)) for number, marks in state.ring._chunks],
     }
 

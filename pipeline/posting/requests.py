@@ -48,7 +48,8 @@ def _post_events(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ove
     posted_ms = unit.advance(record)
     oldest_ms, newest_ms = _window(record, moved=moved)
     state, touched, rows = unit.state, unit.touched, unit.requests
-    last, known, in_force, ms = state.sources.last, state.ring.known, unit.rates.in_force, _timestamps.ms
+    last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known
+    in_force, ms = unit.rates.in_force, _timestamps.ms
     row_id, debited_nano = unit.next_id(), 0
     for event in reading.events:
         data, org, source = event.data, event.subject, event.source
@@ -85,11 +86,15 @@ def _post_events(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ove
             if number <= last.get(source, -1):
                 unit.counts["duplicates"] += 1
                 continue
-            if known and mark_of(source, event.id) in known:
-                # It came before by way of another partition, where its number was checked.
-                _remember(unit, source, number, b"")
-                unit.counts["duplicates"] += 1
-                continue
+            if known or unpriced:
+                mark = mark_of(source, event.id)
+                if mark in known:
+                    # It came before by way of another partition, or of a redrive.
+                    _remember(unit, source, number, b"")
+                    unit.counts["duplicates"] += 1
+                    continue
+                if mark not in unpriced:
+                    mark = b""
 
         account = touched.get(org)
         if account is None:
@@ -109,6 +114,8 @@ def _post_events(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ove
             if rate is None:
                 detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
                 _dead(unit, record, reading, event, "unpriced", detail)
+                if number >= 0:
+                    state.unpriced.add(mark_of(source, event.id))
                 continue
             if account.spending.debited_nano > DEBITED_MAX_NANO:
                 _dead(
@@ -119,8 +126,9 @@ def _post_events(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ove
 
         # From here on the posting must succeed.
         if mark:
+            # Without a number; or it was a dead letter before, which a redrive must find charged.
             state.ring.add(mark)
-        else:
+        if number >= 0:
             last[source] = number
             unit.sources_changed[source] = None
         charge(
@@ -165,7 +173,7 @@ def _post_events(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ove
 def _remember(unit: Unit, source: str, number: int, mark: bytes) -> None:
     if mark:
         unit.state.ring.add(mark)
-    else:
+    if number >= 0:
         unit.state.sources.last[source] = number
         unit.sources_changed[source] = None
 

@@ -40,7 +40,7 @@ FORMAT = 1
 LIVE_ACCOUNTS_MAX = 50_000
 
 META_KEY = b"m"
-SPENDING, PROFILE, SOURCE, RING_SLOT = b"b", b"p", b"n", b"r"
+SPENDING, PROFILE, SOURCE, RING_SLOT, UNPRICED_SLOT = b"b", b"p", b"n", b"r", b"x"
 ORDER, PAYMENT, REFUND, STRAY = b"o", b"y", b"f", b"u"
 MONEY = (ORDER, PAYMENT, REFUND, STRAY)
 
@@ -80,6 +80,8 @@ class PartitionState:
         self.partitions = partitions
         self.meta = Meta(partitions)
         self.ring = Ring()
+        self.unpriced = Ring()
+        """Marks of numbered events that became dead letters and may be charged by way of a redrive."""
         self.sources = NumberedSources()
         self._spending: dict[str, bytes] = {}
         self._profiles: dict[str, bytes] = {}
@@ -93,7 +95,7 @@ class PartitionState:
         Raises StateError where it was written for another partition count or by a newer program.
         """
         state = cls(partition, partitions)
-        slots = []
+        slots, unpriced_slots = [], []
         for key, value in records.items():
             kind = key[:1]
             if kind == SPENDING:
@@ -106,13 +108,15 @@ class PartitionState:
                 state.sources.restore(key[1:].decode(), value)
             elif kind == RING_SLOT:
                 slots.append(value)
+            elif kind == UNPRICED_SLOT:
+                unpriced_slots.append(value)
             elif key == META_KEY:
                 state.meta = _unpack_meta(value)
             else:
                 raise StateError(
                     f"partition {partition}: unknown state record {key[:20]!r}; is the program too old?"
                 )
-        state.ring = Ring.restored(slots)
+        state.ring, state.unpriced = Ring.restored(slots), Ring.restored(unpriced_slots)
         state._check_meta()
         return state
 
@@ -129,11 +133,11 @@ class PartitionState:
 
     def __len__(self) -> int:
         """Return the number of accounts."""
-        return len(self.orgs())
+        return len(self._spending)
 
     def orgs(self) -> set[str]:
         """Return the orgs that have an account here."""
-        return self._spending.keys() | self._profiles.keys()
+        return set(self._spending)
 
     def owns(self, org: str) -> bool:
         """Whether an org belongs to this partition."""
@@ -200,7 +204,8 @@ class PartitionState:
             (SOURCE + source.encode(), value)
             for source, value in self.sources.take_changes(changed_sources, at_ms)
         ]
-        records += [(RING_SLOT + slot.to_bytes(2), value) for slot, value in self.ring.take_changes()]
+        for kind, ring in ((RING_SLOT, self.ring), (UNPRICED_SLOT, self.unpriced)):
+            records += [(kind + slot.to_bytes(2), value) for slot, value in ring.take_changes()]
         return records
 
     def drop_idle_sources(self, before_ms: int) -> list[StateRecord]:

@@ -1,0 +1,38 @@
+"""The command that charges dead letters: redrive.
+
+Called by: `cli/main.py`. Next: `operations/redrive.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from aiokafka.errors import KafkaError
+
+from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
+from pipeline.kafka.partitions import PartitionsError
+from pipeline.operations.redrive import NotYetChargedError, redrive
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("redrive")
+    def redrive_command(
+        too_late: Annotated[
+            bool,
+            typer.Option("--too-late", help="Those over 35 days old too: nobody knows if they were charged."),
+        ] = False,
+        data_dir: DataDir = DATA_DIR,
+    ) -> None:
+        """Charge the dead letters that can be charged now, each once."""
+        settings = settings_for(data_dir)
+        try:
+            report = asyncio.run(redrive(settings, too_late=too_late))
+        except (NotYetChargedError, PartitionsError) as error:
+            raise CommandError(str(error)) from None
+        except (KafkaError, TimeoutError) as error:
+            raise CommandError(f"Kafka at {settings.kafka_servers} cannot be reached: {error!r}") from None
+        print_json(report)

@@ -1,0 +1,68 @@
+"""Dead letters that can be charged now, and that each is charged once whichever way it comes."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from pipeline import ist
+from pipeline.catalog.rates import RateTable
+from pipeline.posting.redriving import chargeable
+from pipeline.topics import MOVED, REQUESTS
+from tests.builders import COST_NANO, NOW_MS, Books, event, packed, rate, reasons, time_text
+
+LETTER = packed(event())
+
+
+@pytest.mark.parametrize(
+    ("reason", "rates", "too_late", "expected"),
+    [
+        ("unpriced", [], False, False),
+        ("unpriced", [rate()], False, True),
+        ("unpriced", [rate(from_ms=NOW_MS)], False, False),
+        ("too_late", [rate()], False, False),
+        ("too_late", [rate()], True, True),
+        ("from_the_future", [rate()], False, True),
+        ("invalid", [rate()], True, False),
+        ("malformed", [rate()], True, False),
+    ],
+)
+def test_what_can_be_charged_now(reason: str, rates: list[object], too_late: bool, expected: bool) -> None:
+    table = RateTable()
+    for each in rates:
+        table.add(each)  # type: ignore[arg-type]  # the cases above are rates
+    assert (chargeable(LETTER, reason, table, NOW_MS, too_late=too_late) is not None) is expected
+
+
+def test_an_event_from_the_future_waits_for_its_time() -> None:
+    table = RateTable()
+    table.add(rate())
+    ahead = packed(event(time=time_text(NOW_MS + ist.DAY_MS)))
+    assert chargeable(ahead, "from_the_future", table, NOW_MS, too_late=False) is None
+    assert chargeable(ahead, "from_the_future", table, NOW_MS + ist.DAY_MS, too_late=False) is not None
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+@pytest.mark.parametrize("ways", list(itertools.permutations(["resent", "redriven", "redriven again"])))
+def test_an_unpriced_event_is_charged_once_whichever_way_it_comes(numbered: bool, ways: list[str]) -> None:
+    """Resent by its gateway and redriven by the operator, in any order, through a restart."""
+    books = Books(rates=RateTable())
+    letter = packed(event(sequence="07") if numbered else event())
+    assert reasons(books.publish(letter)) == ["unpriced"]
+    books.rates.add(rate())
+    books.state = books.restore()
+    for way in ways:
+        books.publish(letter, topic=REQUESTS if way == "resent" else MOVED)
+        books.state = books.restore()
+    assert books.balance_nano() == -COST_NANO
+
+
+def test_a_numbered_event_after_a_dead_letter_does_not_hide_it() -> None:
+    """Number 8 is charged while 7 is a dead letter; redriving 7 charges it."""
+    books = Books(rates=RateTable())
+    books.publish(packed(event("e7", sequence="07")))
+    books.rates.add(rate())
+    books.publish(packed(event("e8", sequence="08")))
+    books.publish(packed(event("e7", sequence="07")), topic=MOVED)
+    assert books.balance_nano() == -2 * COST_NANO
