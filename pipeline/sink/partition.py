@@ -23,7 +23,7 @@ from pipeline.crashpoints import reach
 from pipeline.journal import COLUMNS, LEDGER, REQUESTS, JournalRecord, read_headers
 from pipeline.kafka.fenced import FencedLog, Output
 from pipeline.sink import ranges
-from pipeline.sink.ranges import Intent, Verdict
+from pipeline.sink.ranges import HalfThereError, Intent, Part
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class SinkPartition:
         self._servers, self._deployment = servers, deployment
         self._partition, self._partitions = partition, partitions
         self._engine = engine
+        self._safe_ms = ranges.safe_age_ms(DEDUPLICATION_WINDOW, partitions, 1 / LINGER_S)
         self._log = FencedLog(servers, f"{deployment}-sink-{partition}", role="sink")
         self._buffer: deque[tuple[int, JournalRecord, int]] = deque()
         self._buffered_bytes = 0
@@ -96,13 +97,8 @@ class SinkPartition:
         newest_ms = taken[-1][2]
         records = [(offset, record) for offset, record, _ in taken]
         # 1. Cut the range, and record it: from here on it is this range or none.
-        intent = ranges.cut(records, int(time.time() * 1000))
-        state, journal = (TopicPartition(t, self._partition) for t in (topics.SINK_STATE, topics.JOURNAL))
-        await self._log.commit(
-            {state: [Output(INTENT_KEY, ranges.encode(intent))]},
-            {journal: intent.first_offset},
-            sink_group(self._deployment),
-        )
+        intent = ranges.cut(records, _now_ms())
+        await self._record(intent)
         reach("sink.recorded")
         # 2. Write it, again and again until the answer is clear. The next range waits.
         await self._insert(intent, records)
@@ -122,56 +118,73 @@ class SinkPartition:
             self._room.set()
         return taken
 
+    async def _record(self, intent: Intent) -> None:
+        state, journal = (TopicPartition(t, self._partition) for t in (topics.SINK_STATE, topics.JOURNAL))
+        await self._log.commit(
+            {state: [Output(INTENT_KEY, ranges.encode(intent))]},
+            {journal: intent.first_offset},
+            sink_group(self._deployment),
+        )
+
     async def _insert(self, intent: Intent, records: Sequence[tuple[int, JournalRecord]]) -> None:
-        for part in intent.parts:
+        recorded_ms = intent.at_ms
+        for number, part in enumerate(intent.parts):
             started = time.monotonic()
             payload = ranges.payload(records, part.kind)
             token = ranges.token(self._deployment, self._partition, part)
-            await self._until_clear(TABLES[part.kind], COLUMNS[part.kind], payload, token)
+            tries = 0
+            while not await self._try(part, payload, token):
+                await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
+                tries += 1
+                # After a long outage the next try may land in part: whoever finishes it has to know that
+                # its token is young, or it would count the rows instead of healing the roll-ups.
+                if _now_ms() - recorded_ms > self._safe_ms / 2:
+                    recorded_ms = _now_ms()
+                    await self._record(ranges.renewed(intent, intent.parts[number:], recorded_ms))
             telemetry.SINK_INSERT.observe(time.monotonic() - started)
             telemetry.SINK_ROWS.labels(part.kind).inc(part.rows)
 
-    async def _until_clear(self, table: str, columns: Sequence[str], payload: bytes, token: str) -> None:
-        tries = 0
-        while True:
-            try:
-                await asyncio.to_thread(self._engine.insert, table, columns, payload, token)
-            except (EngineError, EngineUnavailable) as error:
-                telemetry.SINK_RETRIES.inc()
-                self.problem = f"partition {self._partition}: {error}"
-                log.warning("insert %s not confirmed, sending it again: %s", token, error)
-                await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
-                tries += 1
-            else:
-                self.problem = None
-                return
+    async def _try(self, part: Part, payload: bytes, token: str) -> bool:
+        """Send a part once; whether the engine said that it has it."""
+        table, columns = TABLES[part.kind], COLUMNS[part.kind]
+        try:
+            await asyncio.to_thread(self._engine.insert, table, columns, payload, token)
+        except (EngineError, EngineUnavailable) as error:
+            telemetry.SINK_RETRIES.inc()
+            self.problem = f"partition {self._partition}: {error}"
+            log.warning("insert %s not confirmed, sending it again: %s", token, error)
+            return False
+        self.problem = None
+        return True
 
     async def _finish(self, intent: Intent) -> None:
         """Make sure that a range recorded by an earlier owner is written, once."""
-        age_ms = int(time.time() * 1000) - intent.at_ms
-        safe_ms = ranges.safe_age_ms(DEDUPLICATION_WINDOW, self._partitions, 1 / LINGER_S)
-        if age_ms > safe_ms and not await self._has_to_be_sent(intent):
-            return
+        if _now_ms() - intent.at_ms > self._safe_ms:
+            left = await self._left_of(intent)
+            if left is None:
+                return
+            intent = left
+            await self._record(intent)
         await self._insert(intent, await self._read(intent))
 
-    async def _has_to_be_sent(self, intent: Intent) -> bool:
-        verdicts = set()
+    async def _left_of(self, intent: Intent) -> Intent | None:
+        """Return what of an old range still has to be sent. Raises IntentError where nobody can tell."""
+        found: dict[str, int] = {}
         for part in intent.parts:
             low, high = ranges.ids(self._partition, part)
             bound = query("count_ids").of_platform(
                 table=TABLES[part.kind], low=low, high=high, partition=self._partition
             )
             rows = await self._engine.async_query(bound.sql, bound.parameters, row=tuple[int])
-            verdicts.add(ranges.judge(part, rows[0][0]))
-        if verdicts == {Verdict.GO_ON}:
-            return False
-        if verdicts == {Verdict.SEND}:
-            return True
-        raise IntentError(
-            f"partition {self._partition}: the range {intent.first_offset}-{intent.next_offset} recorded at "
-            f"{intent.at_ms} is only partly in ClickHouse, and too old to be sent again: see "
-            "docs/operations.md, «A sink range is half there»."
-        )
+            found[part.kind] = rows[0][0]
+        try:
+            return ranges.left_of(intent, found, _now_ms())
+        except HalfThereError:
+            raise IntentError(
+                f"partition {self._partition}: the range {intent.first_offset}-{intent.next_offset} recorded "
+                f"at {intent.at_ms} is only partly in ClickHouse, and too old to be sent again: see "
+                "docs/operations.md, «A sink range is half there»."
+            ) from None
 
     async def _read(self, intent: Intent) -> list[tuple[int, JournalRecord]]:
         """Return a recorded range's records, read again from the journal."""
@@ -197,6 +210,10 @@ class SinkPartition:
         finally:
             await consumer.stop()
         return found
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def sink_group(deployment: str) -> str:

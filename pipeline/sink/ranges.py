@@ -9,16 +9,18 @@ So the range is recorded before it is first sent, and after a crash exactly it i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from pipeline.journal import JournalRecord, public_id
 
 RANGE_BYTES_MAX = 32 * 1024 * 1024
 RANGE_RECORDS_MAX = 500
+MONTHS_A_RANGE = 3
+"""Into how many monthly blocks an insert is cut at most: its requests are up to 35 days apart."""
 
 
 class Part(Struct, frozen=True):
@@ -45,6 +47,10 @@ class Verdict(Enum):
     GO_ON = auto()
     SEND = auto()
     STOP = auto()
+
+
+class HalfThereError(Exception):
+    """Some rows of a part are there and some are not, and its token is forgotten: nobody can tell which."""
 
 
 encode = msgspec.json.Encoder().encode
@@ -83,8 +89,11 @@ def ids(partition: int, part: Part) -> tuple[int, int]:
 
 
 def safe_age_ms(window: int, partitions: int, inserts_a_second: float) -> int:
-    """Return for how long a token is surely still in a deduplication window of `window` inserts."""
-    return int(window / (partitions * inserts_a_second) * 1000)
+    """Return for how long a token is surely still in a deduplication window of `window` blocks.
+
+    Each partition makes at most `inserts_a_second`, and each insert at most MONTHS_A_RANGE blocks.
+    """
+    return int(window / (partitions * inserts_a_second * MONTHS_A_RANGE) * 1000)
 
 
 def judge(part: Part, found: int) -> Verdict:
@@ -92,3 +101,21 @@ def judge(part: Part, found: int) -> Verdict:
     if found == part.rows:
         return Verdict.GO_ON
     return Verdict.SEND if found == 0 else Verdict.STOP
+
+
+def left_of(intent: Intent, found: Mapping[str, int], at_ms: int) -> Intent | None:
+    """Return an old intent with only the parts that still have to be sent; None where there are none.
+
+    `found` tells by kind how many rows are there. A part that is there must not be recorded again: its
+    token is forgotten. Raises HalfThereError where a part is there in part.
+    """
+    verdicts = {part: judge(part, found[part.kind]) for part in intent.parts}
+    if Verdict.STOP in verdicts.values():
+        raise HalfThereError(f"{intent} is only partly there: {dict(found)}")
+    parts = tuple(part for part, verdict in verdicts.items() if verdict is Verdict.SEND)
+    return renewed(intent, parts, at_ms) if parts else None
+
+
+def renewed(intent: Intent, parts: tuple[Part, ...], at_ms: int) -> Intent:
+    """Return the same range, recorded anew because `parts` of it are sent at a later time."""
+    return structs.replace(intent, parts=parts, at_ms=at_ms)
