@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     razorpay_key_secret: SecretStr | None = None
     razorpay_webhook_secret: SecretStr | None = None
     razorpay_url: str = "https://api.razorpay.com/v1"
+    reconcile_every_s: Annotated[float, Field(gt=0, le=3600)] = 60
+    """How often Razorpay is asked about an order of the last hour that is not paid."""
     smtp_url: SecretStr | None = None
     """smtp://user:password@host:port, smtps:// for TLS from the first byte; no mail is sent where absent."""
     mail_from: Annotated[str, Field(max_length=254)] = "BharatRouter <billing@localhost>"

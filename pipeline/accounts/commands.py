@@ -186,12 +186,13 @@ class TakeRefund(Struct, tag="refund", tag_field="kind", frozen=True):
 
 
 class Find(Struct, tag="find", tag_field="kind", frozen=True):
-    """Ask for an org's order or payment by its id; changes nothing."""
+    """Ask for an org's order or payment by its id, or what a command was answered; changes nothing."""
 
     id: Name
     org: OrgId
     order_id: Short | None = None
     payment_id: Short | None = None
+    answered: Short | None = None
 
 
 class NoteStray(Struct, tag="note_stray", tag_field="kind", frozen=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from msgspec import structs
+from msgspec import Raw, structs
 
 from pipeline import ist
 from pipeline.accounts import addresses, captures, keys, orders, refunds
@@ -88,7 +88,7 @@ def _decide_billing(  # noqa: PLR0911 - one case a command
         case TakeRefund():
             return refunds.refund(account, command, known)
         case Find():
-            return Posting(_found(account, known))
+            return Posting(_found(account, command, known))
     assert_never(command)
 
 
@@ -156,11 +156,13 @@ def _view(account: Account, at_ms: int) -> dict[str, object]:
     }
 
 
-def _found(account: Account, known: Known) -> dict[str, object]:
+def _found(account: Account, command: Find, known: Known) -> dict[str, object]:
     """Return what is known of the order and the payment asked for, where they are the org's own."""
     order, payment = known.order, known.payment
+    answers = [a.result for a in account.profile.answers if a.command_id == command.answered]
     return {
         "balance_nano": account.spending.balance_nano,
         "order": structs.asdict(order) if order and order.org == account.org else None,
+        "answer": Raw(answers[0]) if answers else None,
         "payment": payment_shown(payment) if payment and payment.org == account.org else None,
     }

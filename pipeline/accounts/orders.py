@@ -76,7 +76,7 @@ def open_order(account: Account, command: OpenOrder, at_ms: int, known: Known) -
     return Posting(_shown(order), records=(order,))
 
 
-def ask_again_ms(created_ms: int, asked_ms: int) -> int | None:
+def ask_again_ms(created_ms: int, asked_ms: int, every_ms: int = MINUTE_MS) -> int | None:
     """Return when to ask Razorpay again about an open order last asked about at an instant.
 
     Every minute for an hour, then after a tenth of the order's age; None where it is given up.
@@ -84,7 +84,7 @@ def ask_again_ms(created_ms: int, asked_ms: int) -> int | None:
     age_ms = asked_ms - created_ms
     if age_ms >= ASKED_FOR_MS:
         return None
-    return asked_ms + (MINUTE_MS if age_ms < HOUR_MS else age_ms // 10)
+    return asked_ms + (every_ms if age_ms < HOUR_MS else max(every_ms, age_ms // 10))
 
 
 def _promo_refusal(account: Account, code: str, at_ms: int, known: Known) -> Refusal | None:

@@ -104,12 +104,12 @@ NOTHING = Known()
 
 
 class OrderNews(Struct, frozen=True):
-    """An order as `metering.orders` tells of it: whose it is, and whether to ask about it still."""
+    """An order as `metering.orders` tells of it: whose it is, and which payment paid it, if one has."""
 
     order_id: str
     org: str
     created_ms: int
-    open: bool
+    paid_by: str | None = None
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -124,5 +124,5 @@ decode_news = msgspec.json.Decoder(OrderNews).decode
 
 def encode_news(order: Order) -> tuple[bytes, bytes]:
     """Return the key and value of an order's record on `metering.orders`."""
-    news = OrderNews(order.order_id, order.org, order.created_ms, order.paid_by is None)
+    news = OrderNews(order.order_id, order.org, order.created_ms, order.paid_by)
     return order.order_id.encode(), _encode_news(news)

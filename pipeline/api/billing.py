@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Response
 from msgspec import Struct
 
 from pipeline.accounts.commands import View
+from pipeline.api.addresses import address_shown
 from pipeline.api.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
 from pipeline.api.errors import unavailable
 from pipeline.api.parameters import BEFORE_MAX, LIMIT_DEFAULT, Before, Limit, only
@@ -93,12 +94,12 @@ def router(client: CommandClient) -> APIRouter:
         """The balance, and the money events newest first. Single requests are not in it."""
         account = await view_account(client, session.org)
         rows = await _page(parts.engine, session.scope, before, limit + 1, account["entry_id"])
-        shown = rows[:limit]
+        shown, threshold_nano = rows[:limit], account["threshold_nano"]
         return json_answer(
             {
                 "balance_inr": rupees(account["balance_nano"]),
-                "threshold_inr": None,
-                "address": None,
+                "threshold_inr": None if threshold_nano is None else rupees(threshold_nano),
+                "address": address_shown(account["address"]),
                 "entries": [row.shown() for row in shown],
                 "next_before": shown[-1].id if len(rows) > limit else None,
             }
@@ -129,7 +130,9 @@ async def _page(
     )
     deadline = time.monotonic() + ENTRIES_LIMIT_S
     while True:
-        page = await engine.async_query(bound.sql, bound.parameters, row=_EntryRow, settings={"max_threads": 1})
+        page = await engine.async_query(
+            bound.sql, bound.parameters, row=_EntryRow, settings={"max_threads": 1}
+        )
         is_there = newest_id == 0 or any(row.id >= newest_id for row in page)
         if is_there or (before is not None and before <= newest_id):
             return page

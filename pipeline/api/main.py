@@ -17,10 +17,11 @@ from contextlib import AsyncExitStack
 import uvicorn
 
 from pipeline import logs, topics
-from pipeline.api import billing, operator
+from pipeline.api import addresses, billing, operator, orders, promos, receipts, webhooks
 from pipeline.api.app import create_app
 from pipeline.api.directory import KeyDirectory
 from pipeline.api.health import engine_check
+from pipeline.api.money import money_of
 from pipeline.api.parts import Check, Parts
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, open_engine
@@ -28,6 +29,8 @@ from pipeline.clickhouse.migrate import migrate
 from pipeline.kafka.catalog import catalog_follower
 from pipeline.kafka.commands import CommandClient, UnavailableError
 from pipeline.kafka.follow import Follower, StaleError
+from pipeline.operations.orders import OrderIndex
+from pipeline.operations.reconciler import reconcile_open_orders
 from pipeline.settings import MissingSettingError, Settings
 from pipeline.sink.keeper import KeptSink
 
@@ -59,10 +62,11 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
     await asyncio.to_thread(migrate, engine)
     async with AsyncExitStack() as stack:
         stack.callback(engine.close)
-        directory, rates = KeyDirectory(), RateTable()
+        directory, rates, order_index = KeyDirectory(), RateTable(), OrderIndex()
         followers = [
             Follower(settings.kafka_servers, [topics.KEYS], directory.take),
             catalog_follower(settings.kafka_servers, rates),
+            Follower(settings.kafka_servers, [topics.ORDERS], order_index.take),
         ]
         client = CommandClient(settings.kafka_servers)
         for follower in followers:
@@ -70,6 +74,8 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
             stack.push_async_callback(follower.stop)
         await client.start()
         stack.push_async_callback(client.stop)
+        money = money_of(settings, client, order_index)
+        stack.push_async_callback(money.close)
         sink = KeptSink(settings, engine) if settings.server_sink else None
         checks = _checks(engine, client, followers, sink)
         app = create_app(
@@ -78,9 +84,13 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 key_names=directory,
                 rates=rates,
                 session_secret=session_secret,
-                now_ms=lambda: time.time_ns() // 1_000_000,
+                now_ms=_now_ms,
                 checks=checks,
-                routers=(billing.router(client), operator.router(settings, engine)),
+                routers=(
+                    billing.router(client),
+                    *(part.router(money) for part in (addresses, promos, orders, webhooks, receipts)),
+                    operator.router(settings, engine),
+                ),
             )
         )
         server = uvicorn.Server(
@@ -95,7 +105,14 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
             )
         )
         beside = [sink.run()] if sink is not None else []
+        if money.razorpay is not None:
+            every_s = settings.reconcile_every_s
+            beside.append(reconcile_open_orders(money.settler, order_index, _now_ms, every_s))
         return await _until_stopped(server, beside)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, None, None]]) -> int:
@@ -109,7 +126,7 @@ async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, No
         task.cancel()
     await asyncio.wait([serving, *others], timeout=STOP_LIMIT_S + 2)
     for task in failed:
-        error = task.exception() or PartFailedError("the sink ended")
+        error = task.exception() or PartFailedError("a part ended by itself")
         log.critical("server ends: %s: %s", type(error).__name__, error, exc_info=error)
     return EXIT_SOFTWARE if failed else 0
 

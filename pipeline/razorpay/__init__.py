@@ -1,0 +1,1 @@
+"""The door to Razorpay: its REST API, its webhooks, its signatures."""
