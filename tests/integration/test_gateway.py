@@ -111,12 +111,8 @@ async def tell(producer: AIOKafkaProducer, partition: int, *said: Verdict | Prog
 
 async def test_published_events_reach_their_partitions_in_order(kafka_servers: str, tmp_path: Path) -> None:
     await partitions(kafka_servers)
-    async with Gateway(
-        kafka_url=f"kafka://{kafka_servers}", node="ordered", spool_dir=tmp_path
-    ) as gateway:
-        ids = await asyncio.gather(
-            *(gateway.publish(request(subject=f"org_{n % 37}")) for n in range(2_000))
-        )
+    async with Gateway(kafka_url=f"kafka://{kafka_servers}", node="ordered", spool_dir=tmp_path) as gateway:
+        ids = await asyncio.gather(*(gateway.publish(request(subject=f"org_{n % 37}")) for n in range(2_000)))
     assert gateway.status().waiting_events == 0
     found = await events_of(kafka_servers, "ordered")
     assert sorted(e.id for events in found.values() for e in events) == sorted(ids)
