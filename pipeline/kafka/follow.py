@@ -83,11 +83,18 @@ class Follower:
             raise StaleError(f"{', '.join(self._topics)} was last read to its end {age_s:.0f} s ago")
 
     async def reached(self, topic: str, offset: int, limit_s: float = 10.0) -> None:
-        """Return once partition 0 of a topic has been read up to an offset. Raises TimeoutError."""
+        """Return once partition 0 of a topic has been read up to an offset, or to its end if that is less.
+
+        Who asks may be mistaken about the offset, and must not be able to stop whoever waits here.
+        Raises TimeoutError or a KafkaError.
+        """
         assert self._consumer is not None
         place = TopicPartition(topic, 0)
         async with asyncio.timeout(limit_s):
-            while await self._consumer.position(place) < offset:
+            if await self._consumer.position(place) >= offset:
+                return
+            wanted = min(offset, (await self._consumer.end_offsets([place]))[place])
+            while await self._consumer.position(place) < wanted:
                 await asyncio.sleep(0.01)
 
     async def stop(self) -> None:

@@ -17,7 +17,9 @@ from msgspec import Struct
 from pipeline import ist
 from pipeline.accounts.ledger import Entry, apply, charge
 from pipeline.accounts.model import Account
+from pipeline.catalog.rates import Rate
 from pipeline.catalog.rating import FAILED_FROM
+from pipeline.catalog.rating import cost_nano as cost_of
 from pipeline.journal import REQUESTS, JournalRecord, decode_rows, position_of
 
 Group = tuple[str, str, str, str, str, bool, str]
@@ -25,8 +27,6 @@ Group = tuple[str, str, str, str, str, bool, str]
 
 Sums = tuple[int, int, int, int, int, int]
 """(requests, errors, prompt tokens, cached tokens, completion tokens, nano-rupees)."""
-
-DIFFERENCES_SHOWN = 100
 
 
 class Difference(Struct, frozen=True):
@@ -46,6 +46,8 @@ class Books:
     next_position: int = 1
     accounts: dict[str, Account] = field(default_factory=dict)
     groups: dict[Group, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * 6))
+    rates: dict[tuple[str, str, int], Rate] = field(default_factory=dict)
+    """Every rate by (model, provider, start): what a row's cost can be computed from again."""
     ledger_rows: int = 0
     ledger_nano: int = 0
     differences: list[Difference] = field(default_factory=list)
@@ -92,6 +94,11 @@ class Books:
             str(tier),
         )
         failed = int(str(status)) >= FAILED_FROM
+        free = tier == "trial" or bool(byok) or failed
+        rate = self.rates.get((str(model), str(provider), int(str(row[21]))))
+        due_nano = 0 if free else cost_of(rate, prompt, cached, completion) if rate else None
+        if cost_nano != due_nano:
+            self._differ("cost by its rate", f"row {row[0]}", str(due_nano), str(cost_nano))
         sums = self.groups[group]
         for i, value in enumerate((1, failed, prompt, cached, completion, cost_nano)):
             sums[i] += value

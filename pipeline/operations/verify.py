@@ -4,7 +4,7 @@ Owns: reading each of them as of one journal position a partition, while traffic
 Called by: the operator's endpoint of the server, and `cli/verify.py`. Next: `operations/audit.py`.
 
 1. The state topic, read to its end, is the worker's state at one journal position.
-2. The journal below that position is folded again and compared with it.
+2. The journal below that position is folded again and compared with it, each cost with its rate.
 3. When the sink has come that far, the rows below it are compared with the journal.
 4. Each roll-up group is compared with the rows up to the last id it counted.
 """
@@ -21,9 +21,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline import topics
 from pipeline.accounts.model import Account
+from pipeline.catalog.rates import Rate, decode_rate
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import query
 from pipeline.journal import PARTITIONS_MAX, JournalRecord, public_id, read_headers
+from pipeline.kafka.catalog import PLACE as CATALOG_PLACE
 from pipeline.kafka.fenced import read_compacted
 from pipeline.kafka.partitions import partition_count
 from pipeline.operations.audit import Books, Difference, compare_accounts, compare_groups
@@ -35,6 +37,7 @@ ROLL_UP_TRIES = 4
 """A roll-up may be a moment behind its rows; a difference counts when it does not go away."""
 SCAN = {"max_execution_time": 600}
 
+Rates = dict[tuple[str, str, int], Rate]
 CountRow = tuple[int, int, int, int]
 GroupRow = tuple[str, str, str, str, str, bool, str, int, int, int, int, int, int]
 
@@ -54,8 +57,10 @@ async def verify(settings: Settings, engine: Engine) -> Report:
     """Compare everything and return the report. Raises what Kafka or the engine raises."""
     report = Report()
     partitions = await partition_count(settings.kafka_servers)
+    catalog = (await read_compacted(settings.kafka_servers, CATALOG_PLACE)).values()
+    rates = {(rate.model, rate.provider, rate.from_ms): rate for rate in map(decode_rate, catalog)}
     for partition in range(partitions):
-        await _verify_partition(settings.kafka_servers, engine, partition, partitions, report)
+        await _verify_partition(settings.kafka_servers, engine, partition, partitions, rates, report)
     below = [0] * PARTITIONS_MAX
     for partition, position in report.positions.items():
         below[partition] = public_id(partition, position)
@@ -65,12 +70,12 @@ async def verify(settings: Settings, engine: Engine) -> Report:
 
 
 async def _verify_partition(
-    servers: str, engine: Engine, partition: int, partitions: int, report: Report
+    servers: str, engine: Engine, partition: int, partitions: int, rates: Rates, report: Report
 ) -> None:
     records = await read_compacted(servers, TopicPartition(topics.STATE, partition))
     state = PartitionState.restored(partition, partitions, records)
     stored = {org: state.account(org) for org in state.orgs()}
-    books = await _fold(servers, partition, state.meta.position, stored)
+    books = await _fold(servers, Books(partition, rates=rates), state.meta.position, stored)
     report.positions[partition] = state.meta.position
     report.orgs += len(books.accounts.keys() | stored.keys())
     report.requests += books.request_rows
@@ -80,13 +85,12 @@ async def _verify_partition(
     report.differences += await _compare_rows(engine, books, state.meta.position)
 
 
-async def _fold(servers: str, partition: int, position: int, stored: dict[str, Account]) -> Books:
-    books = Books(partition)
-    async for record in _journal(servers, partition, position):
+async def _fold(servers: str, books: Books, position: int, stored: dict[str, Account]) -> Books:
+    async for record in _journal(servers, books.partition, position):
         books.fold(record, stored)
     if books.next_position != position:
         books.differences.append(
-            Difference(f"journal/{partition}", "end", str(position), str(books.next_position))
+            Difference(f"journal/{books.partition}", "end", str(position), str(books.next_position))
         )
     return books
 
