@@ -46,6 +46,8 @@ def _post_events(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ove
     unit: Unit, record: InputRecord, reading: Reading, *, moved: bool
 ) -> None:
     posted_ms = unit.advance(record)
+    if not moved:
+        unit.requests_ms = max(unit.requests_ms, record.timestamp)
     oldest_ms, newest_ms = _window(record, moved=moved)
     state, touched, rows = unit.state, unit.touched, unit.requests
     last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known

@@ -118,6 +118,9 @@ class Unit:
     moved: list[Moved] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     debited_nano: int = 0
+    requests_ms: int = 0
+    """The newest time stamp of the unit's request records. Which sources are idle goes by these alone: other
+    topics may be far ahead of the requests after an outage."""
     promos: PromoTable = field(default_factory=PromoTable)
     money: dict[bytes, bytes | None] = field(default_factory=dict)
     orders: dict[bytes, bytes] = field(default_factory=dict)
@@ -206,10 +209,10 @@ def close(unit: Unit, requests_topic: str) -> Outcome:
             unit.counts["alerts"] += 1
         saved += state.save_account(account, profile_too=org in unit.profiles_changed)
     saved += state.save_checks(unit.sources_changed)
-    today = ist.day_of(meta.posted_ms)
+    today = ist.day_of(unit.requests_ms)
     if today > meta.swept_day:
         meta.swept_day = today
-        saved += state.drop_idle_sources(meta.posted_ms - LATE_MS - ist.DAY_MS)
+        saved += state.drop_idle_sources(unit.requests_ms - LATE_MS - ist.DAY_MS)
     saved.append(state.save_meta())
     progress = Progress(state.partition, meta.offsets.get(requests_topic, 0))
     told.append((verdicts.PROGRESS_KEY, verdicts.encode(progress)))

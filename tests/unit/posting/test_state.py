@@ -63,6 +63,15 @@ def test_idle_sources_are_forgotten_once_a_day_in_the_topic_too() -> None:
     assert everything(books.restore()) == everything(books.state)
 
 
+def test_only_the_requests_own_time_tells_which_sources_are_idle() -> None:
+    """After an outage commands of today are posted before requests of long ago, which may come twice."""
+    books = Books()
+    request = packed(event("a", source="gateway", sequence="1"))
+    books.publish(request)
+    books.send(Credit(id="1", org="org_1", amount_nano=1, reason="r"), at_ms=NOW_MS + 2 * LATE_MS)
+    assert books.publish(request, at_ms=NOW_MS + 1000).counts["duplicates"] == 1
+
+
 def test_another_partition_count_is_refused() -> None:
     books = busy_books()
     with pytest.raises(StateError, match="partitions"):
