@@ -1,0 +1,13 @@
+-- name: reconcile_ledger
+-- caller: pipeline/operations/reconcile.py
+-- scope: platform
+-- parameters:
+--
+-- What the ledger holds for each payment: how often and how much was credited, and what went back.
+SELECT payment_id, org,
+       countIf(kind = 'topup') AS topups,
+       sumIf(amount_nano, kind = 'topup') AS credited_nano,
+       sumIf(amount_nano, kind = 'refund') AS refunded_nano
+FROM ledger
+WHERE payment_id != ''
+GROUP BY payment_id, org
