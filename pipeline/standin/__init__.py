@@ -1,0 +1,1 @@
+"""Stand-ins for services that live elsewhere, for the demo and the tests."""
