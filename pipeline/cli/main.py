@@ -10,14 +10,14 @@ import sys
 
 import typer
 
-from pipeline.cli import accounts, catalog, config, promo, reconcile, redrive, roles, up, verify
+from pipeline.cli import accounts, catalog, config, demo, promo, reconcile, redrive, roles, up, verify
 from pipeline.cli.context import CommandError, say
 from pipeline.kafka.admin import TopicsError
 from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
 
 # Each module adds its commands to the program by `register`.
-GROUPS = (up, roles, config, accounts, catalog, promo, verify, reconcile, redrive)
+GROUPS = (up, demo, roles, config, accounts, catalog, promo, verify, reconcile, redrive)
 
 _EXPECTED = (CommandError, LocalError, TopicsError, MissingSettingError)
 

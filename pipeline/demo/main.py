@@ -1,0 +1,131 @@
+"""The demo's own process: put the platform in, show what to open, and keep traffic going.
+
+Owns: the order of these, and what is printed, all of it on stderr.
+Called by: the supervisor, as `python -m pipeline.demo.main`, once the product is ready (`cli/demo.py`).
+Next: `demo/seeding.py`, `demo/answers.py`, `demo/live.py`.
+
+It may be killed at any moment and started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx2
+from aiokafka.errors import KafkaError
+
+from pipeline import logs
+from pipeline.catalog.apply import CatalogError
+from pipeline.demo import answers, marker
+from pipeline.demo.live import LiveTraffic
+from pipeline.demo.marker import MarkerError
+from pipeline.demo.platform import ORGS, STARTUP
+from pipeline.demo.seeding import SeedingError, catalog, seed, table_of
+from pipeline.demo.traffic import history
+from pipeline.kafka.commands import UnavailableError
+from pipeline.kafka.partitions import PartitionsError
+from pipeline.settings import Settings
+
+_GATEWAY_LIMIT_S = 60.0
+_AGAIN_S = 0.1
+_EXPECTED = (SeedingError, MarkerError, CatalogError, KafkaError, UnavailableError, PartitionsError, OSError)
+
+
+def main() -> int:
+    """Run until told to stop; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.demo.main", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--url", required=True, help="Where the product's server is.")
+    parser.add_argument("--gateway-url", required=True, help="Where the stand-in gateway is.")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--rate", type=float, required=True, help="Live requests a second; 0 for none.")
+    given = parser.parse_args()
+    logs.configure("warning")
+    try:
+        asyncio.run(_until_stopped(given))
+    except _EXPECTED as error:
+        say(f"demo: {error}")
+        return 1
+    return 0
+
+
+def say(message: str) -> None:
+    """Print a message for a person."""
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
+
+
+async def _until_stopped(given: argparse.Namespace) -> None:
+    running = asyncio.ensure_future(_run(given))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        return
+
+
+async def _run(given: argparse.Namespace) -> None:
+    settings = Settings()
+    session_secret = settings.session_secret.get_secret_value() if settings.session_secret else ""
+    platform = marker.load_or_make(given.data_dir, given.seed, given.rate, _now_ms())
+    async with httpx2.AsyncClient(trust_env=False, timeout=15) as client:
+        members = [answers.Member(client, given.url, org, session_secret) for org in ORGS]
+        if platform.done:
+            say("The demo's platform is in already; its history is not added again.")
+            if platform.seed != given.seed:
+                say(f"It was made from seed {platform.seed}. Another seed needs another --data-dir.")
+        else:
+            await seed(settings, platform, say)
+            expected = _requests(platform)
+            if not await answers.until_shown(members, expected):
+                say("The history is in, but does not show in full yet.")
+            platform = marker.finish(given.data_dir, platform)
+        lines = [await member.line() for member in members]
+        await _until_healthy(client, given.gateway_url)
+        say("\nWhat the API answers now:\n" + answers.table(lines))
+        say("\nOpen:\n" + answers.addresses(given.url, given.gateway_url))
+        api_key = platform.api_keys[STARTUP.keys[0].key_id]
+        say(answers.to_try(given.url, given.gateway_url, members, api_key))
+        if given.rate <= 0:
+            say("\nNo live traffic was asked for. Ctrl-C stops everything.")
+            await asyncio.Event().wait()
+        say(f"\nLive traffic: {given.rate:g} requests a second. Ctrl-C stops everything.")
+        traffic = LiveTraffic(client, given.gateway_url, platform.api_keys, say, given.data_dir)
+        await traffic.run(platform.seed, given.rate)
+
+
+def _requests(platform: marker.Marker) -> dict[str, int]:
+    """Return how many requests of each org the history has."""
+    counted: Counter[str] = Counter()
+    for batch in history(platform.seed, platform.now_ms, table_of(catalog(platform.now_ms))):
+        counted[batch.org] += len(batch.events)
+    return dict(counted)
+
+
+async def _until_healthy(client: httpx2.AsyncClient, url: str) -> None:
+    """Return once the stand-in gateway is ready. Raises SeedingError after a limit."""
+    until_s = time.monotonic() + _GATEWAY_LIMIT_S
+    while True:
+        try:
+            if (await client.get(f"{url}/healthz")).status_code == httpx2.codes.OK:
+                return
+        except httpx2.HTTPError:
+            pass
+        if time.monotonic() > until_s:
+            raise SeedingError(f"the stand-in gateway at {url} does not answer")
+        await asyncio.sleep(_AGAIN_S)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+if __name__ == "__main__":
+    sys.exit(main())
