@@ -18,14 +18,13 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.catalog.rating import FAILED_FROM, is_free
-from pipeline.events import EVENT_TYPE, RequestEvent, Timestamps
+from pipeline.events import EVENT_TYPE, RequestEvent, Timestamps, is_org, is_sequence
 from pipeline.gateway.errors import InvalidEvent
 
 _encode = msgspec.json.Encoder().encode
 _timestamps = Timestamps()
 _PLACE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`\Z")
-_DIGITS = re.compile(r"[0-9]+\Z")
 
 
 class Prepared(Struct):
@@ -99,7 +98,9 @@ def _check(event: RequestEvent) -> None:
     data, usage = event.data, event.data.usage
     if _timestamps.ms(event.time) is None:
         raise InvalidEvent("time", f"is no RFC 3339 time with an offset: {event.time!r}")
-    if event.sequence is not None and not _DIGITS.match(event.sequence):
+    if not is_org(event.subject):
+        raise InvalidEvent("subject", "has control characters")
+    if event.sequence is not None and not is_sequence(event.sequence):
         raise InvalidEvent("sequence", "is not made of digits")
     if data.status < FAILED_FROM:
         if usage is None:

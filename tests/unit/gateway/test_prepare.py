@@ -65,6 +65,7 @@ def test_the_mapping_given_is_left_as_it_was() -> None:
     [
         ({"subject": DROP}, "subject"),
         ({"subject": ""}, "subject"),
+        ({"subject": "org\n1"}, "subject"),
         ({"time": "yesterday, about noon!"}, "time"),
         ({"time": "2026-06-12T18:29:59.123"}, "time"),
         ({"data": DROP}, "data"),
