@@ -27,6 +27,8 @@ from pipeline.ist import DAY_MS
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
 
 TIERS = ("standard", "trial")
+PREFIX_CHARS = 12
+"""How much of a key is kept for display."""
 EXPIRY_DAYS_MAX = 365
 COUNT_MAX = 1_000_000_000
 

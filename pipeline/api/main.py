@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 import uvicorn
 
 from pipeline import logs, topics
-from pipeline.api import addresses, billing, operator, orders, promos, receipts, webhooks
+from pipeline.api import addresses, billing, keys, operator, orders, promos, receipts, webhooks
 from pipeline.api.app import create_app
 from pipeline.api.directory import KeyDirectory
 from pipeline.api.health import engine_check
@@ -89,6 +89,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 routers=(
                     billing.router(client),
                     *(part.router(money) for part in (addresses, promos, orders, webhooks, receipts)),
+                    keys.router(money, directory),
                     operator.router(settings, engine),
                 ),
             )

@@ -13,16 +13,13 @@ import typer
 from msgspec import UNSET, UnsetType
 
 from pipeline.accounts.commands import ChangeKey, CreateKey, Credit, SignUp
-from pipeline.accounts.keys import hash_key
+from pipeline.accounts.keys import PREFIX_CHARS, hash_key
+from pipeline.api.keys import random_key
 from pipeline.api.sessions import DEFAULT_TTL_S, ROLES, issue
 from pipeline.cli.asking import ask
 from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
 from pipeline.kafka.commands import new_command_id
 from pipeline.money import AmountError, parse_inr
-
-KEY_BYTES = 24
-"""192 random bits."""
-PREFIX_CHARS = 12
 
 Org = Annotated[str, typer.Option(help="The org the key belongs to.")]
 
@@ -36,11 +33,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(key_app, name="key")
     app.command("credit")(credit)
     app.command("session")(session)
-
-
-def new_api_key(tier: str) -> str:
-    """Return a new API key of a tier."""
-    return ("br-trial-" if tier == "trial" else "br-") + secrets.token_urlsafe(KEY_BYTES)
 
 
 def _amount(text: str, option: str) -> int:
@@ -72,7 +64,7 @@ def key_create(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Create a key and print it: it is shown this once."""
-    api_key = new_api_key(tier)
+    api_key = random_key(tier)
     command = CreateKey(
         id=new_command_id(),
         org=org,
