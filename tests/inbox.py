@@ -27,7 +27,7 @@ class Inbox:
 
     async def handle_RCPT(
         self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
-    ) -> str:  # noqa: N802
+    ) -> str:
         """Answer to a recipient."""
         name = address.partition("@")[0]
         self.tries[address] = self.tries.get(address, 0) + 1

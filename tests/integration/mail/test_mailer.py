@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -33,10 +33,10 @@ asyncio.run(Mailer(Settings()).run())
 
 
 @pytest.fixture
-def servers(fresh_broker: Broker) -> Iterator[str]:
+def servers(fresh_broker: Broker) -> str:
     """A broker with the product's topics on it, one partition each."""
     asyncio.run(ensure_topics(fresh_broker.servers, Settings(partitions=1)))
-    yield fresh_broker.servers
+    return fresh_broker.servers
 
 
 def _settings(servers: str, port: int | None) -> Settings:

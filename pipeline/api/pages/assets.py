@@ -1,0 +1,34 @@
+"""The pages' scripts and styles: files of ours, under a path that changes when they do.
+
+Owns: which files there are, and how long browsers may keep them.
+Called by: `api/pages/routes.py`. The files are in `api/static/billing/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+from pipeline.api.errors import not_found
+
+_DIRECTORY = Path(__file__).parent.parent / "static" / "billing"
+_TYPES = {".css": "text/css", ".js": "text/javascript"}
+_FILES = {path.name: path for path in sorted(_DIRECTORY.iterdir()) if path.suffix in _TYPES}
+
+VERSION = hashlib.sha256(b"".join(path.read_bytes() for path in _FILES.values())).hexdigest()[:12]
+"""Part of every address, so that a page never mixes files of two releases."""
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/assets/{version}/{name}")
+async def asset(version: str, name: str) -> FileResponse:
+    """One of the files, and no other. Scripts import each other by relative names, so the version stays."""
+    path = _FILES.get(name)
+    if path is None:
+        raise not_found()
+    keep = "public, max-age=31536000, immutable" if version == VERSION else "no-store"
+    return FileResponse(path, media_type=_TYPES[path.suffix], headers={"Cache-Control": keep})

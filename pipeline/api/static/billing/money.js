@@ -1,0 +1,69 @@
+// Amounts of money as text, digit for digit: no number type ever holds one.
+
+/** Parse JSON, leaving every amount (a field that ends in _inr) as the text the server wrote. */
+export function parseExactly(text) {
+  // Inside a JSON string every quote has a backslash before it, so this can only match a field's name.
+  return JSON.parse(text.replace(/"(\w+_inr)":\s*(-?[0-9][0-9.eE+-]*)/g, '"$1":"$2"'));
+}
+
+/** Split an amount into { sign, rupees, paise, below }: grouped the Indian way, below a paisa apart. */
+export function parts(text) {
+  const match = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text);
+  if (!match) return { sign: "", rupees: text, paise: "", below: "" };
+  const [, minus, whole, fraction = ""] = match;
+  const digits = fraction.replace(/0+$/, "");
+  const isZero = /^0+$/.test(whole) && digits === "";
+  return {
+    sign: minus && !isZero ? "-" : "",
+    rupees: grouped(whole),
+    paise: digits.slice(0, 2).padEnd(2, "0"),
+    below: digits.slice(2),
+  };
+}
+
+function grouped(whole) {
+  const last = whole.slice(-3);
+  const before = whole.slice(0, -3).replace(/\B(?=(\d\d)+$)/g, ",");
+  return before ? `${before},${last}` : last;
+}
+
+/** Write an amount as people read it: ₹1,23,456.78, or ₹0.0061 where it is smaller than a paisa. */
+export function shown(text) {
+  const { sign, rupees, paise, below } = parts(text);
+  return paise === "" ? rupees : `${sign}₹${rupees}.${paise}${below}`;
+}
+
+/** Put an amount into an element, what is below a paisa in smaller type. */
+export function fill(element, text, plus = "") {
+  const { sign, rupees, paise, below } = parts(text);
+  element.replaceChildren(`${sign || plus}₹${rupees}.${paise}`);
+  if (below) {
+    const small = document.createElement("span");
+    small.className = "below";
+    small.textContent = below;
+    element.append(small);
+  }
+}
+
+/** Whether an amount is zero or less. */
+export function isSpent(text) {
+  return text.startsWith("-") || /^[0.]+$/.test(text);
+}
+
+/** Whether one amount is less than another, by their digits. */
+export function isBelow(one, other) {
+  return scaled(one) < scaled(other);
+}
+
+function scaled(text) {
+  const [whole, fraction = ""] = text.split(".");
+  return BigInt(whole + fraction.padEnd(9, "0").slice(0, 9));
+}
+
+/** Return what a person typed as a JSON number with at most two decimals, or null. */
+export function typed(text) {
+  const match = /^(?:₹|Rs\.?)?\s*(\d[\d,]*)(?:\.(\d{1,2}))?$/i.exec(text.trim());
+  if (!match) return null;
+  const whole = match[1].replaceAll(",", "").replace(/^0+(?=\d)/, "");
+  return match[2] ? `${whole}.${match[2]}` : whole;
+}

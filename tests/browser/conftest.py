@@ -1,0 +1,79 @@
+"""What browser tests share: the machine's own Chromium, and the pages served for real.
+
+Chromium is Debian's package (`make browser`); METERING_TEST_CHROMIUM names another one. Where there is
+none, these tests are skipped and say so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.product import Product, running
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+TIMEOUT_MS = 15_000
+
+
+def _chromium() -> str | None:
+    return os.environ.get("METERING_TEST_CHROMIUM") or shutil.which("chromium")
+
+
+# One for each module, not the session: while Playwright is open no other event loop can run in its thread.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A running Chromium with a new profile."""
+    path = _chromium()
+    if path is None:
+        pytest.skip("no Chromium here: `make browser` installs Debian's")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Iterator[Product]:
+    """The pages and an API that answers from memory, on a free port."""
+    with running() as product:
+        yield product
+
+
+@pytest.fixture
+def context(browser: Browser, product: Product) -> Iterator[BrowserContext]:
+    """A browser profile of the test's own, which reaches the product and nothing else."""
+    with browser.new_context(
+        base_url=product.url, locale="en-IN", viewport={"width": 390, "height": 844}
+    ) as context:
+        context.set_default_timeout(TIMEOUT_MS)
+        yield context
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page on which nothing may go wrong unseen: no script error, no blocked or foreign request."""
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if _is_complaint(said.type, said.text) else None)
+    yield page
+    assert not wrong, wrong
+
+
+def _is_complaint(kind: str, text: str) -> bool:
+    # The browser itself notes every answer of 400 and above; the tests look at what the page makes of them.
+    return kind == "error" and not text.startswith("Failed to load resource")
