@@ -7,10 +7,12 @@ Called by: `api/` and `cli/`. Next: `posting/commands.py`, in the worker.
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
+from msgspec import MsgspecError
 
 from pipeline import topics
 from pipeline.accounts.commands import (
@@ -26,6 +28,8 @@ from pipeline.accounts.commands import (
 from pipeline.kafka.follow import Follower
 from pipeline.kafka.partitions import partition_count
 from pipeline.partitioning import partition_of
+
+log = logging.getLogger(__name__)
 
 ANSWER_LIMIT_S = 6.0
 
@@ -121,7 +125,11 @@ class CommandClient:
                 del self._waiting[command.id]
 
     def _take(self, record: ConsumerRecord) -> None:
-        reply = decode_reply(record.value)
+        try:
+            reply = decode_reply(record.value)
+        except MsgspecError:
+            log.exception("a record of %s is no reply and is ignored: offset %d", record.topic, record.offset)
+            return
         for waiting in self._waiting.get(reply.id, ()):
             if not waiting.done():
                 waiting.set_result(reply)

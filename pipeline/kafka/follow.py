@@ -20,6 +20,12 @@ CHECK_EVERY_S = 5.0
 START_LIMIT_S = 60.0
 
 
+def is_cancelled() -> bool:
+    """Whether somebody cancelled this task; aiokafka lets cancellations of its own escape when a broker goes."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class StaleError(Exception):
     """A follower has not been able to confirm that it is at the end of its topics."""
 
@@ -71,11 +77,6 @@ class Follower:
         self._fresh_at = time.monotonic()
         self._task = asyncio.create_task(self._follow(consumer))
 
-    @property
-    def failed(self) -> bool:
-        """Whether the background reading has ended by an error."""
-        return self._task is not None and self._task.done()
-
     def check_fresh(self, limit_s: float) -> None:
         """Raise StaleError where the end of the topics was last confirmed longer ago than `limit_s`."""
         age_s = time.monotonic() - self._fresh_at
@@ -107,17 +108,19 @@ class Follower:
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         checked_at = time.monotonic()
-        try:
-            while True:
+        while True:
+            try:
                 await self._take_some(consumer)
                 if time.monotonic() - checked_at > CHECK_EVERY_S:
                     checked_at = time.monotonic()
                     await self._confirm(consumer, checked_at)
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception("following %s failed", ", ".join(self._topics))
-            raise
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                log.warning("following %s goes on after a lost connection", ", ".join(self._topics))
+            except Exception:
+                log.exception("following %s failed and goes on", ", ".join(self._topics))
+                await asyncio.sleep(1)
 
     async def _confirm(self, consumer: AIOKafkaConsumer, asked_at: float) -> None:
         """Note when the end was confirmed; a broker that is away only makes what is known older."""

@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
+from pipeline.kafka.follow import is_cancelled
 from pipeline.topics import OUTPUT_BYTES_MAX
 
 log = logging.getLogger(__name__)
@@ -114,8 +115,10 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def _guard(self, work: Awaitable[None]) -> None:
         try:
             await work
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            self.fail(error)
         except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
             self.fail(error)
 
@@ -182,8 +185,10 @@ class _Pump:
                     if self._stopping:
                         return
                     await self._handler.process(place.topic, place.partition, records)
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            self._reader.fail(error)
         except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
             self._reader.fail(error)
 

@@ -1,0 +1,281 @@
+"""The whole product as a user has it: real processes, HTTP, and the command line.
+
+One deployment serves all tests here; each test has orgs of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from pipeline.api.sessions import Role, issue
+from pipeline.local.broker import Broker
+from pipeline.partitioning import partition_of
+from tests.support.product import SESSION_SECRET, Product, product
+
+PARTITIONS = 4
+CATALOG = Path(__file__).parents[2] / "deploy" / "catalog.yaml"
+COST_INR = 0.0075
+"""200 prompt tokens, 64 of them cached, and 112 completion tokens of krutrim-2 at krutrim."""
+
+
+@dataclass
+class Deployment:
+    """A running product and a loop to talk to it with."""
+
+    product: Product
+    runner: asyncio.Runner
+
+    def publish(self, *events: dict[str, Any], partition: int | None = None) -> None:
+        """Publish events, each where its org belongs or all on one partition."""
+
+        async def send() -> None:
+            async with AIOKafkaProducer(bootstrap_servers=self.product.servers) as producer:
+                for event in events:
+                    right = partition_of(event["subject"], PARTITIONS)
+                    await producer.send_and_wait(
+                        "metering.requests",
+                        json.dumps(event).encode(),
+                        partition=right if partition is None else partition,
+                    )
+
+        self.runner.run(send())
+
+    def call(
+        self, method: str, path: str, org: str | None, role: Role = "owner", **more: Any
+    ) -> httpx2.Response:
+        """Call the API as a member of an org."""
+        headers = dict(more.pop("headers", {}))
+        if org is not None:
+            token = issue(SESSION_SECRET, org, role, "", int(time.time() * 1000))
+            headers["Authorization"] = f"Bearer {token}"
+        url = f"{self.product.http_url}{path}"
+        return httpx2.request(method, url, headers=headers, timeout=20, trust_env=False, **more)
+
+    def get(self, path: str, org: str) -> Any:
+        """Return an answer's JSON; it must be a 200."""
+        answer = self.call("GET", path, org)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def metering(self, *arguments: str, code: int = 0) -> Any:
+        """Run a command as an operator with METERING_* set; return the JSON it prints."""
+        assert self.product.server is not None
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *arguments],
+            env=self.product.server.environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == code, f"{done.stdout}\n{done.stderr}\n{self.product.all_words()}"
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def until(self, holds: Callable[[], bool], limit_s: float = 20) -> None:
+        """Wait until something holds."""
+        deadline = time.monotonic() + limit_s
+        while not holds():
+            assert time.monotonic() < deadline, self.product.all_words()
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A broker, a worker and a server, with the shipped catalog."""
+    home = tmp_path_factory.mktemp("product")
+    with asyncio.Runner() as runner:
+        broker = Broker(home / "kafka", 0)
+        runner.run(broker.start())
+        running = product(broker, home, workers=1, partitions=PARTITIONS)
+        try:
+            deployment = Deployment(runner.run(running.__aenter__()), runner)
+            deployment.metering("catalog", "apply", str(CATALOG))
+            yield deployment
+        finally:
+            runner.run(running.__aexit__(None, None, None))
+            runner.run(broker.stop())
+
+
+def _event(org: str, event_id: str, **changes: Any) -> dict[str, Any]:
+    data = {
+        "key_id": f"{org}-key",
+        "tier": "standard",
+        "byok": False,
+        "model": "krutrim-2",
+        "provider": "krutrim",
+        "status": 200,
+        "latency_ms": 740,
+        "usage": {
+            "prompt_tokens": 200,
+            "completion_tokens": 112,
+            "prompt_tokens_details": {"cached_tokens": 64},
+        },
+        **changes,
+    }
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {
+        "specversion": "1.0",
+        "type": "bharatrouter.request.completed.v1",
+        "source": "gateway/test",
+        "id": event_id,
+        "subject": org,
+        "time": now,
+        "data": data,
+    }
+
+
+def test_one_request_is_charged_once_and_shows_everywhere(deployed: Deployment) -> None:
+    org = "org-one"
+    first = deployed.metering("org", "create", org, "--name", "One", "--email", "one@example.in")
+    again = deployed.metering("org", "create", org, "--name", "One", "--email", "one@example.in")
+    assert (first["signed_up"], again["signed_up"]) == (True, False)
+    event = _event(org, "e1")
+    wrong = (partition_of(org, PARTITIONS) + 1) % PARTITIONS
+    deployed.publish(event, event)
+    deployed.publish(event, partition=wrong)
+    deployed.publish(_event(org, "e2"), partition=wrong)
+    deployed.until(lambda: len(deployed.get("/me/activity/events", org)["events"]) == 2)
+    billing = deployed.get("/me/billing", org)
+    assert billing["balance_inr"] == 100 - 2 * COST_INR
+    assert [(e["kind"], e["amount_inr"]) for e in billing["entries"]] == [("promo", 100)]
+    activity = deployed.get("/me/activity", org)
+    assert activity["totals"]["cost_inr"] == 2 * COST_INR
+    assert activity["model_providers"][0]["provider"] == "krutrim"
+    assert deployed.get("/me/usage", org)["totals"]["today"] == {"requests": 2, "tokens": 2 * 312}
+
+
+def test_the_next_answer_holds_what_a_command_was_answered(deployed: Deployment) -> None:
+    org = "org-credit"
+    for n in range(1, 6):
+        deployed.metering("credit", org, "--inr", "2.5", "--reason", f"number {n}")
+        billing = deployed.get("/me/billing", org)
+        assert billing["balance_inr"] == 2.5 * n
+        assert billing["entries"][0]["note"] == f"number {n}"
+        assert len(billing["entries"]) == n
+    page = deployed.get("/me/billing?limit=2", org)
+    rest = deployed.get(f"/me/billing?limit=200&before={page['next_before']}", org)
+    assert [e["id"] for e in page["entries"] + rest["entries"]] == [e["id"] for e in billing["entries"]]
+
+
+def test_keys_from_making_to_revoking(deployed: Deployment) -> None:
+    org = "org-keys"
+    body = {"name": "first", "budget_inr": 12.5, "expires_days": 30}
+    made = deployed.call("POST", "/me/keys", org, json=body, headers={"Idempotency-Key": "k-1"})
+    assert made.status_code == 200, made.text
+    same = deployed.call("POST", "/me/keys", org, json=body, headers={"Idempotency-Key": "k-1"})
+    assert same.json() == made.json()
+    other = deployed.call("POST", "/me/keys", org, json={"name": "x"}, headers={"Idempotency-Key": "k-1"})
+    assert other.json()["error"]["param"] == "Idempotency-Key"
+    key_id, api_key = made.json()["key_id"], made.json()["key"]
+    assert api_key.startswith("br-")
+    assert len(api_key) == 35
+    assert deployed.call("POST", "/me/keys", org, json={"name": "first"}).json()["error"]["code"] == (
+        "duplicate_key_name"
+    )
+    deployed.publish(_event(org, "k1", key_id=key_id))
+    deployed.until(lambda: deployed.get("/me/keys", org)["keys"][0]["spent_this_month_inr"] == COST_INR)
+    renamed = deployed.call("PATCH", f"/me/keys/{key_id}", org, json={"name": "renamed", "budget_inr": None})
+    assert (renamed.json()["name"], renamed.json()["budget_inr"]) == ("renamed", None)
+    deployed.until(lambda: deployed.get("/me/activity", org)["totals"]["requests"] == 1)
+    assert deployed.get("/me/activity", org)["top_keys"][0]["key_name"] == "renamed"
+    revoked = deployed.call("PATCH", f"/me/keys/{key_id}", org, json={"revoked": True})
+    assert revoked.json()["revoked"] is True
+    assert api_key not in deployed.product.all_words()
+    trial = deployed.call("POST", "/me/keys", org, json={"name": "t", "tier": "trial", "rpm_limit": 61})
+    assert trial.json()["error"]["code"] == "trial_ceiling"
+    for n in range(5):
+        assert deployed.call("POST", "/me/keys", org, json={"name": f"n{n}"}).status_code == 200
+    sixth = deployed.call("POST", "/me/keys", org, json={"name": "n6"})
+    assert sixth.json()["error"]["code"] == "key_limit_reached"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/me/keys", {"name": "x"}),
+        ("PATCH", "/me/keys/key_1", {"name": "x"}),
+    ],
+)
+def test_a_member_may_not_change_keys(deployed: Deployment, method: str, path: str, body: Any) -> None:
+    answer = deployed.call(method, path, "org-roles", role="member", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+
+
+def test_no_answer_of_the_owners_holds_another_orgs_data(deployed: Deployment) -> None:
+    """The routes that ask the accounts' owners, with two orgs; the others are in test_api_contract.py."""
+    for org in ("org-mine", "org-theirs"):
+        deployed.metering("credit", org, "--inr", "7", "--reason", f"{org}-note")
+        made = deployed.call("POST", "/me/keys", org, json={"name": f"{org}-name"})
+        assert made.status_code == 200
+    theirs = deployed.get("/me/keys", "org-theirs")["keys"][0]["key_id"]
+    for path in ("/me/billing", "/me/keys"):
+        text = deployed.call("GET", path, "org-mine").text
+        assert "org-mine" in text
+        assert "org-theirs" not in text
+        assert theirs not in text
+    stolen = deployed.call("PATCH", f"/me/keys/{theirs}", "org-mine", json={"revoked": True})
+    absent = deployed.call("PATCH", "/me/keys/key_none", "org-mine", json={"revoked": True})
+    assert (stolen.status_code, stolen.json()["error"]["code"]) == (404, "not_found")
+    assert stolen.json()["error"]["message"] == absent.json()["error"]["message"]
+    assert deployed.get("/me/keys", "org-theirs")["keys"][0]["revoked"] is False
+    assert deployed.call("GET", "/me/keys", None).status_code == 401
+    assert deployed.call("POST", "/operator/verify", "org-mine").status_code == 404
+
+
+def test_an_unpriced_request_is_charged_when_redriven(deployed: Deployment, tmp_path: Path) -> None:
+    org = "org-unpriced"
+    deployed.publish(_event(org, "u1", model="brand-new", provider="maker"))
+    catalog = {
+        "rates": [
+            {
+                "model": "brand-new",
+                "provider": "maker",
+                "effective_from": "2026-01-01T00:00:00+05:30",
+                "input_inr_per_mtok": "1000",
+                "output_inr_per_mtok": "1000",
+            }
+        ]
+    }
+    file = tmp_path / "catalog.json"
+    file.write_text(json.dumps(catalog))
+    assert deployed.metering("redrive")["left"].get("unpriced") == 1
+    assert deployed.metering("catalog", "apply", str(file))["published"] == 1
+    assert deployed.metering("catalog", "apply", str(file))["published"] == 0
+    assert deployed.metering("redrive")["redriven"] == 1
+    assert deployed.metering("redrive")["redriven"] == 0
+    assert deployed.get("/me/billing", org)["balance_inr"] == -0.312
+    changed = file.read_text().replace('"1000"', '"2000"', 1)
+    file.write_text(changed)
+    deployed.metering("catalog", "apply", str(file), code=1)
+
+
+def test_the_books_agree_while_traffic_goes_on(deployed: Deployment) -> None:
+    async def traffic() -> Any:
+        async with AIOKafkaProducer(bootstrap_servers=deployed.product.servers) as producer:
+            verifying = asyncio.create_task(deployed.product.verify())
+            n = 0
+            while not verifying.done():
+                n += 1
+                event = _event(f"org-live-{n % 7}", f"live-{n}")
+                await producer.send_and_wait(
+                    "metering.requests",
+                    json.dumps(event).encode(),
+                    partition=partition_of(event["subject"], PARTITIONS),
+                )
+            return verifying.result(), n
+
+    report, published = deployed.runner.run(traffic())
+    assert report.differences == []
+    assert published > 10
