@@ -1,4 +1,4 @@
-# make setup | demo | test | check | bench | lock | clean
+# make setup | demo | test | browser | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test browser check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
 	@echo "make demo    run the product with a small platform in it"
 	@echo "make test    run the tests"
+	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
 	@echo "make lock    bring requirements.lock up to date with pyproject.toml"
@@ -37,8 +38,21 @@ $(VENV)/.ready: $(VENV)/.installed pyproject.toml pipeline/local/kafka-jars.txt
 demo: setup
 	$(BIN)/metering demo
 
-test: setup
+test: setup browser
 	$(BIN)/python -m pytest
+
+# Never fails: without Chromium the browser tests are skipped and say so.
+browser:
+	@command -v chromium >/dev/null || test -n "$$METERING_TEST_CHROMIUM" || \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "installing Chromium for the browser tests" >&2; \
+		DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND; \
+		timeout 120 apt-get update -qq && \
+		timeout 480 apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null || \
+		echo "Chromium could not be installed: the browser tests are skipped" >&2; \
+	else \
+		echo "no Chromium here (apt-get install chromium): the browser tests are skipped" >&2; \
+	fi
 
 check: setup
 	$(BIN)/ruff format --check .

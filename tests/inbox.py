@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from typing import Any, cast
+from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
@@ -25,7 +25,7 @@ class Inbox:
     recipients: list[str] = field(default_factory=list)
     tries: dict[str, int] = field(default_factory=dict)
 
-    async def handle_RCPT(
+    async def handle_RCPT(  # noqa: N802 - the library's name
         self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
     ) -> str:
         """Answer to a recipient."""
@@ -43,8 +43,7 @@ class Inbox:
         [address] = envelope.rcpt_tos
         if address.startswith("full@"):
             return "552 mailbox full"
-        message = message_from_bytes(envelope.content, policy=policy.default)
-        self.taken.append(cast(EmailMessage, message))
+        self.taken.append(message_from_bytes(envelope.content, policy=policy.default))
         self.recipients.append(address)
         if address.startswith("cut@"):
             server.transport.abort()

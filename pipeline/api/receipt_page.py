@@ -30,7 +30,8 @@ _METHODS = {
 _STYLE = """
 :root { color-scheme: light; --ink: #14201c; --soft: #55635e; --line: #cfd8d4; --brand: #0b5d4e; }
 * { box-sizing: border-box; }
-html { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+html { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
+  font-variant-ligatures: none; }
 body { margin: 0; padding: 1rem; background: #eef2f0; color: var(--ink); }
 main { background: #fff; max-width: 210mm; margin: 0 auto; padding: clamp(1.25rem, 6vw, 18mm); border-radius: 8px;
   overflow-wrap: anywhere; }

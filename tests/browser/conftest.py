@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -47,7 +46,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def product(tmp_path: Path) -> Iterator[Product]:
+def product() -> Iterator[Product]:
     """The pages and an API that answers from memory, on a free port."""
     with running() as product:
         yield product

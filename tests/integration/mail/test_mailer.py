@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -32,11 +32,17 @@ asyncio.run(Mailer(Settings()).run())
 """
 
 
-@pytest.fixture
-def servers(fresh_broker: Broker) -> str:
-    """A broker with the product's topics on it, one partition each."""
-    asyncio.run(ensure_topics(fresh_broker.servers, Settings(partitions=1)))
-    return fresh_broker.servers
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker of its own with the product's topics on it, one partition each.
+
+    The tests share it, as one mailer follows another: each begins where the one before has ended.
+    """
+    broker = Broker(tmp_path_factory.mktemp("kafka"), 0)
+    asyncio.run(broker.start())
+    asyncio.run(ensure_topics(broker.servers, Settings(partitions=1)))
+    yield broker.servers
+    asyncio.run(broker.stop())
 
 
 def _settings(servers: str, port: int | None) -> Settings:
@@ -82,7 +88,7 @@ async def _start_process(servers: str, port: int) -> asyncio.subprocess.Process:
 
 
 def _counted(outcome: str) -> float:
-    return telemetry.MAIL.labels(outcome)._value.get()
+    return float(telemetry.MAIL.labels(outcome)._value.get())
 
 
 async def test_each_mail_ends_as_its_server_says(servers: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html.parser import HTMLParser
-from typing import cast
 
 import msgspec
 import pytest
@@ -27,7 +26,7 @@ MAIL = Mail(
 
 
 def _read_back(message: EmailMessage) -> EmailMessage:
-    return cast(EmailMessage, message_from_bytes(message.as_bytes(policy=policy.SMTP), policy=policy.default))
+    return message_from_bytes(message.as_bytes(policy=policy.SMTP), policy=policy.default)
 
 
 def _bodies(message: EmailMessage) -> tuple[str, str]:

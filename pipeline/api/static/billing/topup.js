@@ -175,7 +175,9 @@ async function look(isIt, times = LOOK_TIMES) {
         const bonus = billing.entries.find((entry) => entry.kind === "promo" && entry.payment_id === found.payment_id);
         at("promo").value = "";
         say("promo-result", "");
-        say("top-up-result", `${shown(found.amount_inr)} added${bonus ? `, and ${shown(bonus.amount_inr)} from code ${bonus.promo_code}` : ""}. Thank you!`, "good");
+        const extra = bonus ? `, and ${shown(bonus.amount_inr)} from code ${bonus.promo_code}` : "";
+        const why = found.note ? ` ${found.note.charAt(0).toUpperCase()}${found.note.slice(1)}.` : "";
+        say("top-up-result", `${shown(found.amount_inr)} added${extra}. Thank you!${why}`, "good");
         return;
       }
     } catch (failure) {
