@@ -14,7 +14,6 @@ import asyncio
 import signal
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import httpx2
@@ -26,8 +25,7 @@ from pipeline.demo import answers, marker
 from pipeline.demo.live import LiveTraffic
 from pipeline.demo.marker import MarkerError
 from pipeline.demo.platform import ORGS, STARTUP
-from pipeline.demo.seeding import SeedingError, catalog, seed, table_of
-from pipeline.demo.traffic import history
+from pipeline.demo.seeding import SeedingError, seed
 from pipeline.kafka.commands import UnavailableError
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.settings import Settings
@@ -82,8 +80,7 @@ async def _run(given: argparse.Namespace) -> None:
             if platform.seed != given.seed:
                 say(f"It was made from seed {platform.seed}. Another seed needs another --data-dir.")
         else:
-            await seed(settings, platform, say)
-            expected = _requests(platform)
+            expected = await seed(settings, platform, say)
             if not await answers.until_shown(members, expected):
                 say("The history is in, but does not show in full yet.")
             platform = marker.finish(given.data_dir, platform)
@@ -99,14 +96,6 @@ async def _run(given: argparse.Namespace) -> None:
         say(f"\nLive traffic: {given.rate:g} requests a second. Ctrl-C stops everything.")
         traffic = LiveTraffic(client, given.gateway_url, platform.api_keys, say, given.data_dir)
         await traffic.run(platform.seed, given.rate)
-
-
-def _requests(platform: marker.Marker) -> dict[str, int]:
-    """Return how many requests of each org the history has."""
-    counted: Counter[str] = Counter()
-    for batch in history(platform.seed, platform.now_ms, table_of(catalog(platform.now_ms))):
-        counted[batch.org] += len(batch.events)
-    return dict(counted)
 
 
 async def _until_healthy(client: httpx2.AsyncClient, url: str) -> None:

@@ -9,6 +9,7 @@ Commands have ids made of the marker's run, and events have numbers, so a repeti
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline import ist, topics
 from pipeline.accounts.commands import AccountCommand, CreateKey, Credit, SignUp
-from pipeline.accounts.keys import hash_key
+from pipeline.accounts.keys import PREFIX_CHARS, hash_key
 from pipeline.catalog.apply import parse_file, plan
 from pipeline.catalog.rates import Rate, RateTable
 from pipeline.demo.figures import Figures, figures
@@ -33,7 +34,6 @@ from pipeline.settings import Settings
 
 CATALOG_FILE = Path(__file__).parents[2] / "deploy" / "catalog.yaml"
 COMMAND_LIMIT_S = 30.0
-PREFIX_CHARS = 12
 KEPT_DAYS = 34
 """Older events are no longer charged (35 days is the limit): a seeding taken up later leaves them out."""
 _SAY_EVERY = 40
@@ -47,12 +47,19 @@ class SeedingError(Exception):
     """The platform cannot be put in, for a reason a person can read."""
 
 
-async def seed(settings: Settings, marker: Marker, say: Say) -> None:
-    """Put everything in and return once it is all on Kafka. Raises SeedingError, KafkaError, UnavailableError."""
+async def seed(settings: Settings, marker: Marker, say: Say) -> dict[str, int]:
+    """Put everything in; once it is all on Kafka, return how many requests of each org there are.
+
+    Raises SeedingError, CatalogError, KafkaError, UnavailableError.
+    """
     rates = table_of(catalog(marker.now_ms))
     batches = list(history(marker.seed, marker.now_ms, rates))
     await _open(settings, marker, figures(batches, marker.seed, marker.rate, marker.now_ms, rates), say)
     await _publish(settings.kafka_servers, batches, say)
+    counted: Counter[str] = Counter()
+    for batch in batches:
+        counted[batch.org] += len(batch.events)
+    return dict(counted)
 
 
 def catalog(now_ms: int, file: Path = CATALOG_FILE) -> list[Rate]:

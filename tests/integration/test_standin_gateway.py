@@ -1,0 +1,315 @@
+"""The stand-in gateway as OpenAI's own client sees it: real broker, real worker, real server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from openai.types.chat import ChatCompletion
+
+from pipeline.accounts.commands import AccountCommand, CreateKey, Credit, SignUp
+from pipeline.accounts.keys import hash_key
+from pipeline.api.sessions import issue
+from pipeline.catalog.rates import Rate
+from pipeline.kafka.catalog import publish_rates
+from pipeline.kafka.commands import CommandClient, new_command_id
+from pipeline.local import ports
+from pipeline.local.broker import Broker
+from tests.support.product import SESSION_SECRET, Product, product
+
+LIMIT_S = 30.0
+RATES = [
+    Rate("krutrim-2", "krutrim", 0, 12_500, 3_125, 50_000),
+    Rate("krutrim-2", "e2e", 0, 14_000, 14_000, 56_000),
+    Rate("sarvam-m", "sarvam", 0, 18_000, 4_500, 72_000),
+]
+SIGNUP_NANO = 100_000_000_000
+PROMPT: list[Any] = [{"role": "user", "content": "what does this cost"}]
+COST_NANO = 4 * 12_500 + 10 * 50_000
+"""Of PROMPT and an answer of ten tokens."""
+
+
+@dataclass
+class Platform:
+    """A running product with the stand-in gateway before it."""
+
+    runner: asyncio.Runner
+    product: Product
+    url: str
+    commands: CommandClient
+    made: int = 0
+
+    def send(self, *commands: AccountCommand) -> None:
+        """Have commands carried out."""
+
+        async def work() -> None:
+            for command in commands:
+                reply = await self.commands.send(command, LIMIT_S)
+                assert reply.refusal is None, reply.refusal
+
+        self.runner.run(work())
+
+    def org(self, balance_nano: int = SIGNUP_NANO) -> str:
+        """Sign an org up, with a balance."""
+        self.made += 1
+        org = f"org_{self.made}"
+        self.send(SignUp(new_command_id(), org, org, f"{org}@example.in"))
+        if balance_nano != SIGNUP_NANO:
+            self.send(Credit(new_command_id(), org, balance_nano - SIGNUP_NANO, "for the test"))
+        return org
+
+    def key(self, org: str, **given: Any) -> str:
+        """Create the org's key and return its secret, once the gateway knows it."""
+        key_id = f"key_of_{org}"
+        secret = f"br-secret-of-{org}"
+        self.send(
+            CreateKey(
+                id=new_command_id(),
+                org=org,
+                key_id=key_id,
+                name="key",
+                prefix=secret[:12],
+                hash=hash_key(secret),
+                **given,
+            )
+        )
+        eventually(lambda: answered(self.client(secret)) != 401)
+        return secret
+
+    def client(self, secret: str) -> openai.OpenAI:
+        """Return OpenAI's client with a key; it tries once."""
+        return openai.OpenAI(api_key=secret, base_url=f"{self.url}/v1", max_retries=0, timeout=20)
+
+    def answer(self, org: str, path: str) -> dict[str, Any]:
+        """Ask the API as the org's owner."""
+        token = issue(SESSION_SECRET, org, "owner", "", int(time.time() * 1000))
+        answer = httpx2.get(
+            f"{self.product.http_url}{path}",
+            headers={"Authorization": f"Bearer {token}"},
+            trust_env=False,
+            timeout=20,
+        )
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def events(self, org: str, count: int) -> list[dict[str, Any]]:
+        """Return the org's events, newest first, once there are so many."""
+        found: list[dict[str, Any]] = []
+
+        def all_there() -> bool:
+            found[:] = self.answer(org, "/me/activity/events")["events"]
+            return len(found) >= count
+
+        eventually(all_there)
+        assert len(found) == count
+        return found
+
+
+def eventually(holds: Callable[[], bool], limit_s: float = LIMIT_S) -> float:
+    """Return after how many seconds something holds; fail where it does not within the limit."""
+    start_s = time.monotonic()
+    while not holds():
+        assert time.monotonic() - start_s < limit_s, "it did not come about"
+        time.sleep(0.05)
+    return time.monotonic() - start_s
+
+
+def answered(client: openai.OpenAI, **more: Any) -> int:
+    """Return the status of a request; without a model, one that gets past the key and is never served."""
+    try:
+        client.chat.completions.create(**{"model": "nobody-has-it", "messages": PROMPT, **more})
+    except openai.APIStatusError as error:
+        return error.status_code
+    return 200
+
+
+def ask(client: openai.OpenAI, **more: Any) -> ChatCompletion:
+    """Ask for ten tokens."""
+    asked = {"model": "krutrim-2", "messages": PROMPT, "max_completion_tokens": 10, **more}
+    completion: ChatCompletion = client.chat.completions.create(**asked)
+    return completion
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Platform]:
+    """One product and one gateway for all tests here; each test has its own org."""
+    home = Path(tempfile.mkdtemp(prefix="metering-standin-"))
+    broker = Broker(home / "kafka", 0)
+    with asyncio.Runner() as runner:
+        runner.run(broker.start())
+        context = product(broker, home, workers=1)
+        running = runner.run(context.__aenter__())
+        commands = CommandClient(broker.servers)
+        port = ports.free("127.0.0.1")
+        command = [sys.executable, "-m", "pipeline.standin.gateway", "--kafka-url", broker.url]
+        command += ["--port", str(port), "--node", "test", "--spool-dir", str(home / "spool")]
+        with (home / "gateway.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            runner.run(_start(commands, running.servers))
+            url = f"http://127.0.0.1:{port}"
+            eventually(lambda: _healthy(url))
+            yield Platform(runner, running, url, commands)
+        finally:
+            process.terminate()
+            assert process.wait(15) == 0, (home / "gateway.log").read_text()
+            runner.run(commands.stop())
+            runner.run(context.__aexit__(None, None, None))
+            runner.run(broker.stop())
+            shutil.rmtree(home, ignore_errors=True)
+
+
+async def _start(client: CommandClient, servers: str) -> None:
+    """Connect, and publish the rates."""
+    await client.start()
+    _, end = await publish_rates(servers, "metering", lambda _: RATES)
+    await client.barrier(end, LIMIT_S)
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/healthz", trust_env=False).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def test_a_completion_is_answered_and_charged(platform: Platform) -> None:
+    org = platform.org()
+    client = platform.client(platform.key(org))
+    completion = ask(client)
+    assert completion.usage is not None
+    assert (completion.usage.prompt_tokens, completion.usage.completion_tokens) == (4, 10)
+    content = completion.choices[0].message.content
+    assert content is not None
+    assert len(content.split()) == 10
+    (event,) = platform.events(org, 1)
+    assert (event["model"], event["provider"], event["status"]) == ("krutrim-2", "krutrim", 200)
+    assert event["tokens"] == 14
+    assert round(event["cost_inr"] * 1_000_000_000) == COST_NANO
+
+
+def test_a_stream_ends_with_its_usage_and_is_charged_the_same(platform: Platform) -> None:
+    org = platform.org()
+    client = platform.client(platform.key(org))
+    chunks = list(
+        client.chat.completions.create(
+            model="krutrim-2",
+            messages=PROMPT,
+            max_completion_tokens=10,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    words = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices).split()
+    assert len(words) == 10
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens == 10
+    assert [c.usage for c in chunks[:-1]] == [None] * (len(chunks) - 1)
+    (event,) = platform.events(org, 1)
+    assert round(event["cost_inr"] * 1_000_000_000) == COST_NANO
+
+
+def test_who_leaves_a_stream_pays_for_what_was_sent(platform: Platform) -> None:
+    org = platform.org()
+    client = platform.client(platform.key(org))
+    stream = client.chat.completions.create(
+        model="krutrim-2", messages=PROMPT, max_completion_tokens=8000, stream=True
+    )
+    next(iter(stream))
+    stream.close()
+    (event,) = platform.events(org, 1)
+    assert event["status"] == 200
+    assert 4 + 8 <= event["tokens"] < 4 + 8000
+
+
+def test_fallbacks_and_failures_are_published_as_what_they_are(platform: Platform) -> None:
+    org = platform.org()
+    client = platform.client(platform.key(org))
+    ask(client, extra_headers={"x-standin-simulate": "fallback"})
+    with pytest.raises(openai.InternalServerError) as failed:
+        ask(client, extra_headers={"x-standin-simulate": "500"})
+    assert failed.value.code == "provider_error"
+    with pytest.raises(openai.RateLimitError):
+        ask(client, extra_headers={"x-standin-simulate": "429"})
+    limited, broken, fallen_back = platform.events(org, 3)
+    assert (fallen_back["provider"], fallen_back["status"]) == ("e2e", 200)
+    assert round(fallen_back["cost_inr"] * 1_000_000_000) == 4 * 14_000 + 10 * 56_000
+    assert [(e["status"], e["tokens"], e["cost_inr"]) for e in (broken, limited)] == [
+        (500, 0, 0),
+        (429, 0, 0),
+    ]
+
+
+def test_an_unknown_key_is_401(platform: Platform) -> None:
+    with pytest.raises(openai.AuthenticationError) as refused:
+        ask(platform.client("br-nobody"))
+    assert refused.value.code == "invalid_api_key"
+    answer = httpx2.post(f"{platform.url}/v1/chat/completions", trust_env=False)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+def test_bad_requests_name_what_is_wrong(platform: Platform) -> None:
+    client = platform.client(platform.key(platform.org()))
+    with pytest.raises(openai.BadRequestError) as empty:
+        ask(client, messages=[])
+    assert (empty.value.code, empty.value.param) == ("invalid_request", "messages")
+    with pytest.raises(openai.NotFoundError) as unknown:
+        ask(client, model="nobody-has-it")
+    assert (unknown.value.code, unknown.value.param) == ("not_found", "model")
+    assert [model.id for model in client.models.list()] == ["krutrim-2", "sarvam-m"]
+
+
+def test_a_balance_that_is_gone_is_402_until_it_is_topped_up(platform: Platform) -> None:
+    org = platform.org(balance_nano=COST_NANO // 2)
+    client = platform.client(platform.key(org))
+    ask(client)
+    refused_after_s = eventually(lambda: answered(client, model="krutrim-2") == 402)
+    assert refused_after_s < 5
+    with pytest.raises(openai.APIStatusError) as refused:
+        ask(client)
+    assert (refused.value.status_code, refused.value.code) == (402, "insufficient_credits")
+    assert refused.value.response.headers["x-should-retry"] == "false"
+    # The org's own provider key is not stopped by the balance.
+    ask(client, extra_headers={"x-standin-byok": "1"})
+
+    platform.send(Credit(new_command_id(), org, SIGNUP_NANO, "a top-up"))
+    assert eventually(lambda: answered(client, model="krutrim-2") == 200) < 2
+
+
+def test_a_spent_budget_is_429_until_it_is_raised(platform: Platform) -> None:
+    org = platform.org()
+    client = platform.client(platform.key(org, budget_nano=COST_NANO // 2))
+    ask(client)
+    eventually(lambda: answered(client, model="krutrim-2") == 429)
+    with pytest.raises(openai.RateLimitError) as refused:
+        ask(client)
+    assert refused.value.code == "budget_exceeded"
+    assert isinstance(refused.value.body, dict)
+    assert {"limit_inr", "spent_inr", "resets_at"} <= refused.value.body.keys()
+    headers = refused.value.response.headers
+    assert int(headers["retry-after"]) >= 1
+    assert headers["x-should-retry"] == "false"
+
+    raised = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline", "key", "set", f"key_of_{org}", "--org", org),
+            *("--budget-inr", "50", "--data-dir", str(platform.product.home / "nobody")),
+        ],
+        env={**os.environ, "METERING_KAFKA_URL": platform.product.broker.url},
+        capture_output=True,
+        check=False,
+    )
+    assert raised.returncode == 0, raised.stderr
+    assert eventually(lambda: answered(client, model="krutrim-2") == 200) < 2
