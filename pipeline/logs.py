@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging.config
 from typing import Any
 
-_NOISY = ("aiokafka", "faust", "mode", "asyncio", "kafka", "uvicorn.access")
+_NOISY = ("aiokafka", "faust", "mode", "asyncio", "kafka", "uvicorn.access", "httpx2")
 
 
 def config(level: str) -> dict[str, Any]:

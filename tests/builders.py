@@ -18,6 +18,7 @@ from hypothesis import settings
 from pipeline import ist
 from pipeline.accounts.commands import Command
 from pipeline.accounts.commands import encode as encode_command
+from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import Rate, RateTable
 from pipeline.posting.commands import post_commands
 from pipeline.posting.requests import post_requests
@@ -130,6 +131,7 @@ class Books:
         self.rates = rates or rate_table()
         self.topic: dict[bytes, bytes] = {}
         self.next_offset = {REQUESTS: 0, BILLING: 0, MOVED: 0}
+        self.promos = PromoTable()
 
     def record(self, topic: str, value: bytes | None, at_ms: int = NOW_MS) -> Record:
         """Return the next record of a topic."""
@@ -149,7 +151,7 @@ class Books:
     def post(self, records: Sequence[Record]) -> Outcome:
         """Post records of one topic in one unit, and keep its state records."""
         topic = records[0].topic
-        unit = Unit(self.state, self.rates)
+        unit = Unit(self.state, self.rates, promos=self.promos)
         kept = fresh(self.state, records, gapless=topic == REQUESTS)
         if topic == BILLING:
             post_commands(unit, kept)
@@ -187,6 +189,7 @@ def everything(state: PartitionState) -> Mapping[str, object]:
         "last": dict(state.sources.last),
         "seen": dict(state.sources._seen_ms),
         "known": set(state.ring.known),
+        "money": dict(state._money),
         "unpriced": set(state.unpriced.known),
         "chunks": [(number, list(marks)) for number, marks in state.ring._chunks],
     }

@@ -62,7 +62,11 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
     await asyncio.to_thread(migrate, engine)
     async with AsyncExitStack() as stack:
         stack.callback(engine.close)
-        directory, rates, order_index = KeyDirectory(), RateTable(), OrderIndex()
+        directory, rates, order_index = (
+            KeyDirectory(),
+            RateTable(),
+            OrderIndex(int(settings.reconcile_every_s * 1000)),
+        )
         followers = [
             Follower(settings.kafka_servers, [topics.KEYS], directory.take),
             catalog_follower(settings.kafka_servers, rates),
@@ -107,8 +111,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         )
         beside = [sink.run()] if sink is not None else []
         if money.razorpay is not None:
-            every_s = settings.reconcile_every_s
-            beside.append(reconcile_open_orders(money.settler, order_index, _now_ms, every_s))
+            beside.append(reconcile_open_orders(money.settler, order_index, _now_ms))
         return await _until_stopped(server, beside)
 
 

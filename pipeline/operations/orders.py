@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aiokafka import ConsumerRecord
 from msgspec import MsgspecError
 
-from pipeline.accounts.orders import ASKED_FOR_MS, ask_again_ms
+from pipeline.accounts.orders import ASKED_FOR_MS, MINUTE_MS, ask_again_ms
 from pipeline.accounts.payments import decode_news
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,9 @@ class OpenOrder:
 class OrderIndex:
     """Every order's org, every paying payment's order, and the open orders."""
 
-    def __init__(self) -> None:
-        """Start empty."""
+    def __init__(self, every_ms: int = MINUTE_MS) -> None:
+        """Start empty. `every_ms` is the shortest pause between two questions about an order."""
+        self._every_ms = every_ms
         self._orgs: dict[str, str] = {}
         self._order_of: dict[str, str] = {}
         self._open: dict[str, OpenOrder] = {}
@@ -49,7 +50,7 @@ class OrderIndex:
             self._order_of[news.paid_by] = news.order_id
             self._open.pop(news.order_id, None)
         elif news.order_id not in self._open:
-            first_ms = ask_again_ms(news.created_ms, news.created_ms)
+            first_ms = ask_again_ms(news.created_ms, news.created_ms, self._every_ms)
             assert first_ms is not None
             self._open[news.order_id] = OpenOrder(news.org, news.created_ms, first_ms)
 
@@ -67,15 +68,12 @@ class OrderIndex:
             del self._open[order_id]
         return len(self._open)
 
-    def due(self, now_ms: int, every_ms: int) -> list[str]:
-        """Return the open orders to ask about now, longest due first, and plan when to ask again.
-
-        `every_ms` is the shortest pause between two questions about an order.
-        """
+    def due(self, now_ms: int) -> list[str]:
+        """Return the open orders to ask about now, longest due first, and plan when to ask again."""
         due = sorted((order.ask_ms, o) for o, order in self._open.items() if order.ask_ms <= now_ms)
         for _, order_id in due:
             order = self._open[order_id]
-            next_ms = ask_again_ms(order.created_ms, now_ms, every_ms)
+            next_ms = ask_again_ms(order.created_ms, now_ms, self._every_ms)
             if next_ms is None:
                 del self._open[order_id]
             else:

@@ -21,12 +21,10 @@ from pipeline.razorpay.client import RazorpayRefusedError, RazorpayUnavailableEr
 log = logging.getLogger(__name__)
 
 AT_ONCE = 4
-TICK_S = 1.0
+TICK_S = 0.5
 
 
-async def reconcile_open_orders(
-    settler: Settler, orders: OrderIndex, now_ms: Callable[[], int], every_s: float
-) -> None:
+async def reconcile_open_orders(settler: Settler, orders: OrderIndex, now_ms: Callable[[], int]) -> None:
     """Ask about every open order when it is due, for ever. What fails is asked again when next due."""
     gate = asyncio.Semaphore(AT_ONCE)
 
@@ -36,8 +34,8 @@ async def reconcile_open_orders(
 
     while True:
         telemetry.ORDERS_OPEN.set(orders.open_orders(now_ms()))
-        await asyncio.gather(*(ask(order_id) for order_id in orders.due(now_ms(), int(every_s * 1000))))
-        await asyncio.sleep(min(TICK_S, every_s))
+        await asyncio.gather(*(ask(order_id) for order_id in orders.due(now_ms())))
+        await asyncio.sleep(TICK_S)
 
 
 async def ask_once(settler: Settler, order_id: str) -> str:

@@ -44,6 +44,7 @@ class StandIn:
         self.key_id, self.key_secret = key_id, key_secret
         self.book, self.hooks = Book(), Hooks()
         self.fail_next = 0
+        self.lose_next = 0
         self.calls: list[str] = []
         self._later: set[asyncio.Task[None]] = set()
         self._kept = kept
@@ -116,6 +117,9 @@ def create_app(stand_in: StandIn) -> FastAPI:
                 stand_in.fail_next -= 1
                 return _problem(502, "The server is down", "SERVER_ERROR")
         answer = await go_on(request)
+        if path.startswith("/v1/") and request.method == "POST" and stand_in.lose_next:
+            stand_in.lose_next -= 1
+            return _problem(504, "The gateway gave up waiting", "SERVER_ERROR")
         # The page that uses Checkout comes from another origin.
         answer.headers["Access-Control-Allow-Origin"] = "*"
         answer.headers["Access-Control-Allow-Headers"] = "Content-Type"
@@ -124,6 +128,7 @@ def create_app(stand_in: StandIn) -> FastAPI:
     _add_api(app, stand_in)
     _add_checkout(app, stand_in)
     _add_control(app, stand_in)
+    _add_bad_luck(app, stand_in)
     return app
 
 
@@ -239,11 +244,19 @@ def _add_control(app: FastAPI, stand_in: StandIn) -> None:
         stand_in.tell()
         return refund
 
+
+def _add_bad_luck(app: FastAPI, stand_in: StandIn) -> None:
     @app.post("/control/down/{calls}")
     async def down(calls: int) -> Entity:
         """Answer the next so many calls of the API with 502."""
         stand_in.fail_next = calls
         return {"fail_next": calls}
+
+    @app.post("/control/lose/{calls}")
+    async def lose(calls: int) -> Entity:
+        """Do what the next so many POSTs of the API ask for, and answer 504 all the same."""
+        stand_in.lose_next = calls
+        return {"lose_next": calls}
 
     @app.get("/control/calls")
     async def calls() -> Entity:

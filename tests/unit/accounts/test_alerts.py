@@ -1,0 +1,103 @@
+"""The low-balance alert against a naive oracle that keeps the whole history."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.accounts import alerts
+from pipeline.accounts.commands import Credit, SetThreshold
+from pipeline.accounts.model import Account, Profile, Spending
+from pipeline.ist import DAY_MS
+from pipeline.mail.record import decode
+from tests.builders import EXAMPLES, MANY_EXAMPLES, NOW_MS
+from tests.unit.accounts.billing_builders import ORG, RUPEE, Shop
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(-3, 3),
+        st.sampled_from(["keep", None, 0, 1, 2]),
+        st.sampled_from([0, 1, DAY_MS // 2, DAY_MS - 1, DAY_MS, DAY_MS + 1]),
+    ),
+    max_size=40,
+)
+
+
+def _oracle(history: list[tuple[int, int, int | None]]) -> list[int]:
+    """Return the instants of mails for a history of (instant, balance, threshold), looking at all of it."""
+    sent: list[int] = []
+    for i, (at_ms, balance, threshold) in enumerate(history):
+        if threshold is None or balance >= threshold:
+            continue
+        if i:
+            _, balance_before, threshold_before = history[i - 1]
+            if threshold_before is not None and balance_before < threshold_before:
+                continue
+        if all(at_ms - other >= DAY_MS for other in sent):
+            sent.append(at_ms)
+    return sent
+
+
+@MANY_EXAMPLES
+@given(STEPS)
+def test_mails_go_out_as_a_naive_oracle_says(steps: list[tuple[int, int | str | None, int]]) -> None:
+    account = Account("org", Spending(), Profile(name="A", email="a@example.in"))
+    history: list[tuple[int, int, int | None]] = []
+    sent, at_ms, threshold = [], NOW_MS, None
+    for balance, change, later_ms in steps:
+        at_ms += later_ms
+        threshold = threshold if change == "keep" else msgspec.convert(change, int | None)
+        account.spending.credited_nano, account.profile.threshold_nano = balance, threshold
+        history.append((at_ms, balance, threshold))
+        mail = alerts.news(account, at_ms)
+        if mail is not None:
+            sent.append(mail.at_ms)
+            assert (mail.balance_nano, mail.threshold_nano) == (balance, threshold)
+        # What is kept must be all that the rule needs.
+        account.spending = msgspec.msgpack.decode(msgspec.msgpack.encode(account.spending), type=Spending)
+    assert sent == _oracle(history)
+
+
+def test_a_unit_orders_the_mail_that_the_mailer_reads() -> None:
+    shop = Shop()
+    shop.do(SetThreshold("t", ORG, 50 * RUPEE))
+    outcome = shop.send(Credit("1", ORG, -60 * RUPEE, "used"), at_ms=NOW_MS + 5)
+    [(key, value)] = outcome.mail
+    mail = decode(value)
+    assert (key, mail.org, mail.to, mail.org_name) == (ORG.encode(), ORG, "asha@example.in", "Asha")
+    assert (mail.balance_nano, mail.threshold_nano, mail.at_ms) == (40 * RUPEE, 50 * RUPEE, NOW_MS + 5)
+    assert shop.send(Credit("2", ORG, -1, "used")).mail == []
+
+
+def test_a_replay_of_the_same_command_orders_no_second_mail() -> None:
+    shop = Shop()
+    shop.do(SetThreshold("t", ORG, 50 * RUPEE))
+    fall = Credit("1", ORG, -60 * RUPEE, "used")
+    assert len(shop.send(fall).mail) == 1
+    shop.state = shop.restore()
+    assert shop.send(fall, at_ms=NOW_MS + 2 * DAY_MS).mail == []
+
+
+@EXAMPLES
+@given(st.lists(st.tuples(st.integers(-40, 40), st.integers(0, DAY_MS)), max_size=30))
+def test_never_two_in_24_hours_through_restarts(moves: list[tuple[int, int]]) -> None:
+    shop = Shop()
+    shop.do(SetThreshold("t", ORG, 90 * RUPEE))
+    at_ms, sent = NOW_MS, []
+    for n, (rupees, later_ms) in enumerate(moves):
+        at_ms += later_ms
+        sent += [
+            decode(value).at_ms
+            for _, value in shop.send(Credit(str(n), ORG, rupees * RUPEE or 1, "x"), at_ms=at_ms).mail
+        ]
+        shop.state = shop.restore()
+    assert all(b - a >= DAY_MS for a, b in itertools.pairwise(sent))
+
+
+def test_an_org_without_an_address_gets_none() -> None:
+    account = Account("org", Spending(credited_nano=1), Profile(threshold_nano=2))
+    assert alerts.news(account, NOW_MS) is None
+    assert account.spending.alerted_ms == 0

@@ -1,0 +1,101 @@
+"""Ordering a top-up: its bounds, its promo code, its one record, and how often it is asked about."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from pipeline.accounts.commands import CheckPromo, Find, OpenOrder, PrepareOrder
+from pipeline.accounts.orders import ASKED_FOR_MS, HOUR_MS, MINUTE_MS, ask_again_ms
+from pipeline.accounts.payments import decode_news
+from pipeline.ist import DAY_MS
+from tests.builders import NOW_MS, Books
+from tests.unit.accounts.billing_builders import ORDER, ORG, PAYMENT, RUPEE, Shop, capture
+
+
+def _prepare(**changes: Any) -> PrepareOrder:
+    fields: dict[str, Any] = {"org": ORG, "amount_paise": 50_000, "nonce": "n1", "fingerprint": "a"}
+    return PrepareOrder("attempt", **{**fields, **changes})
+
+
+@pytest.mark.parametrize("amount_paise", [9_900, 100_100, 10_050, 0, -10_000, 10_001])
+def test_a_top_up_is_100_to_1000_whole_rupees(amount_paise: int) -> None:
+    assert Shop().do(_prepare(amount_paise=amount_paise))["refusal"]["param"] == "amount_inr"
+
+
+@pytest.mark.parametrize("amount_paise", [10_000, 100_000, 12_300])
+def test_amounts_in_range_are_taken(amount_paise: int) -> None:
+    assert Shop().do(_prepare(amount_paise=amount_paise))["result"]["nonce"] == "n1"
+
+
+def test_the_first_order_needs_an_address() -> None:
+    shop = Books()
+    [reply] = shop.send(_prepare()).replies
+    assert b"address_required" in reply
+
+
+def test_whoever_repeats_an_attempt_learns_that_somebody_was_there() -> None:
+    shop = Shop()
+    assert shop.do(_prepare())["result"]["nonce"] == "n1"
+    assert shop.do(_prepare(nonce="n2"))["result"]["nonce"] == "n1"
+    assert shop.do(_prepare(nonce="n2", fingerprint="b"))["refusal"]["param"] == "Idempotency-Key"
+    assert shop.do(Find("find", ORG, answered="attempt"))["result"]["answer"]["nonce"] == "n1"
+    assert shop.do(Find("find", ORG, answered="nobody"))["result"]["answer"] is None
+
+
+def test_a_refused_attempt_may_be_made_again() -> None:
+    shop = Shop()
+    assert shop.do(_prepare(promo_code="NAMASTE"))["refusal"]["code"] == "promo_invalid"
+    shop.promo()
+    assert shop.do(_prepare(promo_code=" namaste "))["result"] == {
+        "nonce": "n1",
+        "promo_code": "NAMASTE",
+        "bonus_nano": 50 * RUPEE,
+    }
+
+
+def test_unknown_and_expired_codes_are_answered_alike() -> None:
+    shop = Shop()
+    shop.promo("OLD", expires_ms=NOW_MS)
+    shop.promo("NEW", expires_ms=NOW_MS + 1)
+    old, unknown = (shop.do(CheckPromo("check", ORG, code)) for code in ("OLD", "NOBODY"))
+    assert old == unknown and old["refusal"]["code"] == "promo_invalid"
+    assert shop.do(CheckPromo("check", ORG, "new"))["result"] == {"code": "NEW", "bonus_nano": 50 * RUPEE}
+    assert shop.do(CheckPromo("check", ORG, "new"), NOW_MS + 1) == old
+
+
+def test_an_order_is_recorded_once_and_told_to_the_servers() -> None:
+    shop = Shop()
+    opened = OpenOrder("open", ORG, ORDER, 50_000)
+    [(key, value)] = shop.send(opened).orders
+    assert (key, decode_news(value).org, decode_news(value).paid_by) == (ORDER.encode(), ORG, None)
+    outcome = shop.send(OpenOrder("again", ORG, ORDER, 99_900))
+    assert outcome.orders == [] and b'"amount_paise":50000' in outcome.replies[0]
+    assert shop.do(OpenOrder("theirs", "org_2", ORDER, 50_000))["refusal"]["code"] == "not_found"
+    [(_, value)] = shop.send(capture()).orders
+    assert decode_news(value).paid_by == PAYMENT
+
+
+def test_an_org_finds_only_its_own() -> None:
+    shop = Shop()
+    shop.order()
+    shop.do(capture())
+    mine = shop.do(Find("find", ORG, order_id=ORDER, payment_id=PAYMENT))["result"]
+    assert mine["order"]["paid_by"] == PAYMENT and mine["payment"]["status"] == "captured"
+    theirs = shop.do(Find("find", "org_2", order_id=ORDER, payment_id=PAYMENT))["result"]
+    assert theirs["order"] is None and theirs["payment"] is None
+
+
+def test_open_orders_are_asked_about_every_minute_then_ever_more_rarely_for_a_week() -> None:
+    asked: list[int] = []
+    next_ms = ask_again_ms(0, 0)
+    while next_ms is not None:
+        asked.append(next_ms)
+        next_ms = ask_again_ms(0, next_ms)
+    pauses = [b - a for a, b in itertools.pairwise(asked)]
+    assert asked[:60] == [MINUTE_MS * n for n in range(1, 61)]
+    assert pauses == sorted(pauses) and max(pauses) < DAY_MS
+    assert asked[-2] < ASKED_FOR_MS <= asked[-1] and asked[59] == HOUR_MS
+    assert len(asked) < 130
