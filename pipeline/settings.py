@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -71,7 +72,8 @@ class Settings(BaseSettings):
     @field_validator("smtp_url")
     @classmethod
     def _smtp_scheme(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not re.match(r"smtps?://(?:[^@/]*@)?[^@/:]", url.get_secret_value()):
+        parts = urlsplit(url.get_secret_value()) if url is not None else None
+        if parts is not None and not (parts.scheme in ("smtp", "smtps") and parts.hostname):
             raise ValueError("must look like smtp://user:password@host:port")
         return url
 

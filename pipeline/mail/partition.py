@@ -81,6 +81,10 @@ class MailPartition:
         await asyncio.wait([task], timeout=STOP_LIMIT_S)
         task.cancel()
         await asyncio.wait([task], timeout=1)
+        await self.close()
+
+    async def close(self) -> None:
+        """Disconnect."""
         await self._log.close()
 
     async def run(self) -> None:
