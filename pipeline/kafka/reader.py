@@ -6,7 +6,9 @@ Called by: `worker/service.py` and `sink/main.py`, each with a handler of its ow
 
 All topics read together have the same partition count, and the Range assignor gives the same partition
 of each to one member. On assignment the handler fences and restores, and says where to read from; what
-the group committed is never used to decide that.
+the group committed is never used to decide that. A large restore may take longer than a session lasts, and
+a member sends no heartbeat inside a rebalance callback, so opening happens beside it: until a partition is
+open it is paused, and nothing of it is read.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class Handler(Protocol):
         """Do a batch, durably. An exception is fatal for the process."""
 
     async def close(self, partition: int) -> None:
-        """Let go of a partition that is no longer ours."""
+        """Let go of a partition that is no longer ours; it may not have been open yet."""
 
 
 class InputCutOffError(Exception):
@@ -70,8 +72,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._failure: asyncio.Future[None] | None = None
         self._servers, self._group, self._fetch_bytes = servers, group, fetch_bytes
         self.interruptible = interruptible
-        self.joined = False
-        """Whether the group has assigned partitions, maybe none, and those are open."""
+        self._assigned = False
         self._consumer: AIOKafkaConsumer | None = None
 
     async def run(self) -> None:
@@ -100,17 +101,22 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             await self._consumer.stop()
 
     @property
-    def partitions(self) -> tuple[int, ...]:
-        """The partitions that are open now."""
-        return tuple(self._pumps)
+    def joined(self) -> bool:
+        """Whether the group has assigned partitions, maybe none, and those are open."""
+        return self._assigned and all(pump.is_open for pump in self._pumps.values())
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         """Finish the batch in hand of each revoked partition, then let it go."""
         await self._guard(self._stop_pumps(sorted({tp.partition for tp in revoked})))
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        """Open each partition and start reading it where its owner's state says."""
-        await self._guard(self._open(sorted({tp.partition for tp in assigned})))
+        """Start to open each partition; it is read from where its owner's state says."""
+        assert self._consumer is not None
+        for partition in sorted({tp.partition for tp in assigned}):
+            places = [TopicPartition(topic, partition) for topic in self._topics]
+            self._consumer.pause(*places)
+            self._pumps[partition] = _Pump(self, self._consumer, partition, places, self._handler)
+        self._assigned = True
 
     async def _guard(self, work: Awaitable[None]) -> None:
         try:
@@ -127,56 +133,32 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
-    async def _open(self, partitions: Sequence[int]) -> None:
-        await asyncio.gather(*(self._open_one(partition) for partition in partitions))
-        self.joined = True
-
-    async def _open_one(self, partition: int) -> None:
-        assert self._consumer is not None
-        offsets = await self._handler.open(partition)
-        places = [TopicPartition(topic, partition) for topic in self._topics]
-        beginnings = await self._consumer.beginning_offsets(places)
-        for place in places:
-            offset = offsets.get(place.topic, 0)
-            if beginnings[place] > offset:
-                raise InputCutOffError(
-                    f"{place.topic}/{partition} begins at {beginnings[place]}, but {offset} is the next to "
-                    "read: records were deleted before they were read. Restore them, or accept the loss "
-                    "as docs/operations.md tells."
-                )
-            self._consumer.seek(place, offset)
-        pump = self._pumps[partition] = _Pump(self, self._consumer, places, self._handler)
-        pump.start()
-
     async def _stop_pumps(self, partitions: Sequence[int]) -> None:
-        for partition in partitions:
-            pump = self._pumps.pop(partition, None)
-            if pump is not None:
-                await pump.stop()
-                await self._handler.close(partition)
+        pumps = [self._pumps.pop(partition) for partition in partitions if partition in self._pumps]
+        await asyncio.gather(*(pump.stop() for pump in pumps))
 
 
 class _Pump:
-    """Moves one partition's batches from the consumer to the handler."""
+    """Opens one partition, then moves its batches from the consumer to the handler."""
 
     def __init__(
         self,
         reader: GroupReader,
         consumer: AIOKafkaConsumer,
+        partition: int,
         places: Sequence[TopicPartition],
         handler: Handler,
     ) -> None:
-        self._reader = reader
-        self._consumer, self._places, self._handler = consumer, places, handler
+        self._reader, self._consumer, self._handler = reader, consumer, handler
+        self._partition, self._places = partition, places
+        self.is_open = False
         self._fetching = False
         self._stopping = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         try:
+            await self._open()
             while not self._stopping:
                 self._fetching = True
                 batches = await self._consumer.getmany(*self._places, timeout_ms=POLL_MS)
@@ -192,12 +174,30 @@ class _Pump:
         except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
             self._reader.fail(error)
 
+    async def _open(self) -> None:
+        offsets = await self._handler.open(self._partition)
+        beginnings = await self._consumer.beginning_offsets(self._places)
+        for place in self._places:
+            offset = offsets.get(place.topic, 0)
+            if beginnings[place] > offset:
+                raise InputCutOffError(
+                    f"{place.topic}/{place.partition} begins at {beginnings[place]}, but {offset} is the next "
+                    "to read: records were deleted before they were read. Restore them, or accept the loss "
+                    "as docs/operations.md tells."
+                )
+            self._consumer.seek(place, offset)
+        self._consumer.resume(*self._places)
+        self.is_open = True
+
     async def stop(self) -> None:
-        """Stop after the batch in hand; a fetch under way is cancelled, its records are read again."""
+        """Stop after the batch in hand and let the partition go.
+
+        Opening and fetching are cancelled: whoever has the partition next does them again.
+        """
         self._stopping = True
-        assert self._task is not None
-        if self._fetching or self._reader.interruptible:
+        if not self.is_open or self._fetching or self._reader.interruptible:
             self._task.cancel()
         _, pending = await asyncio.wait([self._task], timeout=REVOKE_LIMIT_S)
         if pending:
             raise TimeoutError("a unit of work did not end before its partition had to be given up")
+        await self._handler.close(self._partition)

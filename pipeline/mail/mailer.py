@@ -54,7 +54,11 @@ class Mailer:
         sending = MailPartition(
             self._settings.kafka_servers, self._settings.deployment, partition, self._post
         )
-        offset = await sending.open()
+        try:
+            offset = await sending.open()
+        except BaseException:
+            await sending.close()
+            raise
         task = asyncio.create_task(sending.run())
         task.add_done_callback(self._ended)
         self._partitions[partition] = sending, task
@@ -71,6 +75,8 @@ class Mailer:
 
     async def close(self, partition: int) -> None:
         """Let the partition's mail in hand go out, then give it up."""
+        if partition not in self._partitions:
+            return
         sending, task = self._partitions.pop(partition)
         await sending.stop(task)
 

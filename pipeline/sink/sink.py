@@ -49,7 +49,11 @@ class Sink:
         writer = SinkPartition(
             settings.kafka_servers, settings.deployment, partition, self._count, self._engine
         )
-        offset = await writer.open()
+        try:
+            offset = await writer.open()
+        except BaseException:
+            await writer.close()
+            raise
         task = asyncio.create_task(writer.run())
         task.add_done_callback(self._ended)
         self._partitions[partition] = writer, task
@@ -61,6 +65,8 @@ class Sink:
 
     async def close(self, partition: int) -> None:
         """Stop the partition's writer where it is: what it recorded, the next owner sends again."""
+        if partition not in self._partitions:
+            return
         writer, task = self._partitions.pop(partition)
         task.cancel()
         await asyncio.wait([task], timeout=30)

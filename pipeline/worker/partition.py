@@ -59,6 +59,7 @@ class Partition:
         self._lock = asyncio.Lock()
         self._state = PartitionState(partition, partitions)
         self._caught_up_at: dict[str, float] = {}
+        self.is_open = False
         self.unit_ended_at = time.monotonic()
 
     async def open(self) -> dict[str, int]:
@@ -71,6 +72,7 @@ class Partition:
         records = await self._log.restore(topics.STATE, self._partition)
         self._state = PartitionState.restored(self._partition, self._partitions, records)
         reach("worker.restored")
+        self.is_open = True
         self.unit_ended_at = time.monotonic()
         telemetry.RESTORE.observe(time.monotonic() - started)
         telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))

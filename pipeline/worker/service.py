@@ -95,8 +95,8 @@ class PartitionReader:
             self._partitions,
             Catalog(self._rates, self._follower, self._promos, self._promos_follower),
         )
-        offsets = await owned.open()
         self._owned[partition] = owned
+        offsets = await owned.open()
         telemetry.PARTITIONS_OWNED.set(len(self._owned))
         return offsets
 
@@ -106,7 +106,9 @@ class PartitionReader:
 
     async def close(self, partition: int) -> None:
         """Let a partition go."""
-        await self._owned.pop(partition).close()
+        owned = self._owned.pop(partition, None)
+        if owned is not None:
+            await owned.close()
         telemetry.PARTITIONS_OWNED.set(len(self._owned))
 
     def _take_promo(self, record: ConsumerRecord) -> None:
@@ -124,7 +126,7 @@ class PartitionReader:
         try:
             while True:
                 await asyncio.sleep(WATCH_EVERY_S)
-                owned = dict(self._owned)
+                owned = {p: partition for p, partition in self._owned.items() if partition.is_open}
                 places = [TopicPartition(topic, p) for topic in WATCHED for p in owned]
                 ends = await probe.end_offsets(places) if places else {}
                 self._check_progress(owned, ends)
