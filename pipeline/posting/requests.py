@@ -204,6 +204,9 @@ def _reject(
         reason, detail = "too_late", f"{event.time} is over 35 days before its arrival"
     elif at_ms > newest_ms:
         reason, detail = "from_the_future", f"{event.time} is over 10 minutes ahead of its arrival"
+        if event.sequence is not None:
+            # It may be redriven, and published again, once its time has come.
+            unit.state.unpriced.add(mark_of(event.source, event.id))
     elif data.status < FAILED_FROM and usage is None:
         reason, detail = "invalid", "a served request needs `usage`"
     elif data.status < FAILED_FROM and data.provider is None:

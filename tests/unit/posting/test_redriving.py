@@ -9,6 +9,7 @@ import pytest
 from pipeline import ist
 from pipeline.catalog.rates import RateTable
 from pipeline.posting.redriving import chargeable
+from pipeline.posting.unit import AHEAD_MS
 from pipeline.topics import MOVED, REQUESTS
 from tests.builders import COST_NANO, NOW_MS, Books, event, packed, rate, reasons, time_text
 
@@ -54,6 +55,22 @@ def test_an_unpriced_event_is_charged_once_whichever_way_it_comes(numbered: bool
     books.state = books.restore()
     for way in ways:
         books.publish(letter, topic=REQUESTS if way == "resent" else MOVED)
+        books.state = books.restore()
+    assert books.balance_nano() == -COST_NANO
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+@pytest.mark.parametrize("ways", list(itertools.permutations(["resent", "redriven", "redriven again"])))
+def test_an_event_from_the_future_is_charged_once_when_its_time_has_come(
+    numbered: bool, ways: list[str]
+) -> None:
+    books = Books()
+    at_ms = NOW_MS + 2 * AHEAD_MS
+    ahead = event(time=time_text(at_ms), **({"sequence": "07"} if numbered else {}))
+    assert reasons(books.publish(packed(ahead))) == ["from_the_future"]
+    books.state = books.restore()
+    for way in ways:
+        books.publish(packed(ahead), topic=REQUESTS if way == "resent" else MOVED, at_ms=at_ms)
         books.state = books.restore()
     assert books.balance_nano() == -COST_NANO
 
