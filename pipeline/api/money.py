@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -46,7 +45,7 @@ class Money:
     webhook_secrets: tuple[str, ...] = field(repr=False)
     orders: OrderIndex
     guesses: Attempts = field(default_factory=lambda: Attempts(GUESSES, GUESSES_WINDOW_MS))
-    _turns: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _turns: dict[str, _Turn] = field(default_factory=dict)
 
     @property
     def settler(self) -> Settler:
@@ -81,7 +80,7 @@ class Money:
         except ApiError as error:
             if error.code != "promo_invalid":
                 self.guesses.take_back(command.org)
-            elif isinstance(command, CheckPromo):
+            if isinstance(command, CheckPromo):
                 error.param = "code"
             raise
         self.guesses.take_back(command.org)
@@ -90,13 +89,21 @@ class Money:
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[None]:
         """Let those of one name take turns."""
-        lock = self._turns[name]
+        turn = self._turns.setdefault(name, _Turn())
+        turn.wanted_by += 1
         try:
-            async with lock:
+            async with turn.lock:
                 yield
         finally:
-            if not lock.locked():
-                self._turns.pop(name, None)
+            turn.wanted_by -= 1
+            if not turn.wanted_by:
+                del self._turns[name]
+
+
+@dataclass
+class _Turn:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    wanted_by: int = 0
 
 
 def money_of(settings: Settings, client: CommandClient, orders: OrderIndex) -> Money:

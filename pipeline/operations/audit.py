@@ -8,7 +8,7 @@ Balances and budgets are folded with `accounts/ledger.py` alone, the same two fu
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,10 +17,13 @@ from msgspec import Struct
 from pipeline import ist
 from pipeline.accounts.ledger import Entry, apply, charge
 from pipeline.accounts.model import Account
+from pipeline.accounts.payments import Payment
+from pipeline.accounts.promos import key_of
 from pipeline.catalog.rates import Rate
 from pipeline.catalog.rating import FAILED_FROM
 from pipeline.catalog.rating import cost_nano as cost_of
 from pipeline.journal import REQUESTS, JournalRecord, decode_rows, position_of
+from pipeline.money import NANO_PER_PAISA
 
 Group = tuple[str, str, str, str, str, bool, str]
 """(org, IST date, model, key_id, provider, byok, tier): what a roll-up groups by."""
@@ -50,6 +53,10 @@ class Books:
     """Every rate by (model, provider, start): what a row's cost can be computed from again."""
     ledger_rows: int = 0
     ledger_nano: int = 0
+    paid: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
+    """By payment id: how often and how much was credited, and what refunds come to, in nano-rupees."""
+    redeemed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By org and promo code: how many bonuses."""
     differences: list[Difference] = field(default_factory=list)
 
     @property
@@ -113,6 +120,16 @@ class Books:
             )
         self.ledger_rows += 1
         self.ledger_nano += int(str(amount_nano))
+        self._fold_payment(str(row[1]), str(kind), int(str(amount_nano)), str(row[6]), str(row[8]))
+
+    def _fold_payment(self, org: str, kind: str, amount_nano: int, payment_id: str, code: str) -> None:
+        if kind == "topup":
+            self.paid[payment_id][0] += 1
+            self.paid[payment_id][1] += amount_nano
+        elif kind == "refund":
+            self.paid[payment_id][2] += amount_nano
+        elif kind == "promo" and code:
+            self.redeemed[org, key_of(code)] += 1
 
     def _differ(self, place: str, of: str, expected: str, found: str) -> None:
         self.differences.append(Difference(place, of, expected, found))
@@ -133,6 +150,23 @@ def compare_accounts(books: Books, stored: Mapping[str, Account]) -> Iterable[Di
                 yield Difference(
                     "state key usage", f"{org} {key_id}", repr(expected_usage), repr(found_usage)
                 )
+
+
+def compare_payments(books: Books, kept: Iterable[Payment]) -> Iterable[Difference]:
+    """Compare the payments that the worker keeps with what the journal credits; each once, each bonus too."""
+    captured = {payment.payment_id: payment for payment in kept if payment.status == "captured"}
+    for payment_id in sorted(books.paid.keys() | captured.keys()):
+        payment = captured.get(payment_id)
+        expected = [1, 0, 0]
+        if payment is not None:
+            expected = [1, payment.amount_paise * NANO_PER_PAISA, -payment.refunded_paise * NANO_PER_PAISA]
+        found = books.paid.get(payment_id, [0, 0, 0])
+        if found != expected:
+            place = "payment (credits, credited nano, refunded nano)"
+            yield Difference(place, payment_id, str(expected), str(found))
+    for (org, code), times in sorted(books.redeemed.items()):
+        if times > 1:
+            yield Difference("promo redemptions", f"{org} {code}", "1", str(times))
 
 
 def compare_groups(

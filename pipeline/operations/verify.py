@@ -28,7 +28,7 @@ from pipeline.journal import PARTITIONS_MAX, JournalRecord, public_id, read_head
 from pipeline.kafka.catalog import PLACE as CATALOG_PLACE
 from pipeline.kafka.fenced import read_compacted
 from pipeline.kafka.partitions import partition_count
-from pipeline.operations.audit import Books, Difference, compare_accounts, compare_groups
+from pipeline.operations.audit import Books, Difference, compare_accounts, compare_groups, compare_payments
 from pipeline.posting.state import PartitionState
 from pipeline.settings import Settings
 
@@ -82,6 +82,7 @@ async def _verify_partition(
     report.ledger_entries += books.ledger_rows
     report.differences += books.differences
     report.differences += compare_accounts(books, stored)
+    report.differences += compare_payments(books, state.payments())
     report.differences += await _compare_rows(engine, books, state.meta.position)
 
 
