@@ -193,6 +193,8 @@ def test_failed_and_closed_payments_say_so(page: Page, product: Product) -> None
     expect(page.locator("#top-up-result")).to_contain_text("The bank said no.")
     page.get_by_role("button", name="Close").click()
     expect(page.locator("#top-up-result")).to_contain_text("otherwise nothing was paid")
+    page.locator("#pay").click()
+    expect(page.get_by_role("dialog", name="Checkout")).to_be_visible()
     assert product.bodies("/me/billing/verify") == []
 
 

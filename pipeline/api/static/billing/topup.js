@@ -73,7 +73,7 @@ async function topUp() {
   }
   say("top-up-result", "Opening Razorpay…");
   const [order] = await Promise.all([newOrder(rupees), loadCheckout()]);
-  await pay(order);
+  openCheckout(order);
 }
 
 function addressNeeded() {
@@ -115,27 +115,35 @@ function loadCheckout() {
   });
 }
 
-/** Open Checkout and return when its window is done with, one way or the other. */
-function pay(order) {
-  return new Promise((done) => {
-    const checkout = new window.Razorpay({
-      key: order.razorpay_key_id,
-      order_id: order.order_id,
-      amount: order.amount_paise,
-      currency: order.currency,
-      name: "BharatRouter",
-      description: "Prepaid top-up",
-      prefill: { name: page.state.address?.name || "", email: page.state.email },
-      theme: { color: "#0b5d4e" },
-      handler: (paid) => done(confirm(paid)),
-      modal: { ondismiss: () => done(dismissed(order)) },
-    });
-    checkout.on("payment.failed", (event) => {
-      say("top-up-result", `That payment failed. ${event?.error?.description || ""} You can try another way.`, "bad");
-    });
-    say("top-up-result", "Pay in Razorpay's window.");
-    checkout.open();
+/** Open Checkout. The form is free again at once: not every way out of Checkout is told. */
+function openCheckout(order) {
+  const checkout = new window.Razorpay({
+    key: order.razorpay_key_id,
+    order_id: order.order_id,
+    amount: order.amount_paise,
+    currency: order.currency,
+    name: "BharatRouter",
+    description: "Prepaid top-up",
+    prefill: { name: page.state.address?.name || "", email: page.state.email },
+    theme: { color: "#0b5d4e" },
+    handler: (paid) => saying(confirm(paid)),
+    modal: { ondismiss: () => saying(dismissed(order)) },
   });
+  checkout.on("payment.failed", (event) => {
+    say("top-up-result", `That payment failed. ${event?.error?.description || ""} You can try another way.`, "bad");
+  });
+  say("top-up-result", "Pay in Razorpay's window.");
+  checkout.open();
+}
+
+/** Wait for work and say what went wrong with it. */
+async function saying(work) {
+  try {
+    await work;
+  } catch (failure) {
+    if (!(failure instanceof Failure)) throw failure;
+    say("top-up-result", failure.words, "bad");
+  }
 }
 
 async function confirm(paid) {
