@@ -6,30 +6,36 @@ A process can open one engine directory, once, so every test that needs ClickHou
 from __future__ import annotations
 
 import itertools
-import shutil
-import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from pipeline.clickhouse.client import Engine, open_engine
 from pipeline.clickhouse.migrate import migrate
+from tests.support import parts
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def engine_home() -> Iterator[str]:
-    """The directory of the session's engine."""
-    home = tempfile.mkdtemp(prefix="metering-clickhouse-")
-    yield home
-    shutil.rmtree(home, ignore_errors=True)
+def engine_url() -> Iterator[str]:
+    """Where the session's engine is."""
+    with parts.clickhouse() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def session_engine(engine_home: str) -> Iterator[Engine]:
+def engine_home(engine_url: str) -> str:
+    """The directory of the session's engine, for what needs the embedded one."""
+    if not engine_url.startswith("chdb://"):
+        pytest.skip("this test puts the embedded engine behind HTTP, so it runs on local parts only")
+    return engine_url.removeprefix("chdb://")
+
+
+@pytest.fixture(scope="session")
+def session_engine(engine_url: str) -> Iterator[Engine]:
     """The session's engine."""
-    engine = open_engine(f"chdb://{engine_home}")
+    engine = open_engine(engine_url)
     yield engine
     engine.close()
 
