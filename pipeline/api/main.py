@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 
 import uvicorn
 
 from pipeline import logs, topics
-from pipeline.api import addresses, billing, keys, operator, orders, promos, receipts, webhooks
+from pipeline.api import addresses, billing, keys, operator, orders, pincodes, promos, receipts, webhooks
 from pipeline.api.app import create_app
 from pipeline.api.directory import KeyDirectory
 from pipeline.api.health import engine_check
+from pipeline.api.keeper import Kept
 from pipeline.api.money import money_of
+from pipeline.api.pages import routes as pages
 from pipeline.api.parts import Check, Parts
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, open_engine
@@ -29,10 +32,11 @@ from pipeline.clickhouse.migrate import migrate
 from pipeline.kafka.catalog import catalog_follower
 from pipeline.kafka.commands import CommandClient, UnavailableError
 from pipeline.kafka.follow import Follower, StaleError
+from pipeline.mail.mailer import Mailer
 from pipeline.operations.orders import OrderIndex
 from pipeline.operations.reconciler import reconcile_open_orders
 from pipeline.settings import MissingSettingError, Settings
-from pipeline.sink.keeper import KeptSink
+from pipeline.sink.sink import Sink
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +84,9 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         stack.push_async_callback(client.stop)
         money = money_of(settings, client, order_index)
         stack.push_async_callback(money.close)
-        sink = KeptSink(settings, engine) if settings.server_sink else None
-        checks = _checks(engine, client, followers, sink)
+        kept = {"mail": Kept("mailer", lambda: Mailer(settings))}
+        if settings.server_sink:
+            kept["sink"] = Kept("sink", lambda: Sink(settings, engine))
         app = create_app(
             Parts(
                 engine=engine,
@@ -89,11 +94,14 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 rates=rates,
                 session_secret=session_secret,
                 now_ms=_now_ms,
-                checks=checks,
+                checks=_checks(engine, client, followers, kept),
+                public_url=settings.public_url,
                 routers=(
                     billing.router(client),
                     *(part.router(money) for part in (addresses, promos, orders, webhooks, receipts)),
                     keys.router(money, directory),
+                    pincodes.router,
+                    pages.router(settings.checkout_url, settings.public_url),
                     operator.router(settings, engine),
                 ),
             )
@@ -109,7 +117,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 timeout_graceful_shutdown=STOP_LIMIT_S,
             )
         )
-        beside = [sink.run()] if sink is not None else []
+        beside = [part.run() for part in kept.values()]
         if money.razorpay is not None:
             beside.append(reconcile_open_orders(money.settler, order_index, _now_ms))
         return await _until_stopped(server, beside)
@@ -121,6 +129,9 @@ def _now_ms() -> int:
 
 async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, None, None]]) -> int:
     """Serve until a signal stops the server or a part beside it ends by itself; the exit code."""
+    # uvicorn raises the signal that ended it once more: the parts beside it still have to end in order then.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     serving = asyncio.create_task(server.serve())
     others = [asyncio.create_task(part) for part in beside]
     await asyncio.wait([serving, *others], return_when=asyncio.FIRST_COMPLETED)
@@ -136,7 +147,7 @@ async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, No
 
 
 def _checks(
-    engine: Engine, client: CommandClient, followers: list[Follower], sink: KeptSink | None
+    engine: Engine, client: CommandClient, followers: list[Follower], kept: Mapping[str, Kept]
 ) -> dict[str, Check]:
     """Return what `/healthz` asks: each part by name."""
 
@@ -148,17 +159,12 @@ def _checks(
             return str(error)
         return None
 
-    async def sinking() -> str | None:
-        return sink.problem if sink is not None else None
-
-    checks: dict[str, Check] = {
+    return {
         "kafka": kafka,
         "clickhouse": engine_check(engine),
         "worker": WorkerCheck(client),
+        **{name: part.problem for name, part in kept.items()},
     }
-    if sink is not None:
-        checks["sink"] = sinking
-    return checks
 
 
 class WorkerCheck:

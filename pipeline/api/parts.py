@@ -35,6 +35,8 @@ class Parts:
     now_ms: Callable[[], int]
     checks: Mapping[str, Check] = field(default_factory=dict)
     registry: CollectorRegistry = REGISTRY
+    public_url: str | None = None
+    """What browsers see, where a proxy stands before the server."""
     routers: tuple[APIRouter, ...] = ()
     """Routers beside the reading ones: billing, keys, webhooks, the operator's."""
 

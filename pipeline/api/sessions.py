@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 import jwt
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from pipeline.api.errors import ApiError
+from pipeline.api.pages.origin import check_same_origin
 from pipeline.api.parts import PartsOf
 from pipeline.clickhouse.queries import OrgScope
 
@@ -83,12 +84,16 @@ _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="A session tok
 
 
 async def signed_in(
+    request: Request,
     parts: PartsOf,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     cookie: Annotated[str | None, Depends(_cookie)],
 ) -> Session:
     """Return the caller's session, from the Authorization header or else the cookie; 401 without one."""
     token = bearer.credentials if bearer is not None else cookie
+    if bearer is None and request.method not in ("GET", "HEAD"):
+        # A browser sends the cookie along whoever made the page that asks.
+        check_same_origin(request, parts.public_url)
     try:
         return verify(parts.session_secret, token or "", parts.now_ms())
     except InvalidSessionError:

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from pipeline.crashpoints import reach
@@ -146,3 +146,35 @@ async def read_compacted(servers: str, where: TopicPartition) -> dict[bytes, byt
     finally:
         await consumer.stop()
     return found
+
+
+async def last_committed(servers: str, where: TopicPartition) -> ConsumerRecord | None:
+    """Return the last committed record of a partition, None where there is none.
+
+    Aborted records and the markers of transactions stand between it and the end, so ever more is read from
+    the end backwards until one is found.
+    """
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=OUTPUT_BYTES_MAX,
+    )
+    await consumer.start()
+    try:
+        consumer.assign([where])
+        begin = (await consumer.beginning_offsets([where]))[where]
+        end = (await consumer.end_offsets([where]))[where]
+        back = 2
+        while True:
+            start = max(begin, end - back)
+            consumer.seek(where, start)
+            last = None
+            while await consumer.position(where) < end:
+                for record in (await consumer.getmany(where, timeout_ms=500)).get(where, ()):
+                    last = record
+            if last is not None or start == begin:
+                return last
+            back *= 8
+    finally:
+        await consumer.stop()

@@ -20,12 +20,13 @@ from pipeline import telemetry, topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.crashpoints import reach
-from pipeline.kafka.fenced import FencedLog, Output
+from pipeline.journal import read_headers
+from pipeline.kafka.fenced import FencedLog, Output, last_committed
 from pipeline.kafka.follow import Follower
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting.commands import catalog_offset_needed, post_commands, promos_offset_needed
 from pipeline.posting.requests import post_requests
-from pipeline.posting.state import PartitionState
+from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import InputRecord, Outcome, Unit, close, fresh
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Partition:
         self, servers: str, deployment: str, partition: int, partitions: int, catalog: Catalog
     ) -> None:
         """Prepare; `open` makes it ours."""
+        self._servers = servers
         self._partition, self._partitions = partition, partitions
         self._catalog = catalog
         self._group = worker_group(deployment)
@@ -71,6 +73,7 @@ class Partition:
         await self._log.start()
         records = await self._log.restore(topics.STATE, self._partition)
         self._state = PartitionState.restored(self._partition, self._partitions, records)
+        await self._check_against_journal()
         reach("worker.restored")
         self.is_open = True
         self.unit_ended_at = time.monotonic()
@@ -78,6 +81,19 @@ class Partition:
         telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))
         log.info("partition %d is ours, %d accounts", self._partition, len(self._state))
         return dict(self._state.meta.offsets)
+
+    async def _check_against_journal(self) -> None:
+        """Raise StateError where state and journal were not written by the same units up to the end."""
+        last = await last_committed(self._servers, TopicPartition(topics.JOURNAL, self._partition))
+        in_journal = 1 if last is None else read_headers(last.headers, b"").last + 1
+        in_state = self._state.meta.position
+        if in_state != in_journal:
+            behind = "state" if in_state < in_journal else "journal"
+            raise StateError(
+                f"partition {self._partition}: the {behind} topic lost records: the state's next position is "
+                f"{in_state}, the journal's {in_journal}. Restore {topics.STATE} and {topics.JOURNAL} to the "
+                "same moment before you start a worker: see docs/operations.md."
+            )
 
     async def close(self) -> None:
         """Let the partition go; the batch in hand, if any, is finished first."""
