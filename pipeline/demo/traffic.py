@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from pipeline import ist
 from pipeline.catalog.rates import Rate, RateTable
-from pipeline.demo.platform import ORGS, OUTAGE, DemoKey, DemoOrg
+from pipeline.demo.platform import ORGS, OUTAGE, DemoKey, DemoOrg, models
 from pipeline.events import EVENT_TYPE
 from pipeline.standin.completion import providers_of
 
@@ -125,7 +125,10 @@ def live(seed: int) -> Iterator[LiveCall]:
 
 def served_by(call: Call, rates: RateTable, at_ms: int) -> str:
     """Return the provider that a request goes to at an instant: the second one on a fallback."""
-    providers = providers_of(rates, call.model, at_ms)
+    return _served_by(call, providers_of(rates, call.model, at_ms))
+
+
+def _served_by(call: Call, providers: list[str]) -> str:
     return providers[min(1, len(providers) - 1) if call.simulate == "fallback" else 0]
 
 
@@ -138,8 +141,9 @@ def _day_of(org: DemoOrg, seed: int, day: int, now_ms: int, rates: RateTable) ->
         expected = busy * weight * random.uniform(0.85, 1.15)
         count = int(expected + random.random())
         times += [start_ms + hour * HOUR_MS + random.randrange(HOUR_MS) for _ in range(count)]
+    providers = {model: providers_of(rates, model, start_ms) for model in models()}
     for at_ms in sorted(times):
-        event = _event(random, _draw(random, org), at_ms, day - ist.day_of(now_ms), rates)
+        event = _event(random, _draw(random, org), at_ms, day - ist.day_of(now_ms), rates, providers)
         if at_ms + int(event["data"]["latency_ms"]) < now_ms:
             yield event
 
@@ -170,14 +174,21 @@ def _ending(random: Random) -> str | None:
     return None
 
 
-def _event(random: Random, call: Call, at_ms: int, days_from_now: int, rates: RateTable) -> dict[str, Any]:
-    """Return a request of the past as an event, without its number."""
-    provider, ending = served_by(call, rates, at_ms), call.simulate
+def _event(
+    random: Random,
+    call: Call,
+    at_ms: int,
+    days_from_now: int,
+    rates: RateTable,
+    providers: Mapping[str, list[str]],
+) -> dict[str, Any]:
+    """Return a request of the past as an event, without its number. `providers` are the day's, by model."""
+    provider, ending = _served_by(call, providers[call.model]), call.simulate
     hours = (at_ms + ist.OFFSET_MS) % ist.DAY_MS / HOUR_MS - OUTAGE.from_hour
     length = OUTAGE.until_hour - OUTAGE.from_hour
     draw = random.random()
     if days_from_now == -OUTAGE.days_ago and 0 <= hours < length and provider == OUTAGE.provider:
-        others = [p for p in providers_of(rates, call.model, at_ms) if p != provider]
+        others = [p for p in providers[call.model] if p != provider]
         fails = draw < (0.4 if hours < length * _OUTAGE_NOTICED else 0.03)
         if fails or not others:
             ending = "timeout" if draw < 0.2 else "500"  # noqa: PLR2004 - a share

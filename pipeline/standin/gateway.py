@@ -324,9 +324,6 @@ def _now_ms() -> int:
 
 async def serve(kafka_url: str, host: str, port: int, node: str, spool_dir: Path) -> None:
     """Serve until SIGTERM or SIGINT; events that Kafka has not taken by then wait in the spool."""
-    # uvicorn raises the signal that ended it once more: the spool still has to be drained then.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
     rates = RateTable()
     catalog = catalog_follower(kafka_url.removeprefix("kafka://"), rates)
     async with Gateway(
@@ -335,6 +332,9 @@ async def serve(kafka_url: str, host: str, port: int, node: str, spool_dir: Path
         try:
             await catalog.start()
             stand_in = StandIn(gateway, rates)
+            # uvicorn raises the signal that ended it once more: the spool still has to be drained then.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: None)
             await uvicorn.Server(
                 uvicorn.Config(
                     stand_in.app(),
