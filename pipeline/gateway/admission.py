@@ -132,15 +132,20 @@ class Admission:
     ) -> Refusal | None:
         """Return None where the request may be served, else why not. Raises AmountError."""
         known = self._orgs.get(org)
-        if (
-            known is not None
-            and known.spendable_nano > 0
-            and key_id not in known.gates
-            and max_cost_inr is None
-            and tier == "standard"
-            and not self._shut
-        ):
-            return None
+        if known is not None and known.spendable_nano > 0 and tier == "standard" and not self._shut:
+            # The rest of this block is `_decide` for the three commonest cases, without its calls.
+            gate = known.gates.get(key_id)
+            if max_cost_inr is None:
+                if gate is None:
+                    return None
+                if gate.rpm is not None and gate.ends_ms is None and not gate.windows:
+                    wait_s = gate.minute.admit(self._clock_ms(), gate.rpm)
+                    return refusal.of_rate(gate.rpm, wait_s) if wait_s else None
+            elif gate is None and not byok:
+                cost_nano = amount_nano(max_cost_inr)
+                if 0 < cost_nano <= known.spendable_nano:
+                    self._holds.place(known, key_id, cost_nano, request_id, self._ticked_ms)
+                    return None
         return self._decide(known, org, key_id, tier == "trial", byok, max_cost_inr, request_id)
 
     def _decide(

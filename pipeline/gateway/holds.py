@@ -73,15 +73,20 @@ class Holds:
 
     def place(self, purse: Purse, key_id: str, amount_nano: int, request_id: str | None, now_ms: int) -> None:
         """Open a reservation. A request that has one already gets this one in its place."""
-        if request_id is not None and purse.named is not None:
-            earlier = purse.named.get(request_id)
-            if earlier is not None:
-                self._remove(earlier)
-                purse.hold(-earlier.amount_nano)
+        named = purse.named
+        if named is not None and request_id in named:
+            earlier = named[request_id]
+            self._remove(earlier)
+            purse.hold(-earlier.amount_nano)
+            named = purse.named
         purse.held_nano += amount_nano
         purse.spendable_nano -= amount_nano
         self._number = number = self._number + 1
-        self._add(Hold(purse, key_id, amount_nano, request_id, number, now_ms + self._limit_ms))
+        hold = Hold(purse, key_id, amount_nano, request_id, number, now_ms + self._limit_ms)
+        if named is None or request_id is None:
+            self._add(hold)
+            return
+        self._open[number] = named[request_id] = hold
 
     def reopen(self, hold: Hold, now_ms: int) -> None:
         """Take back a reservation whose event was not stored after all."""

@@ -17,16 +17,23 @@ WINDOW_S = 60
 class Minute:
     """A key's admitted requests of the last minute."""
 
-    __slots__ = ("_seconds", "_total")
+    __slots__ = ("_latest", "_seconds", "_total")
 
     def __init__(self) -> None:
         """Start with none."""
         self._seconds: deque[list[int]] = deque()
+        self._latest = [-1, 0]
         self._total = 0
 
     def admit(self, now_ms: int, limit: int) -> int:
         """Count a request and return 0, or return the seconds to wait where the limit is reached."""
         second = now_ms // 1000
+        latest = self._latest
+        if latest[0] == second and self._total < limit:
+            # Whatever this second makes too old was forgotten at its first request.
+            latest[1] += 1
+            self._total += 1
+            return 0
         seconds = self._seconds
         if seconds:
             if seconds[0][0] < second - WINDOW_S or seconds[0][0] > second + WINDOW_S:
@@ -37,7 +44,8 @@ class Minute:
                 seconds[-1][1] += 1
                 self._total += 1
                 return 0
-        seconds.append([second, 1])
+        self._latest = [second, 1]
+        seconds.append(self._latest)
         self._total += 1
         return 0
 
@@ -50,3 +58,5 @@ class Minute:
         seconds = self._seconds
         while seconds and (seconds[0][0] < second - WINDOW_S or seconds[0][0] > second + WINDOW_S):
             self._total -= seconds.popleft()[1]
+        if not seconds:
+            self._latest = [-1, 0]
