@@ -1,0 +1,46 @@
+"""Run benchmarks: `python -m bench` for a quick version of all, `python -m bench a --full` for one in full.
+
+Owns: the command line, the order, and that each table is printed and saved as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+from bench import debit
+from bench.report import Report, machine
+
+QUICK_EVENTS = 5_000_000
+
+
+def _benchmarks(arguments: argparse.Namespace) -> dict[str, Callable[[], Awaitable[Report]]]:
+    full = arguments.full
+    return {
+        "a": lambda: debit.debit_path(full=full),
+        "d": lambda: debit.grid(full=full),
+    }
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="which: a b c d e f; all where none is named")
+    parser.add_argument("--full", action="store_true", help="more runs, larger loads, the whole grid")
+    parser.add_argument("--events", type=int, default=QUICK_EVENTS, help="(f) how many events to answer from")
+    arguments = parser.parse_args()
+    known = _benchmarks(arguments)
+    unknown = set(arguments.names) - set(known)
+    if unknown:
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    print(json.dumps(machine(), indent=1), "\n")
+    for name in arguments.names or known:
+        report = asyncio.run(known[name]())
+        report.save()
+        print(report.markdown(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""(a) and (d): the debit path of one worker process, beside its peers.
+
+Owns: filling the input, letting one real worker empty it, and the CPU it takes an event.
+Called by: `bench/__main__.py`.
+
+The topic is full before the worker starts. What is measured runs from the first committed unit to the
+last, so that neither start nor restore counts. CPU is the worker process's own; the broker's is beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from bench.events import orgs_of, record_values
+from bench.kafka import Filler, Sample, requests_places, run_out, state_records
+from bench.processes import Bench, bench, cpu_s_of
+from bench.report import Report
+from pipeline import topics
+from pipeline.worker.partition import worker_group
+
+GROUP = worker_group("metering")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A rate over wall time, the CPU microseconds an event of the process, and of the broker."""
+
+    events: int
+    wall_s: float
+    cpu_s: float
+    broker_cpu_s: float = 0.0
+
+    @property
+    def a_second(self) -> float:
+        """Events a second by the clock on the wall."""
+        return self.events / self.wall_s
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU microseconds an event."""
+        return self.cpu_s / self.events * 1e6
+
+
+@dataclass(frozen=True)
+class Load:
+    """What lies in the topic: `events` in records of `batch`, of `orgs` over `partitions`."""
+
+    events: int
+    batch: int = 500
+    orgs: int = 1_000
+    partitions: int = 4
+
+
+async def fill(run: Bench, load: Load) -> None:
+    """Give every org credit and fill `metering.requests`."""
+    now_ms = time.time_ns() // 1_000_000
+    async with Filler(run.servers) as filler:
+        for p in range(load.partitions):
+            orgs = orgs_of(load.orgs, load.partitions, p)
+            await filler.fill(topics.STATE, p, state_records(p, load.partitions, orgs))
+            values = record_values(
+                events=load.events // load.partitions,
+                batch=load.batch,
+                orgs=orgs,
+                source=f"gateway/bench/{p}",
+                now_ms=now_ms,
+            )
+            await filler.fill(topics.REQUESTS, p, ((None, value) for value in values))
+
+
+async def worker_speed(load: Load) -> Speed:
+    """Let one worker empty a full topic and return how fast it was."""
+    async with bench(load.partitions) as run:
+        await fill(run, load)
+        return await empty(run, load)
+
+
+async def empty(run: Bench, load: Load) -> Speed:
+    """Start a worker on a full topic and return how fast it emptied it."""
+    broker = run.broker.process.pid
+    worker = run.worker()
+    before = cpu_s_of(broker)
+    samples = await run_out(run.servers, GROUP, requests_places(load.partitions), worker)
+    return _between(samples, load, cpu_s_of(broker) - before)
+
+
+def _between(samples: list[Sample], load: Load, broker_cpu_s: float) -> Speed:
+    """Return the speed from the first commit seen to the last."""
+    first, last = samples[0], samples[-1]
+    records = last.records - first.records
+    if not records:
+        raise RuntimeError("the load was done in one unit: too little to measure")
+    events = records * load.batch
+    share = records / last.records
+    return Speed(events, last.at_s - first.at_s, last.cpu_s - first.cpu_s, broker_cpu_s * share)
+
+
+async def consume_speed(load: Load) -> Speed:
+    """Return how fast the same records are read and decoded alone."""
+    async with bench(load.partitions) as run:
+        await fill(run, load)
+        process = run.program("peers.consume")
+        words = run.home / "peers.consume.log"
+        async with asyncio.timeout(120):
+            while not words.read_text().strip():
+                process.check()
+                await asyncio.sleep(0.1)
+        return Speed(*json.loads(words.read_text().splitlines()[-1]))
+
+
+async def faust_speed(events: int) -> Speed:
+    """Return how fast a plain Faust agent with a table and an output is on single events."""
+    place = TopicPartition("peer.requests", 0)
+    load = Load(events, batch=1, partitions=1)
+    async with bench(1) as run:
+        admin = AIOKafkaAdminClient(bootstrap_servers=run.servers)
+        await admin.start()
+        await admin.create_topics([NewTopic(name, 1, 1) for name in ("peer.requests", "peer.journal")])
+        await admin.close()
+        async with Filler(run.servers) as filler:
+            values = record_values(
+                events=events,
+                batch=1,
+                orgs=orgs_of(load.orgs, 1, 0),
+                source="gateway/bench/0",
+                now_ms=time.time_ns() // 1_000_000,
+            )
+            await filler.fill(place.topic, 0, ((None, value) for value in values))
+        peer = run.program("peers.faust_table", "worker")
+        return _between(await run_out(run.servers, "peer", [place], peer), load, 0.0)
+
+
+async def best(load: Load, times: int) -> Speed:
+    """Return the run with the least CPU an event, as others use the machine too."""
+    runs = [await worker_speed(load) for _ in range(times)]
+    return min(runs, key=lambda speed: speed.cpu_us)
+
+
+async def debit_path(*, full: bool) -> Report:
+    """(a) One worker, batches and single events, beside a plain Faust agent and raw consumption."""
+    report = Report(
+        "a",
+        "debit path, one worker process, 1,000 orgs, 4 partitions, transactions on",
+        ("program", "events/s", "CPU us an event", "broker CPU us", "times the plain Faust agent, by CPU"),
+    )
+    size, times = (4, 5) if full else (1, 2)
+    faust = await faust_speed(20_000 if full else 8_000)
+    for name, batch, events in (("500 a record", 500, 800_000), ("single events", 1, 160_000)):
+        load = Load(events * size, batch)
+        speed, raw = await best(load, times), await consume_speed(load)
+        broker_us = speed.broker_cpu_s / speed.events * 1e6
+        report.add(f"worker, {name}", speed.a_second, speed.cpu_us, broker_us, faust.cpu_us / speed.cpu_us)
+        report.add(
+            f"reading and decoding alone, {name}", raw.a_second, raw.cpu_us, None, faust.cpu_us / raw.cpu_us
+        )
+    report.add(
+        "plain Faust agent, table and output, single events", faust.a_second, faust.cpu_us, None, 1.0
+    )
+    report.notes.append(f"The best of {times} runs by CPU; {800_000 * size:,} events in the larger load.")
+    return report
+
+
+async def grid(*, full: bool) -> Report:
+    """(d) How the debit path changes with orgs, partitions and the size of records."""
+    report = Report(
+        "d",
+        "debit path by orgs, partitions and events a record",
+        ("orgs", "partitions", "events a record", "events/s", "CPU us an event"),
+    )
+    loads = [Load(600_000, orgs=orgs) for orgs in ((1_000, 10_000, 100_000, 1_000_000) if full else (100_000,))]
+    loads += [Load(600_000, partitions=p) for p in ((1, 2, 8, 16) if full else (1, 16))]
+    loads += [
+        Load(max(60_000, min(600_000, 60_000 * batch)), batch=batch)
+        for batch in ((1, 10, 100, 500, 1_000) if full else (10, 100))
+    ]
+    for load in loads:
+        speed = await best(load, 2 if full else 1)
+        report.add(load.orgs, load.partitions, load.batch, speed.a_second, speed.cpu_us)
+    return report

@@ -1,0 +1,130 @@
+"""Fill topics as fast as can be, and watch how far a consumer group has come.
+
+Owns: raw publishing of values and of whole states; the progress of a group by its committed offsets.
+Called by: the benchmarks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+
+from bench.processes import Process
+from pipeline import topics
+from pipeline.money import NANO_PER_RUPEE
+from pipeline.posting.state import PartitionState
+
+Pair = tuple[bytes | None, bytes | None]
+BATCH_BYTES = 1024 * 1024
+CREDIT_NANO = 1_000_000 * NANO_PER_RUPEE
+
+
+class Filler:
+    """Writes records straight into partitions, compressed as the gateway library does."""
+
+    def __init__(self, servers: str) -> None:
+        """Prepare; `async with` connects."""
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=servers,
+            enable_idempotence=True,
+            acks="all",
+            compression_type="lz4",
+            linger_ms=0,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=8 * BATCH_BYTES,
+        )
+
+    async def __aenter__(self) -> Filler:
+        """Connect."""
+        await self._producer.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Disconnect; everything is written by then."""
+        await self._producer.stop()
+
+    async def fill(self, topic: str, partition: int, records: Iterable[Pair]) -> int:
+        """Write records to a partition and return how many, once the broker has them."""
+        batch, count, waiting = self._producer.create_batch(), 0, []
+        for key, value in records:
+            if batch.append(timestamp=None, key=key, value=value) is None:
+                waiting.append(await self._producer.send_batch(batch, topic, partition=partition))
+                batch = self._producer.create_batch()
+                batch.append(timestamp=None, key=key, value=value)
+            count += 1
+        if batch.record_count():
+            waiting.append(await self._producer.send_batch(batch, topic, partition=partition))
+        await asyncio.gather(*waiting)
+        return count
+
+    async def send(self, topic: str, partition: int, value: bytes) -> None:
+        """Write one record and return once the broker has it."""
+        await self._producer.send_and_wait(topic, value, partition=partition)
+
+
+def state_records(partition: int, partitions: int, orgs: Sequence[str]) -> Iterable[Pair]:
+    """Return the state of a partition whose orgs have credit, in the product's own encoding."""
+    state = PartitionState(partition, partitions)
+    for org in orgs:
+        account = state.account(org)
+        account.spending.credited_nano = CREDIT_NANO
+        account.spending.told_nano = CREDIT_NANO
+        account.profile.name = org
+        yield from state.save_account(account, profile_too=True)
+    yield state.save_meta()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How far a group was at a moment, and what its process had cost by then."""
+
+    at_s: float
+    cpu_s: float
+    records: int
+
+
+async def run_out(
+    servers: str, group: str, places: Sequence[TopicPartition], process: Process, *, limit_s: float = 180
+) -> list[Sample]:
+    """Return samples from the group's first commit until it has committed everything.
+
+    Raises RuntimeError where the process ends, TimeoutError at the limit.
+    """
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await consumer.start()
+    await admin.start()
+    samples: list[Sample] = []
+    try:
+        wanted = sum((await consumer.end_offsets(list(places))).values())
+        async with asyncio.timeout(limit_s):
+            while not samples or samples[-1].records < wanted:
+                process.check()
+                done = await _committed(admin, group, places)
+                if done and (not samples or done > samples[-1].records):
+                    samples.append(Sample(time.monotonic(), process.cpu_s, done))
+                await asyncio.sleep(0.02)
+    finally:
+        await admin.close()
+        await consumer.stop()
+    return samples
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str, places: Sequence[TopicPartition]) -> int:
+    """Return how many records the group has committed, 0 before there is a group."""
+    try:
+        there = await admin.list_consumer_group_offsets(group, partitions=list(places))
+    except GroupCoordinatorNotAvailableError:
+        return 0
+    return sum(max(0, found.offset) for found in there.values())
+
+
+def requests_places(partitions: int) -> list[TopicPartition]:
+    """Return all partitions of `metering.requests`."""
+    return [TopicPartition(topics.REQUESTS, p) for p in range(partitions)]

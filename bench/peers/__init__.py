@@ -1,0 +1,1 @@
+"""What a figure is measured against: the same events through other programs."""

@@ -1,0 +1,136 @@
+"""Processes under measurement: the product's roles and the peers, with what they cost.
+
+Owns: starting and ending them, and their CPU seconds and memory as the kernel counts them.
+Called by: the benchmarks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from pipeline.kafka.admin import ensure_topics
+from pipeline.kafka.catalog import publish_rates
+from pipeline.local.broker import Broker
+from pipeline.local.ports import free
+from pipeline.settings import Settings
+
+from bench.events import rates
+
+DEPLOYMENT = "metering"
+SESSION_SECRET = "session-secret-of-the-benchmarks-0123456789"  # noqa: S105
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Process:
+    """A process of ours, its words in a file."""
+
+    def __init__(self, arguments: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> None:
+        """Start `python ARGUMENTS`."""
+        self.log = log
+        with log.open("ab") as words:
+            self._process = subprocess.Popen(
+                [sys.executable, *arguments],
+                env={**os.environ, **(environment or {})},
+                stdout=words,
+                stderr=words,
+                stdin=subprocess.DEVNULL,
+            )
+        self.pid = self._process.pid
+
+    def check(self) -> None:
+        """Raise RuntimeError with its last words where it has ended."""
+        if self._process.poll() is not None:
+            raise RuntimeError(f"it ended: {self._process.returncode}\n{self.log.read_text()[-3000:]}")
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds it has used, all threads, user and system."""
+        return cpu_s_of(self.pid)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Its resident memory."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
+    def stop(self) -> None:
+        """End it at once."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+
+def cpu_s_of(pid: int) -> float:
+    """Return the CPU seconds a process has used, in steps of a clock tick."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+class Bench:
+    """A broker with the topics on it, and the roles started beside it."""
+
+    def __init__(self, broker: Broker, home: Path, partitions: int) -> None:
+        """Use a broker that runs."""
+        self.broker, self.home, self.partitions = broker, home, partitions
+        self.started: list[Process] = []
+        self.http_url = ""
+
+    @property
+    def servers(self) -> str:
+        """host:port of the broker."""
+        return self.broker.servers
+
+    def worker(self) -> Process:
+        """Start a worker, with the settings it has everywhere."""
+        return self._start("worker", ["-m", "pipeline", "worker"])
+
+    def server(self) -> Process:
+        """Start the server with the sink and the embedded ClickHouse in it."""
+        port = free("127.0.0.1")
+        self.http_url = f"http://127.0.0.1:{port}"
+        return self._start("server", ["-m", "pipeline", "server"], METERING_PORT=str(port))
+
+    def program(self, name: str, *arguments: str) -> Process:
+        """Start another program of the benchmarks."""
+        return self._start(name, ["-m", f"bench.{name}", *arguments])
+
+    def _start(self, name: str, arguments: list[str], **more: str) -> Process:
+        environment = {
+            "METERING_KAFKA_URL": self.broker.url,
+            "METERING_CLICKHOUSE_URL": f"chdb://{self.home}/clickhouse",
+            "METERING_SESSION_SECRET": SESSION_SECRET,
+            "METERING_PARTITIONS": str(self.partitions),
+            "METERING_WORKER_PORT": str(free("127.0.0.1")),
+            **more,
+        }
+        process = Process(arguments, self.home / f"{name}.log", environment)
+        self.started.append(process)
+        return process
+
+
+@asynccontextmanager
+async def bench(partitions: int) -> AsyncIterator[Bench]:
+    """Run a fresh embedded broker with all topics and rates; everything is ended and removed at the end."""
+    home = Path(tempfile.mkdtemp(prefix="metering-bench-"))
+    broker = Broker(home / "kafka", 0)
+    running = Bench(broker, home, partitions)
+    try:
+        await broker.start()
+        await ensure_topics(broker.servers, Settings(kafka_url=broker.url, partitions=partitions))
+        await publish_rates(broker.servers, DEPLOYMENT, lambda _: rates())
+        yield running
+    finally:
+        for process in running.started:
+            await asyncio.to_thread(process.stop)
+        await broker.stop()
+        shutil.rmtree(home, ignore_errors=True)
