@@ -20,7 +20,11 @@ def config(level: str) -> dict[str, Any]:
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
-        "loggers": {name: {"level": quiet} for name in _NOISY},
+        "loggers": {
+            **{name: {"level": quiet} for name in _NOISY},
+            # Kafka asks for a retry while it verifies a transaction (KIP-890), and gets it at once.
+            "aiokafka.producer.sender": {"level": "ERROR"},
+        },
     }
 
 

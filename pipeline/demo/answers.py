@@ -132,10 +132,11 @@ def table(lines: list[Line]) -> str:
     )
 
 
-def addresses(url: str, gateway_url: str) -> str:
+def addresses(url: str, gateway_url: str, inbox_url: str | None) -> str:
     """Return where everything is."""
     return "\n".join(
         (
+            *([f"  mails      {inbox_url}"] if inbox_url else []),
             f"  API        {url}/docs",
             f"  billing    {url}/billing",
             f"  metrics    {url}/metrics",
@@ -152,6 +153,7 @@ def to_try(url: str, gateway_url: str, members: list[Member], api_key: str) -> s
     chat = '{"model": "sarvam-m", "messages": [{"role": "user", "content": "Namaste"}]}'
     lines = [f"  {ask} '{url}{path}'" for path in PATHS_TO_TRY]
     lines.append(f"  curl -s '{url}/v1/rankings'")
+    lines.append(f"  # the billing page, signed in: {url}/login?token={first.token}")
     lines.append(
         f"  curl -s -H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json' "
         f"-d '{chat}' '{gateway_url}/v1/chat/completions'"

@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--url", required=True, help="Where the product's server is.")
     parser.add_argument("--gateway-url", required=True, help="Where the stand-in gateway is.")
+    parser.add_argument("--inbox-url", default=None, help="Where the stand-in inbox shows mails.")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True, help="Live requests a second; 0 for none.")
     given = parser.parse_args()
@@ -87,7 +88,7 @@ async def _run(given: argparse.Namespace) -> None:
         lines = [await member.line() for member in members]
         await _until_healthy(client, given.gateway_url)
         say("\nWhat the API answers now:\n" + answers.table(lines))
-        say("\nOpen:\n" + answers.addresses(given.url, given.gateway_url))
+        say("\nOpen:\n" + answers.addresses(given.url, given.gateway_url, given.inbox_url))
         api_key = platform.api_keys[STARTUP.keys[0].key_id]
         say(answers.to_try(given.url, given.gateway_url, members, api_key))
         if given.rate <= 0:
