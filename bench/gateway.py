@@ -88,13 +88,13 @@ def _calls(made: Admission) -> dict[str, Callable[[int], object]]:
         return made.release("org", "k", request_id=names[n])
 
     return {
-        "nothing, the loop alone": lambda n: None,
-        "common: money, no limit": lambda n: made.admit("org", "k"),
-        "key with rpm_limit": lambda n: made.admit("org", "limited"),
+        "nothing, the loop alone": lambda _: None,
+        "common: money, no limit": lambda _: made.admit("org", "k"),
+        "key with rpm_limit": lambda _: made.admit("org", "limited"),
         "with max_cost_inr and request_id, and its release": and_release,
         "with max_cost_inr, 1,000 open, replacing the last": with_cost,
-        "refused: budget": lambda n: made.admit("org", "spent"),
-        "refused: no credits": lambda n: made.admit("dry", "k"),
+        "refused: budget": lambda _: made.admit("org", "spent"),
+        "refused: no credits": lambda _: made.admit("dry", "k"),
     }
 
 

@@ -17,10 +17,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from bench.events import MODELS, PROVIDERS
 from pipeline.gateway import Gateway
 from pipeline.gateway.batches import Record
-
-from bench.events import MODELS, PROVIDERS
 
 TICK_S = 0.01
 WATCH_S = 0.002
