@@ -31,7 +31,7 @@ def is_pin(text: str) -> bool:
 
 def set_address(account: Account, command: SetAddress) -> Posting | Refusal:
     """Set the billing address, or say which field is not as it has to be."""
-    lines = {field: " ".join(getattr(command, field).split()) for field in _LINES}
+    lines = {field: " ".join((getattr(command, field) or "").split()) for field in _LINES}
     for field in _REQUIRED:
         if not lines[field]:
             return Refusal("invalid_request", f"{field} is missing", field)
@@ -46,6 +46,8 @@ def set_address(account: Account, command: SetAddress) -> Posting | Refusal:
     if gstin and _GSTIN.fullmatch(gstin) is None:
         return Refusal("invalid_request", "gstin is 15 characters such as 27AAPFU0939F1ZV", "gstin")
     address = Address(**lines, pin=pin, gstin=gstin or None)
+    if command.line2 is None:
+        address = structs.replace(address, line2=None)
     profile = structs.replace(account.profile, address=address)
     return Posting({"address": structs.asdict(address)}, profile=profile)
 

@@ -87,7 +87,7 @@ class SetAddress(Struct, tag="set_address", tag_field="kind", frozen=True):
     city: Short
     state: Short
     pin: Short
-    line2: Short = ""
+    line2: Short | None = None
     gstin: Short | None = None
     fingerprint: Short = ""
 

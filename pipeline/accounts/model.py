@@ -101,11 +101,11 @@ class Answer(Struct, array_like=True):
 
 
 class Address(Struct, array_like=True, frozen=True):
-    """A billing address as it stands on receipts; `line2` may be empty, `gstin` absent."""
+    """A billing address as it stands on receipts; `line2` and `gstin` may be absent."""
 
     name: str
     line1: str
-    line2: str
+    line2: str | None
     city: str
     state: str
     pin: str

@@ -6,7 +6,7 @@ Called by: `api/main.py` adds the routes. Next: the account's owner decides, `ac
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
@@ -69,7 +69,7 @@ def router(money: Money) -> APIRouter:
             org=session.org,
             name=body.name,
             line1=body.line1,
-            line2=body.line2 or "",
+            line2=body.line2,
             city=city,
             state=state,
             pin=body.pin,
@@ -111,8 +111,3 @@ def _threshold_nano(threshold_inr: Decimal | None) -> int | None:
     if threshold_nano < 0:
         raise invalid("threshold_inr", "the threshold cannot be below zero")
     return threshold_nano
-
-
-def address_shown(address: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return an address as answers show it; an empty second line as null."""
-    return {**address, "line2": address["line2"] or None} if address else None

@@ -16,7 +16,6 @@ from fastapi import APIRouter, Depends, Response
 from msgspec import Struct
 
 from pipeline.accounts.commands import View
-from pipeline.api.addresses import address_shown
 from pipeline.api.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
 from pipeline.api.errors import unavailable
 from pipeline.api.parameters import BEFORE_MAX, LIMIT_DEFAULT, Before, Limit, only
@@ -99,7 +98,7 @@ def router(client: CommandClient) -> APIRouter:
             {
                 "balance_inr": rupees(account["balance_nano"]),
                 "threshold_inr": None if threshold_nano is None else rupees(threshold_nano),
-                "address": address_shown(account["address"]),
+                "address": account["address"],
                 "entries": [row.shown() for row in shown],
                 "next_before": shown[-1].id if len(rows) > limit else None,
             }

@@ -15,7 +15,6 @@ from starlette.responses import HTMLResponse
 
 from pipeline.accounts.commands import Find
 from pipeline.accounts.model import Address
-from pipeline.api.addresses import address_shown
 from pipeline.api.answers import PRIVATE, Documented, Moment, Rupees, failures, json_answer, moment, rupees
 from pipeline.api.errors import not_found
 from pipeline.api.money import Money, answered_in_time
@@ -86,7 +85,7 @@ def router(money: Money) -> APIRouter:
                 "order_id": found.order_id,
                 "amount_inr": rupees(found.amount_nano),
                 "payer": found.payer,
-                "address": address_shown(structs.asdict(found.address)) if found.address else None,
+                "address": structs.asdict(found.address) if found.address else None,
                 "method": found.method,
                 "paid_at": moment(found.paid_at_ms),
             }

@@ -78,3 +78,10 @@ def test_a_threshold_is_set_and_cleared(threshold_nano: int | None) -> None:
     posting = decide(Account("org"), SetThreshold("1", "org", threshold_nano), NOW_MS)
     assert isinstance(posting, Posting) and posting.profile is not None
     assert posting.profile.threshold_nano == threshold_nano
+
+
+@pytest.mark.parametrize("line2", [None, "", "Near the lake"])
+def test_a_second_line_is_as_it_was_given(line2: str | None) -> None:
+    posting = _set(line2=line2)
+    assert isinstance(posting, Posting) and posting.profile and posting.profile.address
+    assert posting.profile.address.line2 == line2
