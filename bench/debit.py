@@ -3,8 +3,9 @@
 Owns: filling the input, letting one real worker empty it, and the CPU it takes an event.
 Called by: `bench/__main__.py`.
 
-The topic is full before the worker starts. What is measured runs from the first committed unit to the
-last, so that neither start nor restore counts. CPU is the worker process's own; the broker's is beside it.
+The topic is full before the worker starts. What is measured runs from the moment that it has restored
+its partitions to its last commit, so that start and restore do not count; the plain Faust agent from its first
+commit to its last. CPU is the worker process's own; the broker's is beside it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from pipeline import topics
 from pipeline.worker.partition import worker_group
 
 GROUP = worker_group("metering")
+IS_OURS = "is ours"
+"""What a worker logs once it has restored a partition, before it reads any input of it."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ async def empty(run: Bench, load: Load) -> Speed:
     broker = run.broker.process.pid
     worker = run.worker()
     before = cpu_s_of(broker)
-    samples = await run_out(run.servers, GROUP, requests_places(load.partitions), worker)
+    samples = await run_out(run.servers, GROUP, requests_places(load.partitions), worker, ready_words=IS_OURS)
     return _between(samples, load, cpu_s_of(broker) - before)
 
 
@@ -159,9 +162,7 @@ async def debit_path(*, full: bool) -> Report:
         report.add(
             f"reading and decoding alone, {name}", raw.a_second, raw.cpu_us, None, faust.cpu_us / raw.cpu_us
         )
-    report.add(
-        "plain Faust agent, table and output, single events", faust.a_second, faust.cpu_us, None, 1.0
-    )
+    report.add("plain Faust agent, table and output, single events", faust.a_second, faust.cpu_us, None, 1.0)
     report.notes.append(f"The best of {times} runs by CPU; {800_000 * size:,} events in the larger load.")
     return report
 
@@ -173,7 +174,9 @@ async def grid(*, full: bool) -> Report:
         "debit path by orgs, partitions and events a record",
         ("orgs", "partitions", "events a record", "events/s", "CPU us an event"),
     )
-    loads = [Load(600_000, orgs=orgs) for orgs in ((1_000, 10_000, 100_000, 1_000_000) if full else (100_000,))]
+    loads = [
+        Load(600_000, orgs=orgs) for orgs in ((1_000, 10_000, 100_000, 1_000_000) if full else (100_000,))
+    ]
     loads += [Load(600_000, partitions=p) for p in ((1, 2, 8, 16) if full else (1, 16))]
     loads += [
         Load(max(60_000, min(600_000, 60_000 * batch)), batch=batch)

@@ -90,9 +90,17 @@ class Sample:
 
 
 async def run_out(
-    servers: str, group: str, places: Sequence[TopicPartition], process: Process, *, limit_s: float = 180
+    servers: str,
+    group: str,
+    places: Sequence[TopicPartition],
+    process: Process,
+    *,
+    ready_words: str = "",
+    limit_s: float = 180,
 ) -> list[Sample]:
-    """Return samples from the group's first commit until it has committed everything.
+    """Return samples until the group has committed everything, from its first commit on.
+
+    With `ready_words`, the first sample is taken when the process has said them once a partition.
 
     Raises RuntimeError where the process ends, TimeoutError at the limit.
     """
@@ -104,6 +112,11 @@ async def run_out(
     try:
         wanted = sum((await consumer.end_offsets(list(places))).values())
         async with asyncio.timeout(limit_s):
+            while ready_words and not samples:
+                process.check()
+                if process.log.read_text().count(ready_words) >= len(places):
+                    samples.append(Sample(time.monotonic(), process.cpu_s, 0))
+                await asyncio.sleep(0.005)
             while not samples or samples[-1].records < wanted:
                 process.check()
                 done = await _committed(admin, group, places)

@@ -34,7 +34,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Process:
     """A process of ours, its words in a file."""
 
-    def __init__(self, arguments: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], log: Path, environment: dict[str, str] | None = None
+    ) -> None:
         """Start `python ARGUMENTS`."""
         self.log = log
         with log.open("ab") as words:
