@@ -1,0 +1,76 @@
+"""Work that needs ClickHouse: done by the server of a running `up`, else here.
+
+Owns: the way to the operator's endpoints, and how failures are said.
+Called by: `cli/verify.py`, `cli/reconcile.py`. Next: `api/operator.py`.
+
+The embedded engine belongs to one process, the server's, so a command beside it has to ask that one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+import msgspec
+from aiokafka.errors import KafkaError
+
+from pipeline.api.operator import TOKEN_HEADER
+from pipeline.cli.context import CommandError, running_on, settings_for
+from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable, open_engine
+from pipeline.kafka.partitions import PartitionsError
+from pipeline.local.deployment import Deployment
+from pipeline.settings import Settings
+
+T = TypeVar("T")
+
+Work = Callable[[Settings, Engine], Awaitable[T]]
+
+LIMIT_S = 1800.0
+
+
+def do(name: str, work: Work[T], report: type[T], data_dir: Path) -> T:
+    """Return the report of `work`, which the server knows as POST /operator/NAME.
+
+    Raises CommandError where Kafka or ClickHouse does not answer, and what `work` raises otherwise.
+    """
+    running = running_on(data_dir)
+    return _in_server(running, name, report) if running else _here(settings_for(data_dir), work)
+
+
+def _in_server(at: Deployment, name: str, report: type[T]) -> T:
+    try:
+        answer = httpx2.post(
+            f"{at.http_url}/operator/{name}",
+            headers={TOKEN_HEADER: at.operator_token},
+            timeout=LIMIT_S,
+            trust_env=False,
+        )
+    except httpx2.HTTPError as error:
+        raise CommandError(f"the server at {at.http_url} cannot be reached: {error!r}") from None
+    if answer.status_code != httpx2.codes.OK:
+        raise CommandError(f"the server could not {name}: {answer.status_code} {answer.text[:500]}")
+    return msgspec.json.decode(answer.content, type=report)
+
+
+def _here(settings: Settings, work: Work[T]) -> T:
+    if settings.clickhouse_url is None:
+        raise CommandError("METERING_CLICKHOUSE_URL is not set, and no `up` runs on the data directory")
+    try:
+        engine = open_engine(settings.clickhouse_url)
+        try:
+            return asyncio.run(_awaited(work(settings, engine)))
+        finally:
+            engine.close()
+    except (EngineError, EngineUnavailable) as error:
+        raise CommandError(f"ClickHouse: {error}") from None
+    except PartitionsError as error:
+        raise CommandError(str(error)) from None
+    except (KafkaError, TimeoutError) as error:
+        raise CommandError(f"Kafka at {settings.kafka_servers} cannot be reached: {error!r}") from None
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
