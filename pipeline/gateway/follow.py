@@ -37,6 +37,9 @@ BACKOFF_S = 0.5
 STOP_LIMIT_S = 2.0
 RECORDS_A_TURN = 500
 FETCH_BYTES = 512 * 1024
+FETCH_WAIT_MS = 20
+"""A partition that has just been read waits for the fetch under way before it is fetched again: verdicts
+there are late by up to this."""
 
 
 class SilentError(GatewayError):
@@ -65,7 +68,7 @@ class Follower:
                 isolation_level="read_committed",
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
-                fetch_max_wait_ms=100,
+                fetch_max_wait_ms=FETCH_WAIT_MS,
                 max_partition_fetch_bytes=FETCH_BYTES,
                 **self._options,
             )

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 POLL_MS = 500
 REVOKE_LIMIT_S = 30.0
 SESSION_TIMEOUT_MS = 10_000
+FETCH_WAIT_MS = 20
+"""A partition whose batch is done waits for the fetch under way before it is fetched again: up to this."""
 
 
 class Handler(Protocol):
@@ -90,7 +92,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             max_poll_interval_ms=600_000,
             max_partition_fetch_bytes=self._fetch_bytes,
             fetch_max_bytes=OUTPUT_BYTES_MAX * 2,
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         self._consumer.subscribe(list(self._topics), listener=self)
         try:
