@@ -8,19 +8,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
-from bench import debit
+from bench import answers, debit, restart, whole
 from bench.report import Report, machine
 
 QUICK_EVENTS = 5_000_000
 
 
-def _benchmarks(arguments: argparse.Namespace) -> dict[str, Callable[[], Awaitable[Report]]]:
+def _benchmarks(arguments: argparse.Namespace) -> dict[str, Callable[[], Coroutine[None, None, Report]]]:
     full = arguments.full
     return {
         "a": lambda: debit.debit_path(full=full),
+        "b": lambda: whole.whole(full=full),
+        "c": lambda: whole.freshness(full=full),
         "d": lambda: debit.grid(full=full),
+        "e": lambda: restart.restart(accounts=1_000_000 if full else 100_000),
+        "f": lambda: answers.answers(events=arguments.events, full=full),
     }
 
 

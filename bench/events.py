@@ -52,7 +52,7 @@ def _second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
-def record_values(  # noqa: PLR0913 - what a load is made of, by name
+def record_values(
     *, events: int, batch: int, orgs: tuple[str, ...], source: str, now_ms: int, first: int = 1
 ) -> Iterator[bytes]:
     """Return record values that hold `events` events, `batch` in each: an array, or one event alone.

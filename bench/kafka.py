@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -40,7 +41,7 @@ class Filler:
             max_request_size=8 * BATCH_BYTES,
         )
 
-    async def __aenter__(self) -> Filler:
+    async def __aenter__(self) -> Self:
         """Connect."""
         await self._producer.start()
         return self

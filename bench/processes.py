@@ -18,16 +18,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bench.events import rates
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.catalog import publish_rates
 from pipeline.local.broker import Broker
 from pipeline.local.ports import free
 from pipeline.settings import Settings
 
-from bench.events import rates
-
 DEPLOYMENT = "metering"
-SESSION_SECRET = "session-secret-of-the-benchmarks-0123456789"  # noqa: S105
+SESSION_SECRET = "session-secret-of-the-benchmarks-0123456789"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
