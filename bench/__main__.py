@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 from collections.abc import Callable, Coroutine
 
 from bench import answers, debit, restart, whole
@@ -40,6 +41,8 @@ def main() -> None:
     if unknown:
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
     print(json.dumps(machine(), indent=1), "\n")
+    # Ended from outside, it still ends the processes it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in arguments.names or known:
         report = asyncio.run(known[name]())
         report.save()
