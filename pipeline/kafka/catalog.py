@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import MsgspecError
 
 from pipeline import topics
 from pipeline.catalog.rates import Rate, RateTable, decode_rate, encode_rate
+from pipeline.kafka.bounded import ends_of
 from pipeline.kafka.fenced import FencedLog, Output
 from pipeline.kafka.follow import Follower
 
@@ -53,15 +54,4 @@ async def publish_rates(
             await fenced.commit({PLACE: [Output(*encode_rate(rate)) for rate in wanted]})
     finally:
         await fenced.close()
-    return wanted, await _end(servers)
-
-
-async def _end(servers: str) -> int:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers, isolation_level="read_committed", enable_auto_commit=False
-    )
-    await consumer.start()
-    try:
-        return int((await consumer.end_offsets([PLACE]))[PLACE])
-    finally:
-        await consumer.stop()
+    return wanted, (await ends_of(servers, [PLACE]))[PLACE]

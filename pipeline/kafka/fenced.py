@@ -14,10 +14,11 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from pipeline.crashpoints import reach
+from pipeline.kafka.bounded import read_to_end
 from pipeline.topics import OUTPUT_BYTES_MAX
 
 BATCH_BYTES = 1024 * 1024
@@ -123,59 +124,11 @@ class FencedLog:
 
 async def read_compacted(servers: str, where: TopicPartition) -> dict[bytes, bytes]:
     """Return the newest committed value of each key up to the end of a partition as it is now."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=OUTPUT_BYTES_MAX,
-        fetch_max_bytes=2 * OUTPUT_BYTES_MAX,
-    )
-    await consumer.start()
     found: dict[bytes, bytes] = {}
-    try:
-        consumer.assign([where])
-        await consumer.seek_to_beginning(where)
-        end = (await consumer.end_offsets([where]))[where]
-        while await consumer.position(where) < end:
-            batches = await consumer.getmany(where, timeout_ms=500)
-            for record in batches.get(where, ()):
-                if record.value is None:
-                    found.pop(record.key, None)
-                else:
-                    found[record.key] = record.value
-    finally:
-        await consumer.stop()
+    async for records in read_to_end(servers, where):
+        for record in records:
+            if record.value is None:
+                found.pop(record.key, None)
+            else:
+                found[record.key] = record.value
     return found
-
-
-async def last_committed(servers: str, where: TopicPartition) -> ConsumerRecord | None:
-    """Return the last committed record of a partition, None where there is none.
-
-    Aborted records and the markers of transactions stand between it and the end, so ever more is read from
-    the end backwards until one is found.
-    """
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        max_partition_fetch_bytes=OUTPUT_BYTES_MAX,
-    )
-    await consumer.start()
-    try:
-        consumer.assign([where])
-        begin = (await consumer.beginning_offsets([where]))[where]
-        end = (await consumer.end_offsets([where]))[where]
-        back = 2
-        while True:
-            start = max(begin, end - back)
-            consumer.seek(where, start)
-            last = None
-            while await consumer.position(where) < end:
-                for record in (await consumer.getmany(where, timeout_ms=500)).get(where, ()):
-                    last = record
-            if last is not None or start == begin:
-                return last
-            back *= 8
-    finally:
-        await consumer.stop()

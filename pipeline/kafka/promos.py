@@ -6,10 +6,11 @@ Called by: `cli/promo.py`, the demo.
 
 from __future__ import annotations
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from pipeline import topics
 from pipeline.accounts.promos import Promo, encode_promo
+from pipeline.kafka.bounded import ends_of
 from pipeline.kafka.fenced import FencedLog, Output
 
 PLACE = TopicPartition(topics.PROMOS, 0)
@@ -23,11 +24,4 @@ async def publish_promo(servers: str, deployment: str, promo: Promo) -> int:
         await fenced.commit({PLACE: [Output(*encode_promo(promo))]})
     finally:
         await fenced.close()
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers, isolation_level="read_committed", enable_auto_commit=False
-    )
-    await consumer.start()
-    try:
-        return int((await consumer.end_offsets([PLACE]))[PLACE])
-    finally:
-        await consumer.stop()
+    return (await ends_of(servers, [PLACE]))[PLACE]

@@ -15,11 +15,12 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline import topics
 from pipeline.catalog.rates import RateTable, decode_rate
+from pipeline.kafka.bounded import ends_of, read_to_end
 from pipeline.kafka.catalog import PLACE as CATALOG_PLACE
 from pipeline.kafka.fenced import FencedLog, Output, read_compacted
 from pipeline.kafka.partitions import partition_count
@@ -97,38 +98,16 @@ async def _publish(fenced: FencedLog, batch: list[tuple[bytes, int, Output]]) ->
 
 async def _letters(servers: str, partitions: int) -> AsyncIterator[ConsumerRecord]:
     """Yield every dead letter there is, partition by partition."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=topics.OUTPUT_BYTES_MAX,
-    )
-    await consumer.start()
-    try:
-        for partition in range(partitions):
-            place = TopicPartition(topics.DEAD_LETTERS, partition)
-            consumer.assign([place])
-            await consumer.seek_to_beginning(place)
-            end = (await consumer.end_offsets([place]))[place]
-            while await consumer.position(place) < end:
-                for record in (await consumer.getmany(place, timeout_ms=500)).get(place, ()):
-                    yield record
-    finally:
-        await consumer.stop()
+    for partition in range(partitions):
+        async for records in read_to_end(servers, TopicPartition(topics.DEAD_LETTERS, partition)):
+            for record in records:
+                yield record
 
 
 async def _charged(settings: Settings, partitions: int) -> None:
     """Return when the workers have posted every moved record there is now."""
     places = [TopicPartition(topics.MOVED, partition) for partition in range(partitions)]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_servers, isolation_level="read_committed", enable_auto_commit=False
-    )
-    await consumer.start()
-    try:
-        ends = await consumer.end_offsets(places)
-    finally:
-        await consumer.stop()
+    ends = await ends_of(settings.kafka_servers, places)
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_servers)
     await admin.start()
     deadline = time.monotonic() + CHARGED_LIMIT_S

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from pipeline import topics
 from pipeline.accounts.model import Account
@@ -25,6 +25,7 @@ from pipeline.catalog.rates import Rate, decode_rate
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import query
 from pipeline.journal import PARTITIONS_MAX, JournalRecord, public_id, read_headers
+from pipeline.kafka.bounded import read_to_end
 from pipeline.kafka.catalog import PLACE as CATALOG_PLACE
 from pipeline.kafka.fenced import read_compacted
 from pipeline.kafka.partitions import partition_count
@@ -98,28 +99,12 @@ async def _fold(servers: str, books: Books, position: int, stored: dict[str, Acc
 
 async def _journal(servers: str, partition: int, below: int) -> AsyncIterator[JournalRecord]:
     """Yield a partition's journal records from the beginning up to before a position."""
-    place = TopicPartition(topics.JOURNAL, partition)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=topics.OUTPUT_BYTES_MAX,
-    )
-    await consumer.start()
-    try:
-        consumer.assign([place])
-        await consumer.seek_to_beginning(place)
-        end = (await consumer.end_offsets([place]))[place]
-        while await consumer.position(place) < end:
-            batches = await consumer.getmany(place, timeout_ms=500)
-            for record in batches.get(place, ()):
-                row = read_headers(record.headers, record.value)
-                if row.first >= below:
-                    return
-                yield row
-    finally:
-        await consumer.stop()
+    async for records in read_to_end(servers, TopicPartition(topics.JOURNAL, partition)):
+        for record in records:
+            row = read_headers(record.headers, record.value)
+            if row.first >= below:
+                return
+            yield row
 
 
 async def _compare_rows(engine: Engine, books: Books, position: int) -> Sequence[Difference]:

@@ -21,7 +21,8 @@ from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.crashpoints import reach
 from pipeline.journal import read_headers
-from pipeline.kafka.fenced import FencedLog, Output, last_committed
+from pipeline.kafka.bounded import last_committed
+from pipeline.kafka.fenced import FencedLog, Output
 from pipeline.kafka.follow import Follower
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting.commands import catalog_offset_needed, post_commands, promos_offset_needed

@@ -1,0 +1,69 @@
+"""Read a partition up to its end as it is now, then stop.
+
+Owns: the bounded read, committed records only, and asking for ends.
+Called by: whoever restores, verifies or replays. `kafka/follow.py` is for what never stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from pipeline.topics import OUTPUT_BYTES_MAX
+
+
+async def read_to_end(
+    servers: str, where: TopicPartition, *, last: int | None = None
+) -> AsyncIterator[Sequence[ConsumerRecord]]:
+    """Yield the committed records of a partition in batches, all of them or those of the `last` offsets.
+
+    Aborted records and the markers of transactions take offsets too, and are left out.
+    """
+    async with _consumer(servers) as consumer:
+        consumer.assign([where])
+        begin = (await consumer.beginning_offsets([where]))[where]
+        end = (await consumer.end_offsets([where]))[where]
+        consumer.seek(where, begin if last is None else max(begin, end - last))
+        while await consumer.position(where) < end:
+            records = (await consumer.getmany(where, timeout_ms=500)).get(where)
+            if records:
+                yield records
+
+
+async def ends_of(servers: str, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return the end of each partition: the offset after its last committed record or marker."""
+    async with _consumer(servers) as consumer:
+        return {place: int(end) for place, end in (await consumer.end_offsets(list(places))).items()}
+
+
+async def last_committed(servers: str, where: TopicPartition) -> ConsumerRecord | None:
+    """Return the last committed record of a partition, None where there is none."""
+    end = (await ends_of(servers, [where]))[where]
+    back = 2
+    while True:
+        found = None
+        async for records in read_to_end(servers, where, last=back):
+            found = records[-1]
+        if found is not None or back >= end:
+            return found
+        # What is aborted stands between: look further back.
+        back *= 8
+
+
+@asynccontextmanager
+async def _consumer(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=servers,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=OUTPUT_BYTES_MAX,
+        fetch_max_bytes=2 * OUTPUT_BYTES_MAX,
+    )
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
