@@ -1,4 +1,4 @@
-# make setup | demo | test | browser | check | bench | lock | clean
+# make setup | demo | test | simulate | browser | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test browser check format bench lock clean
+.PHONY: help setup demo test simulate browser check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
 	@echo "make demo    run the product with a small platform in it"
 	@echo "make test    run the tests"
+	@echo "make simulate try the books against crashes in simulation (SIMULATE='--total 100000000' for longer)"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
@@ -40,6 +41,9 @@ demo: setup
 
 test: setup browser
 	$(BIN)/python -m pytest
+
+simulate: setup
+	$(BIN)/python -m tests.simulation $(SIMULATE)
 
 # Never fails: without Chromium the browser tests are skipped and say so.
 browser:

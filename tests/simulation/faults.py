@@ -1,0 +1,124 @@
+"""Which faults a seed has, and how often: every seed draws its own mixture.
+
+Owns: the plan of a run. Called by: `world.py` and the models.
+
+A mixture that differs by seed finds more than one that is the same for all: some mistakes only show
+where one fault is frequent and the others are rare.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the protocol goes. The defaults are the real one; a mutant changes one or a few."""
+
+    fencing: bool = True
+    start: str = "state"
+    """Where reading starts: at the offsets in the `state`, or at those of the `group`."""
+    group_offsets: str = "in transaction"
+    """Or `before` the effect, or `after` it: committed by themselves."""
+    marks: bool = True
+    """Whether records below the state's mark are skipped."""
+    restore_end: str = "after fencing"
+    """When the end of the state topic is asked for; or `before fencing`, or `short` of the end."""
+    read_committed: bool = True
+    after_unclear: str = "end"
+    """What a process does after an unclear commit: `end`, or write the unit `again`."""
+    token_per_try: bool = False
+    intent: str = "finish"
+    """What a sink does with a recorded range: `finish` it, `skip` it, or `cut anew`."""
+    insert_before_intent: bool = False
+    old_ranges_judged: bool = True
+    """Whether the rows of an old range are counted before it is sent again."""
+    unclear_insert_is_done: bool = False
+    views_deduplicated: bool = True
+    numbers_checked: bool = True
+    marks_checked: bool = True
+    moved_checked: bool = True
+    letters_remembered: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one seed does. Chances are per step, so the frequent ones are small numbers too."""
+
+    seed: int
+    events: int
+    partitions: int
+    workers: int
+    sinks: int
+    orgs: int
+    crash: float
+    freeze: float
+    lost_answer: float
+    insert_lost: float
+    insert_refused: float
+    insert_half: float
+    insert_late: float
+    rebalance: float
+    reset_offsets: float
+    compact: float
+    slow_markers: float
+    astray: bool
+    ring: tuple[int, int]
+    """Marks a chunk and slots of the duplicate check's ring."""
+    window: int
+    """How many blocks a table remembers."""
+    range_max: int
+    """How many journal records a sink takes at most at a time."""
+    read_max: int
+    restore_max: int
+    jump: float
+    expire: float
+    """How soon a silent member is taken for dead."""
+    rules: Rules = field(default_factory=Rules)
+
+
+SMALL_RING = (8, 40)
+LARGE_RING = (512, 392)
+TINY_WINDOW = 8
+"""So small that a sink cannot even pause before it tries again: for seeds in which every insert is answered."""
+SMALL_WINDOW = 24
+LARGE_WINDOW = 100_000
+
+
+def plan(seed: int, events: int, rules: Rules | None = None) -> Plan:
+    """Return the plan of a seed: the same for ever."""
+    rng = random.Random(f"plan {seed}")
+    small_ring = rng.random() < 0.3
+    # Where tokens are soon forgotten, a range that landed in part cannot be healed: the sink stops by
+    # design and asks for a person. So those seeds have answers lost and refusals, but no halves.
+    window = rng.choice((TINY_WINDOW, SMALL_WINDOW)) if rng.random() < 0.3 else LARGE_WINDOW
+    small_window = window != LARGE_WINDOW
+    return Plan(
+        seed=seed,
+        events=events,
+        partitions=rng.choice((1, 2, 3, 4)),
+        workers=rng.choice((1, 2, 2, 3)),
+        sinks=2 if small_window else rng.choice((1, 2)),
+        orgs=rng.choice((3, 8, 20, 40)),
+        crash=rng.choice((0.005, 0.02, 0.04, 0.08)),
+        freeze=rng.choice((0.0, 0.002, 0.01)),
+        lost_answer=rng.choice((0.0, 0.01, 0.05)),
+        insert_lost=0.0 if window == TINY_WINDOW else rng.choice((0.0, 0.05, 0.2)),
+        insert_refused=0.0 if window == TINY_WINDOW else rng.choice((0.0, 0.05, 0.2)),
+        insert_half=0.0 if small_window else rng.choice((0.0, 0.05, 0.2)),
+        insert_late=0.0 if small_window else rng.choice((0.0, 0.05, 0.2)),
+        rebalance=rng.choice((0.0, 0.02, 0.1)),
+        reset_offsets=rng.choice((0.0, 0.1)),
+        compact=rng.choice((0.0, 0.3, 0.7)),
+        slow_markers=rng.choice((0.0, 0.3, 0.8)),
+        astray=not small_ring and rng.random() < 0.7,
+        ring=SMALL_RING if small_ring else LARGE_RING,
+        window=window,
+        range_max=2 if small_window else rng.choice((3, 12)),
+        read_max=rng.choice((2, 6, 20)),
+        restore_max=rng.choice((30, 200, 1000)),
+        jump=rng.choice((0.0, 0.003, 0.02)),
+        expire=rng.choice((0.3, 0.3, 0.04)),
+        rules=rules or Rules(),
+    )

@@ -1,0 +1,282 @@
+"""Known mistakes, planted one at a time, to show that the simulation sees them.
+
+Owns: the mistakes, each as a change of the protocol's rules or a patch of the real core, and the checks
+that must find it. Called by: `runs.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+from unittest.mock import patch
+
+from msgspec import structs
+
+from pipeline.accounts import decide, verdicts
+from pipeline.accounts.model import Account
+from pipeline.catalog.rates import Rate
+from pipeline.posting import requests
+from pipeline.posting.duplicates import NumberedSources, Ring
+from pipeline.posting.state import PartitionState
+from pipeline.posting.unit import InputRecord, Unit
+from tests.simulation.faults import Rules
+
+Patch = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A planted mistake: what it is, and which checks must see it, at least one of them."""
+
+    name: str
+    what: str
+    caught_by: frozenset[str]
+    rules: Rules = field(default_factory=Rules)
+    patches: tuple[Patch, ...] = ()
+
+
+def _mutant(name: str, what: str, caught_by: str, *patches: Patch, **rules: Any) -> Mutant:
+    return Mutant(name, what, frozenset(caught_by.split(", ")), Rules(**rules), patches)
+
+
+def _drop_some_letters() -> AbstractContextManager[Any]:
+    letters, real = count(), Unit.reject
+
+    def reject(self: Unit, record: InputRecord, value: bytes, reason: str, detail: str) -> None:
+        if next(letters) % 10:
+            real(self, record, value, reason, detail)
+
+    return patch.object(Unit, "reject", reject)
+
+
+def _forget_positions() -> AbstractContextManager[Any]:
+    real = PartitionState.restored
+
+    def restored(partition: int, partitions: int, records: dict[bytes, bytes]) -> PartitionState:
+        state = real(partition, partitions, records)
+        state.meta.position = max(1, state.meta.position - 1)
+        return state
+
+    return patch.object(PartitionState, "restored", restored)
+
+
+def _tell_no_refusals() -> AbstractContextManager[Any]:
+    real = verdicts.news
+
+    def news(account: Account, at_ms: int) -> verdicts.Verdict | None:
+        verdict = real(account, at_ms)
+        return None if verdict is None else structs.replace(verdict, refused=account.spending.told)
+
+    return patch.object(verdicts, "news", news)
+
+
+def _dear_cache(rate: Rate, prompt: int, cached: int, completion: int) -> int:
+    _ = cached
+    return prompt * rate.input_nano + completion * rate.output_nano
+
+
+def _sweep_by_any_time() -> AbstractContextManager[Any]:
+    real = Unit.advance
+
+    def advance(self: Unit, record: InputRecord) -> int:
+        self.requests_ms = real(self, record)
+        return self.requests_ms
+
+    return patch.object(Unit, "advance", advance)
+
+
+_ALL = (
+    _mutant(
+        "blind_add",
+        "the state keeps neither an offset mark nor a duplicate check; what is read again is added again",
+        "charged twice, conservation",
+        marks=False,
+        start="group",
+        group_offsets="after",
+        numbers_checked=False,
+        marks_checked=False,
+    ),
+    _mutant(
+        "offset_before_effect",
+        "the offset is committed before the effect it stands for",
+        "not charged, conservation",
+        marks=False,
+        start="group",
+        group_offsets="before",
+    ),
+    _mutant(
+        "start_at_group_offset",
+        "reading starts where the group has committed, not where the state says",
+        "ended unexpectedly, not charged, replies, conservation",
+        start="group",
+    ),
+    _mutant(
+        "no_fencing",
+        "a stale owner's writes are taken; the last write wins",
+        "charged twice, not charged, ids",
+        fencing=False,
+    ),
+    _mutant(
+        "new_token_per_try",
+        "an insert that is tried again gets a new deduplication token",
+        "stored rows",
+        token_per_try=True,
+    ),
+    _mutant(
+        "utc_months",
+        "days and months of budgets turn at midnight in UTC",
+        "budgets",
+        lambda: patch.object(requests, "OFFSET_MS", 0),
+    ),
+    _mutant(
+        "duplicate_check_off",
+        "nothing is a duplicate",
+        "charged twice",
+        numbers_checked=False,
+        marks_checked=False,
+    ),
+    _mutant(
+        "dead_letter_dropped",
+        "one dead letter in ten is not written",
+        "dead letters, conservation",
+        _drop_some_letters,
+    ),
+    _mutant(
+        "moved_not_checked",
+        "an event that comes by way of another partition is not checked",
+        "charged twice",
+        moved_checked=False,
+    ),
+    _mutant(
+        "letters_forgotten",
+        "a dead letter that may be redriven is not remembered when its event comes again",
+        "charged twice",
+        letters_remembered=False,
+    ),
+    _mutant(
+        "end_before_fencing",
+        "the end of the state topic is asked for before the previous owner is fenced",
+        "charged twice, ids",
+        restore_end="before fencing",
+    ),
+    _mutant(
+        "restore_short",
+        "the restore ends a fetch before the end of the state topic",
+        "charged twice, ids",
+        restore_end="short",
+    ),
+    _mutant(
+        "read_uncommitted",
+        "aborted transactions are read like committed ones",
+        "charged twice, not charged, ids, stored rows",
+        read_committed=False,
+    ),
+    _mutant(
+        "commit_again",
+        "a unit is written again in a new transaction when the answer to its commit was unclear",
+        "charged twice, ids",
+        after_unclear="again",
+    ),
+    _mutant(
+        "positions_reused",
+        "after a restore the journal's positions begin one too low",
+        "ids",
+        _forget_positions,
+    ),
+    _mutant(
+        "marks_not_kept",
+        "the marks of events without numbers are in memory only",
+        "charged twice",
+        lambda: patch.object(Ring, "take_changes", lambda _: iter(())),
+    ),
+    _mutant(
+        "numbers_not_kept",
+        "the last numbers of sources are in memory only",
+        "charged twice",
+        lambda: patch.object(NumberedSources, "take_changes", lambda *_: iter(())),
+    ),
+    _mutant(
+        "sweep_by_any_time",
+        "which sources are idle goes by the newest time of any topic",
+        "charged twice",
+        _sweep_by_any_time,
+    ),
+    _mutant(
+        "answers_not_kept",
+        "a command that is sent again is carried out again",
+        "ledger, balances",
+        lambda: patch.object(decide, "with_answer", lambda profile, _: profile),
+    ),
+    _mutant(
+        "payments_not_known",
+        "a payment is credited each time it is told of",
+        "ledger, balances",
+        lambda: patch.object(PartitionState, "payment", lambda *_: None),
+    ),
+    _mutant(
+        "dear_cache",
+        "cached tokens cost as much as others",
+        "charged wrongly",
+        lambda: patch.object(requests, "cost_nano", _dear_cache),
+    ),
+    _mutant(
+        "refusals_not_told",
+        "a verdict repeats the refusals of the last one",
+        "verdicts",
+        _tell_no_refusals,
+    ),
+    _mutant(
+        "range_skipped",
+        "after a crash the sink goes on after the range it had recorded",
+        "stored rows",
+        intent="skip",
+    ),
+    _mutant(
+        "range_cut_anew",
+        "after a crash the sink cuts the recorded range anew",
+        "stored rows",
+        intent="cut anew",
+    ),
+    _mutant(
+        "insert_before_intent",
+        "a range is inserted before it is recorded",
+        "stored rows",
+        insert_before_intent=True,
+    ),
+    _mutant(
+        "unclear_insert_is_done",
+        "an insert without an answer counts as done",
+        "stored rows",
+        unclear_insert_is_done=True,
+    ),
+    _mutant(
+        "old_range_not_judged",
+        "a range older than the deduplication window is sent again without a look at its rows",
+        "stored rows",
+        old_ranges_judged=False,
+    ),
+    _mutant(
+        "views_not_deduplicated",
+        "a repeated insert does not reach the roll-ups that the first one missed",
+        "roll-ups",
+        views_deduplicated=False,
+    ),
+)
+
+MUTANTS = {mutant.name: mutant for mutant in _ALL}
+
+
+@contextmanager
+def planted(name: str | None) -> Iterator[Rules]:
+    """Plant a mistake, or none, and give the rules that go with it. Raises KeyError for an unknown name."""
+    if name is None:
+        yield Rules()
+        return
+    mutant = MUTANTS[name]
+    with ExitStack() as stack:
+        for make in mutant.patches:
+            stack.enter_context(make())
+        yield mutant.rules

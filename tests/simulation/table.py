@@ -1,0 +1,98 @@
+"""The table of a simulation: which faults were injected how often, and what came out different.
+
+Called by: `__main__.py` and the tests.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.simulation import redriver, sink, worker
+from tests.simulation.runs import Result
+
+CRASH_STEPS = (*worker.STEPS, *sink.STEPS, *redriver.STEPS)
+
+LINES = (
+    ("seeds", "seeds"),
+    ("events accepted", "events accepted"),
+    ("events published again", "of them published again"),
+    ("duplicates", "duplicates found"),
+    ("moved", "events on the wrong partition, moved"),
+    ("redrives", "redrives of dead letters begun"),
+    ("commands", "commands carried out"),
+    ("units committed", "units of work committed"),
+    ("crashes", "crashes, all steps"),
+    *((f"crash at {step}", f"... at {step}") for step in CRASH_STEPS),
+    ("stale owners woken", "stale owners woken"),
+    ("writes fenced", "writes of stale owners refused"),
+    ("freezes", "processes frozen"),
+    ("members taken for dead while alive", "members taken for dead while alive"),
+    ("batches dropped after a rebalance", "batches fetched before a rebalance, dropped"),
+    ("rebalances", "rebalances"),
+    ("answers lost, done", "answers to a commit lost, done"),
+    ("answers lost, not done", "requests of a transaction lost"),
+    ("ended by UnclearError", "processes ended by an unclear answer"),
+    ("transactions aborted", "transactions aborted"),
+    ("transactions timed out", "transactions timed out"),
+    ("compactions", "compactions"),
+    ("records compacted away", "records compacted away"),
+    ("group offsets changed from outside", "group offsets changed from outside"),
+    ("inserts lost", "inserts done, answer lost"),
+    ("inserts vanished", "inserts not done, no answer either"),
+    ("inserts refused", "inserts refused"),
+    ("inserts half", "inserts done in part"),
+    ("inserts late", "inserts that arrived late"),
+    ("inserts on their way at the end", "inserts still on their way when the sink ended"),
+    ("blocks deduplicated", "repeated blocks dropped by token"),
+    ("ranges found too old", "ranges older than the deduplication window"),
+    ("gateways restarted", "gateways restarted, spool sent again"),
+    ("clock jumps", "jumps of the clock"),
+    ("day turns", "IST days turned"),
+    ("month turns", "IST months turned"),
+    ("outages of over 35 days", "outages of over 35 days"),
+)
+"""What is counted, and what it is called in the table. A test wants each to have happened."""
+
+
+class Total:
+    """The sum over seeds."""
+
+    def __init__(self) -> None:
+        """Start with no seed."""
+        self.counts: Counter[str] = Counter()
+        self.failed: list[Result] = []
+
+    def add(self, result: Result) -> None:
+        """Take in a seed."""
+        self.counts.update(result.counts)
+        if result.differences:
+            self.failed.append(result)
+
+    @property
+    def never(self) -> list[str]:
+        """The kinds of faults and crash steps that did not happen."""
+        return [name for name, _ in LINES if not self.counts[name]]
+
+    def lines(self) -> list[str]:
+        """Return the table as Markdown."""
+        rows = [("what", "how often"), ("---", "---:")]
+        rows += [(title, f"{self.counts[name]:,}") for name, title in LINES]
+        differences = sum(len(result.differences) for result in self.failed)
+        rows.append(("**lost, doubled or wrong**", f"**{differences:,}**"))
+        return [f"| {left} | {right} |" for left, right in rows]
+
+
+def report(result: Result, events: int, mutant: str | None) -> list[str]:
+    """Return what is needed to look into a failing seed."""
+    replay = f"python -m tests.simulation --seed {result.seed} --events {events}"
+    if mutant:
+        replay += f" --mutant {mutant}"
+    found = [f"  {check}: {what[:300]}" for check, what in result.differences[:12]]
+    more = len(result.differences) - len(found)
+    return [
+        f"seed {result.seed} differs, run {result.digest}: {replay}",
+        *found,
+        *([f"  and {more} more"] if more else []),
+        "  last steps:",
+        *(f"    {step}" for step in result.trace[-12:]),
+    ]

@@ -1,0 +1,164 @@
+"""The models do what Kafka and ClickHouse do, as far as the product relies on it."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from pipeline.journal import LEDGER, REQUESTS, encode_rows, public_id
+from tests.simulation.clickhouse import Insert, Store
+from tests.simulation.faults import plan
+from tests.simulation.kafka import Broker, FencedError, Log, Producer
+
+
+def broker(slow_markers: float = 0.0) -> Broker:
+    return Broker(random.Random(1), lambda: 1000, fencing=True, slow_markers=slow_markers)
+
+
+def send(producer: Producer, log: Log, *values: bytes, key: bytes = b"k") -> None:
+    producer.begin(Counter())
+    for value in values:
+        producer.send(log, key, value)
+
+
+def values(log: Log) -> list[bytes | None]:
+    return [entry.value for entry in log.all_committed()]
+
+
+class TestKafka:
+    def test_a_reader_of_committed_records_stops_at_what_is_open(self) -> None:
+        kafka = broker()
+        log, one, other = kafka.log("t", 0), kafka.start_producer("one"), kafka.start_producer("other")
+        send(one, log, b"a")
+        send(other, log, b"b")
+        other.commit()
+        assert (values(log), log.stable_end, log.next_offset) == ([], 0, 3)
+        one.commit()
+        assert values(log) == [b"a", b"b"]
+        assert [entry.offset for entry in log.all_committed()] == [0, 1]
+        assert log.next_offset == 4
+
+    def test_a_new_producer_aborts_and_fences_the_old_one(self) -> None:
+        kafka = broker()
+        log, old = kafka.log("t", 0), kafka.start_producer("id")
+        send(old, log, b"lost")
+        new = kafka.start_producer("id")
+        assert log.stable_end == log.next_offset == 2
+        with pytest.raises(FencedError):
+            old.commit()
+        with pytest.raises(FencedError):
+            old.send(log, None, b"late")
+        send(new, log, b"kept")
+        new.commit()
+        assert values(log) == [b"kept"]
+
+    def test_a_decided_transaction_shows_once_its_marker_is_there(self) -> None:
+        kafka = broker(slow_markers=1.0)
+        log, producer = kafka.log("t", 0), kafka.start_producer("id")
+        send(producer, log, b"a")
+        producer.send_offsets("group", {("in", 0): 7})
+        producer.commit()
+        assert values(log) == []
+        assert not kafka.group_offsets
+        kafka.start_producer("id")
+        assert values(log) == [b"a"]
+        assert kafka.group_offsets == {("group", "in", 0): 7}
+
+    def test_compaction_keeps_the_newest_committed_value_of_each_key(self) -> None:
+        kafka = broker()
+        log, producer = kafka.log("t", 0), kafka.start_producer("id")
+        for value in (b"1", b"2"):
+            send(producer, log, value)
+            producer.commit()
+        send(producer, log, b"other", key=b"other")
+        producer.commit()
+        send(producer, log, b"aborted")
+        kafka.start_producer("id")
+        assert log.compact(log.next_offset, 1000) == 2
+        assert values(log) == [b"2", b"other"]
+        assert log.read(0, 1) == ([log.entries[0]], log.entries[1].offset)
+
+    def test_compaction_leaves_what_is_above_a_point_or_open(self) -> None:
+        kafka = broker()
+        log, producer = kafka.log("t", 0), kafka.start_producer("id")
+        send(producer, log, b"1")
+        producer.commit()
+        send(producer, log, b"2")
+        assert log.compact(log.next_offset, 1000) == 0
+        producer.commit()
+        assert log.compact(1, 1000) == 0
+        assert log.compact(log.next_offset, 1000) == 1
+
+    def test_a_forgotten_transaction_times_out(self) -> None:
+        kafka = broker()
+        log, producer = kafka.log("t", 0), kafka.start_producer("id")
+        send(producer, log, b"a")
+        assert kafka.forgotten([producer]) == []
+        [gone] = kafka.forgotten([])
+        kafka.time_out(gone)
+        assert log.stable_end == log.next_offset
+        with pytest.raises(FencedError):
+            producer.commit()
+
+
+AT_MS = 1_782_844_200_000
+"""2026-06-30T18:30:00.000Z: the first instant of July in India."""
+
+
+def insert(token: str, *times_ms: int, first: int = 1) -> Insert:
+    served = ("key", "standard", False, "m", "p", 200, "", 1, None, False, 10, 0, 5, 0, 100, 0)
+    rows = [
+        (public_id(0, first + n), "org", at_ms, 0, "s", f"e{n}", *served) for n, at_ms in enumerate(times_ms)
+    ]
+    return Insert(REQUESTS, encode_rows(REQUESTS, rows)[0].value, token)
+
+
+@pytest.fixture
+def store() -> Store:
+    store = Store(random.Random(1), plan(0, 1))
+    store.faults = False
+    return store
+
+
+class TestClickHouse:
+    def test_a_block_with_a_known_token_is_dropped(self, store: Store) -> None:
+        store.insert(insert("t", AT_MS))
+        store.insert(insert("t", AT_MS))
+        store.insert(insert("t", AT_MS, AT_MS, first=7))
+        assert {row_id: len(rows) for row_id, rows in store.rows[REQUESTS].items()} == {1024: 1}
+        assert list(store.usage_day.values()) == [[1, 0, 10, 0, 5, 100]]
+        assert list(store.model_day.values()) == [[1, 15]]
+
+    def test_days_and_months_turn_at_midnight_in_india(self, store: Store) -> None:
+        store.insert(insert("t", AT_MS - 1, AT_MS))
+        days = sorted(int(str(day)) for _, day, *_ in store.usage_day)
+        assert days == [20_634, 20_635]
+
+    @pytest.mark.parametrize("landed", range(1, 6))
+    def test_a_repeated_insert_heals_what_landed_in_part(self, store: Store, landed: int) -> None:
+        whole = insert("t", AT_MS - 1, AT_MS)
+        store.apply(whole, landed)
+        assert store.half == {"t"}
+        store.apply(whole)
+        assert not store.half
+        assert store.count(REQUESTS, 0, 10**9, 0) == 2
+        assert sum(sums[0] for sums in store.usage_day.values()) == 2
+        assert sum(sums[0] for sums in store.model_day.values()) == 2
+
+    def test_a_token_is_forgotten_when_enough_blocks_came_after_it(self) -> None:
+        seed = next(s for s in range(1000) if plan(s, 1).window == 8)
+        store = Store(random.Random(1), plan(seed, 1))
+        store.faults = False
+        for n in range(9):
+            store.insert(insert(f"t{n}", AT_MS, first=10 * n + 1))
+        store.insert(insert("t8", AT_MS, first=81))
+        assert store.count(REQUESTS, 0, 10**9, 0) == 9
+        store.insert(insert("t0", AT_MS, first=1))
+        assert store.count(REQUESTS, 0, 10**9, 0) == 10
+
+    def test_the_ledger_has_no_months(self, store: Store) -> None:
+        row = (1024, "org", AT_MS, "promo", 5, 5, "", "", "", "")
+        store.insert(Insert(LEDGER, encode_rows(LEDGER, [row])[0].value, "t"))
+        assert store.count(LEDGER, 1024, 1024, 0) == 1
