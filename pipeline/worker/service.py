@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 from msgspec import MsgspecError
 
 from pipeline import telemetry, topics
@@ -128,7 +129,12 @@ class PartitionReader:
                 await asyncio.sleep(WATCH_EVERY_S)
                 owned = {p: partition for p, partition in self._owned.items() if partition.is_open}
                 places = [TopicPartition(topic, p) for topic in WATCHED for p in owned]
-                ends = await probe.end_offsets(places) if places else {}
+                try:
+                    ends = await probe.end_offsets(places) if places else {}
+                except (KafkaError, TimeoutError) as error:
+                    # A broker that is slow or away is no standstill of ours; units have limits of their own.
+                    log.warning("the ends of the inputs cannot be asked: %r", error)
+                    continue
                 self._check_progress(owned, ends)
         finally:
             await probe.stop()

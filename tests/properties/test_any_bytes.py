@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -66,7 +67,8 @@ def odd_events(draw: st.DrawFn) -> Any:
         for step in way:
             at = at.get(step) if isinstance(at, dict) else None
         if isinstance(at, dict):
-            at[last] = draw(ABSURD)
+            # A copy: a later path may lead into it, and the strategy hands the same object out again.
+            at[last] = copy.deepcopy(draw(ABSURD))
     return made
 
 
