@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | browser | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | browser | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate browser check format bench lock clean
+.PHONY: help setup demo test simulate crash browser check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
 	@echo "make demo    run the product with a small platform in it"
 	@echo "make test    run the tests"
 	@echo "make simulate try the books against crashes in simulation (SIMULATE='--total 100000000' for longer)"
+	@echo "make crash   kill and freeze real processes for ten minutes (CHAOS_SECONDS=N)"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
@@ -44,6 +45,11 @@ test: setup browser
 
 simulate: setup
 	$(BIN)/python -m tests.simulation $(SIMULATE)
+
+CHAOS_SECONDS ?= 600
+crash: setup
+	METERING_TEST_CHAOS_SECONDS=$(CHAOS_SECONDS) METERING_TEST_CHAOS_SEED=$$(date +%s) \
+		$(BIN)/python -m pytest tests/crash -s --timeout $$(($(CHAOS_SECONDS) + 900))
 
 # Never fails: without Chromium the browser tests are skipped and say so.
 browser:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import time
@@ -30,6 +31,9 @@ PARTITIONS = 4
 ORGS = [f"org-{n}" for n in range(40)]
 SIGNUP_NANO = 100_000_000_000
 CREDIT_NANO = 5_000_000_000
+CHAOS_S = float(os.environ.get("METERING_TEST_CHAOS_SECONDS", "30"))
+"""How long processes are killed and frozen at random; `make crash` takes longer."""
+SEED = int(os.environ.get("METERING_TEST_CHAOS_SEED", "7"))
 
 
 @pytest_asyncio.fixture
@@ -125,9 +129,9 @@ async def _chaos(running: Product, seed: int, seconds: float) -> dict[str, int]:
 async def test_nothing_is_lost_or_doubled_when_processes_are_killed(running: Product) -> None:
     """Two and three workers and the server, killed and frozen under load."""
     client = await _set_up(running)
-    traffic = Traffic(running.servers, PARTITIONS, ORGS, seed=7)
+    traffic = Traffic(running.servers, PARTITIONS, ORGS, seed=SEED)
     await traffic.start()
-    chaos = asyncio.create_task(_chaos(running, seed=7, seconds=40))
+    chaos = asyncio.create_task(_chaos(running, seed=SEED, seconds=CHAOS_S))
     while not chaos.done():
         await traffic.publish(150)
         await asyncio.sleep(0.05)
