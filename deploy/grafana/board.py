@@ -232,6 +232,44 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
         ),
     ),
     (
+        "Payments",
+        (
+            Graph(
+                "Payments and refunds a minute",
+                "By what became of them. Mismatched ones and strays want a person to look: metering reconcile.",
+                "short",
+                (Query(rate("metering_money_records_total", "outcome", "60 * "), "{{outcome}}"),),
+            ),
+            Graph(
+                "Webhooks a minute",
+                "By what became of them. Bad signatures: a wrong secret, or somebody trying.",
+                "short",
+                (Query(rate("metering_webhooks_total", "outcome", "60 * "), "{{outcome}}"),),
+            ),
+            Graph(
+                "Calls to Razorpay",
+                "Time of a call; how often open orders are asked about stands beside it.",
+                "s",
+                quantiles("metering_razorpay_seconds", "call"),
+            ),
+            Graph(
+                "Open orders",
+                "Orders of the last 7 days that are not paid, and answers a minute when they are asked about.",
+                "short",
+                (
+                    Query("max(metering_orders_open)", "open"),
+                    Query(rate("metering_orders_asked_total", "outcome", "60 * "), "asked: {{outcome}}"),
+                ),
+            ),
+            Graph(
+                "Low-balance mails ordered a minute",
+                "One an org and 24 hours at most.",
+                "short",
+                (Query(rate("metering_low_balance_alerts_total", times="60 * "), "ordered"),),
+            ),
+        ),
+    ),
+    (
         "Mail",
         (
             Graph(
