@@ -133,14 +133,17 @@ class SinkPartition:
             payload = ranges.payload(records, part.kind)
             token = ranges.token(self._deployment, self._partition, part)
             tries = 0
-            while not await self._try(part, payload, token):
-                await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
-                tries += 1
-                # After a long outage the next try may land in part: whoever finishes it has to know that
-                # its token is young, or it would count the rows instead of healing the roll-ups.
-                if _now_ms() - recorded_ms > self._safe_ms / 2:
+            while True:
+                # After a long stop of ours the range may be another owner's and its token forgotten, and
+                # recording it anew is refused. After a long outage of the engine this try may land in
+                # part, and whoever finishes it has to know that its token is young.
+                while _now_ms() - recorded_ms > self._safe_ms / 2:
                     recorded_ms = _now_ms()
                     await self._record(ranges.renewed(intent, intent.parts[number:], recorded_ms))
+                if await self._try(part, payload, token):
+                    break
+                await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
+                tries += 1
             telemetry.SINK_INSERT.observe(time.monotonic() - started)
             telemetry.SINK_ROWS.labels(part.kind).inc(part.rows)
 

@@ -14,7 +14,7 @@ import time
 from tests.simulation import runs, table
 from tests.simulation.mutants import MUTANTS
 
-EVENTS_A_SEED = 2_500
+EVENTS_A_SEED = 2_200
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=_range, default=(0, 399), metavar="A-B", help="default: 0-399")
     parser.add_argument("--seed", type=int, help="replay one seed")
-    parser.add_argument("--events", type=int, default=EVENTS_A_SEED, help="events a seed, default: 2500")
+    parser.add_argument("--events", type=int, default=EVENTS_A_SEED, help="events a seed, default: 2200")
     parser.add_argument("--total", type=int, help="as many seeds, from A on, as this many events take")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="default: one a core")
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant a known mistake")

@@ -9,7 +9,12 @@ where one fault is frequent and the others are rare.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipeline.sink import ranges
+from pipeline.sink.partition import LINGER_S
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Rules:
     insert_before_intent: bool = False
     old_ranges_judged: bool = True
     """Whether the rows of an old range are counted before it is sent again."""
+    old_ranges_renewed: bool = True
+    """Whether a range is recorded anew before it is sent long after it was recorded."""
     unclear_insert_is_done: bool = False
     views_deduplicated: bool = True
     numbers_checked: bool = True
@@ -70,12 +77,18 @@ class Plan:
     """How many blocks a table remembers."""
     range_max: int
     """How many journal records a sink takes at most at a time."""
+    linger_ms: int
     read_max: int
     restore_max: int
     jump: float
     expire: float
     """How soon a silent member is taken for dead."""
     rules: Rules = field(default_factory=Rules)
+
+    @property
+    def safe_ms(self) -> int:
+        """For how long a token is surely remembered."""
+        return ranges.safe_age_ms(self.window, self.partitions, 1000 / self.linger_ms)
 
 
 SMALL_RING = (8, 40)
@@ -86,22 +99,24 @@ SMALL_WINDOW = 24
 LARGE_WINDOW = 100_000
 
 
-def plan(seed: int, events: int, rules: Rules | None = None) -> Plan:
-    """Return the plan of a seed: the same for ever."""
+def plan(
+    seed: int, events: int, rules: Rules | None = None, conditions: Mapping[str, Any] | None = None
+) -> Plan:
+    """Return the plan of a seed: the same for ever. `conditions` are fields that are not left to chance."""
     rng = random.Random(f"plan {seed}")
     small_ring = rng.random() < 0.3
     # Where tokens are soon forgotten, a range that landed in part cannot be healed: the sink stops by
     # design and asks for a person. So those seeds have answers lost and refusals, but no halves.
     window = rng.choice((TINY_WINDOW, SMALL_WINDOW)) if rng.random() < 0.3 else LARGE_WINDOW
     small_window = window != LARGE_WINDOW
-    return Plan(
+    drawn = Plan(
         seed=seed,
         events=events,
         partitions=rng.choice((1, 2, 3, 4)),
         workers=rng.choice((1, 2, 2, 3)),
         sinks=2 if small_window else rng.choice((1, 2)),
         orgs=rng.choice((3, 8, 20, 40)),
-        crash=rng.choice((0.005, 0.02, 0.04, 0.08)),
+        crash=rng.choice((0.02, 0.04, 0.08, 0.12)),
         freeze=rng.choice((0.0, 0.002, 0.01)),
         lost_answer=rng.choice((0.0, 0.01, 0.05)),
         insert_lost=0.0 if window == TINY_WINDOW else rng.choice((0.0, 0.05, 0.2)),
@@ -116,9 +131,11 @@ def plan(seed: int, events: int, rules: Rules | None = None) -> Plan:
         ring=SMALL_RING if small_ring else LARGE_RING,
         window=window,
         range_max=2 if small_window else rng.choice((3, 12)),
+        linger_ms=2_000 if small_window else int(LINGER_S * 1000),
         read_max=rng.choice((2, 6, 20)),
         restore_max=rng.choice((30, 200, 1000)),
         jump=rng.choice((0.0, 0.003, 0.02)),
         expire=rng.choice((0.3, 0.3, 0.04)),
         rules=rules or Rules(),
     )
+    return replace(drawn, **(conditions or {}))

@@ -6,7 +6,7 @@ that must find it. Called by: `runs.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -36,10 +36,34 @@ class Mutant:
     caught_by: frozenset[str]
     rules: Rules = field(default_factory=Rules)
     patches: tuple[Patch, ...] = ()
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    """What of the plan is not left to chance, for a mistake that only a rare mixture of faults shows."""
 
 
-def _mutant(name: str, what: str, caught_by: str, *patches: Patch, **rules: Any) -> Mutant:
-    return Mutant(name, what, frozenset(caught_by.split(", ")), Rules(**rules), patches)
+def _mutant(
+    name: str,
+    what: str,
+    caught_by: str,
+    *patches: Patch,
+    conditions: Mapping[str, Any] | None = None,
+    **rules: Any,
+) -> Mutant:
+    return Mutant(name, what, frozenset(caught_by.split(", ")), Rules(**rules), patches, conditions or {})
+
+
+_TOKENS_SOON_FORGOTTEN = {
+    "partitions": 2,
+    "sinks": 2,
+    "window": 4,
+    "linger_ms": 2_000,
+    "range_max": 2,
+    "crash": 0.06,
+    "freeze": 0.02,
+    "insert_lost": 0.0,
+    "insert_refused": 0.0,
+    "insert_half": 0.0,
+    "insert_late": 0.0,
+}
 
 
 def _drop_some_letters() -> AbstractContextManager[Any]:
@@ -154,6 +178,7 @@ _ALL = (
         "letters_forgotten",
         "a dead letter that may be redriven is not remembered when its event comes again",
         "charged twice",
+        conditions={"partitions": 1},
         letters_remembered=False,
     ),
     _mutant(
@@ -203,6 +228,7 @@ _ALL = (
         "which sources are idle goes by the newest time of any topic",
         "charged twice",
         _sweep_by_any_time,
+        conditions={"partitions": 1, "jump": 0.03, "crash": 0.02},
     ),
     _mutant(
         "answers_not_kept",
@@ -256,7 +282,15 @@ _ALL = (
         "old_range_not_judged",
         "a range older than the deduplication window is sent again without a look at its rows",
         "stored rows",
+        conditions=_TOKENS_SOON_FORGOTTEN | {"expire": 0.02},
         old_ranges_judged=False,
+    ),
+    _mutant(
+        "old_range_not_renewed",
+        "a range recorded long ago is sent without asking whether it is still this owner's",
+        "stored rows, roll-ups",
+        conditions=_TOKENS_SOON_FORGOTTEN,
+        old_ranges_renewed=False,
     ),
     _mutant(
         "views_not_deduplicated",

@@ -37,11 +37,15 @@ class Result:
         return {check for check, _ in self.differences}
 
 
-def run(seed: int, events: int, mutant: str | None = None) -> Result:
-    """Run one seed, with a planted mistake where one is named."""
+def run(seed: int, events: int, mutant: str | None = None, alike: str | None = None) -> Result:
+    """Run one seed, with a planted mistake where one is named; `alike` names one not to plant.
+
+    Either way the seed's plan is the one that goes with the mistake.
+    """
+    named = mutant or alike
     with ExitStack() as stack:
         rules = stack.enter_context(mutants.planted(mutant))
-        chosen = plan(seed, events, rules)
+        chosen = plan(seed, events, rules, mutants.MUTANTS[named].conditions if named else None)
         stack.enter_context(_ring(chosen))
         world = World(chosen)
         world.run()

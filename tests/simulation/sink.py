@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.journal import JournalRecord, read_headers
 from pipeline.sink import ranges
-from pipeline.sink.partition import INTENT_KEY, LINGER_S
+from pipeline.sink.partition import INTENT_KEY
 from pipeline.sink.ranges import Intent
 from pipeline.topics import JOURNAL, SINK_STATE
 from tests.simulation.clickhouse import Insert, LostError, RefusedError
@@ -35,8 +35,7 @@ class SinkPump:
         self._world, self._pump, self._partition = world, pump, partition
         self._broker, self._store, self._rng = world.broker, world.store, world.rng
         self._rules = world.plan.rules
-        plan = world.plan
-        self._safe_ms = ranges.safe_age_ms(plan.window, plan.partitions, 1 / LINGER_S)
+        self._safe_ms = world.plan.safe_ms
         self._tries = 0
         self._producer: Producer
         _ = member
@@ -67,7 +66,7 @@ class SinkPump:
                 len(buffer), self._rng.randint(1, self._world.plan.range_max), ranges.RANGE_RECORDS_MAX
             )
             yield from self._write([buffer.popleft() for _ in range(most)])
-            next_ms = self._world.clock.now_ms + int(LINGER_S * 1000)
+            next_ms = self._world.clock.now_ms + self._world.plan.linger_ms
 
     def _recorded(self) -> Intent | None:
         found = self._broker.log(SINK_STATE, self._partition).all_committed()
@@ -116,6 +115,9 @@ class SinkPump:
             if e.offset < intent.next_offset
         ]
 
+    def _age_ms(self, at_ms: int) -> int:
+        return self._world.clock.now_ms - at_ms
+
     def _insert(self, intent: Intent, records: Sequence[Placed]) -> Iterator[str]:
         recorded_ms = intent.at_ms
         for number, part in enumerate(intent.parts):
@@ -130,14 +132,14 @@ class SinkPump:
                 self._pump.on_its_way = insert
                 yield "sink.inserting"
                 self._pump.on_its_way = None
+                while self._rules.old_ranges_renewed and self._age_ms(recorded_ms) > self._safe_ms / 2:
+                    recorded_ms = self._world.clock.now_ms
+                    yield from self._record(ranges.renewed(intent, intent.parts[number:], recorded_ms))
                 try:
                     self._store.insert(insert)
                 except (LostError, RefusedError) as error:
                     if self._rules.unclear_insert_is_done and isinstance(error, LostError):
                         break
                     yield "sink.retrying"
-                    if self._world.clock.now_ms - recorded_ms > self._safe_ms / 2:
-                        recorded_ms = self._world.clock.now_ms
-                        yield from self._record(ranges.renewed(intent, intent.parts[number:], recorded_ms))
                 else:
                     break

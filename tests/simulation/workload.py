@@ -94,7 +94,7 @@ class Workload:
 
     def maybe_announce(self) -> None:
         """Now and then change a rate or give a route its first."""
-        if self._rng.random() < 0.01 and len(self.rates) < 12:
+        if self._rng.random() < 0.02 and len(self.rates) < 12:
             route = self._rng.choice(("changing", "coming"))
             known = any(rate.model == route for _, rate in self.rates)
             # A first rate may start in the past: what was unpriced until then can be redriven.

@@ -12,8 +12,6 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from hashlib import blake2b
 
-from pipeline.sink import ranges
-from pipeline.sink.partition import LINGER_S
 from pipeline.topics import INPUTS, JOURNAL, KEYS, REQUESTS, SINK_STATE, STATE, VERDICTS
 from tests.simulation.clickhouse import Store
 from tests.simulation.clock import Clock
@@ -272,8 +270,7 @@ class World:
 
     def may_be_late(self) -> bool:
         """Whether an insert whose sender has ended still arrives: only while its token is remembered."""
-        safe_ms = ranges.safe_age_ms(self.plan.window, self.plan.partitions, 1 / LINGER_S)
-        return safe_ms > 60_000 and self.rng.random() < 0.5
+        return self.plan.safe_ms > 60_000 and self.rng.random() < 0.5
 
     # --- faults at a step ---
 
