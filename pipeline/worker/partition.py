@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka import TopicPartition
@@ -89,6 +89,9 @@ class Partition:
         in_journal = 1 if last is None else read_headers(last.headers, b"").last + 1
         in_state = self._state.meta.position
         if in_state != in_journal:
+            # Whoever took over during the restore may have gone on: then this raises, as we are fenced.
+            offsets = self._state.meta.offsets or {topics.REQUESTS: 0}
+            await self._log.commit({}, self._places(offsets), self._group)
             behind = "state" if in_state < in_journal else "journal"
             raise StateError(
                 f"partition {self._partition}: the {behind} topic lost records: the state's next position is "
@@ -128,7 +131,7 @@ class Partition:
             reach("worker.decided")
             # 3. Everything it comes to, in one transaction. After this the unit has happened.
             committing = time.monotonic()
-            await self._log.commit(self._outputs(outcome), self._offsets(outcome), self._group)
+            await self._log.commit(self._outputs(outcome), self._places(outcome.offsets), self._group)
             reach("worker.committed")
             # 4. Only counting is left.
             telemetry.COMMIT.observe(time.monotonic() - committing)
@@ -168,8 +171,8 @@ class Partition:
             outputs[place].append(Output(None, moved.value, moved.headers))
         return outputs
 
-    def _offsets(self, outcome: Outcome) -> dict[TopicPartition, int]:
-        return {TopicPartition(topic, self._partition): n for topic, n in outcome.offsets.items()}
+    def _places(self, offsets: Mapping[str, int]) -> dict[TopicPartition, int]:
+        return {TopicPartition(topic, self._partition): n for topic, n in offsets.items()}
 
     def _count(self, unit: Unit, outcome: Outcome, topic: str, started: float) -> None:
         self.unit_ended_at = time.monotonic()

@@ -30,6 +30,8 @@ class Rules:
     """Whether records below the state's mark are skipped."""
     restore_end: str = "after fencing"
     """When the end of the state topic is asked for; or `before fencing`, or `short` of the end."""
+    journal_checked: bool = True
+    """Whether a worker compares the end of the journal with its state before it starts."""
     read_committed: bool = True
     after_unclear: str = "end"
     """What a process does after an unclear commit: `end`, or write the unit `again`."""

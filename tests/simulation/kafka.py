@@ -116,6 +116,15 @@ class Log:
         """Return every committed record there is now."""
         return self.read(0, len(self.entries) + 1)[0]
 
+    def last_committed(self) -> Entry | None:
+        """Return the last committed record there is now."""
+        end = self.stable_end
+        for entry in reversed(self.entries):
+            decided = entry.transaction is None or entry.transaction.committed
+            if entry.offset < end and decided:
+                return entry
+        return None
+
     def compact(self, below: int, now_ms: int) -> int:
         """Keep only the newest committed value of each key below an offset; return how many went."""
         below = min(below, self.stable_end)

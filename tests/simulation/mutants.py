@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 from unittest.mock import patch
@@ -313,4 +313,5 @@ def planted(name: str | None) -> Iterator[Rules]:
     with ExitStack() as stack:
         for make in mutant.patches:
             stack.enter_context(make())
-        yield mutant.rules
+        # The guard at start would end the process before most of these do harm. The harm has to be seen.
+        yield replace(mutant.rules, journal_checked=False)

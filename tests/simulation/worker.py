@@ -7,16 +7,18 @@ Called by: `members.py`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 from unittest.mock import Mock
 
 from pipeline.catalog.rates import RateTable
+from pipeline.journal import read_headers
 from pipeline.posting.commands import post_commands
 from pipeline.posting.requests import post_requests
-from pipeline.posting.state import PartitionState
+from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import Outcome, Unit, close, fresh
-from pipeline.topics import BILLING, INPUTS, MOVED, REQUESTS, STATE
+from pipeline.topics import BILLING, INPUTS, JOURNAL, MOVED, REQUESTS, STATE
 from pipeline.worker.partition import CATALOG_AGE_LIMIT_S, Partition
 from tests.simulation.kafka import Entry, Log, Producer, UnclearError
 
@@ -95,7 +97,18 @@ class WorkerPump:
             at = self._restore_some(log, at, found)
             yield "worker.restoring"
         self._state = PartitionState.restored(self._partition, self._world.plan.partitions, found)
+        if self._rules.journal_checked:
+            self._check_against_journal()
         yield "worker.restored"
+
+    def _check_against_journal(self) -> None:
+        last = self._broker.log(JOURNAL, self._partition).last_committed()
+        in_journal = 1 if last is None else read_headers(last.headers, b"").last + 1
+        if self._state.meta.position != in_journal:
+            self._producer.begin(Counter())
+            self._producer.send_offsets(GROUP, {(REQUESTS, self._partition): 0})
+            self._producer.commit()
+            raise StateError(f"state at {self._state.meta.position}, journal at {in_journal}")
 
     def _restore_some(self, log: Log, at: int, found: dict[bytes, bytes]) -> int:
         records, at = log.read(at, self._world.plan.restore_max, committed=self._rules.read_committed)
