@@ -66,7 +66,8 @@ class SinkPartition:
         if recorded is None:
             return 0
         intent = ranges.decode(recorded)
-        await self._finish(intent)
+        # Whoever recorded it may have ended before, while or after it was written.
+        await self._insert(intent, await self._read(intent))
         return intent.next_offset
 
     async def close(self) -> None:
@@ -127,51 +128,42 @@ class SinkPartition:
         )
 
     async def _insert(self, intent: Intent, records: Sequence[tuple[int, JournalRecord]]) -> None:
-        recorded_ms = intent.at_ms
-        for number, part in enumerate(intent.parts):
-            started = time.monotonic()
-            payload = ranges.payload(records, part.kind)
-            token = ranges.token(self._deployment, self._partition, part)
-            tries = 0
-            while True:
-                # After a long stop of ours the range may be another owner's and its token forgotten, and
-                # recording it anew is refused. After a long outage of the engine this try may land in
-                # part, and whoever finishes it has to know that its token is young.
-                while _now_ms() - recorded_ms > self._safe_ms / 2:
-                    recorded_ms = _now_ms()
-                    await self._record(ranges.renewed(intent, intent.parts[number:], recorded_ms))
-                if await self._try(part, payload, token):
-                    break
+        """Send a range part by part, each until the engine says that it has it."""
+        left: Intent | None = intent
+        tries = 0
+        while left is not None:
+            try:
+                # Half of the time a token is remembered is kept for sending.
+                if _now_ms() - left.at_ms > self._safe_ms / 2:
+                    left = await self._left_of(left)
+                    continue
+                await self._send(left.parts[0], records)
+            except (EngineError, EngineUnavailable) as error:
+                telemetry.SINK_RETRIES.inc()
+                self.problem = f"partition {self._partition}: {error}"
+                log.warning("range %s not confirmed, sending it again: %s", intent.first_offset, error)
                 await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
                 tries += 1
-            telemetry.SINK_INSERT.observe(time.monotonic() - started)
-            telemetry.SINK_ROWS.labels(part.kind).inc(part.rows)
+            else:
+                self.problem = None
+                tries = 0
+                left = ranges.without_first(left)
 
-    async def _try(self, part: Part, payload: bytes, token: str) -> bool:
-        """Send a part once; whether the engine said that it has it."""
-        table, columns = TABLES[part.kind], COLUMNS[part.kind]
-        try:
-            await asyncio.to_thread(self._engine.insert, table, columns, payload, token)
-        except (EngineError, EngineUnavailable) as error:
-            telemetry.SINK_RETRIES.inc()
-            self.problem = f"partition {self._partition}: {error}"
-            log.warning("insert %s not confirmed, sending it again: %s", token, error)
-            return False
-        self.problem = None
-        return True
-
-    async def _finish(self, intent: Intent) -> None:
-        """Make sure that a range recorded by an earlier owner is written, once."""
-        if _now_ms() - intent.at_ms > self._safe_ms:
-            left = await self._left_of(intent)
-            if left is None:
-                return
-            intent = left
-            await self._record(intent)
-        await self._insert(intent, await self._read(intent))
+    async def _send(self, part: Part, records: Sequence[tuple[int, JournalRecord]]) -> None:
+        started = time.monotonic()
+        payload = ranges.payload(records, part.kind)
+        token = ranges.token(self._deployment, self._partition, part)
+        await asyncio.to_thread(self._engine.insert, TABLES[part.kind], COLUMNS[part.kind], payload, token)
+        telemetry.SINK_INSERT.observe(time.monotonic() - started)
+        telemetry.SINK_ROWS.labels(part.kind).inc(part.rows)
 
     async def _left_of(self, intent: Intent) -> Intent | None:
-        """Return what of an old range still has to be sent. Raises IntentError where nobody can tell."""
+        """Return what of an old range still has to be sent, recorded anew, None where all is there.
+
+        The range may have been sent long ago, by an earlier owner or, if this one was stopped for long, by
+        a later one; recording is refused to a stale owner. Raises IntentError where nobody can tell.
+        """
+        now_ms = _now_ms()
         found: dict[str, int] = {}
         for part in intent.parts:
             low, high = ranges.ids(self._partition, part)
@@ -181,13 +173,16 @@ class SinkPartition:
             rows = await self._engine.async_query(bound.sql, bound.parameters, row=tuple[int])
             found[part.kind] = rows[0][0]
         try:
-            return ranges.left_of(intent, found, _now_ms())
+            left = ranges.left_of(intent, found, now_ms)
         except HalfThereError:
             raise IntentError(
                 f"partition {self._partition}: the range {intent.first_offset}-{intent.next_offset} recorded "
                 f"at {intent.at_ms} is only partly in ClickHouse, and too old to be sent again: see "
                 "docs/operations.md, «A sink range is half there»."
             ) from None
+        if left is not None:
+            await self._record(left)
+        return left
 
     async def _read(self, intent: Intent) -> list[tuple[int, JournalRecord]]:
         """Return a recorded range's records, read again from the journal."""

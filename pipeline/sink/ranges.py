@@ -113,9 +113,9 @@ def left_of(intent: Intent, found: Mapping[str, int], at_ms: int) -> Intent | No
     if Verdict.STOP in verdicts.values():
         raise HalfThereError(f"{intent} is only partly there: {dict(found)}")
     parts = tuple(part for part, verdict in verdicts.items() if verdict is Verdict.SEND)
-    return renewed(intent, parts, at_ms) if parts else None
+    return structs.replace(intent, parts=parts, at_ms=at_ms) if parts else None
 
 
-def renewed(intent: Intent, parts: tuple[Part, ...], at_ms: int) -> Intent:
-    """Return the same range, recorded anew because `parts` of it are sent at a later time."""
-    return structs.replace(intent, parts=parts, at_ms=at_ms)
+def without_first(intent: Intent) -> Intent | None:
+    """Return an intent without its first part, None where that was the only one."""
+    return structs.replace(intent, parts=intent.parts[1:]) if intent.parts[1:] else None

@@ -39,10 +39,8 @@ class Rules:
     intent: str = "finish"
     """What a sink does with a recorded range: `finish` it, `skip` it, or `cut anew`."""
     insert_before_intent: bool = False
-    old_ranges_judged: bool = True
-    """Whether the rows of an old range are counted before it is sent again."""
-    old_ranges_renewed: bool = True
-    """Whether a range is recorded anew before it is sent long after it was recorded."""
+    found_ranges_judged: bool = True
+    """Whether the rows of an old range that is found recorded are counted before it is sent again."""
     unclear_insert_is_done: bool = False
     views_deduplicated: bool = True
     numbers_checked: bool = True

@@ -197,6 +197,10 @@ class Group:
         lost = [p for p in member.pumps if self._owner.get(p) is not member]
         if member in self.outsiders or lost or member.generation != self.generation:
             self._world.counts["stale owners woken"] += 1
+        for pump in list(member.pumps.values()):
+            # The first thing it does is what it was about to do.
+            if not member.ended and not member.frozen:
+                self._advance(member, pump)
 
     def producers(self) -> list[Producer]:
         """Return the producers of the processes that are there."""

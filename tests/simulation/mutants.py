@@ -279,18 +279,11 @@ _ALL = (
         unclear_insert_is_done=True,
     ),
     _mutant(
-        "old_range_not_judged",
-        "a range older than the deduplication window is sent again without a look at its rows",
+        "found_range_not_judged",
+        "a range of an earlier owner, older than tokens are remembered, is sent without a look at its rows",
         "stored rows",
         conditions=_TOKENS_SOON_FORGOTTEN | {"expire": 0.02},
-        old_ranges_judged=False,
-    ),
-    _mutant(
-        "old_range_not_renewed",
-        "a range recorded long ago is sent without asking whether it is still this owner's",
-        "stored rows, roll-ups",
-        conditions=_TOKENS_SOON_FORGOTTEN,
-        old_ranges_renewed=False,
+        found_ranges_judged=False,
     ),
     _mutant(
         "views_not_deduplicated",

@@ -50,7 +50,9 @@ class SinkPump:
         if intent is not None:
             at = intent.next_offset
             if self._rules.intent == "finish":
-                yield from self._finish(intent)
+                judged = self._rules.found_ranges_judged
+                yield from self._insert(intent, self._read(intent), judged=judged)
+                yield "sink.inserted"
             elif self._rules.intent == "cut anew":
                 at = intent.first_offset
         journal = self._broker.log(JOURNAL, self._partition)
@@ -91,22 +93,6 @@ class SinkPump:
         self._producer.commit()
         yield "sink.recorded"
 
-    def _finish(self, intent: Intent) -> Iterator[str]:
-        now_ms = self._world.clock.now_ms
-        if now_ms - intent.at_ms > self._safe_ms and self._rules.old_ranges_judged:
-            self._world.counts["ranges found too old"] += 1
-            found = {
-                part.kind: self._store.count(part.kind, *ranges.ids(self._partition, part), self._partition)
-                for part in intent.parts
-            }
-            left = ranges.left_of(intent, found, now_ms)
-            if left is None:
-                return
-            intent = left
-            yield from self._record(intent)
-        yield from self._insert(intent, self._read(intent))
-        yield "sink.inserted"
-
     def _read(self, intent: Intent) -> list[Placed]:
         entries, _ = self._broker.log(JOURNAL, self._partition).read(intent.first_offset, 10**9)
         return [
@@ -115,31 +101,36 @@ class SinkPump:
             if e.offset < intent.next_offset
         ]
 
-    def _age_ms(self, at_ms: int) -> int:
-        return self._world.clock.now_ms - at_ms
-
-    def _insert(self, intent: Intent, records: Sequence[Placed]) -> Iterator[str]:
-        recorded_ms = intent.at_ms
-        for number, part in enumerate(intent.parts):
+    def _insert(self, intent: Intent, records: Sequence[Placed], *, judged: bool = True) -> Iterator[str]:
+        left: Intent | None = intent
+        while left is not None:
+            part = left.parts[0]
             token = ranges.token("simulation", self._partition, part)
-            payload = ranges.payload(records, part.kind)
-            while True:
-                if self._rules.token_per_try:
-                    self._tries += 1
-                    token = f"{token}/{self._tries}"
-                insert = Insert(part.kind, payload, token)
-                # Whoever ends this process from here on may leave the insert on its way.
-                self._pump.on_its_way = insert
-                yield "sink.inserting"
-                self._pump.on_its_way = None
-                while self._rules.old_ranges_renewed and self._age_ms(recorded_ms) > self._safe_ms / 2:
-                    recorded_ms = self._world.clock.now_ms
-                    yield from self._record(ranges.renewed(intent, intent.parts[number:], recorded_ms))
-                try:
-                    self._store.insert(insert)
-                except (LostError, RefusedError) as error:
-                    if self._rules.unclear_insert_is_done and isinstance(error, LostError):
-                        break
+            if self._rules.token_per_try:
+                self._tries += 1
+                token = f"{token}/{self._tries}"
+            insert = Insert(part.kind, ranges.payload(records, part.kind), token)
+            # Whoever ends this process from here on may leave the insert on its way.
+            self._pump.on_its_way = insert
+            yield "sink.inserting"
+            self._pump.on_its_way = None
+            if judged and self._world.clock.now_ms - left.at_ms > self._safe_ms / 2:
+                left = self._left_of(left)
+                if left is not None:
+                    yield from self._record(left)
+                continue
+            try:
+                self._store.insert(insert)
+            except (LostError, RefusedError) as error:
+                if not (self._rules.unclear_insert_is_done and isinstance(error, LostError)):
                     yield "sink.retrying"
-                else:
-                    break
+                    continue
+            left = ranges.without_first(left)
+
+    def _left_of(self, intent: Intent) -> Intent | None:
+        self._world.counts["ranges found too old"] += 1
+        found = {
+            part.kind: self._store.count(part.kind, *ranges.ids(self._partition, part), self._partition)
+            for part in intent.parts
+        }
+        return ranges.left_of(intent, found, self._world.clock.now_ms)

@@ -44,7 +44,7 @@ LINES = (
     ("inserts late", "inserts that arrived late"),
     ("inserts on their way at the end", "inserts still on their way when the sink ended"),
     ("blocks deduplicated", "repeated blocks dropped by token"),
-    ("ranges found too old", "ranges older than the deduplication window"),
+    ("ranges found too old", "ranges older than half of the time a token is remembered"),
     ("gateways restarted", "gateways restarted, spool sent again"),
     ("clock jumps", "jumps of the clock"),
     ("day turns", "IST days turned"),

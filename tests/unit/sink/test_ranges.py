@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.journal import LEDGER, REQUESTS, JournalRecord
 from pipeline.sink import ranges
-from pipeline.sink.ranges import Part, Verdict
+from pipeline.sink.ranges import HalfThereError, Part, Verdict
 
 RECORDS = [
     (10, JournalRecord(REQUESTS, 1, 3, b"a\nb\nc\n")),
@@ -47,3 +47,22 @@ def test_a_token_is_trusted_only_while_the_window_surely_holds_it() -> None:
         ranges.safe_age_ms(window=100_000, partitions=4, inserts_a_second=4)
         == 100_000 / (4 * 4 * ranges.MONTHS_A_RANGE) * 1000 // 1
     )
+
+
+def test_of_an_old_range_only_the_parts_that_are_not_there_are_left() -> None:
+    intent = ranges.cut(RECORDS, at_ms=7)
+    left = ranges.left_of(intent, {REQUESTS: 5, LEDGER: 0}, 500)
+    assert left is not None
+    assert (left.parts, left.at_ms) == ((Part(LEDGER, 4, 4, 1),), 500)
+    assert (left.first_offset, left.next_offset) == (intent.first_offset, intent.next_offset)
+    assert ranges.left_of(intent, {REQUESTS: 5, LEDGER: 1}, 500) is None
+    with pytest.raises(HalfThereError, match="only partly there"):
+        ranges.left_of(intent, {REQUESTS: 2, LEDGER: 1}, 500)
+
+
+def test_parts_are_done_one_after_the_other() -> None:
+    intent = ranges.cut(RECORDS, at_ms=7)
+    second = ranges.without_first(intent)
+    assert second is not None
+    assert (second.parts, second.at_ms) == (intent.parts[1:], 7)
+    assert ranges.without_first(second) is None
