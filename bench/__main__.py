@@ -10,8 +10,9 @@ import asyncio
 import json
 import signal
 from collections.abc import Callable, Coroutine
+from functools import partial
 
-from bench import answers, debit, restart, whole
+from bench import answers, debit, gateway, restart, whole
 from bench.report import Report, machine
 
 QUICK_EVENTS = 5_000_000
@@ -26,13 +27,14 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, Callable[[], Corouti
         "d": lambda: debit.grid(full=full),
         "e": lambda: restart.restart(accounts=1_000_000 if full else 100_000),
         "f": lambda: answers.answers(events=arguments.events, full=full),
+        **{name: partial(run, full=full) for name, run in gateway.BENCHMARKS.items()},
     }
 
 
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="which: a b c d e f; all where none is named")
+    parser.add_argument("names", nargs="*", help="which: a b c d e f g1 g2 g3 g4; all where none is named")
     parser.add_argument("--full", action="store_true", help="more runs, larger loads, the whole grid")
     parser.add_argument("--events", type=int, default=QUICK_EVENTS, help="(f) how many events to answer from")
     arguments = parser.parse_args()

@@ -1,64 +1,46 @@
 """Decide from memory whether a request may be served: verdicts, keys, reservations, requests a minute.
 
 Owns: everything that `admit` knows, and the order of its checks.
-Called by: `gateway/gateway.py`, which feeds it from Kafka. Next: `gateway/refusal.py` words the no.
+Called by: `gateway/gateway.py`, which feeds it from Kafka. Next: `gateway/gate.py` checks one key;
+`gateway/refusal.py` words the no.
 
 Pure but for memory: the clock is an argument, nothing waits. All calls come from one thread.
 
 The common case, an org with money and a key with no limit of its own, is two look-ups. A key with
-anything to check (a limit a minute, an expiry, a revocation, a refused window) has a gate.
+anything to check has a gate (gateway/gate.py). There is one order of checks, in `admit`, whose length is
+its speed: it is asked before every request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
-from functools import lru_cache
-from typing import Literal
+from typing import Literal, Protocol
 
 from pipeline.accounts.keys import KeyRecord, is_active
 from pipeline.accounts.model import TRIAL_REQUESTS_PER_MINUTE, Refused
 from pipeline.accounts.verdicts import Progress, Verdict, floor_nano
 from pipeline.gateway import refusal
+from pipeline.gateway.amounts import Amount, amount_nano
+from pipeline.gateway.gate import Gate
 from pipeline.gateway.holds import Hold, Holds, Purse, SentHolds
-from pipeline.gateway.minute import Minute
 from pipeline.gateway.refusal import Refusal
-from pipeline.money import AmountError, parse_inr
 
 WhenStale = Literal["open", "closed"]
-Amount = str | int | Decimal
-REVOKED_MS = -1
 
 
-class Gate:
-    """What has to be checked of a key beyond its org's balance.
+class Admit(Protocol):
+    """How `admit` is called."""
 
-    `ends_ms` is when the key stops being valid: never (None), at its expiry, or long ago once revoked.
-    """
-
-    __slots__ = ("ends_ms", "minute", "record", "rpm", "windows")
-
-    def __init__(self) -> None:
-        """Start with nothing to check."""
-        self.record: KeyRecord | None = None
-        self.windows: tuple[Refused, ...] = ()
-        self.rpm: int | None = None
-        self.ends_ms: int | None = None
-        self.minute = Minute()
-
-    def set_record(self, record: KeyRecord) -> None:
-        """Take in what the org set for the key."""
-        self.record = record
-        self.ends_ms = REVOKED_MS if record.revoked else record.expires_ms
-        self.rpm = record.rpm_limit
-        if record.tier == "trial":
-            self.rpm = min(record.rpm_limit or TRIAL_REQUESTS_PER_MINUTE, TRIAL_REQUESTS_PER_MINUTE)
-
-    def is_needed(self, now_ms: int) -> bool:
-        """Whether there is anything to check or remember."""
-        if self.windows or self.ends_ms is not None:
-            return True
-        return self.rpm is not None and (self.record is not None or not self.minute.is_idle(now_ms))
+    def __call__(
+        self,
+        org: str,
+        key_id: str,
+        tier: str = "standard",
+        byok: bool = False,
+        max_cost_inr: Amount | None = None,
+        request_id: str | None = None,
+    ) -> Refusal | None:
+        """Return None where the request may be served, else the refusal. Raises AmountError."""
 
 
 class Org(Purse):
@@ -77,17 +59,6 @@ class Org(Purse):
         if gate is None:
             gate = self.gates[key_id] = Gate()
         return gate
-
-
-@lru_cache(maxsize=65_536, typed=True)
-def amount_nano(amount_inr: Amount) -> int:
-    """Return an amount to reserve in nano-rupees. Raises AmountError for a float or a negative one."""
-    if isinstance(amount_inr, float):
-        raise AmountError(f"{amount_inr!r} is a float; give the amount as a string or a Decimal")
-    nano = parse_inr(amount_inr)
-    if nano < 0:
-        raise AmountError(f"{amount_inr} is negative")
-    return nano
 
 
 class Admission:
@@ -132,55 +103,34 @@ class Admission:
     ) -> Refusal | None:
         """Return None where the request may be served, else why not. Raises AmountError."""
         known = self._orgs.get(org)
-        if known is not None and known.spendable_nano > 0 and tier == "standard" and not self._shut:
-            # The rest of this block is `_decide` for the three commonest cases, without its calls.
-            gate = known.gates.get(key_id)
-            if max_cost_inr is None:
-                if gate is None:
-                    return None
-                if gate.rpm is not None and gate.ends_ms is None and not gate.windows:
-                    wait_s = gate.minute.admit(self._clock_ms(), gate.rpm)
-                    return refusal.of_rate(gate.rpm, wait_s) if wait_s else None
-            elif gate is None and not byok:
-                cost_nano = amount_nano(max_cost_inr)
-                if 0 < cost_nano <= known.spendable_nano:
-                    self._holds.place(known, key_id, cost_nano, request_id, self._ticked_ms)
-                    return None
-        return self._decide(known, org, key_id, tier == "trial", byok, max_cost_inr, request_id)
-
-    def _decide(
-        self,
-        known: Org | None,
-        org: str,
-        key_id: str,
-        trial: bool,
-        byok: bool,
-        max_cost_inr: Amount | None,
-        request_id: str | None,
-    ) -> Refusal | None:
+        gate = known.gates.get(key_id) if known is not None else None
+        trial = tier == "trial"
         paid = not trial and not byok
         cost_nano = amount_nano(max_cost_inr) if max_cost_inr is not None and paid else 0
-        gate = known.gates.get(key_id) if known is not None else None
-        no = refusal.STALE if self._shut else None
-        if no is None and gate is not None and gate.ends_ms is not None:
-            no = _check_end(gate.ends_ms, self._clock_ms())
-        if no is None and paid:
-            no = self._check_balance(known, cost_nano)
+        if self._shut:
+            return refusal.STALE
+        if gate is not None and gate.ends_ms is not None and gate.ends_ms <= self._clock_ms():
+            return gate.end
+        if paid and (known is None or known.spendable_nano < (cost_nano or 1)):
+            no = self._check_balance(known)
+            if no is not None:
+                return no
         if trial and (gate is None or gate.rpm is None):
             gate = self._gate_of_stranger(org, key_id)
-        if no is None and gate is not None:
-            no = _check_gate(gate, self._clock_ms())
-        if no is None and cost_nano:
+        if gate is not None:
+            no = gate.admit(self._clock_ms())
+            if no is not None:
+                return no
+        if cost_nano:
             purse = known if known is not None else self._org(org)
             self._holds.place(purse, key_id, cost_nano, request_id, self._ticked_ms)
-        return no
+        return None
 
-    def _check_balance(self, known: Org | None, cost_nano: int) -> Refusal | None:
+    def _check_balance(self, known: Org | None) -> Refusal | None:
+        """Return why a balance that does not cover a request refuses it; strangers may be let pass."""
         if known is None or not known.known:
             return None if self._strangers_may else refusal.NO_CREDITS
-        if known.spendable_nano <= 0:
-            return refusal.NO_CREDITS
-        return refusal.NOT_ENOUGH_CREDITS if known.spendable_nano < cost_nano else None
+        return refusal.NO_CREDITS if known.spendable_nano <= 0 else refusal.NOT_ENOUGH_CREDITS
 
     def _gate_of_stranger(self, org: str, key_id: str) -> Gate:
         """Return the gate of a trial key that nobody registered: held to the trial ceiling all the same."""
@@ -245,10 +195,10 @@ class Admission:
             refused[window.key_id] = (*refused.get(window.key_id, ()), window)
         for key_id, gate in list(known.gates.items()):
             if key_id not in refused and gate.windows:
-                gate.windows = ()
+                gate.set_windows(())
                 self._drop_gate_unless_needed(known, key_id)
         for key_id, windows in refused.items():
-            known.gate(key_id).windows = windows
+            known.gate(key_id).set_windows(windows)
             record = self._records.get((verdict.org, key_id))
             if record is not None:
                 known.gate(key_id).set_record(record)
@@ -340,20 +290,3 @@ class Admission:
         gate = known.gates.get(key_id)
         if gate is not None and not gate.is_needed(self._clock_ms()):
             del known.gates[key_id]
-
-
-def _check_end(ends_ms: int, now_ms: int) -> Refusal | None:
-    if ends_ms > now_ms:
-        return None
-    return refusal.KEY_REVOKED if ends_ms == REVOKED_MS else refusal.KEY_EXPIRED
-
-
-def _check_gate(gate: Gate, now_ms: int) -> Refusal | None:
-    for window in gate.windows:
-        if window.from_ms <= now_ms < window.until_ms:
-            return refusal.of_window(window, now_ms)
-    if gate.rpm is not None:
-        wait_s = gate.minute.admit(now_ms, gate.rpm)
-        if wait_s:
-            return refusal.of_rate(gate.rpm, wait_s)
-    return None

@@ -23,14 +23,14 @@ from typing import Any, Literal, Self
 from msgspec import Struct
 
 from pipeline.accounts.keys import KeyRecord
-from pipeline.gateway.admission import Admission, Amount, WhenStale
+from pipeline.gateway.admission import Admission, Admit, WhenStale
+from pipeline.gateway.amounts import Amount
 from pipeline.gateway.batches import Record
 from pipeline.gateway.entry import Entry, encode, size_of
 from pipeline.gateway.errors import GatewayClosed, SpoolError, SpoolFull, SpoolUnclear
 from pipeline.gateway.follow import Follower
 from pipeline.gateway.holds import Hold
 from pipeline.gateway.prepare import Prepared, prepare
-from pipeline.gateway.refusal import Refusal
 from pipeline.gateway.sender import Sender
 from pipeline.gateway.spool import Spool
 from pipeline.gateway.writer import Pending, SpoolWriter
@@ -42,7 +42,7 @@ SEGMENT_BYTES = 16 * 1024 * 1024
 GIVEN_IDS_KEPT = 200_000
 TICK_S = 0.5
 RANDOM_BYTES = 10
-IDS_A_DRAW = 64
+IDS_A_DRAW = 1024
 SEGMENT_BYTES_MIN = 4096
 WRITER_LIMIT_S = 5.0
 
@@ -113,6 +113,8 @@ class Gateway:
             stale_after_ms=int(stale_after_s * 1000),
             reservation_limit_ms=int(reservation_limit_s * 1000),
         )
+        # It is asked before every request, and a method that only hands on would be a third of its time.
+        self.admit = self._admission.admit
         self._holds: dict[int, Hold] = {}
         self._publishing: dict[int, _Publishing] = {}
         self._given: dict[str, asyncio.Future[None] | None] = {}
@@ -120,7 +122,7 @@ class Gateway:
         self._drained = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._open = False
-        self._random_bytes = b""
+        self._random_bytes, self._random_at = b"", 0
         self._disk_problem: str | None = None
 
     # --- life ---
@@ -224,21 +226,12 @@ class Gateway:
 
     # --- before a request ---
 
-    def admit(
-        self,
-        org: str,
-        key_id: str,
-        tier: str = "standard",
-        byok: bool = False,
-        max_cost_inr: Amount | None = None,
-        request_id: str | None = None,
-    ) -> Refusal | None:
-        """Return None where the request may be served, else the refusal. Answers from memory.
+    admit: Admit
+    """Return None where the request may be served, else the refusal. Answers from memory.
 
-        `max_cost_inr` (a string or Decimal, in rupees) is set aside until the request's charge shows,
-        `release`, or the time limit; `request_id` ties it to that request exactly. Raises AmountError.
-        """
-        return self._admission.admit(org, key_id, tier, byok, max_cost_inr, request_id)
+    `max_cost_inr` (a string or Decimal, in rupees) is set aside until the request's charge shows,
+    `release`, or the time limit; `request_id` ties it to that request exactly. Raises AmountError.
+    """
 
     def release(
         self,
@@ -267,7 +260,7 @@ class Gateway:
         """
         if not self._open:
             raise GatewayClosed("the gateway is not running")
-        prepared = prepare(event, self.source, _now_ms(), self._random())
+        prepared = prepare(event, self.source, _now_ms(), self._random(), self._number)
         event_id = prepared.event.id
         try:
             if not prepared.given_id:
@@ -286,16 +279,15 @@ class Gateway:
 
     def _random(self) -> bytes:
         """Return random bytes for an id; they are drawn for many ids at once, as each draw is a system call."""
-        if not self._random_bytes:
-            self._random_bytes = os.urandom(RANDOM_BYTES * IDS_A_DRAW)
-        drawn, self._random_bytes = self._random_bytes[:RANDOM_BYTES], self._random_bytes[RANDOM_BYTES:]
-        return drawn
+        at = self._random_at
+        if at >= len(self._random_bytes):
+            self._random_bytes, at = os.urandom(RANDOM_BYTES * IDS_A_DRAW), 0
+        self._random_at = at + RANDOM_BYTES
+        return self._random_bytes[at : at + RANDOM_BYTES]
 
     def _hand_over(self, prepared: Prepared, request_id: str | None) -> asyncio.Future[None]:
-        """Number an event and give it to the writer, with the reservation of its request."""
-        event = prepared.event
-        number = self._number
-        value = prepared.encoded(number)
+        """Give an event to the writer, with the reservation of its request; the next takes the next number."""
+        event, value, number = prepared.event, prepared.value, self._number
         charged_to_balance = not event.data.byok and event.data.tier == "standard"
         if self._waiting_bytes + len(value) > self._spool_bytes_max:
             self._disk_problem = f"the spool holds {self._waiting_bytes} bytes that Kafka has not taken"

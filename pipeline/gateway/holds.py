@@ -1,7 +1,7 @@
 """Reservations: how much of an org's balance this gateway has promised away and not yet seen charged.
 
 Owns: the life of a reservation: open, published, sent, counted.
-Called by: `gateway/admission.py`. Pure: the time is an argument.
+Called by: `gateway/admission.py`. Next: `gateway/smallest.py`. Pure: the time is an argument.
 
 Open reservations end by being published with an event, released, or by a time limit. A published one
 holds until the worker's progress counts the event's offset. Where an event does not name its request,
@@ -10,11 +10,12 @@ the smallest open reservation of its key is taken: that can hold too much for a 
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
 
 from msgspec import Struct
+
+from pipeline.gateway.smallest import Smallest
 
 SENT_KEPT = 50_000
 """Beyond this many sent reservations of a partition the oldest are kept as one sum an org."""
@@ -23,27 +24,31 @@ SENT_KEPT = 50_000
 class Purse:
     """What an org may spend here, in nano-rupees: the floor of its told balance less what is held.
 
-    `unnamed` has the (amount, number) of each key's open reservations, smallest first; `named` those that
-    name their request, by its id. They are None while there is none, as most orgs have none.
+    `unnamed` has each key's open reservations that name no request; `named` has the others, by the
+    request's id. They are None while there is none, as most orgs have none.
     """
 
-    __slots__ = ("floor_nano", "held_nano", "known", "named", "spendable_nano", "unnamed")
+    __slots__ = ("floor_nano", "known", "named", "spendable_nano", "unnamed")
 
     def __init__(self) -> None:
         """Start at zero, with no verdict known."""
-        self.floor_nano = self.held_nano = self.spendable_nano = 0
+        self.floor_nano = self.spendable_nano = 0
         self.known = False
         self.named: dict[str, Hold] | None = None
-        self.unnamed: dict[str, list[tuple[int, int]]] | None = None
+        self.unnamed: dict[str, Smallest] | None = None
+
+    @property
+    def held_nano(self) -> int:
+        """What is set aside."""
+        return self.floor_nano - self.spendable_nano
 
     def tell(self, floor_nano: int) -> None:
         """Take in the lowest that the balance can be."""
+        self.spendable_nano += floor_nano - self.floor_nano
         self.floor_nano, self.known = floor_nano, True
-        self.spendable_nano = floor_nano - self.held_nano
 
     def hold(self, amount_nano: int) -> None:
         """Set an amount aside; a negative one gives it back."""
-        self.held_nano += amount_nano
         self.spendable_nano -= amount_nano
 
 
@@ -79,7 +84,6 @@ class Holds:
             self._remove(earlier)
             purse.hold(-earlier.amount_nano)
             named = purse.named
-        purse.held_nano += amount_nano
         purse.spendable_nano -= amount_nano
         self._number = number = self._number + 1
         hold = Hold(purse, key_id, amount_nano, request_id, number, now_ms + self._limit_ms)
@@ -104,12 +108,10 @@ class Holds:
             return
         if purse.unnamed is None:
             purse.unnamed = {}
-        entry = hold.amount_nano, hold.number
-        amounts = purse.unnamed.get(hold.key_id)
-        if amounts is None:
-            purse.unnamed[hold.key_id] = [entry]
-        else:
-            insort(amounts, entry)
+        of_key = purse.unnamed.get(hold.key_id)
+        if of_key is None:
+            of_key = purse.unnamed[hold.key_id] = Smallest()
+        of_key.add(hold.amount_nano, hold.number)
 
     def take(
         self, purse: Purse, key_id: str, request_id: str | None = None, amount_nano: int | None = None
@@ -128,13 +130,9 @@ class Holds:
     ) -> Hold | None:
         if request_id is not None:
             return purse.named.get(request_id) if purse.named is not None else None
-        amounts = purse.unnamed.get(key_id) if purse.unnamed is not None else None
-        if not amounts:
-            return None
-        at = 0 if amount_nano is None else bisect_left(amounts, (amount_nano, 0))
-        if amount_nano is not None and (at == len(amounts) or amounts[at][0] != amount_nano):
-            return None
-        return self._open[amounts[at][1]]
+        of_key = purse.unnamed.get(key_id) if purse.unnamed is not None else None
+        number = of_key.find(amount_nano) if of_key is not None else None
+        return self._open[number] if number is not None else None
 
     def _remove(self, hold: Hold) -> None:
         del self._open[hold.number]
@@ -144,10 +142,12 @@ class Holds:
             if not purse.named:
                 purse.named = None
         elif purse.unnamed is not None:
-            amounts = purse.unnamed[hold.key_id]
-            del amounts[bisect_left(amounts, (hold.amount_nano, hold.number))]
-            if not amounts:
+            of_key = purse.unnamed[hold.key_id]
+            of_key.remove(hold.amount_nano)
+            if not of_key:
                 del purse.unnamed[hold.key_id]
+                if not purse.unnamed:
+                    purse.unnamed = None
 
     def expire(self, now_ms: int) -> int:
         """Give back what has been open for too long, and return how many that were."""

@@ -28,21 +28,15 @@ _MISSING = re.compile(r"Object missing required field `(.*)`\Z")
 
 
 class Prepared(Struct):
-    """An event that is valid. `given_id` is its id where the caller gave it, for the spool's own source.
+    """An event that is valid, and its bytes. `free` says that it will cost nothing.
 
-    `numbered` says that the spool still has to number it; `free` that it will cost nothing.
+    `given_id` is its id where the caller gave it, for the spool's own source.
     """
 
     event: RequestEvent
+    value: bytes
     given_id: str
-    numbered: bool
     free: bool
-
-    def encoded(self, sequence: int) -> bytes:
-        """Return the event's bytes, under a number of the spool where it takes one."""
-        if self.numbered:
-            self.event.sequence = f"{sequence:020d}"
-        return _encode(self.event)
 
 
 def uuid7(at_ms: int, random: bytes) -> str:
@@ -53,13 +47,15 @@ def uuid7(at_ms: int, random: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def prepare(given: Mapping[str, Any], source: str, at_ms: int, random: bytes) -> Prepared:
-    """Return the event of a mapping, checked. Raises InvalidEvent, which names the field."""
+def prepare(given: Mapping[str, Any], source: str, at_ms: int, random: bytes, number: int) -> Prepared:
+    """Return the event of a mapping, checked; an event of the spool's own source takes the number.
+
+    Raises InvalidEvent, which names the field.
+    """
     if not isinstance(given, Mapping):
         raise InvalidEvent("event", f"expected a mapping, got {type(given).__name__}")
     fields = {"specversion": "1.0", "type": EVENT_TYPE, **given}
     own = fields.get("source") in (None, source)
-    numbered = own
     given_id = ""
     if own:
         fields["source"] = source
@@ -67,20 +63,21 @@ def prepare(given: Mapping[str, Any], source: str, at_ms: int, random: bytes) ->
             raise InvalidEvent(
                 "sequence", "the spool numbers its events; give a `source` of your own with it"
             )
+        fields["sequence"] = f"{number:020d}"
     if fields.get("id") is None:
         fields["id"] = uuid7(at_ms, random)
     elif own:
         given_id = str(fields["id"])
-    event = _convert(fields)
+    event, value = _convert(fields)
     _check(event)
-    return Prepared(event, given_id, numbered, is_free(event.data))
+    return Prepared(event, value, given_id, is_free(event.data))
 
 
-def _convert(fields: dict[str, Any]) -> RequestEvent:
+def _convert(fields: dict[str, Any]) -> tuple[RequestEvent, bytes]:
     try:
         event = msgspec.convert(fields, RequestEvent)
         # Text that is no Unicode passes the types and fails only here.
-        _encode(event)
+        return event, _encode(event)
     except msgspec.ValidationError as error:
         found = _PLACE.match(str(error))
         problem, place = (found.group(1), found.group(2)) if found else (str(error), None)
@@ -91,7 +88,6 @@ def _convert(fields: dict[str, Any]) -> RequestEvent:
         raise InvalidEvent(place or "event", problem) from None
     except (UnicodeError, RecursionError, TypeError, ValueError) as error:
         raise InvalidEvent("event", f"cannot be written as JSON: {error}") from None
-    return event
 
 
 def _check(event: RequestEvent) -> None:

@@ -7,6 +7,7 @@ Called by: `gateway/admission.py`.
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
@@ -79,23 +80,50 @@ def seconds_until(at_ms: int, now_ms: int) -> int:
     return max(1, -((now_ms - at_ms) // 1000))
 
 
+def retry_ms(window: Refused, now_ms: int) -> int:
+    """Return when it is worth asking again: at the window's end, or the month's where that is earlier."""
+    return min(window.until_ms, _month_end_ms(ist.month_of(now_ms)))
+
+
+def changes_ms(window: Refused, now_ms: int) -> int:
+    """Return until when the refusal of a window is worded as it is now: its `retry_after` counts down."""
+    at_ms = retry_ms(window, now_ms)
+    return at_ms - (seconds_until(at_ms, now_ms) - 1) * 1000
+
+
 def of_window(window: Refused, now_ms: int) -> Refusal:
     """Return the refusal of a key that is refused for a window which holds now."""
-    month_end_ms = ist.month_end_ms(ist.month_of(now_ms))
-    retry_after = seconds_until(min(window.until_ms, month_end_ms), now_ms)
-    resets_at = ist.isoformat(window.until_ms) if window.until_ms <= month_end_ms else None
+    at_ms = retry_ms(window, now_ms)
+    words = _words(window, by_itself=at_ms == window.until_ms)
+    return Refusal(
+        window.code,
+        429,
+        seconds_until(at_ms, now_ms),
+        words.message,
+        words.limit_inr,
+        words.spent_inr,
+        words.resets_at,
+    )
+
+
+@lru_cache(maxsize=8192)
+def _words(window: Refused, *, by_itself: bool) -> Refusal:
+    """Return a window's refusal but for its `retry_after`; `by_itself` it ends with the window."""
+    resets_at = ist.isoformat(window.until_ms) if by_itself else None
     if window.code == BUDGET_EXCEEDED:
         return Refusal(
             BUDGET_EXCEEDED,
             429,
-            retry_after,
-            "the key's monthly budget is spent",
+            message="the key's monthly budget is spent",
             limit_inr=Decimal(format_inr(window.limit)),
             spent_inr=Decimal(format_inr(window.used)),
             resets_at=resets_at,
         )
     message = f"the key's {window.limit} requests of this IST day are used up"
-    return Refusal(window.code, 429, retry_after, message, resets_at=resets_at)
+    return Refusal(window.code, 429, message=message, resets_at=resets_at)
+
+
+_month_end_ms = lru_cache(maxsize=16)(ist.month_end_ms)
 
 
 def of_rate(limit: int, wait_s: int) -> Refusal:

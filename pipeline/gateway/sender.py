@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 RECORD_BYTES = 256 * 1024
 """What a record is filled to: some 500 events, so that compressing one does not hold up the event loop."""
 RECORD_BYTES_LIMIT = 900 * 1024
+COMPRESSION = "snappy"
+"""The cheapest as aiokafka runs them, to write and for the worker to read, above all where records are small:
+docs/gateway.md has the figures."""
 WINDOW_BYTES = 2 * 1024 * 1024
 SEND_LIMIT_S = 15.0
 STOP_LIMIT_S = 2.0
@@ -101,7 +104,7 @@ class Sender:
             bootstrap_servers=self._servers,
             enable_idempotence=True,
             acks="all",
-            compression_type="lz4",
+            compression_type=COMPRESSION,
             linger_ms=0,
             max_batch_size=RECORD_BYTES_LIMIT,
             max_request_size=2 * RECORD_BYTES_LIMIT,

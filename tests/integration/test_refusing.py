@@ -233,21 +233,23 @@ def test_one_gateway_alone_that_tells_costs_never_takes_an_org_below_zero(
     plans = [Plan("alone", RUPEE), Plan("alone, served for 30 ms", RUPEE, service_s=0.03)]
     for burst in bursts(deployed, tmp_path, 1, plans):
         [node] = burst.nodes
-        assert burst.overdraft_nano == 0
+        assert burst.overrun_nano == 0
         assert node.refusals["insufficient_credits"] > 0
-        assert burst.spent_nano > 0.9 * burst.plan.balance_nano
+        assert burst.spent_nano > 0.9 * burst.plan.limit_nano
 
 
-def test_the_overdraft_of_several_gateways_stays_within_its_bound(
+def test_what_several_gateways_overrun_a_balance_or_a_budget_by_stays_within_its_bound(
     deployed: Deployment, tmp_path: Path
 ) -> None:
     plans = [
         Plan("costs told", RUPEE),
         Plan("no costs", RUPEE, costs=False),
         Plan("no costs, served for 30 ms", RUPEE, costs=False, service_s=0.03),
+        Plan("budget", RUPEE, budget=True),
+        Plan("budget, served for 30 ms", RUPEE, service_s=0.03, budget=True),
     ]
     for burst in bursts(deployed, tmp_path, 3, plans):
-        assert all(node.refusals["insufficient_credits"] > 0 for node in burst.nodes), burst.plan
-        assert burst.spent_nano >= 0.9 * burst.plan.balance_nano
-        assert burst.overdraft_nano <= burst.bound_nano, burst.plan
-        assert burst.last_admitted_ns <= burst.last_canary_ns, "the canaries ended before the burst"
+        assert all(set(node.refusals) == {burst.plan.code} for node in burst.nodes), burst.plan
+        assert burst.spent_nano >= 0.9 * burst.plan.limit_nano
+        assert burst.overrun_nano <= burst.bound_nano, burst.plan
+        assert burst.is_measured, burst.plan

@@ -1,4 +1,7 @@
-"""A gateway process for bursts: does the jobs it reads, one JSON line each, and answers each with a line.
+"""A gateway process for bursts: does the jobs it reads, one JSON line each.
+
+It answers each with two lines: the canaries it sent when the burst has ended here, and what came of it all
+once it was told, in a line, which canaries every node sent, and has seen those refused.
 
 Arguments: the Kafka URL, the node's name, the spool's directory. It ends when its input ends.
 All times are nanoseconds of the machine's monotonic clock, which its processes share.
@@ -32,8 +35,9 @@ RETRY_S = 0.01
 class Job(Struct):
     """One burst of `clients` at once against an org and a key, for `run_s` from `start_ns` on.
 
-    `canaries` are orgs that can pay one request: this node sends one each `canary_every_s`, and watches
-    all of `watched` until they are refused here. `costs` says whether requests tell their cost to `admit`.
+    It goes on for at most `more_s` until a request is refused here. `canaries` are orgs that can pay one
+    request: meanwhile this node sends one each `canary_every_s`, and watches all of `watched` for being
+    refused here. `costs` says whether requests tell their cost to `admit`.
     """
 
     org: str
@@ -43,6 +47,7 @@ class Job(Struct):
     service_s: float
     start_ns: int
     run_s: float
+    more_s: float
     seed: int
     canaries: list[str]
     watched: list[str]
@@ -71,19 +76,35 @@ class Node:
         self.gateway, self.job, self.done = gateway, job, Done()
         self.end_ns = job.start_ns + int(job.run_s * 1e9)
 
-    async def run(self) -> Done:
-        """Wait for the start, burst, and see every canary refused."""
+    async def burst(self) -> list[str]:
+        """Wait for the start, burst, and return the canaries that were sent."""
         job = self.job
         while not all(self.gateway._admission.spendable_nano(org) for org in (job.org, *job.watched)):
             await asyncio.sleep(WATCH_S)
+        self._watching = asyncio.create_task(self._watch_canaries())
         await asyncio.sleep(max(0.0, (job.start_ns - time.monotonic_ns()) / 1e9))
         clients = [self._client(random.Random(f"{job.seed}/{n}")) for n in range(job.clients)]
-        await asyncio.gather(self._send_canaries(), self._watch_canaries(), *clients)
+        await asyncio.gather(self._send_canaries(), *clients)
+        # The last one follows the last request, so that nothing was admitted unmeasured.
+        await self._send_canary(job.canaries[-1])
+        return list(self.done.canary_admitted)
+
+    async def seen(self, sent: list[str]) -> Done:
+        """See all canaries of all nodes refused, and return what came of the burst."""
+        while not set(sent) <= self.done.canary_refused.keys():
+            await asyncio.sleep(WATCH_S)
+        self._watching.cancel()
         return self.done
+
+    def _goes_on(self) -> bool:
+        now_ns = time.monotonic_ns()
+        if self.done.refusals:
+            return now_ns < self.end_ns
+        return now_ns < self.end_ns + int(self.job.more_s * 1e9)
 
     async def _client(self, chance: random.Random) -> None:
         job, number = self.job, 0
-        while time.monotonic_ns() < self.end_ns:
+        while self._goes_on():
             number += 1
             tokens = chance.choice(TOKENS)
             request_id = f"{job.org}/{chance.random()}/{number}"
@@ -113,12 +134,18 @@ class Node:
         )
 
     async def _send_canaries(self) -> None:
+        """Send all but the last for as long as clients ask."""
         async with asyncio.TaskGroup() as group:
-            for org in self.job.canaries:
-                self.done.canary_admitted[org] = time.monotonic_ns()
-                assert self.gateway.admit(org, "canary") is None
-                group.create_task(self._serve(org, "canary", TOKENS[0], org))
+            for org in self.job.canaries[:-1]:
+                if not self._goes_on():
+                    break
+                group.create_task(self._send_canary(org))
                 await asyncio.sleep(self.job.canary_every_s)
+
+    async def _send_canary(self, org: str) -> None:
+        self.done.canary_admitted[org] = time.monotonic_ns()
+        assert self.gateway.admit(org, "canary") is None
+        await self._serve(org, "canary", TOKENS[0], org)
 
     async def _watch_canaries(self) -> None:
         waiting = set(self.job.watched)
@@ -135,9 +162,15 @@ async def _main(kafka_url: str, node: str, spool_dir: str) -> None:
     async with Gateway(kafka_url=kafka_url, node=node, spool_dir=Path(spool_dir)) as gateway:
         os.write(1, b"ready\n")
         while line := await loop.run_in_executor(None, sys.stdin.readline):
-            done: Any = await Node(gateway, msgspec.json.decode(line, type=Job)).run()
-            sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
-            sys.stdout.flush()
+            in_burst = Node(gateway, msgspec.json.decode(line, type=Job))
+            _say(await in_burst.burst())
+            everywhere = await loop.run_in_executor(None, sys.stdin.readline)
+            _say(await in_burst.seen(msgspec.json.decode(everywhere, type=list[str])))
+
+
+def _say(what: Any) -> None:
+    sys.stdout.write(msgspec.json.encode(what).decode() + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

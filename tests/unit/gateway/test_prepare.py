@@ -26,7 +26,7 @@ def bare(**changes: Any) -> dict[str, Any]:
 
 
 def prepared(given_event: Any, sequence: int = 42) -> RequestEvent:
-    encoded = prepare(given_event, SOURCE, NOW_MS, bytes(range(10))).encoded(sequence)
+    encoded = prepare(given_event, SOURCE, NOW_MS, bytes(range(10)), sequence).value
     [decoded] = decode_record(encoded) or []
     return decoded
 
@@ -46,12 +46,12 @@ def test_none_counts_as_absent_where_the_spool_fills_in() -> None:
 def test_another_source_keeps_its_own_number_or_has_none() -> None:
     assert prepared(event("e7", sequence="7")).sequence == "7"
     assert prepared(event("e7")).sequence is None
-    assert prepare(event("e7"), SOURCE, NOW_MS, bytes(10)).given_id == ""
+    assert prepare(event("e7"), SOURCE, NOW_MS, bytes(10), 1).given_id == ""
 
 
 def test_an_id_given_for_the_spools_own_source_is_remembered() -> None:
-    ready = prepare(bare(id="mine"), SOURCE, NOW_MS, bytes(10))
-    assert (ready.given_id, ready.event.id, ready.numbered) == ("mine", "mine", True)
+    ready = prepare(bare(id="mine"), SOURCE, NOW_MS, bytes(10), 1)
+    assert (ready.given_id, ready.event.id, ready.event.sequence) == ("mine", "mine", "00000000000000000001")
 
 
 def test_the_mapping_given_is_left_as_it_was() -> None:
@@ -92,14 +92,14 @@ def test_the_mapping_given_is_left_as_it_was() -> None:
 )
 def test_what_could_never_be_charged_is_refused_by_name(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidEvent) as caught:
-        prepare(bare(**changes), SOURCE, NOW_MS, bytes(10))
+        prepare(bare(**changes), SOURCE, NOW_MS, bytes(10), 1)
     assert caught.value.field == field
 
 
 @pytest.mark.parametrize("given_event", [None, [], "event", 5])
 def test_what_is_no_mapping_is_refused(given_event: Any) -> None:
     with pytest.raises(InvalidEvent, match="expected a mapping"):
-        prepare(given_event, SOURCE, NOW_MS, bytes(10))
+        prepare(given_event, SOURCE, NOW_MS, bytes(10), 1)
 
 
 _VALUES = st.none() | st.booleans() | st.integers(-5, 10**9) | st.text(max_size=5) | st.floats()
@@ -125,18 +125,18 @@ def test_what_is_accepted_is_charged_by_the_worker(changes: dict[str, Any]) -> N
     if "data__usage" in changes:
         changes = {path: v for path, v in changes.items() if not path.startswith("data__usage__")}
     try:
-        ready = prepare(bare(**changes), SOURCE, NOW_MS, bytes(10))
+        ready = prepare(bare(**changes), SOURCE, NOW_MS, bytes(10), 1)
     except InvalidEvent:
         return
-    outcome = Books().publish(ready.encoded(1))
+    outcome = Books().publish(ready.value)
     assert set(reasons(outcome)) <= {"unpriced"}
     assert outcome.counts["events"] == 1
 
 
 def test_a_free_event_is_known_to_be_free() -> None:
-    assert prepare(bare(data__status=500), SOURCE, NOW_MS, bytes(10)).free
-    assert prepare(bare(data__byok=True), SOURCE, NOW_MS, bytes(10)).free
-    assert not prepare(bare(), SOURCE, NOW_MS, bytes(10)).free
+    assert prepare(bare(data__status=500), SOURCE, NOW_MS, bytes(10), 1).free
+    assert prepare(bare(data__byok=True), SOURCE, NOW_MS, bytes(10), 1).free
+    assert not prepare(bare(), SOURCE, NOW_MS, bytes(10), 1).free
 
 
 @EXAMPLES
