@@ -16,7 +16,7 @@ import msgspec
 
 PARTITIONS_MAX = 1024
 POSITION_MAX = 2**43 - 1
-ROWS_A_RECORD = 2_000
+ROWS_A_RECORD = 1_000
 RECORD_BYTES_MAX = 8 * 1024 * 1024
 """Half of what the topic takes: the rows of one record may have come in several large ones."""
 

@@ -192,9 +192,20 @@ def everything(state: PartitionState) -> Mapping[str, object]:
         "money": dict(state._money),
         "unpriced": set(state.unpriced.known),
         "chunks": [(number, list(marks)) for number, marks in state.ring._chunks],
+        "numbers": [
+            (chunk, {source: list(kept) for source, kept in by_source.items()})
+            for chunk, by_source in state.numbers._chunks
+        ],
+        "room": state.numbers._room,
     }
 
 
 def reasons(outcome: Outcome) -> list[str]:
     """Return the reason of each dead letter."""
     return [letter.reason for letter in outcome.dead_letters]
+
+
+def utc_day_at(at_ms: int) -> tuple[int, int, int]:
+    """Return the day of an instant as a program would have it that takes UTC for IST."""
+    day = at_ms // ist.DAY_MS
+    return day, day * ist.DAY_MS, (day + 1) * ist.DAY_MS

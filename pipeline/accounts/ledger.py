@@ -60,22 +60,24 @@ def apply(spending: Spending, entry: Entry) -> Spending:
     return spending
 
 
-def charge(account: Account, key_id: str, *, trial: bool, day: int, cost_nano: int) -> Account:
-    """Post one request, whatever the balance: `account` is changed in place and returned.
+def charge(
+    account: Account, key_id: str, *, trial: bool, day: int, cost_nano: int, requests: int = 1
+) -> Account:
+    """Post requests of one key and IST day, whatever the balance: `account` is changed in place and returned.
 
-    The cost is debited and counts in the key's spending of the IST month that `day`, the request's own
-    IST day, belongs to; the request counts on that day whatever it cost.
+    What they cost together is debited and counts in the key's spending of the IST month that `day`, the
+    requests' own IST day, belongs to; the requests count on that day whatever they cost.
     """
     spending = account.spending
     spending.debited_nano += cost_nano
     usage = spending.keys.get(key_id) or _open_key(account, key_id)
     days = usage.days
     if day in days:
-        days[day] += 1
+        days[day] += requests
     else:
         if day > max(days, default=day - 1):
             usage.trial = False
-        days[day] = 1
+        days[day] = requests
         _keep_newest(days, DAYS_KEPT)
     if trial:
         usage.trial = True

@@ -1,14 +1,18 @@
 """Which events of a partition were charged before.
 
-Owns: the last number of each source that numbers its events, and a ring of marks for the others.
+Owns: the last number of each source that numbers its events, its newest numbers one by one, and a ring of
+marks for the others.
 Called by: `posting/requests.py`; `posting/state.py` keeps the changes in the state topic.
 
 A numbered source is checked exactly, and for ever while it is in use; one that has been idle for longer
-than an event may be late is dropped. The ring covers at least the last RING_MARKS other events.
+than an event may be late is dropped. The ring covers at least the last RING_MARKS other events. An event
+that comes by way of another partition is out of its source's order, so its number says nothing by being
+low: it is looked for among the last NUMBERS_KEPT that were charged here.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -19,9 +23,15 @@ RING_MARKS = 200_000
 MARK_BYTES = 16
 CHUNK_MARKS = 512
 SLOTS = RING_MARKS // CHUNK_MARKS + 2
+NUMBERS_KEPT = 200_000
+CHUNK_NUMBERS = 512
+NUMBER_SLOTS = NUMBERS_KEPT // CHUNK_NUMBERS + 2
+ALL_BITS = 2**64 - 1
+ASKED_MAX = 1_000
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_chunk = msgspec.msgpack.Decoder(tuple[int, bytes]).decode
+_unpack_numbers = msgspec.msgpack.Decoder(tuple[int, dict[str, bytes]]).decode
 _unpack_source = msgspec.msgpack.Decoder(tuple[str, int]).decode
 
 
@@ -67,6 +77,73 @@ class Ring:
             ring._chunks.append((number, marks))
             ring.known.update(marks)
         return ring
+
+
+class RecentNumbers:
+    """The numbers charged last, by source, in chunks that each fill one slot of the state topic.
+
+    Nothing is looked up for an event that comes straight: adding must be cheap. The set that answers `has`
+    is made for a source when it is first asked about, and kept from then on. Numbers have up to 20 digits
+    and are kept in 64 bits: those of one source that are remembered together are never 2^64 apart.
+    """
+
+    def __init__(self) -> None:
+        """Start with no numbers."""
+        self._chunks: deque[tuple[int, dict[str, array[int]]]] = deque()
+        self._room = 0
+        self._changed: set[int] = set()
+        self._asked: dict[str, set[int]] = {}
+
+    def add(self, source: str, numbers: list[int]) -> None:
+        """Remember numbers of a source, forgetting the oldest chunk when all slots are full."""
+        try:
+            added = array("Q", numbers)
+        except OverflowError:
+            added = array("Q", [number & ALL_BITS for number in numbers])
+        if source in self._asked:
+            self._asked[source].update(added)
+        while added:
+            if not self._room:
+                self._open_chunk()
+            chunk, by_source = self._chunks[-1]
+            part, added = added[: self._room], added[self._room :]
+            self._room -= len(part)
+            by_source[source] = by_source.get(source, array("Q")) + part
+            self._changed.add(chunk)
+
+    def _open_chunk(self) -> None:
+        self._chunks.append((self._chunks[-1][0] + 1 if self._chunks else 0, {}))
+        self._room = CHUNK_NUMBERS
+        if len(self._chunks) > NUMBER_SLOTS:
+            for source, numbers in self._chunks.popleft()[1].items():
+                if source in self._asked:
+                    self._asked[source].difference_update(numbers)
+
+    def has(self, source: str, number: int) -> bool:
+        """Whether a number of a source is among those remembered."""
+        if source not in self._asked:
+            if len(self._asked) >= ASKED_MAX:
+                self._asked.clear()
+            self._asked[source] = {n for _, by_source in self._chunks for n in by_source.get(source, ())}
+        return number & ALL_BITS in self._asked[source]
+
+    def take_changes(self) -> Iterator[tuple[int, bytes]]:
+        """Return the (slot, value) of each chunk changed since the last call."""
+        for chunk, by_source in self._chunks:
+            if chunk in self._changed:
+                packed = {source: numbers.tobytes() for source, numbers in by_source.items()}
+                yield chunk % NUMBER_SLOTS, _pack((chunk, packed))
+        self._changed.clear()
+
+    @classmethod
+    def restored(cls, values: list[bytes]) -> RecentNumbers:
+        """Return the numbers that the values of the slots hold."""
+        recent = cls()
+        for chunk, packed in sorted((_unpack_numbers(value) for value in values), key=lambda found: found[0]):
+            by_source = {source: array("Q", numbers) for source, numbers in packed.items()}
+            recent._chunks.append((chunk, by_source))
+            recent._room = CHUNK_NUMBERS - sum(map(len, by_source.values()))
+        return recent
 
 
 class NumberedSources:

@@ -1,4 +1,4 @@
-"""Read a record: its valid events, and the bytes each came as.
+"""Read the odd record: one of which not all is a valid event, or of which an event's bytes are wanted.
 
 Owns: that a bad element becomes a dead letter without its neighbours, at a cost that rises with the
 record's size and no faster.
@@ -7,43 +7,41 @@ Called by: `posting/requests.py`. Next: `events.py` decodes.
 
 from __future__ import annotations
 
-from pipeline.events import Rejected, RequestEvent, decode_record, elements_of, split_record
+from collections.abc import Sequence
+
+from pipeline.events import Rejected, RequestEvent, elements_of, split_record
 from pipeline.posting.unit import InputRecord, Unit
 
 
-class Reading:
-    """The valid events of a record."""
+class Readings:
+    """The bytes that events came as, of the record in hand."""
 
-    __slots__ = ("_by_identity", "_elements", "_value", "events")
+    def __init__(self, unit: Unit) -> None:
+        """Start with no record; `unit` takes the dead letters."""
+        self._unit = unit
+        self._record: InputRecord | None = None
+        self._by_identity: dict[int, bytes] = {}
 
-    def __init__(self, value: bytes, events: list[RequestEvent], elements: list[bytes] | None = None) -> None:
-        """Hold the events; `elements` are the bytes of each, where they are known already."""
-        self.events = events
-        self._value, self._elements = value, elements
-        self._by_identity: dict[int, bytes] | None = None
+    def carefully(self, record: InputRecord) -> list[RequestEvent]:
+        """Return the valid events of a record; its other elements are counted and become dead letters."""
+        valid, came_as = [], []
+        for part, element in split_record(record.value):
+            if isinstance(element, Rejected):
+                self._unit.counts["events"] += 1
+                self._unit.reject(record, part, element.reason, element.detail)
+            else:
+                valid.append(element)
+                came_as.append(part)
+        self._keep(record, valid, came_as)
+        return valid
 
-    def bytes_of(self, event: RequestEvent) -> bytes:
-        """Return the bytes that one of `events` came as, looking for all of them the first time."""
-        if self._by_identity is None:
-            elements = self._elements if self._elements is not None else elements_of(self._value)
-            pairs = zip(self.events, elements or (), strict=True)
-            self._by_identity = {id(found): element for found, element in pairs}
+    def bytes_of(self, record: InputRecord, events: Sequence[RequestEvent], event: RequestEvent) -> bytes:
+        """Return the bytes that one of a record's events came as, looking for all of them the first time."""
+        if self._record is not record:
+            self._keep(record, events, elements_of(record.value or b"") or ())
         return self._by_identity[id(event)]
 
-
-def read_events(unit: Unit, record: InputRecord) -> Reading:
-    """Return the valid events of a record, count all, and send the others to the dead letters."""
-    value = record.value or b""
-    events = decode_record(value)
-    if events is not None:
-        unit.counts["events"] += len(events)
-        return Reading(value, events)
-    valid, came_as = [], []
-    for part, element in split_record(value):
-        unit.counts["events"] += 1
-        if isinstance(element, Rejected):
-            unit.reject(record, part, element.reason, element.detail)
-        else:
-            valid.append(element)
-            came_as.append(part)
-    return Reading(value, valid, came_as)
+    def _keep(self, record: InputRecord, events: Sequence[RequestEvent], elements: Sequence[bytes]) -> None:
+        self._record = record
+        pairs = zip(events, elements, strict=True)
+        self._by_identity = {id(event): element for event, element in pairs}

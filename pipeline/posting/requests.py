@@ -12,185 +12,214 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.accounts.ledger import charge
 from pipeline.catalog.rating import FAILED_FROM, cost_nano, is_free
-from pipeline.events import RequestEvent, Timestamps, is_org, is_sequence
-from pipeline.ist import DAY_MS, OFFSET_MS
-from pipeline.journal import PARTITIONS_MAX
+from pipeline.events import RequestEvent, Timestamps, decode_record, is_org, is_sequence
+from pipeline.ist import DAY_MS
+from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
-from pipeline.posting.reading import Reading, read_events
+from pipeline.posting.reading import Readings
+from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, InputRecord, Moved, Unit, origin
 
 _timestamps = Timestamps()
 ID_STEP = PARTITIONS_MAX
-DEBITED_MAX_NANO = 4 * 10**18
-"""An account that has been debited more than four billion rupees is a mistake: Int64 must hold its balance."""
+REST_EVERY = 2_000
 MOVED_AHEAD_MS = AHEAD_MS + DAY_MS
 """Moved events were found not to be ahead by another broker's clock, so they get a day more."""
 
 
-def post_requests(unit: Unit, records: Sequence[InputRecord], *, moved: bool) -> Iterator[int]:
-    """Post the events of fresh records, yielding after each record how many events it held.
+def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times over: calls would cost more
+    unit: Unit, records: Sequence[InputRecord], *, moved: bool, rest_every: int = REST_EVERY
+) -> Iterator[None]:
+    """Post the events of fresh records; to be run to its end, which is when the unit knows of all of them.
 
-    Moved events passed the age check and the check by number where they were first read; here only
-    their marks are checked. The yields let the caller attend to its connections in a long unit.
+    Moved events passed the age check and the check by number where they were first read. Here they are out
+    of their source's order, so they are duplicates only where their mark or their very number is known. The
+    yields, one every `rest_every` events or so, let the caller attend to its connections in a long unit.
     """
-    for record in records:
-        before = unit.counts["events"]
-        _post_events(unit, record, read_events(unit, record), moved=moved)
-        yield unit.counts["events"] - before
-
-
-def _post_events(  # noqa: C901, PLR0912, PLR0915 - one pass a million times over: calls would cost more
-    unit: Unit, record: InputRecord, reading: Reading, *, moved: bool
-) -> None:
-    posted_ms = unit.advance(record)
-    if not moved:
-        unit.requests_ms = max(unit.requests_ms, record.timestamp)
-    oldest_ms, newest_ms = _window(record, moved=moved)
-    state, touched, rows = unit.state, unit.touched, unit.requests
+    state, touched, rows, readings = unit.state, unit.touched, unit.requests, Readings(unit)
     last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known
-    in_force, ms = unit.rates.in_force, _timestamps.ms
-    row_id, debited_nano = unit.next_id(), 0
-    for event in reading.events:
-        data, org, source = event.data, event.subject, event.source
-        at_ms = ms(event.time)
-        prompt = completion = cached = reasoning = 0
-        usage = data.usage
-        if usage is not None:
-            prompt, completion = usage.prompt_tokens, usage.completion_tokens
-            if usage.prompt_tokens_details is not None:
-                cached = usage.prompt_tokens_details.cached_tokens or 0
-            if usage.completion_tokens_details is not None:
-                reasoning = usage.completion_tokens_details.reasoning_tokens or 0
-        if (
-            at_ms is None
-            or not oldest_ms <= at_ms <= newest_ms
-            or cached > prompt
-            or reasoning > completion
-            or (data.status < FAILED_FROM and (usage is None or data.provider is None))
-        ):
-            _reject(unit, record, reading, event, at_ms, oldest_ms, newest_ms)
-            continue
-
-        number, mark = -1, b""
-        if event.sequence is None or moved:
-            mark = mark_of(source, event.id)
-            if mark in known:
-                unit.counts["duplicates"] += 1
-                continue
+    meters, in_force, ms = unit.meters.by_key, unit.rates.in_force, _timestamps.ms
+    row_id, debited_nano, taken, duplicates, rest_at = unit.next_id(), 0, 0, 0, rest_every
+    # Nearly always many events of one source follow each other: it is looked up once for them all.
+    running, newest, charged = "", -1, list[int]()
+    for record in records:
+        posted_ms, timestamp = unit.advance(record), record.timestamp
+        if moved:
+            oldest_ms, newest_ms = 0, timestamp + MOVED_AHEAD_MS
         else:
-            if not is_sequence(event.sequence):
-                _dead(unit, record, reading, event, "invalid", "sequence is not made of digits")
-                continue
-            number = int(event.sequence)
-            if number <= last.get(source, -1):
-                unit.counts["duplicates"] += 1
-                continue
-            if known or unpriced:
-                mark = mark_of(source, event.id)
-                if mark in known:
-                    # It came before by way of another partition, or of a redrive.
-                    _remember(unit, source, number, b"")
-                    unit.counts["duplicates"] += 1
-                    continue
-                if mark not in unpriced:
-                    mark = b""
-
-        account = touched.get(org)
-        if account is None:
-            if not is_org(org):
-                _dead(unit, record, reading, event, "invalid", "subject has control characters")
-                continue
-            if not state.owns(org):
-                _move(unit, record, reading, event)
-                _remember(unit, source, number, mark)
-                continue
-            account = unit.touch(org)
-
-        if is_free(data):
-            cost, rate_from_ms = 0, 0
-        else:
-            rate = in_force(data.model, data.provider or "", at_ms)
-            if rate is None:
-                detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
-                _dead(unit, record, reading, event, "unpriced", detail)
-                if number >= 0:
-                    state.unpriced.add(mark_of(source, event.id))
-                continue
-            if account.spending.debited_nano > DEBITED_MAX_NANO:
-                _dead(
-                    unit, record, reading, event, "invalid", "the account's debits are beyond any real amount"
+            oldest_ms, newest_ms = timestamp - LATE_MS, timestamp + AHEAD_MS
+            unit.requests_ms = max(unit.requests_ms, timestamp)
+        events = decode_record(record.value)
+        if events is None:
+            events = readings.carefully(record)
+        taken += len(events)
+        for event in events:
+            data, org, source, sequence = event.data, event.subject, event.source, event.sequence
+            usage, status, provider = data.usage, data.status, data.provider
+            at_ms = ms(event.time)
+            prompt = completion = cached = reasoning = 0
+            if usage is not None:
+                prompt, completion = usage.prompt_tokens, usage.completion_tokens
+                if usage.prompt_tokens_details is not None:
+                    cached = usage.prompt_tokens_details.cached_tokens or 0
+                if usage.completion_tokens_details is not None:
+                    reasoning = usage.completion_tokens_details.reasoning_tokens or 0
+            if (
+                at_ms is None
+                or not oldest_ms <= at_ms <= newest_ms
+                or cached > prompt
+                or reasoning > completion
+                or (status < FAILED_FROM and (usage is None or provider is None))
+            ):
+                _reject(
+                    unit, record, readings.bytes_of(record, events, event), event, at_ms, oldest_ms, newest_ms
                 )
                 continue
-            cost, rate_from_ms = cost_nano(rate, prompt, cached, completion), rate.from_ms
 
-        # From here on the posting must succeed.
-        if mark:
-            # Without a number; or it was a dead letter before, which a redrive must find charged.
-            state.ring.add(mark)
-        if number >= 0:
-            last[source] = number
-            unit.sources_changed[source] = None
-        charge(
-            account,
-            data.key_id,
-            trial=data.tier == "trial",
-            day=(at_ms + OFFSET_MS) // DAY_MS,
-            cost_nano=cost,
-        )
-        rows.append(
-            (
-                row_id,
-                org,
-                at_ms,
-                posted_ms,
-                source,
-                event.id,
-                data.key_id,
-                data.tier,
-                data.byok,
-                data.model,
-                data.provider or "",
-                data.status,
-                data.error_code or "",
-                data.latency_ms,
-                data.ttft_ms,
-                bool(data.stream),
-                prompt,
-                cached,
-                completion,
-                reasoning,
-                cost,
-                rate_from_ms,
+            number, mark = -1, b""
+            if sequence is None or moved:
+                mark = mark_of(source, event.id)
+                if mark in known or (moved and _came_straight(state, event)):
+                    duplicates += 1
+                    continue
+            else:
+                if not (sequence.isdecimal() and sequence.isascii()):
+                    unit.reject(
+                        record,
+                        readings.bytes_of(record, events, event),
+                        "invalid",
+                        "sequence is not made of digits",
+                    )
+                    continue
+                if source != running:
+                    unit.heard(running, newest, charged)
+                    running, newest, charged = source, last.get(source, -1), []
+                number = int(sequence)
+                if number <= newest:
+                    duplicates += 1
+                    continue
+                if known or unpriced:
+                    mark = mark_of(source, event.id)
+                    if mark in known:
+                        # It came before by way of another partition, or of a redrive.
+                        newest = number
+                        duplicates += 1
+                        continue
+                    if mark not in unpriced:
+                        mark = b""
+
+            key_id, trial = data.key_id, data.tier == "trial"
+            meter = meters.get(key_id)
+            if (
+                meter is None
+                or meter.org != org
+                or not meter.from_ms <= at_ms < meter.until_ms
+                or meter.trial is not trial
+            ):
+                account = touched.get(org)
+                if account is None:
+                    if not is_org(org):
+                        unit.reject(
+                            record,
+                            readings.bytes_of(record, events, event),
+                            "invalid",
+                            "subject has control characters",
+                        )
+                        continue
+                    if not state.owns(org):
+                        _move(unit, record, readings.bytes_of(record, events, event), event)
+                        _remember(unit, mark)
+                        newest = max(newest, number)
+                        continue
+                    account = unit.touch(org)
+                meter = unit.meters.turn(account, key_id, at_ms, trial=trial)
+
+            if is_free(data):
+                cost, rate_from_ms = 0, 0
+            else:
+                rate = in_force(data.model, provider or "", at_ms)
+                if rate is None:
+                    detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
+                    unit.reject(record, readings.bytes_of(record, events, event), "unpriced", detail)
+                    if number >= 0:
+                        state.unpriced.add(mark_of(source, event.id))
+                    continue
+                cost, rate_from_ms = cost_nano(rate, prompt, cached, completion), rate.from_ms
+                if cost >= meter.ask_from_nano and not unit.meters.has_room(meter.account):
+                    unit.reject(
+                        record,
+                        readings.bytes_of(record, events, event),
+                        "invalid",
+                        "the account's debits are beyond any real amount",
+                    )
+                    continue
+
+            # From here on the posting must succeed.
+            if mark:
+                # Without a number; or it was a dead letter before, which a redrive must find charged.
+                _remember(unit, mark)
+            if number >= 0:
+                newest = number
+                charged.append(number)
+            meter.requests += 1
+            meter.cost_nano += cost
+            rows.append(
+                (
+                    row_id,
+                    org,
+                    at_ms,
+                    posted_ms,
+                    source,
+                    event.id,
+                    key_id,
+                    data.tier,
+                    data.byok,
+                    data.model,
+                    provider or "",
+                    status,
+                    data.error_code or "",
+                    data.latency_ms,
+                    data.ttft_ms,
+                    data.stream is True,
+                    prompt,
+                    cached,
+                    completion,
+                    reasoning,
+                    cost,
+                    rate_from_ms,
+                )
             )
-        )
-        row_id += ID_STEP
-        debited_nano += cost
+            row_id += ID_STEP
+            debited_nano += cost
+        if len(rows) >= ROWS_A_RECORD:
+            unit.encode_requests()
+        if taken >= rest_at:
+            rest_at = taken + rest_every
+            yield
+    unit.heard(running, newest, charged)
     unit.took_ids(row_id)
     unit.debited_nano += debited_nano
+    unit.counts["events"] += taken
+    unit.counts["duplicates"] += duplicates
 
 
-def _remember(unit: Unit, source: str, number: int, mark: bytes) -> None:
+def _came_straight(state: PartitionState, event: RequestEvent) -> bool:
+    """Whether a moved event was charged before by its number, when it came on the right partition."""
+    sequence = event.sequence
+    return sequence is not None and is_sequence(sequence) and state.numbers.has(event.source, int(sequence))
+
+
+def _remember(unit: Unit, mark: bytes) -> None:
     if mark:
         unit.state.ring.add(mark)
-    if number >= 0:
-        unit.state.sources.last[source] = number
-        unit.sources_changed[source] = None
-
-
-def _window(record: InputRecord, *, moved: bool) -> tuple[int, int]:
-    """Return the oldest and the newest time of request that a record may hold."""
-    if moved:
-        return 0, record.timestamp + MOVED_AHEAD_MS
-    return record.timestamp - LATE_MS, record.timestamp + AHEAD_MS
 
 
 def _reject(
     unit: Unit,
     record: InputRecord,
-    reading: Reading,
+    value: bytes,
     event: RequestEvent,
     at_ms: int | None,
     oldest_ms: int,
@@ -213,17 +242,11 @@ def _reject(
         reason, detail = "invalid", "a served request needs `provider`"
     else:
         reason, detail = "invalid", "more cached or reasoning tokens than tokens they are part of"
-    _dead(unit, record, reading, event, reason, detail)
+    unit.reject(record, value, reason, detail)
 
 
-def _dead(
-    unit: Unit, record: InputRecord, reading: Reading, event: RequestEvent, reason: str, detail: str
-) -> None:
-    unit.reject(record, reading.bytes_of(event), reason, detail)
-
-
-def _move(unit: Unit, record: InputRecord, reading: Reading, event: RequestEvent) -> None:
+def _move(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent) -> None:
     """Send an event on to the partition its org belongs to."""
     right = partition_of(event.subject, unit.state.partitions)
-    unit.moved.append(Moved(right, reading.bytes_of(event), origin(record)))
+    unit.moved.append(Moved(right, value, origin(record)))
     unit.counts["moved"] += 1

@@ -34,13 +34,13 @@ from pipeline.accounts.payments import (
 )
 from pipeline.accounts.payments import encode as encode_money
 from pipeline.partitioning import partition_of
-from pipeline.posting.duplicates import NumberedSources, Ring
+from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 
 FORMAT = 1
 LIVE_ACCOUNTS_MAX = 50_000
 
 META_KEY = b"m"
-SPENDING, PROFILE, SOURCE, RING_SLOT, UNPRICED_SLOT = b"b", b"p", b"n", b"r", b"x"
+SPENDING, PROFILE, SOURCE, RING_SLOT, UNPRICED_SLOT, NUMBERS_SLOT = b"b", b"p", b"n", b"r", b"x", b"c"
 ORDER, PAYMENT, REFUND, STRAY = b"o", b"y", b"f", b"u"
 MONEY = (ORDER, PAYMENT, REFUND, STRAY)
 
@@ -83,6 +83,7 @@ class PartitionState:
         self.unpriced = Ring()
         """Marks of numbered events that became dead letters and may be charged by way of a redrive."""
         self.sources = NumberedSources()
+        self.numbers = RecentNumbers()
         self._spending: dict[str, bytes] = {}
         self._profiles: dict[str, bytes] = {}
         self._live: dict[str, Account] = {}
@@ -95,7 +96,7 @@ class PartitionState:
         Raises StateError where it was written for another partition count or by a newer program.
         """
         state = cls(partition, partitions)
-        slots, unpriced_slots = [], []
+        slots, unpriced_slots, numbers_slots = [], [], []
         for key, value in records.items():
             kind = key[:1]
             if kind == SPENDING:
@@ -110,6 +111,8 @@ class PartitionState:
                 slots.append(value)
             elif kind == UNPRICED_SLOT:
                 unpriced_slots.append(value)
+            elif kind == NUMBERS_SLOT:
+                numbers_slots.append(value)
             elif key == META_KEY:
                 state.meta = _unpack_meta(value)
             else:
@@ -117,6 +120,7 @@ class PartitionState:
                     f"partition {partition}: unknown state record {key[:20]!r}; is the program too old?"
                 )
         state.ring, state.unpriced = Ring.restored(slots), Ring.restored(unpriced_slots)
+        state.numbers = RecentNumbers.restored(numbers_slots)
         state._check_meta()
         return state
 
@@ -204,8 +208,9 @@ class PartitionState:
             (SOURCE + source.encode(), value)
             for source, value in self.sources.take_changes(changed_sources, at_ms)
         ]
-        for kind, ring in ((RING_SLOT, self.ring), (UNPRICED_SLOT, self.unpriced)):
-            records += [(kind + slot.to_bytes(2), value) for slot, value in ring.take_changes()]
+        kept = ((RING_SLOT, self.ring), (UNPRICED_SLOT, self.unpriced), (NUMBERS_SLOT, self.numbers))
+        for kind, chunks in kept:
+            records += [(kind + slot.to_bytes(2), value) for slot, value in chunks.take_changes()]
         return records
 
     def drop_idle_sources(self, before_ms: int) -> list[StateRecord]:

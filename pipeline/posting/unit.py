@@ -26,6 +26,7 @@ from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.verdicts import Progress
 from pipeline.catalog.rates import RateTable
 from pipeline.journal import LEDGER, REQUESTS, JournalRecord, Row, encode_rows, position_of, public_id
+from pipeline.posting.meters import Meters
 from pipeline.posting.state import PartitionState, StateRecord
 
 LATE_MS = 35 * ist.DAY_MS
@@ -111,12 +112,15 @@ class Unit:
     profiles_changed: set[str] = field(default_factory=set)
     sources_changed: dict[str, None] = field(default_factory=dict)
     requests: list[Row] = field(default_factory=list)
+    journal: list[JournalRecord] = field(default_factory=list)
+    charged: int = 0
     ledger: list[Row] = field(default_factory=list)
     replies: list[bytes] = field(default_factory=list)
     keys: list[tuple[str, Key]] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    meters: Meters = field(default_factory=Meters)
     debited_nano: int = 0
     requests_ms: int = 0
     """The newest time stamp of the unit's request records. Which sources are idle goes by these alone: other
@@ -138,11 +142,28 @@ class Unit:
             news_key, news = encode_news(record)
             self.orders[news_key] = news
 
+    def heard(self, source: str, number: int, charged: list[int]) -> None:
+        """Remember the newest number of a source, and those that were charged here; nothing for no source."""
+        if not source:
+            return
+        sources = self.state.sources
+        if number > sources.last.get(source, -1):
+            sources.last[source] = number
+            self.sources_changed[source] = None
+        if charged:
+            self.state.numbers.add(source, charged)
+
     def advance(self, record: InputRecord) -> int:
         """Move the time of posting on to a record's and return it: the time never falls."""
         meta = self.state.meta
         meta.posted_ms = max(meta.posted_ms, record.timestamp)
         return meta.posted_ms
+
+    def encode_requests(self) -> None:
+        """Encode the rows of requests so far: what is let go of early is still in the processor's caches."""
+        self.journal += encode_rows(REQUESTS, self.requests)
+        self.charged += len(self.requests)
+        self.requests.clear()
 
     def next_id(self) -> int:
         """Return the public id that the next journal row takes."""
@@ -194,6 +215,7 @@ def fresh(state: PartitionState, records: Sequence[R], *, gapless: bool) -> list
 def close(unit: Unit, requests_topic: str) -> Outcome:
     """Bring the unit to an end: save what changed, tell the gateways, and encode the journal."""
     state, meta = unit.state, unit.state.meta
+    unit.meters.post()
     told: list[tuple[bytes, bytes]] = []
     mail: list[tuple[bytes, bytes]] = []
     saved: list[StateRecord] = list(unit.money.items())
@@ -216,7 +238,8 @@ def close(unit: Unit, requests_topic: str) -> Outcome:
     saved.append(state.save_meta())
     progress = Progress(state.partition, meta.offsets.get(requests_topic, 0))
     told.append((verdicts.PROGRESS_KEY, verdicts.encode(progress)))
-    journal = encode_rows(REQUESTS, unit.requests) + encode_rows(LEDGER, unit.ledger)
+    unit.encode_requests()
+    journal = unit.journal + encode_rows(LEDGER, unit.ledger)
     state.rest()
     return Outcome(
         journal=sorted(journal, key=lambda r: r.first),

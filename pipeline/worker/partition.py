@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 CATALOG_AGE_LIMIT_S = 45.0
 """Later rates are announced 60 s ahead, so a catalog confirmed within this is right for every instant."""
-YIELD_EVENTS = 2_000
 
 
 @dataclass(frozen=True)
@@ -144,12 +143,8 @@ class Partition:
             post_commands(unit, records)
             return
         self._catalog.follower.check_fresh(CATALOG_AGE_LIMIT_S)
-        since_yield = 0
-        for events in post_requests(unit, records, moved=topic == topics.MOVED):
-            since_yield += events
-            if since_yield >= YIELD_EVENTS:
-                since_yield = 0
-                await asyncio.sleep(0)
+        for _ in post_requests(unit, records, moved=topic == topics.MOVED):
+            await asyncio.sleep(0)
 
     def _outputs(self, outcome: Outcome) -> dict[TopicPartition, list[Output]]:
         here = self._partition
@@ -181,7 +176,7 @@ class Partition:
         telemetry.COMMANDS.inc(outcome.counts["commands"])
         telemetry.DUPLICATES.inc(outcome.counts["duplicates"])
         telemetry.MOVED.inc(outcome.counts["moved"])
-        telemetry.CHARGED.inc(len(unit.requests))
+        telemetry.CHARGED.inc(unit.charged)
         telemetry.UNIT_EVENTS.observe(outcome.counts["events"])
         telemetry.DEBITED_RUPEES.inc(unit.debited_nano / NANO_PER_RUPEE)
         telemetry.ALERTS.inc(outcome.counts["alerts"])

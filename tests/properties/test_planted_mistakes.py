@@ -11,14 +11,15 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from pipeline.accounts import verdicts
-from pipeline.posting import duplicates, requests, unit
+from pipeline.posting import duplicates, meters, requests, unit
+from tests.builders import utc_day_at
 from tests.properties.test_books import BooksMachine
 
 Patch = Callable[[pytest.MonkeyPatch], Any]
 _serial = count()
 
 MISTAKES: dict[str, Patch] = {
-    "months in UTC": lambda patch: patch.setattr(requests, "OFFSET_MS", 0),
+    "months in UTC": lambda patch: patch.setattr(meters, "day_at", utc_day_at),
     "no event is ever a duplicate": lambda patch: patch.setattr(
         requests, "mark_of", lambda *_: next(_serial).to_bytes(16)
     ),
@@ -31,6 +32,10 @@ MISTAKES: dict[str, Patch] = {
     "numbers not saved": lambda patch: patch.setattr(
         duplicates.NumberedSources, "take_changes", lambda *_: iter(())
     ),
+    "numbers lost in the restore": lambda patch: patch.setattr(
+        duplicates.RecentNumbers, "restored", classmethod(lambda cls, _: cls())
+    ),
+    "sums not charged": lambda patch: patch.setattr(meters.Meters, "post", lambda _: None),
     "moved events not remembered": lambda patch: patch.setattr(requests, "_remember", lambda *_: None),
     "cached tokens charged twice": lambda patch: patch.setattr(
         requests,
@@ -61,7 +66,7 @@ def test_a_planted_mistake_is_found(mistake: str, monkeypatch: pytest.MonkeyPatc
         run_state_machine_as_test(
             BooksMachine,
             settings=settings(
-                max_examples=150,
+                max_examples=400,
                 stateful_step_count=25,
                 deadline=None,
                 derandomize=True,

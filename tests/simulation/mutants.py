@@ -18,10 +18,11 @@ from msgspec import structs
 from pipeline.accounts import decide, verdicts
 from pipeline.accounts.model import Account
 from pipeline.catalog.rates import Rate
-from pipeline.posting import requests
-from pipeline.posting.duplicates import NumberedSources, Ring
+from pipeline.posting import meters, requests
+from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord, Unit
+from tests.builders import utc_day_at
 from tests.simulation.faults import Rules
 
 Patch = Callable[[], AbstractContextManager[Any]]
@@ -153,7 +154,7 @@ _ALL = (
         "utc_months",
         "days and months of budgets turn at midnight in UTC",
         "budgets",
-        lambda: patch.object(requests, "OFFSET_MS", 0),
+        lambda: patch.object(meters, "day_at", utc_day_at),
     ),
     _mutant(
         "duplicate_check_off",
@@ -222,6 +223,12 @@ _ALL = (
         "the last numbers of sources are in memory only",
         "charged twice",
         lambda: patch.object(NumberedSources, "take_changes", lambda *_: iter(())),
+    ),
+    _mutant(
+        "straight_not_known",
+        "an event that was charged where it belongs is not known again when it comes by another partition",
+        "charged twice",
+        lambda: patch.object(RecentNumbers, "has", lambda *_: False),
     ),
     _mutant(
         "sweep_by_any_time",

@@ -137,7 +137,7 @@ class WorkerPump:
             post_commands(unit, kept)
         else:
             self._forget(topic)
-            for _ in post_requests(unit, kept, moved=topic == MOVED):
+            for _ in post_requests(unit, kept, moved=topic == MOVED, rest_every=1):
                 if self._rng.random() < 0.1:
                     yield "worker.posting"
         outcome = close(unit, REQUESTS)

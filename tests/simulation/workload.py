@@ -139,6 +139,10 @@ class Workload:
             gateway.number = 0
             gateway.spool.clear()
             gateway.acknowledged.clear()
+        elif trouble < 0.04 and self._plan.astray and gateway.acknowledged:
+            # What was charged where it belongs comes again by way of another partition.
+            self._append(rng.randrange(self._plan.partitions), [rng.choice(gateway.acknowledged)])
+            self._truth.counts["numbered events sent again astray"] += 1
         self._send(gateway, lossy=True)
 
     def restart(self) -> None:

@@ -7,11 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.posting.duplicates import (
+    ASKED_MAX,
     CHUNK_MARKS,
+    CHUNK_NUMBERS,
     MARK_BYTES,
+    NUMBERS_KEPT,
     RING_MARKS,
     SLOTS,
     NumberedSources,
+    RecentNumbers,
     Ring,
     mark_of,
 )
@@ -103,3 +107,70 @@ def test_a_source_is_dropped_once_it_has_been_silent_long_enough() -> None:
     assert sources.drop_idle(11) == ["old"]
     assert sources.last == {"new": 1}
     assert sources.drop_idle(11) == []
+
+
+RUNS = st.lists(
+    st.tuples(st.sampled_from(["a", "b", ""]), st.integers(0, 700), st.sampled_from([1, 3, 10**17])),
+    max_size=8,
+)
+
+
+def added(recent: RecentNumbers, runs: list[tuple[str, int, int]]) -> dict[str, list[int]]:
+    """Add numbers that rise, some beyond 64 bits, and return them by source."""
+    numbers: dict[str, list[int]] = {"a": [], "b": [], "": []}
+    newest = 10**19 - 5
+    for source, size, step in runs:
+        run = [newest + step * (n + 1) for n in range(size)]
+        newest = run[-1] if run else newest
+        recent.add(source, run)
+        numbers[source] += run
+    return numbers
+
+
+@EXAMPLES
+@given(RUNS, RUNS)
+def test_recent_numbers_are_those_of_their_source_alone(
+    early: list[tuple[str, int, int]], late: list[tuple[str, int, int]]
+) -> None:
+    """Asked before and after more are added, and after the way through the slots of the state topic."""
+    recent = RecentNumbers()
+    slots: dict[int, bytes] = {}
+    first = added(recent, early)
+    assert all(recent.has(source, n) for source, numbers in first.items() for n in numbers)
+    slots.update(recent.take_changes())
+    later = RecentNumbers.restored(list(slots.values()))
+    for books in (recent, later):
+        second = added(books, late)
+        for source, others in (("a", "b"), ("b", "a")):
+            assert all(books.has(source, n) for n in first[source] + second[source])
+            foreign = set(first[others] + second[others]) - set(first[source] + second[source])
+            assert not any(books.has(source, n) for n in foreign)
+        slots.update(books.take_changes())
+        again = RecentNumbers.restored(list(slots.values()))
+        assert again._chunks == books._chunks
+        assert again._room == books._room
+
+
+def test_at_least_the_last_200_000_numbers_are_known_at_any_time() -> None:
+    recent = RecentNumbers()
+    slots: dict[int, bytes] = {}
+    assert NUMBERS_KEPT >= 200_000
+    total = NUMBERS_KEPT + 5 * CHUNK_NUMBERS
+    for start in range(0, total, 1_000):
+        recent.add("a", list(range(start, start + 1_000)))
+        assert recent.has("a", max(0, start + 1_000 - NUMBERS_KEPT))
+        slots.update(recent.take_changes())
+    assert not recent.has("a", 0)
+    restored = RecentNumbers.restored(list(slots.values()))
+    kept = {n for n in range(total) if recent.has("a", n)}
+    assert kept == {n for n in range(total) if restored.has("a", n)}
+    assert len(kept) < NUMBERS_KEPT + 3 * CHUNK_NUMBERS
+
+
+def test_asking_about_ever_new_sources_does_not_fill_the_memory() -> None:
+    recent = RecentNumbers()
+    recent.add("a", [7])
+    for n in range(ASKED_MAX * 2 + 1):
+        assert not recent.has(f"stranger-{n}", 7)
+    assert len(recent._asked) <= ASKED_MAX
+    assert recent.has("a", 7)

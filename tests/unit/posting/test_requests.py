@@ -11,7 +11,7 @@ import pytest
 from pipeline import ist
 from pipeline.journal import REQUEST_COLUMNS, decode_rows
 from pipeline.partitioning import partition_of
-from pipeline.posting.requests import DEBITED_MAX_NANO
+from pipeline.posting.meters import DEBITED_MAX_NANO
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, Outcome
 from pipeline.topics import MOVED
 from tests.builders import COST_NANO, DROP, NOW_MS, Books, event, packed, rate, rate_table, reasons, time_text
@@ -266,6 +266,22 @@ class TestMoving:
         for _ in range(2):
             again = there.publish(value)
             assert (rows(again), again.counts["duplicates"]) == ([], 1)
+
+    @pytest.mark.parametrize("sequence", [DROP, "7", "99999999999999999999"])
+    @pytest.mark.parametrize("restored", [False, True])
+    def test_one_that_was_charged_where_it_belongs_is_a_duplicate(
+        self, sequence: object, restored: bool
+    ) -> None:
+        here, there, org = self.two()
+        value = packed(event(subject=org, sequence=sequence))
+        assert len(rows(there.publish(value))) == 1
+        [moved] = here.publish(value).moved
+        if restored:
+            there.state = there.restore()
+        for _ in range(2):
+            again = there.publish(moved.value, topic=MOVED)
+            assert (rows(again), again.counts["duplicates"]) == ([], 1)
+        assert there.balance_nano(org) == -COST_NANO
 
     def test_a_moved_number_below_the_last_is_charged(self) -> None:
         here, there, org = self.two()
