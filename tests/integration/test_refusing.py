@@ -216,6 +216,34 @@ def test_a_revoked_key_is_refused_within_a_second(within: Within) -> None:
     within("org-revoked", story)
 
 
+def test_the_example_of_the_manual_is_served_until_its_budget_is_spent(
+    within: Within, tmp_path: Path
+) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
+    example = manual.partition("```python\n")[2].partition("```")[0]
+    assert example.count("asyncio.sleep(1)") == 1
+    home = tmp_path / "manual"
+    home.mkdir()
+    program = home / "try_gateway.py"
+    program.write_text(example.replace("asyncio.sleep(1)", "asyncio.sleep(3)"))
+
+    async def story(node: Node) -> None:
+        made = await node.http("POST", "/me/keys", {"name": "a", "budget_inr": 0.02})
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *(str(program), node.deployed.product.broker.url, made["key"]),
+            cwd=home,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        answers = out.decode().splitlines()
+        assert [answer[:4] for answer in answers[:3]] == ["200 "] * 3
+        assert answers[-1].startswith("429 {'Retry-After': ")
+        assert '"limit_inr":0.02,"spent_inr":0.0225,' in answers[-1]
+
+    within("org-manual", story)
+
+
 def bursts(deployed: Deployment, home: Path, nodes: int, plans: list[Plan]) -> list[Burst]:
     """Run bursts one after the other on the same gateway processes."""
 
