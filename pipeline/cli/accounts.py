@@ -14,8 +14,6 @@ from msgspec import UNSET, UnsetType
 
 from pipeline.accounts.commands import ChangeKey, CreateKey, Credit, SignUp
 from pipeline.accounts.keys import PREFIX_CHARS, hash_key
-from pipeline.api.keys import random_key
-from pipeline.api.sessions import DEFAULT_TTL_S, ROLES, issue
 from pipeline.cli.asking import ask
 from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
 from pipeline.kafka.commands import new_command_id
@@ -64,6 +62,8 @@ def key_create(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Create a key and print it: it is shown this once."""
+    from pipeline.api.keys import random_key
+
     api_key = random_key(tier)
     command = CreateKey(
         id=new_command_id(),
@@ -129,6 +129,8 @@ def session(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Print a signed session token for the HTTP API."""
+    from pipeline.api.sessions import DEFAULT_TTL_S, ROLES, issue
+
     if role not in ROLES:
         raise typer.BadParameter(f"one of {', '.join(ROLES)}", param_hint="--role")
     settings = settings_for(data_dir)

@@ -11,22 +11,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import httpx2
 import msgspec
 from aiokafka.errors import KafkaError
 
-from pipeline.api.operator import TOKEN_HEADER
 from pipeline.cli.context import CommandError, running_on, settings_for
-from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable, open_engine
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.local.deployment import Deployment
 from pipeline.settings import Settings
 
+if TYPE_CHECKING:
+    from pipeline.clickhouse.client import Engine
+
 T = TypeVar("T")
 
-Work = Callable[[Settings, Engine], Awaitable[T]]
+Work = Callable[[Settings, "Engine"], Awaitable[T]]
 
 LIMIT_S = 1800.0
 
@@ -41,6 +41,10 @@ def do(name: str, work: Work[T], report: type[T], data_dir: Path) -> T:
 
 
 def _in_server(at: Deployment, name: str, report: type[T]) -> T:
+    import httpx2
+
+    from pipeline.api.operator import TOKEN_HEADER
+
     try:
         answer = httpx2.post(
             f"{at.http_url}/operator/{name}",
@@ -56,6 +60,8 @@ def _in_server(at: Deployment, name: str, report: type[T]) -> T:
 
 
 def _here(settings: Settings, work: Work[T]) -> T:
+    from pipeline.clickhouse.client import EngineError, EngineUnavailable, open_engine
+
     if settings.clickhouse_url is None:
         raise CommandError("METERING_CLICKHOUSE_URL is not set, and no `up` runs on the data directory")
     try:

@@ -9,8 +9,6 @@ import typer
 
 from pipeline.cli import engine_work
 from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, say
-from pipeline.operations.reconcile import Reconciliation, reconcile
-from pipeline.razorpay.client import RazorpayRefusedError, RazorpayUnavailableError
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +17,9 @@ def register(app: typer.Typer) -> None:
     @app.command("reconcile")
     def reconcile_command(data_dir: DataDir = DATA_DIR) -> None:
         """Compare Razorpay's payments, the ledger and the receipts; exit 1 where one does not match."""
+        from pipeline.operations.reconcile import Reconciliation, reconcile
+        from pipeline.razorpay.client import RazorpayRefusedError, RazorpayUnavailableError
+
         try:
             report = engine_work.do("reconcile", reconcile, Reconciliation, data_dir)
         except (RazorpayUnavailableError, RazorpayRefusedError) as error:

@@ -9,7 +9,6 @@ import typer
 
 from pipeline.cli import engine_work
 from pipeline.cli.context import DATA_DIR, DataDir, print_json, say
-from pipeline.operations.verify import Report, verify
 
 
 def register(app: typer.Typer) -> None:
@@ -18,6 +17,8 @@ def register(app: typer.Typer) -> None:
     @app.command("verify")
     def verify_command(data_dir: DataDir = DATA_DIR) -> None:
         """Recompute balances, budgets and roll-ups from the journal and compare; exit 1 on a difference."""
+        from pipeline.operations.verify import Report, verify
+
         report = engine_work.do("verify", verify, Report, data_dir)
         print_json(report)
         if report.differences:
