@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from functools import partial
 
-from bench import answers, debit, gateway, restart, whole
+from bench import answers, debit, gateway, recovery, restart, whole
 from bench.report import Report, machine
 
 QUICK_EVENTS = 5_000_000
@@ -28,13 +28,14 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, Callable[[], Corouti
         "e": lambda: restart.restart(accounts=1_000_000 if full else 100_000),
         "f": lambda: answers.answers(events=arguments.events, full=full),
         **{name: partial(run, full=full) for name, run in gateway.BENCHMARKS.items()},
+        "r": lambda: recovery.recovery(full=full),
     }
 
 
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="which: a b c d e f g1 g2 g3 g4; all where none is named")
+    parser.add_argument("names", nargs="*", help="which: a b c d e f g1 g2 g3 g4 r; all where none is named")
     parser.add_argument("--full", action="store_true", help="more runs, larger loads, the whole grid")
     parser.add_argument("--events", type=int, default=QUICK_EVENTS, help="(f) how many events to answer from")
     arguments = parser.parse_args()

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     """Razorpay's Checkout, the only thing a page loads from elsewhere, and only to top up."""
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "metering"
     """Prefix of transactional ids and consumer groups: two deployments on one Kafka need two."""
+    instance: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
+    """This process's name in its consumer groups, its own alone among live processes of its role, and the same
+    after a restart: then it has its partitions back at once, not when its session has timed out."""
     partitions: Annotated[int, Field(ge=1, le=PARTITIONS_MAX)] = 4
     replication_factor: Annotated[int, Field(ge=1)] = 1
     min_insync_replicas: Annotated[int, Field(ge=1)] = 1

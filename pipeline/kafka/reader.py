@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import zlib
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 POLL_MS = 500
 REVOKE_LIMIT_S = 30.0
 SESSION_TIMEOUT_MS = 10_000
+HEARTBEAT_MS = 1_000
+"""How long a member may go without learning that others have to share its partitions."""
 FETCH_WAIT_MS = 20
 """A partition whose batch is done waits for the fetch under way before it is fetched again: up to this."""
 
@@ -62,14 +65,17 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         handler: Handler,
         *,
         fetch_bytes: int,
+        instance: str | None = None,
         interruptible: bool = False,
     ) -> None:
         """Prepare; nothing is connected before `run`.
 
-        `fetch_bytes` bounds a batch; `interruptible` says that a batch may be cancelled half way.
+        `fetch_bytes` bounds a batch; `instance` names the member through restarts (KIP-345), see settings;
+        `interruptible` says that a batch may be cancelled half way.
         """
         self._topics = tuple(topics)
         self._handler = handler
+        self._instance = None if instance is None else f"{instance}-{_same_topics(topics)}"
         self._pumps: dict[int, _Pump] = {}
         self._failure: asyncio.Future[None] | None = None
         self._servers, self._group, self._fetch_bytes = servers, group, fetch_bytes
@@ -87,7 +93,9 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             partition_assignment_strategy=[RangePartitionAssignor],
+            group_instance_id=self._instance,
             session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=HEARTBEAT_MS,
             rebalance_timeout_ms=120_000,
             max_poll_interval_ms=600_000,
             max_partition_fetch_bytes=self._fetch_bytes,
@@ -138,6 +146,11 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def _stop_pumps(self, partitions: Sequence[int]) -> None:
         pumps = [self._pumps.pop(partition) for partition in partitions if partition in self._pumps]
         await asyncio.gather(*(pump.stop() for pump in pumps))
+
+
+def _same_topics(topics: Sequence[str]) -> str:
+    """Return what changes with the topics: whoever reads others must not be given the partitions of before."""
+    return f"{zlib.crc32(' '.join(sorted(topics)).encode()):08x}"
 
 
 class _Pump:

@@ -1,6 +1,6 @@
 """The data directory of a local deployment: who runs on it, its secrets, and where it can be reached.
 
-Owns: `lock`, `secrets.json` and `run.json` in the data directory.
+Owns: `lock`, `secrets.json`, `instance` and `run.json` in the data directory.
 Called by: `local/supervisor.py`, which claims the directory, and `cli/context.py`, which looks who runs on it.
 """
 
@@ -24,9 +24,11 @@ _T = TypeVar("_T")
 
 _LOCK = "lock"
 _SECRETS = "secrets.json"
+_INSTANCE = "instance"
 _RUN = "run.json"
 
 _SECRET_BYTES = 32
+_INSTANCE_BYTES = 6
 _CLAIM_SECONDS_MAX = 10.0
 _CLAIM_AGAIN_SECONDS = 0.05
 
@@ -113,6 +115,14 @@ def secrets_of(data_dir: Path) -> Secrets:
     made = Secrets(secrets.token_urlsafe(_SECRET_BYTES), secrets.token_urlsafe(_SECRET_BYTES))
     _write_private(path, msgspec.json.encode(made))
     return made
+
+
+def instance_of(data_dir: Path) -> str:
+    """Return the directory's name in consumer groups, made up at the first call: no other has it."""
+    path = data_dir / _INSTANCE
+    if not path.exists():
+        _write_private(path, f"up-{secrets.token_hex(_INSTANCE_BYTES)}".encode())
+    return path.read_text(encoding="ascii")
 
 
 async def _take(lock: int, data_dir: Path) -> None:

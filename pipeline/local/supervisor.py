@@ -15,8 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import httpx2
+from typing import TYPE_CHECKING
 
 from pipeline.kafka.admin import ensure_topics
 from pipeline.local import deployment, ports, processes
@@ -25,10 +24,13 @@ from pipeline.local.deployment import Deployment
 from pipeline.local.errors import LocalError
 from pipeline.settings import Settings
 
+if TYPE_CHECKING:
+    import httpx2
+
 RESTARTS_MAX = 5
 RESTART_WINDOW_SECONDS = 60.0
+RESTART_DELAY_SECONDS = 0.25
 
-_RESTART_DELAY_SECONDS = 0.25
 _READY_SECONDS_MAX = 120.0
 _READY_AGAIN_SECONDS = 0.2
 _READY_SAID_EVERY_SECONDS = 5.0
@@ -119,7 +121,7 @@ class _Supervisor:
             return
         await ensure_topics(kafka_url.removeprefix("kafka://"), self._settings)
         at = self._place(kafka_url)
-        environment = _environment(at, self._settings)
+        environment = _environment(at, self._settings, deployment.instance_of(self._data_dir))
         started = children(at)
         for child in started:
             self._keep(child, environment)
@@ -231,13 +233,15 @@ class _Supervisor:
                 restarts.popleft()
             if len(restarts) >= RESTARTS_MAX:
                 raise LocalError(f"{end}; started again {RESTARTS_MAX} times within a minute, now giving up")
-            delay = _RESTART_DELAY_SECONDS * 2 ** len(restarts)
+            delay = RESTART_DELAY_SECONDS * 2 ** len(restarts)
             restarts.append(now)
             _say(f"{end}; starting it again")
             await asyncio.sleep(delay)
 
     async def _until_ready(self, children: Sequence[Child]) -> None:
         """Return when every child is ready, or the end was asked for. Raises LocalError after a bound."""
+        import httpx2
+
         clock = asyncio.get_running_loop().time
         until, say_at = clock() + _READY_SECONDS_MAX, clock() + _READY_SAID_EVERY_SECONDS
         async with httpx2.AsyncClient(trust_env=False, timeout=_HEALTH_SECONDS_MAX) as client:
@@ -256,6 +260,8 @@ class _Supervisor:
 
 async def _health(client: httpx2.AsyncClient, child: Child) -> str | None:
     """Return None where a child is ready, else why it is not."""
+    import httpx2
+
     if child.health_url is None:
         return None
     try:
@@ -275,14 +281,18 @@ async def _until_free(port: int, host: str, option: str) -> None:
         await asyncio.sleep(_READY_AGAIN_SECONDS)
 
 
-def _environment(at: Deployment, settings: Settings) -> dict[str, str]:
-    """Return a child's environment: this process's, with this deployment's settings over it."""
+def _environment(at: Deployment, settings: Settings, instance: str) -> dict[str, str]:
+    """Return a child's environment: this process's, with this deployment's settings over it.
+
+    A child that is started again has the instance of the one that ended, and so its partitions at once.
+    """
     return {
         **os.environ,
         "METERING_KAFKA_URL": at.kafka_url,
         "METERING_CLICKHOUSE_URL": at.clickhouse_url,
         "METERING_SESSION_SECRET": at.session_secret,
         "METERING_OPERATOR_TOKEN": at.operator_token,
+        "METERING_INSTANCE": settings.instance or instance,
         "METERING_HOST": settings.host,
         "METERING_PORT": at.http_url.rpartition(":")[2],
         "METERING_WORKER_PORT": at.worker_url.rpartition(":")[2],

@@ -40,6 +40,7 @@ class Mailer:
             [topics.MAIL],
             self,
             fetch_bytes=FETCH_BYTES,
+            instance=settings.instance,
             interruptible=True,
         )
 

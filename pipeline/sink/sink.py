@@ -35,6 +35,7 @@ class Sink:
             [topics.JOURNAL],
             self,
             fetch_bytes=FETCH_BYTES,
+            instance=settings.instance,
             interruptible=True,
         )
 

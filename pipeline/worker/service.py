@@ -61,6 +61,7 @@ class PartitionReader:
             topics.INPUTS,
             self,
             fetch_bytes=FETCH_BYTES,
+            instance=settings.instance,
         )
 
     async def run(self) -> None:

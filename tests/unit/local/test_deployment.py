@@ -13,6 +13,7 @@ import pytest
 from pipeline.local import deployment
 from pipeline.local.deployment import Deployment
 from pipeline.local.errors import LocalError
+from pipeline.settings import Settings
 
 # Claims a directory, announces itself, says so, and waits to be killed.
 _HOLDER = """
@@ -54,6 +55,14 @@ def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:
     assert first.session_secret != first.operator_token
     assert _mode(tmp_path / "secrets.json") == 0o600
     assert first.session_secret not in repr(first)
+
+
+def test_a_directory_keeps_its_name_and_no_other_has_it(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    name = deployment.instance_of(tmp_path)
+    assert deployment.instance_of(tmp_path) == name != deployment.instance_of(other)
+    assert Settings(instance=name).instance == name
 
 
 def test_damaged_secrets_are_a_clear_error(tmp_path: Path) -> None:
