@@ -92,9 +92,10 @@ class Product:
         """host:port of the broker."""
         return self.broker.servers
 
-    def add_worker(self) -> Role:
-        """Add one more worker, not yet started."""
-        role = self._role(f"worker-{len(self.workers)}", "worker")
+    def add_worker(self, *, named: bool = True) -> Role:
+        """Add one more worker, not yet started. `named`: its group knows it when it is started again."""
+        name = f"worker-{len(self.workers)}"
+        role = self._role(name, "worker", **({"METERING_INSTANCE": name} if named else {}))
         self.workers.append(role)
         return role
 
@@ -114,7 +115,7 @@ class Product:
         """Add the server, not yet started."""
         port = ports.free("127.0.0.1")
         self.http_url = f"http://127.0.0.1:{port}"
-        self.server = self._role("server", "server", METERING_PORT=str(port))
+        self.server = self._role("server", "server", METERING_PORT=str(port), METERING_INSTANCE="server")
         return self.server
 
     async def ready(self) -> None:

@@ -29,6 +29,8 @@ class Truth:
     owed_nano: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     dead: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
+    paid: int = 0
+    """Those of `charged` that are not free."""
     moved: int = 0
 
 
@@ -42,6 +44,8 @@ class Traffic:
         self._sequence = Counter[str]()
         self._made = 0
         self._recent: list[tuple[int, bytes]] = []
+        self.rates = RATES
+        """The routes that events take from now on, and what they cost."""
         self.truth = Truth()
 
     async def start(self) -> None:
@@ -99,7 +103,7 @@ class Traffic:
 
     def _event(self, source: str, org: str) -> dict[str, Any]:
         self._made += 1
-        model, provider = self._random.choice(list(RATES))
+        model, provider = self._random.choice(list(self.rates))
         prompt, completion = self._random.randint(1, 4000), self._random.randint(0, 2000)
         now_ms = int(time.time() * 1000) - self._random.randint(0, 3 * 86_400_000)
         event: dict[str, Any] = {
@@ -138,7 +142,8 @@ class Traffic:
         self.truth.charged.add((event["source"], event["id"]))
         if data["tier"] == "trial" or data["byok"] or data["status"] >= 400:
             return
-        rates = RATES[data["model"], data["provider"]]
+        self.truth.paid += 1
+        rates = self.rates[data["model"], data["provider"]]
         cached = usage["prompt_tokens_details"]["cached_tokens"]
         tokens = (usage["prompt_tokens"] - cached, cached, usage["completion_tokens"])
         self.truth.owed_nano[event["subject"]] += sum(n * rate for n, rate in zip(tokens, rates, strict=True))
