@@ -69,7 +69,14 @@ def event(event_id: str = "e1", **changes: Any) -> dict[str, Any]:
     return made
 
 
-DROP = object()
+class _Drop:
+    """Whatever process prints it, it looks the same: tests are named by it."""
+
+    def __repr__(self) -> str:
+        return "DROP"
+
+
+DROP = _Drop()
 _EVENT: dict[str, Any] = {
     "specversion": "1.0",
     "type": "bharatrouter.request.completed.v1",
