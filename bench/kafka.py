@@ -18,6 +18,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from bench.processes import Process
 from pipeline import topics
+from pipeline.gateway.sender import COMPRESSION
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting.state import PartitionState
 
@@ -35,7 +36,7 @@ class Filler:
             bootstrap_servers=servers,
             enable_idempotence=True,
             acks="all",
-            compression_type="lz4",
+            compression_type=COMPRESSION,
             linger_ms=0,
             max_batch_size=BATCH_BYTES,
             max_request_size=8 * BATCH_BYTES,

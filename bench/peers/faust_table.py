@@ -2,7 +2,7 @@
 
 The same work per event as the debit path: decode, rate, add to the org's sum, write a row. No transaction,
 no duplicate check: Faust's own guarantees. Run as `python -m bench.peers.faust_table` on a topic
-`peer.requests` of single events.
+`peer.requests` of single events. Says FIRST once it has the first of them.
 """
 
 from __future__ import annotations
@@ -39,12 +39,17 @@ spent = app.Table("spent", key_type=str, value_type=int, default=int, partitions
 decode = msgspec.json.Decoder(RequestEvent).decode
 encode = msgspec.json.Encoder().encode
 ms_of = Timestamps().ms
+FIRST = "the first event is here"
 
 
 @app.agent(requests)
 async def debit(values: faust.StreamT[bytes]) -> None:
     """Charge each event."""
+    waiting = True
     async for value in values:
+        if waiting:
+            waiting = False
+            print(FIRST, flush=True)
         event = decode(value)
         usage, data = event.data.usage, event.data
         assert usage is not None
