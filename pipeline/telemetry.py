@@ -33,6 +33,9 @@ RESTORE = Histogram("metering_restore_seconds", "Time to take over a partition",
 SINK_ROWS = Counter("metering_sink_rows_total", "Journal rows written to ClickHouse", ["kind"])
 SINK_INSERT = Histogram("metering_sink_insert_seconds", "Time of an insert", buckets=_UNIT_SECONDS)
 SINK_RETRIES = Counter("metering_sink_retries_total", "Inserts sent again after an unclear answer")
+SINK_PUT_BACK = Counter(
+    "metering_sink_put_back_total", "Rows put back that ClickHouse lost when it was killed"
+)
 SINK_BEHIND = Gauge(
     "metering_sink_behind_seconds", "Age of the newest row written, when it was written", ["partition"]
 )

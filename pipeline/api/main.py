@@ -27,7 +27,7 @@ from pipeline.api.money import money_of
 from pipeline.api.pages import routes as pages
 from pipeline.api.parts import Check, Parts
 from pipeline.catalog.rates import RateTable
-from pipeline.clickhouse.client import Engine, open_engine
+from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
 from pipeline.clickhouse.migrate import migrate
 from pipeline.kafka.catalog import catalog_follower
 from pipeline.kafka.commands import CommandClient, UnavailableError
@@ -63,7 +63,7 @@ def main(settings: Settings) -> int:
 
 async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -> int:
     engine = open_engine(clickhouse_url)
-    await asyncio.to_thread(migrate, engine)
+    await asyncio.to_thread(_migrate_now_or_later, engine)
     async with AsyncExitStack() as stack:
         stack.callback(engine.close)
         directory, rates, order_index = (
@@ -121,6 +121,14 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         if money.razorpay is not None:
             beside.append(reconcile_open_orders(money.settler, order_index, _now_ms))
         return await _until_stopped(server, beside)
+
+
+def _migrate_now_or_later(engine: Engine) -> None:
+    """Bring the schema up to date. With the engine away that is left to the sink, which waits for it."""
+    try:
+        migrate(engine)
+    except EngineUnavailable as error:
+        log.warning("started without the engine: %s", error)
 
 
 def _now_ms() -> int:

@@ -74,16 +74,18 @@ class Engine:
         database: str,
         cluster: str | None = None,
         threads: ThreadPoolExecutor | None = None,
+        writers: ThreadPoolExecutor | None = None,
     ) -> None:
         """Use a pool's clients on a database; `cluster` is what ON CLUSTER names, if anything."""
         self._pool = pool
         self.database = database
         self.cluster = cluster
         self._threads = threads or ThreadPoolExecutor(pool.threads, thread_name_prefix="clickhouse")
+        self._writers = writers or ThreadPoolExecutor(pool.writers, thread_name_prefix="clickhouse-writer")
 
     def for_database(self, database: str) -> Engine:
         """Return an engine on another database that shares all else with this one, so close only one."""
-        return Engine(self._pool, database, self.cluster, self._threads)
+        return Engine(self._pool, database, self.cluster, self._threads, self._writers)
 
     def query(
         self,
@@ -172,6 +174,17 @@ class Engine:
         except DriverError as error:
             raise engine_failure(error) from error
 
+    async def writing(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what a blocking call returns that writes here, from a thread that is for writing.
+
+        So an engine that hangs takes no thread from anything else. Cancelled, the call may still be done.
+        """
+        try:
+            future = self._writers.submit(call, *args, **kwargs)
+        except RuntimeError:
+            raise EngineUnavailable("the engine is closed") from None
+        return await asyncio.wrap_future(future)
+
     def command(self, sql: str, *, in_database: bool = True) -> None:
         """Carry out a statement that returns nothing, outside any database where `in_database` is off."""
         try:
@@ -190,7 +203,8 @@ class Engine:
 
     def close(self) -> None:
         """Close everything. Calls under way are waited for."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        for threads in (self._threads, self._writers):
+            threads.shutdown(wait=True, cancel_futures=True)
         self._pool.close()
 
     async def _in_thread(self, wait: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

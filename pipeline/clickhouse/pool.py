@@ -20,12 +20,15 @@ from typing import Protocol
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error as DriverError
+from clickhouse_connect.driver.httpclient import HttpClient
 from clickhouse_connect.driver.httputil import get_pool_manager
+from urllib3 import Timeout
 
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable, engine_failure
 from pipeline.clickhouse.location import Embedded, Server
 
 CONNECT_SECONDS = 2
+GREETING_SECONDS = 4
 READ_SECONDS = 6
 WRITE_SECONDS = 60
 SCAN_SECONDS = 3600
@@ -51,6 +54,8 @@ class Pool(Protocol):
 
     threads: int
     """How many calls may run at once, the sink's aside."""
+    writers: int
+    """How many inserts of the sink may run at once."""
 
     def lend(self, database: str, lane: Lane) -> AbstractContextManager[Client]:
         """Lend a client for one call. Raises EngineUnavailable where none can be had in time."""
@@ -63,6 +68,7 @@ class EmbeddedPool:
     """Handles on the engine in this process."""
 
     threads = Lane.READ.handles + Lane.SCAN.handles
+    writers = Lane.WRITE.handles
 
     def __init__(self, location: Embedded) -> None:
         """Open all handles. Raises EngineError where the directory cannot be used."""
@@ -102,6 +108,7 @@ class ServerPool:
     """Connections to a server, opened at the first call, so that a server that is down stops nobody."""
 
     threads = Lane.READ.connections + Lane.SCAN.connections
+    writers = Lane.WRITE.connections
 
     def __init__(self, location: Server) -> None:
         """Connect to nothing yet."""
@@ -137,13 +144,16 @@ class ServerPool:
             username=at.user,
             password=at.password,
             connect_timeout=CONNECT_SECONDS,
-            send_receive_timeout=lane.seconds + _SLACK_SECONDS,
+            # Others wait for the greeting, so a lane's own limit comes into force after it.
+            send_receive_timeout=GREETING_SECONDS,
             query_retries=0,
             autogenerate_session_id=False,
             pool_mgr=get_pool_manager(maxsize=lane.connections),
         )
         # The database may not exist before the first migration, so the greeting goes without it.
         client.database = database
+        assert isinstance(client, HttpClient)
+        client.timeout = Timeout(connect=CONNECT_SECONDS, read=lane.seconds + _SLACK_SECONDS)
         return client
 
     def close(self) -> None:

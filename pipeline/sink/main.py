@@ -10,7 +10,6 @@ import signal
 
 from pipeline import logs, status_server
 from pipeline.clickhouse.client import open_engine
-from pipeline.clickhouse.migrate import migrate
 from pipeline.settings import MissingSettingError, Settings
 from pipeline.sink.sink import Sink
 
@@ -21,7 +20,6 @@ def main(settings: Settings) -> int:
     if settings.clickhouse_url is None:
         raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
     engine = open_engine(settings.clickhouse_url)
-    migrate(engine)
     sink = Sink(settings, engine)
     status_server.serve(settings.host, settings.worker_port, lambda: {"sink": sink.problem})
     asyncio.run(_run(sink))

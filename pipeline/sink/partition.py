@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from pipeline import telemetry, topics
+from pipeline.clickhouse import lost
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import DEDUPLICATION_WINDOW
@@ -54,6 +55,7 @@ class SinkPartition:
         self._buffer: deque[tuple[int, JournalRecord, int]] = deque()
         self._buffered_bytes = 0
         self._changed = asyncio.Event()
+        self._recorded: Intent | None = None
         self._room = asyncio.Event()
         self._room.set()
         self.problem: str | None = None
@@ -65,9 +67,9 @@ class SinkPartition:
         recorded = state.get(INTENT_KEY)
         if recorded is None:
             return 0
-        intent = ranges.decode(recorded)
+        self._recorded = intent = ranges.decode(recorded)
         # Whoever recorded it may have ended before, while or after it was written.
-        await self._insert(intent, await self._read(intent))
+        await self._insert(intent, await self._read(intent), again=True)
         return intent.next_offset
 
     async def close(self) -> None:
@@ -126,36 +128,72 @@ class SinkPartition:
             {journal: intent.first_offset},
             sink_group(self._deployment),
         )
+        self._recorded = intent
 
-    async def _insert(self, intent: Intent, records: Sequence[tuple[int, JournalRecord]]) -> None:
-        """Send a range part by part, each until the engine says that it has it."""
+    async def _insert(
+        self, intent: Intent, records: Sequence[tuple[int, JournalRecord]], *, again: bool = False
+    ) -> None:
+        """Send a range part by part, each until the engine says that it has it.
+
+        `again` says that it may have been sent before.
+        """
         left: Intent | None = intent
         tries = 0
-        while left is not None:
+        while left is not None or again:
             try:
+                if left is None:
+                    await self._put_back(intent, records)
+                    again = False
                 # Half of the time a token is remembered is kept for sending.
-                if _now_ms() - left.at_ms > self._safe_ms / 2:
+                elif _now_ms() - left.at_ms > self._safe_ms / 2:
                     left = await self._left_of(left)
-                    continue
-                await self._send(left.parts[0], records)
+                else:
+                    await self._send(left.parts[0], records)
+                    left = ranges.without_first(left)
             except (EngineError, EngineUnavailable) as error:
                 telemetry.SINK_RETRIES.inc()
                 self.problem = f"partition {self._partition}: {error}"
                 log.warning("range %s not confirmed, sending it again: %s", intent.first_offset, error)
                 await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
                 tries += 1
+                again = True
             else:
                 self.problem = None
                 tries = 0
-                left = ranges.without_first(left)
 
     async def _send(self, part: Part, records: Sequence[tuple[int, JournalRecord]]) -> None:
         started = time.monotonic()
-        payload = ranges.payload(records, part.kind)
-        token = ranges.token(self._deployment, self._partition, part)
-        await asyncio.to_thread(self._engine.insert, TABLES[part.kind], COLUMNS[part.kind], payload, token)
+        sent = self._sent(part, records)
+        insert = self._engine.insert
+        await self._engine.writing(insert, sent.table, sent.columns, sent.payload, sent.token)
         telemetry.SINK_INSERT.observe(time.monotonic() - started)
         telemetry.SINK_ROWS.labels(part.kind).inc(part.rows)
+
+    def _sent(self, part: Part, records: Sequence[tuple[int, JournalRecord]]) -> lost.Sent:
+        return lost.Sent(
+            TABLES[part.kind],
+            COLUMNS[part.kind],
+            self._partition,
+            *ranges.ids(self._partition, part),
+            part.rows,
+            ranges.payload(records, part.kind),
+            ranges.token(self._deployment, self._partition, part),
+        )
+
+    async def _put_back(self, intent: Intent, records: Sequence[tuple[int, JournalRecord]]) -> None:
+        """Add what an engine that was killed meanwhile has lost of a range that it has confirmed."""
+        writing, engine = self._engine.writing, self._engine
+        if not await writing(lost.may_have_lost, engine, (_now_ms() - intent.at_ms) / 1000):
+            return
+        for part in intent.parts:
+            sent = self._sent(part, records)
+            if await writing(lost.lacks_rows, engine, sent):
+                staging = await writing(lost.prepare, engine, sent)
+                # Refused where a later owner is there: it does this itself.
+                await self._record(self._recorded or intent)
+                telemetry.SINK_PUT_BACK.inc(await writing(lost.put_back, engine, sent, staging))
+            if part.kind == REQUESTS:
+                telemetry.SINK_PUT_BACK.inc(await writing(lost.complete_roll_ups, engine, sent))
 
     async def _left_of(self, intent: Intent) -> Intent | None:
         """Return what of an old range still has to be sent, recorded anew, None where all is there.

@@ -7,18 +7,23 @@ Next: `sink/partition.py`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 
 from aiokafka import ConsumerRecord
 
 from pipeline import topics
-from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.client import Engine, EngineUnavailable
+from pipeline.clickhouse.migrate import migrate
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.reader import GroupReader
 from pipeline.settings import Settings
 from pipeline.sink.partition import SinkPartition, sink_group
 
+log = logging.getLogger(__name__)
+
 FETCH_BYTES = 16 * 1024 * 1024
+MIGRATE_RETRY_S = 1.0
 
 
 class Sink:
@@ -28,6 +33,8 @@ class Sink:
         """Prepare; nothing is connected before `run`."""
         self._settings, self._engine = settings, engine
         self._count = 0
+        self._waiting: str | None = None
+        self._opening: dict[int, SinkPartition] = {}
         self._partitions: dict[int, tuple[SinkPartition, asyncio.Task[None]]] = {}
         self._reader = GroupReader(
             settings.kafka_servers,
@@ -40,9 +47,25 @@ class Sink:
         )
 
     async def run(self) -> None:
-        """Read and write until cancelled. Raises what must end the process."""
+        """Bring the schema up to date, then read and write until cancelled.
+
+        An engine that is away is waited for. Raises what must end the process.
+        """
+        await self._migrate()
         self._count = await partition_count(self._settings.kafka_servers)
         await self._reader.run()
+
+    async def _migrate(self) -> None:
+        while True:
+            try:
+                await self._engine.writing(migrate, self._engine)
+            except EngineUnavailable as error:
+                self._waiting = f"the schema cannot be looked at: {error}"
+                log.warning("waiting for the engine: %s", error)
+                await asyncio.sleep(MIGRATE_RETRY_S)
+            else:
+                self._waiting = None
+                return
 
     async def open(self, partition: int) -> Mapping[str, int]:
         """Take a partition over; see `kafka/reader.py`."""
@@ -50,11 +73,14 @@ class Sink:
         writer = SinkPartition(
             settings.kafka_servers, settings.deployment, partition, self._count, self._engine
         )
+        self._opening[partition] = writer
         try:
             offset = await writer.open()
         except BaseException:
             await writer.close()
             raise
+        finally:
+            del self._opening[partition]
         task = asyncio.create_task(writer.run())
         task.add_done_callback(self._ended)
         self._partitions[partition] = writer, task
@@ -80,7 +106,8 @@ class Sink:
     @property
     def problem(self) -> str | None:
         """What keeps the sink from writing, None where nothing does."""
-        if not self._reader.joined:
-            return "joining the group"
-        problems = [writer.problem for writer, _ in self._partitions.values() if writer.problem]
-        return problems[0] if problems else None
+        writers = [*self._opening.values(), *(writer for writer, _ in self._partitions.values())]
+        problems = [problem for problem in (self._waiting, *(one.problem for one in writers)) if problem]
+        if problems:
+            return problems[0]
+        return None if self._reader.joined else "joining the group"

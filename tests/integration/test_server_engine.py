@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,12 +12,13 @@ from typing import Any
 import pytest
 
 from pipeline.clickhouse.client import Engine, open_engine
-from pipeline.clickhouse.errors import EngineError
+from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import migrate
+from pipeline.clickhouse.pool import CONNECT_SECONDS, GREETING_SECONDS
 from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.journal import REQUEST_COLUMNS
-from tests.integration.http_front import http_front
 from tests.journal_rows import payload, random_requests
+from tests.support.clickhouse_front import http_front
 
 
 @pytest.fixture
@@ -64,3 +68,37 @@ def test_a_refusal_keeps_its_code(seen: tuple[Engine, list[Any]]) -> None:
     with pytest.raises(EngineError) as refused:
         engine.query("SELECT nothing FROM nowhere", row=tuple[int])
     assert refused.value.code == 60
+
+
+def test_a_server_that_hangs_keeps_no_lane_waiting_for_another() -> None:
+    """It takes connections and answers nothing, as a stopped one does: a scan may take long, a greeting not."""
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        engine = open_engine(f"http://127.0.0.1:{hanging.getsockname()[1]}/metering")
+        started = time.monotonic()
+        with ThreadPoolExecutor(2) as threads:
+            scan = threads.submit(
+                engine.query, "SELECT 1", row=tuple[int], settings={"max_execution_time": 600}
+            )
+            page = threads.submit(engine.query, "SELECT 1", row=tuple[int])
+            for asked in (scan, page):
+                with pytest.raises(EngineUnavailable):
+                    asked.result()
+        assert time.monotonic() - started < 2 * GREETING_SECONDS + CONNECT_SECONDS
+        engine.close()
+
+
+async def test_a_write_that_hangs_takes_no_thread_from_anything_else() -> None:
+    """More inserts than the loop's own threads are under way, and a thread is still to be had at once."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as hanging:
+        engine = open_engine(f"http://127.0.0.1:{hanging.getsockname()[1]}/metering")
+        inserts = [
+            asyncio.create_task(engine.writing(engine.insert, "events", ("id",), b"[1]\n", "token"))
+            for _ in range(40)
+        ]
+        async with asyncio.timeout(1):
+            await asyncio.sleep(0)
+            assert await asyncio.to_thread(lambda: 1) == 1
+        for insert in inserts:
+            insert.cancel()
+        await asyncio.wait(inserts)
+    engine.close()

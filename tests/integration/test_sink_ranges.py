@@ -106,3 +106,38 @@ async def test_an_owner_stopped_for_long_is_fenced_where_nothing_is_there(
     assert _stored(engine) == [0, 0]
     await owner.close()
     await stale.close()
+
+
+@pytest.mark.parametrize("lost", ["events", "usage_day", "model_day", "ledger", "all"])
+async def test_what_a_killed_engine_has_lost_of_a_range_it_knows_is_put_back(
+    servers: str, engine: Engine, lost: str
+) -> None:
+    """Killed between a block's token and the block, an engine drops the block for ever after."""
+    intent, records = _range(age_ms=3_600_000)
+    first = await _sink(servers, engine)
+    await first._record(intent)
+    for part in intent.parts:
+        await first._send(part, records)
+    await first.close()
+    before = _contents(engine)
+    for table in ("events", "usage_day", "model_day", "ledger") if lost == "all" else (lost,):
+        engine.command(f"ALTER TABLE {table} DELETE WHERE 1 SETTINGS mutations_sync = 2")
+    assert _contents(engine) != before
+    second = SinkPartition(servers, "metering", 0, 1, engine)
+    assert await second.open() == intent.next_offset
+    assert _contents(engine) == before
+    assert engine.query("SELECT name FROM system.tables WHERE name LIKE 'again%'", row=tuple[str]) == []
+    await second.close()
+
+
+def _contents(engine: Engine) -> list[list[tuple[object, ...]]]:
+    """Return all rows, and all that the roll-ups come to."""
+    return [
+        engine.query(sql, row=tuple[object, ...])
+        for sql in (
+            "SELECT * FROM events ORDER BY id",
+            "SELECT * FROM ledger ORDER BY id",
+            "SELECT * FROM usage_day FINAL ORDER BY ALL",
+            "SELECT * FROM model_day FINAL ORDER BY ALL",
+        )
+    ]

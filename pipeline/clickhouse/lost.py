@@ -1,0 +1,168 @@
+"""Put back what an engine lost when it was killed in the middle of an insert.
+
+Owns: finding out what of a confirmed range is missing in its table and the roll-ups, and adding exactly that.
+Called by: `sink/partition.py`, after it has sent a range again. Next: `clickhouse/client.py`.
+
+An engine without a cluster notes the token of a block, and then puts the block into its place. Killed in
+between, it knows the token of a block that it does not have: sent again, the block is dropped as known.
+(Of replicated tables Keeper takes token and block in one step.) So a range that was sent again to an engine
+that has started meanwhile is compared with what is there. It is the newest range of its partition and
+confirmed, so nobody else adds to it, and what still arrives of its earlier tries is dropped by token.
+
+Rows come back by way of a table of their own, of which partitions are attached: that feeds no roll-up. A
+roll-up gets the difference between the rows and itself. Every step may be cut off anywhere and done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from pipeline.clickhouse.client import Engine, EngineUnavailable
+from pipeline.clickhouse.queries import query
+
+log = logging.getLogger(__name__)
+
+START_MARGIN_S = 10
+SCAN = {"max_execution_time": 600}
+TRIES = 3
+
+_ROLL_UPS = {
+    "usage_day": (
+        "org",
+        "day",
+        "model",
+        "key_id",
+        "provider",
+        "byok",
+        "tier",
+        "requests",
+        "errors",
+        "prompt_tokens",
+        "cached_tokens",
+        "completion_tokens",
+        "cost_nano",
+        "last_id",
+    ),
+    "model_day": ("day", "model", "partition", "requests", "tokens", "last_id"),
+}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Rows of one partition's journal, public ids `low` to `high`, that the engine has confirmed."""
+
+    table: str
+    columns: Sequence[str]
+    partition: int
+    low: int
+    high: int
+    rows: int
+    payload: bytes
+    token: str
+
+
+def may_have_lost(engine: Engine, sent_s: float) -> bool:
+    """Return whether an engine may have been killed within the last `sent_s` seconds."""
+    if engine.cluster is not None:
+        return False
+    return engine.query("SELECT uptime()", row=tuple[int])[0][0] <= sent_s + START_MARGIN_S
+
+
+def lacks_rows(engine: Engine, sent: Sent) -> bool:
+    """Return whether rows are missing in the table. Raises what the engine raises."""
+    bound = query("count_ids").of_platform(**_place(sent))
+    found = engine.query(bound.sql, bound.parameters, row=tuple[int])[0][0]
+    if found > sent.rows:
+        log.error("%s has %d rows of %s instead of %d", sent.table, found, sent.token, sent.rows)
+    return found < sent.rows
+
+
+def prepare(engine: Engine, sent: Sent) -> str:
+    """Make the table by way of which rows come back, and return its name.
+
+    Then the caller makes sure that it still is the owner of the partition, and calls `put_back`. An owner
+    that comes later drops this table first, so what an earlier one had begun is done before, or never.
+    """
+    staging = f"{_prefix(sent)}{time.time_ns()}"
+    engine.command(f"CREATE TABLE {staging} AS {sent.table}")
+    return staging
+
+
+def put_back(engine: Engine, sent: Sent, staging: str) -> int:
+    """Add the rows that are missing in the table, and return how many were.
+
+    Raises what the engine raises; then it is unknown what was done, and all is to be done again.
+    """
+    _drop_all(engine, sent, but=staging)
+    missing = _missing(engine, sent)
+    if missing:
+        engine.insert(staging, sent.columns, b"".join(missing), sent.token)
+    for (part,) in engine.query(
+        "SELECT DISTINCT partition_id FROM system.parts "
+        "WHERE database = currentDatabase() AND table = {staging:String} AND active",
+        {"staging": staging},
+        row=tuple[str],
+    ):
+        engine.command(f"ALTER TABLE {sent.table} ATTACH PARTITION ID '{part}' FROM {staging}")
+    _drop_all(engine, sent)
+    log.warning("the engine had lost %d rows of %s; they are back", len(missing), sent.token)
+    return len(missing)
+
+
+def complete_roll_ups(engine: Engine, sent: Sent) -> int:
+    """Add what the roll-ups lack of the orgs and days of request rows; return how many rows were added.
+
+    To be called when the rows themselves are all there. Raises as `put_back` does.
+    """
+    added = 0
+    for table, columns in _ROLL_UPS.items():
+        for number in range(TRIES):
+            bound = query(f"range_{table}").of_platform(
+                low=sent.low, high=sent.high, partition=sent.partition
+            )
+            payload = engine.query_bytes(
+                bound.sql, bound.parameters, output="JSONCompactEachRow", settings=SCAN
+            )
+            if not payload:
+                break
+            # Done again, it is the same rows under the same token; the number is for a token known in vain.
+            engine.insert(table, columns, payload, f"{sent.token}:{zlib.crc32(payload):08x}:{number}")
+            added += payload.count(b"\n")
+            log.warning("the engine had lost a block of %s for %s; it is back", table, sent.token)
+        else:
+            raise EngineUnavailable(f"{table} does not keep what it is given for {sent.token}")
+    return added
+
+
+def _missing(engine: Engine, sent: Sent) -> list[bytes]:
+    """Return the lines of the payload whose rows are not there."""
+    bound = query("range_ids").of_platform(**_place(sent))
+    there = {row[0] for row in engine.query(bound.sql, bound.parameters, row=tuple[int], settings=SCAN)}
+    lines = sent.payload.splitlines(keepends=True)
+    return [line for line in lines if msgspec.json.decode(line)[0] not in there]
+
+
+def _place(sent: Sent) -> dict[str, object]:
+    return {"table": sent.table, "low": sent.low, "high": sent.high, "partition": sent.partition}
+
+
+def _prefix(sent: Sent) -> str:
+    return f"again_{sent.table}_{sent.partition}_"
+
+
+def _drop_all(engine: Engine, sent: Sent, but: str = "") -> None:
+    """Drop what was made by `prepare`, and wait until nothing reads it any more."""
+    found = engine.query(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})",
+        {"prefix": _prefix(sent)},
+        row=tuple[str],
+    )
+    for (name,) in found:
+        if name != but:
+            engine.command(f"DROP TABLE IF EXISTS {name} SYNC")

@@ -1,0 +1,73 @@
+"""The product as real processes that reach ClickHouse over HTTP, in a process of its own.
+
+Owns: the environment that points them there. Called by: tests/crash/test_clickhouse_misbehaves.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.kafka.admin import ensure_topics
+from pipeline.local.broker import Broker
+from pipeline.settings import Settings
+from tests.support.clickhouse_process import ClickHouse
+from tests.support.product import Product, Role
+
+WRITE_S = int(os.environ.get("METERING_TEST_WRITE_SECONDS", "2"))
+"""After how long the sink gives an insert up here: the product's own 60 s are long for a test."""
+
+
+class Impatient(Role):
+    """A role with a shorter limit for writes."""
+
+    def start(self, crash_at: str | None = None) -> None:
+        """Start it; nothing ends it but the test."""
+        assert crash_at is None
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.impatient", self.command],
+                env={**self.environment, "METERING_TEST_WRITE_SECONDS": str(WRITE_S)},
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+
+
+@dataclass(kw_only=True)
+class BehindHttp(Product):
+    """A deployment around one broker and one ClickHouse."""
+
+    clickhouse: ClickHouse
+
+    def server_listens(self) -> bool:
+        """Return whether the server takes connections."""
+        with socket.socket() as caller:
+            return caller.connect_ex(("127.0.0.1", int(self.http_url.rpartition(":")[2]))) == 0
+
+    def _role(self, name: str, command: str, **more: str) -> Role:
+        role = super()._role(name, command, METERING_CLICKHOUSE_URL=self.clickhouse.url, **more)
+        return Impatient(role.name, role.command, role.environment, role.log)
+
+
+@asynccontextmanager
+async def behind_http(broker: Broker, home: Path, *, partitions: int, seed: int) -> AsyncIterator[BehindHttp]:
+    """Run a worker, a server and ClickHouse; everything is ended at the end."""
+    await ensure_topics(broker.servers, Settings(kafka_url=broker.url, partitions=partitions))
+    running = BehindHttp(broker, home, clickhouse=ClickHouse(home / "clickhouse", seed))
+    try:
+        await asyncio.to_thread(running.clickhouse.start)
+        running.add_worker().start()
+        running.add_server().start()
+        await running.ready()
+        yield running
+    finally:
+        running.stop()
+        running.clickhouse.kill()
