@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -46,11 +45,6 @@ class BehindHttp(Product):
     """A deployment around one broker and one ClickHouse."""
 
     clickhouse: ClickHouse
-
-    def server_listens(self) -> bool:
-        """Return whether the server takes connections."""
-        with socket.socket() as caller:
-            return caller.connect_ex(("127.0.0.1", int(self.http_url.rpartition(":")[2]))) == 0
 
     def _role(self, name: str, command: str, **more: str) -> Role:
         role = super()._role(name, command, METERING_CLICKHOUSE_URL=self.clickhouse.url, **more)
