@@ -183,9 +183,13 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
             ),
             Graph(
                 "Inserts sent again a minute",
-                "After an unclear answer, with the same token, so that no row is doubled.",
+                "After an unclear answer, with the same token, so that no row is doubled. Rows that ClickHouse lost "
+                "when it was killed are put back.",
                 "short",
-                (Query(rate("metering_sink_retries_total", times="60 * "), "retries"),),
+                (
+                    Query(rate("metering_sink_retries_total", times="60 * "), "retries"),
+                    Query(rate("metering_sink_put_back_total", times="60 * "), "rows put back"),
+                ),
             ),
             Graph(
                 "Behind, by partition",
