@@ -11,6 +11,7 @@ import json
 import signal
 from collections.abc import Callable, Coroutine
 from functools import partial
+from pathlib import Path
 
 from bench import answers, debit, gateway, recovery, restart, whole
 from bench.report import Report, machine
@@ -26,7 +27,7 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, Callable[[], Corouti
         "c": lambda: whole.freshness(full=full),
         "d": lambda: debit.grid(full=full),
         "e": lambda: restart.restart(accounts=1_000_000 if full else 100_000),
-        "f": lambda: answers.answers(events=arguments.events, full=full),
+        "f": lambda: answers.answers(events=arguments.events, full=full, keep=arguments.keep),
         **{name: partial(run, full=full) for name, run in gateway.BENCHMARKS.items()},
         "r": lambda: recovery.recovery(full=full),
     }
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="which: a b c d e f g1 g2 g3 g4 r; all where none is named")
     parser.add_argument("--full", action="store_true", help="more runs, larger loads, the whole grid")
     parser.add_argument("--events", type=int, default=QUICK_EVENTS, help="(f) how many events to answer from")
+    parser.add_argument("--keep", type=Path, help="(f) a directory for the events, to use them again")
     arguments = parser.parse_args()
     known = _benchmarks(arguments)
     unknown = set(arguments.names) - set(known)

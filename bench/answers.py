@@ -1,174 +1,264 @@
 """(f) The answers on a year of events, while more are inserted.
 
-Owns: filling the real schema with a year of believable rows, and timing the product's own queries.
-Called by: `bench/__main__.py`.
+Owns: what is asked, and timing it both at the engine's door and over HTTP.
+Called by: `bench/__main__.py`. Next: `bench/year.py`, `bench/asking.py`.
 
-The rows are made by the engine itself, a month a statement; the roll-ups are made by the schema's own
-views. One org of 5,000 has a tenth of all rows. What is timed is the query as the API binds it, from the
-call to its bytes, four at a time.
+The process is the product's server without Kafka: the engine, the API on a socket, and inserts as the sink
+makes them. At the engine's door an answer is timed from the call that the API makes to its bytes. Over HTTP
+the askers are another process, on connections that stay open.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import date, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
 
+import uvicorn
+
+from bench.asking import Asked, ask_http
 from bench.report import Report, percentile
+from bench.year import (
+    FIRST_DAY,
+    ID_STEP,
+    LARGE_ORG,
+    LAST_DAY,
+    MODELS,
+    ORGS,
+    fill,
+    last_number,
+    newer_rows,
+    newest_ms,
+    roll_up_rows,
+)
+from pipeline.api.app import create_app
+from pipeline.api.events import Pages
+from pipeline.api.parameters import Range, last_days
+from pipeline.api.parts import Parts
+from pipeline.api.sessions import issue
+from pipeline.api.together import Together
+from pipeline.catalog.rates import Rate, RateTable
 from pipeline.clickhouse.client import Engine, open_engine
 from pipeline.clickhouse.migrate import migrate
-from pipeline.clickhouse.queries import Bound, OrgScope, query
+from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.journal import REQUEST_COLUMNS
+from pipeline.local.ports import free
 
-ORGS, LARGE_ORG = 5_000, "org_0"
-LAST_DAY = date(2026, 6, 30)
-FIRST_DAY = LAST_DAY - timedelta(days=365)
-ID_STEP = 1024
-AT_ONCE = 4
-NEWEST_RID = 9007199254740991
+SECRET = "session-secret-of-the-benchmarks-0123456789"
+AT_ONCE, MANY_AT_ONCE = 4, 32
+ROWS_AN_INSERT, INSERT_EVERY_S = 1_250, 0.25
+PATHS = 4_000
 
-Ask = Callable[[random.Random], Bound]
-
-_ROWS = """
-INSERT INTO events ({columns})
-SELECT
-    (number + 1) * 1024 AS id,
-    if(number % 10 = 0, 'org_0', concat('org_', toString(cityHash64(number) % {orgs}))) AS org,
-    {first_ms} + intDiv(number * {span_ms}, {events}) AS at_ms, at_ms AS posted_ms,
-    'gateway/bench' AS source, toString(number) AS event_id,
-    concat(org, '_key_', toString(cityHash64(number, 1) % 5)) AS key_id,
-    'standard' AS tier, 0 AS byok,
-    concat('model-', toString((cityHash64(org) + cityHash64(number, 2) % 10) % 40)) AS model,
-    concat('provider-', toString(cityHash64(number, 3) % 3)) AS provider,
-    if(cityHash64(number, 4) % 50 = 0, 500, 200) AS status, '' AS error_code,
-    toUInt32(300 + cityHash64(number, 5) % 4000) AS latency_ms, 120 AS ttft_ms, 1 AS stream,
-    toUInt32(200 + cityHash64(number, 6) % 1800) AS prompt_tokens, toUInt32(50) AS cached_tokens,
-    toUInt32(20 + cityHash64(number, 7) % 700) AS completion_tokens, 0 AS reasoning_tokens,
-    toInt64(prompt_tokens * 12500 + completion_tokens * 50000) AS cost_nano, 1 AS rate_from_ms
-FROM numbers({start}, {count})
-"""
+Ask = Callable[[random.Random], Awaitable[object]]
 
 
-def fill(engine: Engine, events: int) -> None:
-    """Insert `events` rows over a year, in the order of their ids."""
-    first_ms = int((FIRST_DAY - date(1970, 1, 1)).total_seconds() * 1000)
-    step = max(1, min(events // 12, 2_000_000))
-    for start in range(0, events, step):
-        engine.command(
-            _ROWS.format(
-                columns=", ".join(REQUEST_COLUMNS),
-                orgs=ORGS,
-                first_ms=first_ms,
-                span_ms=365 * 86_400_000,
-                events=events,
-                start=start,
-                count=min(step, events - start),
-            )
-        )
+@dataclass(frozen=True)
+class Question:
+    """Something to ask over and over: at the engine's door, and as a path of an org's member."""
+
+    name: str
+    engine: Ask
+    path: Callable[[random.Random], tuple[str, str]]
+    at_once: int = AT_ONCE
 
 
-def questions(events: int) -> dict[str, Ask]:
+def questions(parts: Parts, numbers: int) -> list[Question]:
     """Return what is asked: each draws its own parameters."""
+    together, page_reader, now_ms = Together(parts.engine), Pages(parts), parts.now_ms()
+    year, month = last_days(now_ms, 366), last_days(now_ms, 30)
 
-    def any_org(draw: random.Random) -> OrgScope:
-        return OrgScope(f"org_{draw.randrange(ORGS)}")
+    def any_org(draw: random.Random) -> str:
+        return f"org_{draw.randrange(ORGS)}"
 
-    def activity(scope: OrgScope, days: int) -> Bound:
-        first = LAST_DAY - timedelta(days=days - 1)
-        return query("activity").of_org(scope, from_day=first, to_day=LAST_DAY, model="", key_id="")
+    def large_org(_: random.Random) -> str:
+        return LARGE_ORG
 
-    def page(draw: random.Random, scope: OrgScope) -> Bound:
-        rid = NEWEST_RID - draw.randrange(1, events) * ID_STEP
-        return query("events_page").of_org(
-            scope, from_rid=rid, from_day=FIRST_DAY, to_day=LAST_DAY, model="", key_id="", rows=51
+    def days(org: str, name: str, of: Range, **more: object) -> Awaitable[object]:
+        return together.ask(query(name), OrgScope(org), from_day=of.first, to_day=of.last, **more)
+
+    def page(draw: random.Random, org: str) -> Awaitable[object]:
+        before = draw.randrange(1, numbers) * ID_STEP
+        return page_reader.read(OrgScope(org), before, Range(FIRST_DAY, LAST_DAY), "", "", 51)
+
+    def activity(name: str, of: Range, org: Callable[[random.Random], str], at_once: int) -> Question:
+        path = f"/me/activity?from={of.first}&to={of.last}"
+        return Question(
+            name,
+            lambda draw: days(org(draw), "activity", of, model="", key_id=""),
+            lambda draw: (path, org(draw)),
+            at_once,
         )
 
-    def last(days: int) -> date:
-        return LAST_DAY - timedelta(days=days - 1)
+    def pages(name: str, org: Callable[[random.Random], str]) -> Question:
+        return Question(
+            name,
+            lambda draw: page(draw, org(draw)),
+            lambda draw: (f"/me/activity/events?before={draw.randrange(1, numbers) * ID_STEP}", org(draw)),
+        )
 
-    large = OrgScope(LARGE_ORG)
-    return {
-        "activity, 366 days, the large org": lambda _: activity(large, 366),
-        "activity, 366 days, any org": lambda draw: activity(any_org(draw), 366),
-        "activity, 30 days, any org": lambda draw: activity(any_org(draw), 30),
-        "events page, any depth, the large org": lambda draw: page(draw, large),
-        "events page, any depth, any org": lambda draw: page(draw, any_org(draw)),
-        "usage, any org": lambda draw: query("usage").of_org(
-            any_org(draw), from_day=last(30), to_day=LAST_DAY
+    ranked = query("rankings").of_platform(
+        from_day=month.first, recent_day=last_days(now_ms, 7).first, to_day=month.last
+    )
+    return [
+        activity("activity, 366 days, the large org", year, large_org, 1),
+        activity("activity, 366 days, the large org", year, large_org, AT_ONCE),
+        activity("activity, 366 days, any org", year, any_org, 1),
+        activity("activity, 366 days, any org", year, any_org, AT_ONCE),
+        activity("activity, 30 days, any org", month, any_org, 1),
+        activity("activity, 30 days, many orgs at once", month, any_org, MANY_AT_ONCE),
+        pages("events page, any depth, the large org", large_org),
+        pages("events page, any depth, any org", any_org),
+        Question(
+            "usage, any org",
+            lambda draw: days(any_org(draw), "usage", month),
+            lambda draw: ("/me/usage", any_org(draw)),
         ),
-        "rankings, computed": lambda _: query("rankings").of_platform(
-            from_day=last(30), recent_day=last(7), to_day=LAST_DAY
+        Question(
+            "rankings",
+            lambda _: parts.engine.async_bytes(ranked.sql, ranked.parameters, output="TSVRaw"),
+            lambda _: ("/v1/rankings", ""),
         ),
-    }
+    ]
 
 
-async def _ask_for(engine: Engine, ask: Ask, seconds: float) -> tuple[list[float], float]:
-    """Ask for some seconds, AT_ONCE at a time; return each answer's milliseconds, and the seconds it took."""
+async def _ask_engine(question: Question, seconds: float) -> Asked:
     took_ms: list[float] = []
     started = time.perf_counter()
 
     async def one(seed: int) -> None:
         draw = random.Random(seed)
-        while time.perf_counter() - started < seconds:
-            bound, at = ask(draw), time.perf_counter()
-            await engine.async_bytes(bound.sql, bound.parameters, output="TSVRaw")
+        while (at := time.perf_counter()) - started < seconds:
+            await question.engine(draw)
             took_ms.append((time.perf_counter() - at) * 1000)
 
-    await asyncio.gather(*(one(seed) for seed in range(AT_ONCE)))
-    return took_ms, time.perf_counter() - started
+    await asyncio.gather(*(one(seed) for seed in range(question.at_once)))
+    return Asked(took_ms, 0, time.perf_counter() - started)
 
 
-async def _insert_on(engine: Engine, events: int, inserted: list[int]) -> None:
-    """Insert 2,000 rows at a time, four times a second, until cancelled."""
-    first_ms = int((LAST_DAY - date(1970, 1, 1)).total_seconds() * 1000)
-    start = events
+async def _ask_over_http(
+    question: Question, port: int, now_ms: int, askers: ProcessPoolExecutor, seconds: float
+) -> Asked:
+    draw = random.Random(question.name)
+    requests = []
+    for _ in range(PATHS):
+        path, org = question.path(draw)
+        requests.append((path, issue(SECRET, org, "owner", "bench@example.com", now_ms) if org else ""))
+    return await asyncio.get_running_loop().run_in_executor(
+        askers, ask_http, port, requests, question.at_once, seconds
+    )
+
+
+async def _insert_on(engine: Engine, number: int, inserted: list[int]) -> None:
+    """Insert as the sink does, INSERT_EVERY_S apart, until cancelled."""
     while True:
-        sql = _ROWS.format(
-            columns=", ".join(REQUEST_COLUMNS),
-            orgs=ORGS,
-            first_ms=first_ms - start,
-            span_ms=1,
-            events=1,
-            start=start,
-            count=2_000,
-        )
-        await asyncio.to_thread(engine.command, sql)
-        start += 2_000
-        inserted[0] += 2_000
-        await asyncio.sleep(0.25)
+        at = time.perf_counter()
+        payload = await asyncio.to_thread(newer_rows, engine, number, ROWS_AN_INSERT)
+        await asyncio.to_thread(engine.insert, "events", REQUEST_COLUMNS, payload, f"bench-{number}")
+        number += ROWS_AN_INSERT
+        inserted[0] += ROWS_AN_INSERT
+        await asyncio.sleep(max(0.0, at + INSERT_EVERY_S - time.perf_counter()))
 
 
-async def answers(*, events: int, full: bool) -> Report:
-    """(f) Answers on `events` events over a year, with inserts beside them."""
+def _parts(engine: Engine, now_ms: int) -> Parts:
+    """Return the parts of the API on an engine, its clock at the end of the year of rows."""
+    rates = RateTable()
+    for model in range(MODELS):
+        rates.add(Rate(f"model-{model}", "provider-0", 0, 12_500, 12_500, 50_000))
+    return Parts(engine=engine, key_names={}, rates=rates, session_secret=SECRET, now_ms=lambda: now_ms)
+
+
+@asynccontextmanager
+async def _serving(parts: Parts) -> AsyncIterator[int]:
+    """Serve the API of some parts; yield the port."""
+    port = free("127.0.0.1")
+    config = uvicorn.Config(
+        create_app(parts), port=port, log_config=None, access_log=False, server_header=False
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.02)
+    yield port
+    server.should_exit = True
+    await serving
+
+
+async def answers(*, events: int, full: bool, keep: Path | None = None) -> Report:
+    """(f) Answers on `events` events over a year, with inserts beside them.
+
+    The engine's data is kept in `keep` and used again where it has as many events.
+    """
     report = Report(
         "f",
         f"answers on {events:,} events over a year, {ORGS:,} orgs, inserts beside them",
-        ("answer", "p50 ms", "p99 ms", "answers/s", "answers"),
+        ("answer", "through", "at once", "p50 ms", "p99 ms", "answers/s", "CPU ms", "answers"),
     )
-    home = tempfile.mkdtemp(prefix="metering-bench-")
+    home = keep or Path(tempfile.mkdtemp(prefix="metering-bench-"))
     engine = open_engine(f"chdb://{home}")
     try:
         await asyncio.to_thread(migrate, engine)
-        await asyncio.to_thread(fill, engine, events)
-        inserted, began = [0], time.perf_counter()
-        inserting = asyncio.create_task(_insert_on(engine, events, inserted))
-        for name, ask in questions(events).items():
-            took_ms, seconds = await _ask_for(engine, ask, 20 if full else 3)
-            report.add(
-                name,
-                percentile(took_ms, 0.5),
-                percentile(took_ms, 0.99),
-                len(took_ms) / seconds,
-                len(took_ms),
-            )
-        inserting.cancel()
-        await asyncio.wait([inserting])
-        report.notes.append(f"{inserted[0] / (time.perf_counter() - began):,.0f} rows/s inserted meanwhile.")
+        filled_s = await asyncio.to_thread(fill, engine, events)
+        if filled_s:
+            report.notes.append(f"Filled in {filled_s:,.0f} s.")
+        await _measure(engine, 20.0 if full else 3.0, report)
     finally:
         engine.close()
-        shutil.rmtree(home, ignore_errors=True)
+        if keep is None:
+            shutil.rmtree(home, ignore_errors=True)
     return report
+
+
+async def _measure(engine: Engine, seconds: float, report: Report) -> None:
+    number, now_ms = await asyncio.to_thread(last_number, engine), newest_ms()
+    inserted, began = [0], time.perf_counter()
+    inserting = asyncio.create_task(_insert_on(engine, number, inserted))
+    parts = _parts(engine, now_ms)
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as askers:
+            async with _serving(parts) as port:
+                for question in questions(parts, number):
+                    for through in ("engine", "HTTP"):
+                        cpu_s = _cpu_s()
+                        asked = await (
+                            _ask_engine(question, seconds)
+                            if through == "engine"
+                            else _ask_over_http(question, port, now_ms, askers, seconds)
+                        )
+                        _add(report, question, through, asked, _cpu_s() - cpu_s)
+    finally:
+        inserting.cancel()
+        await asyncio.wait([inserting])
+    report.notes += [
+        f"{inserted[0] / (time.perf_counter() - began):,.0f} rows/s inserted meanwhile.",
+        "CPU ms: of the server's process for each answer, the inserts and merges beside it included.",
+        await asyncio.to_thread(roll_up_rows, engine),
+    ]
+
+
+def _add(report: Report, question: Question, through: str, asked: Asked, cpu_s: float) -> None:
+    count = len(asked.took_ms)
+    report.add(
+        question.name,
+        through,
+        question.at_once,
+        percentile(asked.took_ms, 0.5),
+        percentile(asked.took_ms, 0.99),
+        count / asked.seconds,
+        cpu_s / count * 1000,
+        count,
+    )
+    print(report.markdown().splitlines()[len(report.rows) + 3], flush=True)
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime

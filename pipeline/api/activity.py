@@ -24,12 +24,14 @@ from pipeline.api.answers import (
     Rupees,
     failures,
     json_answer,
+    json_array,
     moment,
     rupees,
 )
 from pipeline.api.parameters import From, KeyId, Model, To, bounded_range, only
 from pipeline.api.parts import Parts, PartsOf
 from pipeline.api.sessions import SignedIn, signed_in
+from pipeline.api.together import Lines, TogetherOf
 from pipeline.clickhouse.queries import OrgScope, query
 
 router = APIRouter(tags=["activity"], dependencies=[Depends(signed_in)])
@@ -114,7 +116,8 @@ class _Sums(Struct, array_like=True, frozen=True):
     """One line of the sums: of a key, or of a model and provider. Zeros where the filters leave it out."""
 
     is_key: bool
-    name: str
+    key_id: str
+    model: str
     provider: str
     requests: int
     tokens: int
@@ -141,13 +144,14 @@ class _Total:
         self.byok_requests += sums.byok_requests
 
 
-_decode_sums = msgspec.json.Decoder(_Sums, strict=False).decode_lines
+_decode_sums = msgspec.json.Decoder(_Sums, strict=False).decode
 
 
 @router.get("/me/activity", response_model=ActivityAnswer, responses=failures(400, 401))
 async def activity(
     session: SignedIn,
     parts: PartsOf,
+    together: TogetherOf,
     _checked: Annotated[None, Depends(only("from", "to", "model", "key_id"))],
     from_: From = None,
     to: To = None,
@@ -161,30 +165,30 @@ async def activity(
     """
     now_ms = parts.now_ms()
     days = bounded_range(from_, to, now_ms)
-    bound = query("activity").of_org(
-        session.scope, from_day=days.first, to_day=days.last, model=model or "", key_id=key_id or ""
+    lines = await together.ask(
+        query("activity"),
+        session.scope,
+        from_day=days.first,
+        to_day=days.last,
+        model=model or "",
+        key_id=key_id or "",
     )
-    found = await parts.engine.async_bytes(bound.sql, bound.parameters, output="TSVRaw")
-    sums, series = _split(found)
+    sums, series = _split(lines)
     return json_answer(
         {
             "from": days.first,
             "to": days.last,
             "as_of": moment(now_ms),
-            "days": msgspec.Raw(series),
+            "days": json_array(series),
             **_summaries(parts, session.scope, sums),
         }
     )
 
 
-def _split(found: bytes) -> tuple[list[_Sums], bytes]:
-    """Return the sums, and the day series as a JSON array, of the query's lines.
-
-    The sums come first, as arrays; the series' lines are objects. JSON text has no bare line feed, so
-    lines can be told apart and joined as bytes.
-    """
-    end = found.find(b"\n{") + 1 or len(found)
-    return _decode_sums(found[:end]), b"[" + found[end:].rstrip(b"\n").replace(b"\n", b",") + b"]"
+def _split(lines: Lines) -> tuple[list[_Sums], Lines]:
+    """Return the sums, and the day series unread: the sums come first, as arrays; the series' are objects."""
+    end = next((n for n, line in enumerate(lines) if line.startswith(b"{")), len(lines))
+    return [_decode_sums(line) for line in lines[:end]], lines[end:]
 
 
 def _summaries(parts: Parts, scope: OrgScope, sums: list[_Sums]) -> dict[str, object]:
@@ -193,10 +197,10 @@ def _summaries(parts: Parts, scope: OrgScope, sums: list[_Sums]) -> dict[str, ob
     models: defaultdict[str, _Total] = defaultdict(_Total)
     totals = _Total()
     for line in routes:
-        models[line.name].add(line)
+        models[line.model].add(line)
         totals.add(line)
     top_models = sorted((item for item in models.items() if item[1].requests), key=_most_cost_first)
-    top_keys = sorted(((line.name, line) for line in keys if line.requests), key=_most_cost_first)
+    top_keys = sorted(((line.key_id, line) for line in keys if line.requests), key=_most_cost_first)
     return {
         "top_models": [{"model": name, **_spent(total)} for name, total in top_models[:TOP]],
         "top_keys": [
@@ -208,15 +212,15 @@ def _summaries(parts: Parts, scope: OrgScope, sums: list[_Sums]) -> dict[str, ob
         "models": sorted(models),
         "keys": [
             {"key_id": key_id, "key_name": parts.key_name(scope, key_id)}
-            for key_id in sorted(line.name for line in keys)
+            for key_id in sorted(line.key_id for line in keys)
         ],
     }
 
 
 def _model_providers(routes: Iterable[_Sums]) -> list[dict[str, object]]:
-    served = sorted((line for line in routes if line.requests), key=lambda line: (line.name, line.provider))
+    served = sorted((line for line in routes if line.requests), key=lambda line: (line.model, line.provider))
     return [
-        {"model": line.name, "provider": line.provider or None, **_spent(line), "errors": line.errors}
+        {"model": line.model, "provider": line.provider or None, **_spent(line), "errors": line.errors}
         for line in served
     ]
 

@@ -14,6 +14,7 @@ from pipeline.api import activity, catalog, docs, errors, events, health, rankin
 from pipeline.api.edge import Edge
 from pipeline.api.parts import Parts
 from pipeline.api.rankings import Rankings
+from pipeline.api.together import Together
 
 __all__ = ["Parts", "create_app"]
 
@@ -47,6 +48,8 @@ def create_app(parts: Parts) -> FastAPI:
     )
     app.state.parts = parts
     app.state.rankings = Rankings(parts)
+    app.state.pages = events.Pages(parts)
+    app.state.together = Together(parts.engine)
     for router in (*ROUTERS, *parts.routers):
         app.include_router(router)
     errors.install(app)

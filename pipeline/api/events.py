@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from msgspec import Struct
 
 from pipeline.api.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
@@ -22,13 +22,18 @@ from pipeline.api.parameters import (
     KeyId,
     Limit,
     Model,
+    Range,
     To,
     only,
     open_range,
 )
-from pipeline.api.parts import PartsOf
+from pipeline.api.parts import Parts
 from pipeline.api.sessions import SignedIn, signed_in
-from pipeline.clickhouse.queries import query
+from pipeline.clickhouse.queries import OrgScope, query
+from pipeline.journal import PARTITIONS_MAX
+
+WINDOW_IDS = 2**20 * PARTITIONS_MAX
+"""How far back a page looks at first: about a million requests of a partition."""
 
 router = APIRouter(tags=["activity"], dependencies=[Depends(signed_in)])
 
@@ -55,7 +60,9 @@ class EventsAnswer(Documented):
     next_before: int | None
 
 
-class _EventRow(Struct, array_like=True, frozen=True):
+class EventRow(Struct, array_like=True, frozen=True):
+    """A request as the query has it: times in milliseconds, money in nano-rupees."""
+
     id: int
     at_ms: int
     model: str
@@ -67,11 +74,66 @@ class _EventRow(Struct, array_like=True, frozen=True):
     key_id: str
 
 
-@router.get("/me/activity/events", response_model=EventsAnswer, responses=failures(400, 401))
+class Pages:
+    """Reads pages. It first looks a little way back only, which finds most pages, and then all the way."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Start without knowing how far ids have come."""
+        self.parts = parts
+        self._newest_id: int | None = None
+
+    async def read(
+        self, scope: OrgScope, before: int | None, days: Range, model: str, key_id: str, rows: int
+    ) -> list[EventRow]:
+        """Return the newest `rows` requests below an id, newest first; an empty filter filters nothing.
+
+        Raises what the engine raises.
+        """
+
+        async def look(to_rid: int) -> list[EventRow]:
+            bound = query("events_page").of_org(
+                scope,
+                from_rid=from_rid,
+                to_rid=to_rid,
+                from_day=days.first,
+                to_day=days.last,
+                model=model,
+                key_id=key_id,
+                rows=rows,
+            )
+            return await self.parts.engine.async_query(
+                bound.sql, bound.parameters, row=EventRow, settings={"max_threads": 1}
+            )
+
+        from_rid = 0 if before is None else BEFORE_MAX - before
+        # Where ids have come to is only a hint: newer ones lie before the window's end all the same.
+        start = self._newest_id if before is None else before
+        found: list[EventRow] = []
+        if start is not None and start > WINDOW_IDS:
+            found = await look(BEFORE_MAX - start + WINDOW_IDS)
+        if len(found) < rows:
+            found = await look(BEFORE_MAX)
+        if found:
+            self._newest_id = max(self._newest_id or 0, found[0].id)
+        return found
+
+
+async def pages_of(request: Request) -> Pages:
+    """Return the pages of the app that a request came to."""
+    pages = request.app.state.pages
+    assert isinstance(pages, Pages)
+    return pages
+
+
+@router.get(
+    "/me/activity/events",
+    response_model=EventsAnswer,
+    responses=failures(400, 401),
+    dependencies=[Depends(only("from", "to", "model", "key_id", "before", "limit"))],
+)
 async def events(
     session: SignedIn,
-    parts: PartsOf,
-    _checked: Annotated[None, Depends(only("from", "to", "model", "key_id", "before", "limit"))],
+    pages: Annotated[Pages, Depends(pages_of)],
     from_: From = None,
     to: To = None,
     model: Model = None,
@@ -81,19 +143,8 @@ async def events(
 ) -> Response:
     """Single requests, newest first. Without `from` or `to` the range is open at that end."""
     days = open_range(from_, to)
-    bound = query("events_page").of_org(
-        session.scope,
-        from_rid=0 if before is None else BEFORE_MAX - before,
-        from_day=days.first,
-        to_day=days.last,
-        model=model or "",
-        key_id=key_id or "",
-        # One more than asked for tells whether there is a next page.
-        rows=limit + 1,
-    )
-    rows = await parts.engine.async_query(
-        bound.sql, bound.parameters, row=_EventRow, settings={"max_threads": 1}
-    )
+    # One more than asked for tells whether there is a next page.
+    rows = await pages.read(session.scope, before, days, model or "", key_id or "", limit + 1)
     shown = rows[:limit]
     return json_answer(
         {
@@ -108,7 +159,7 @@ async def events(
                     "tokens": row.tokens,
                     "cost_inr": rupees(row.cost_nano),
                     "key_id": row.key_id,
-                    "key_name": parts.key_name(session.scope, row.key_id),
+                    "key_name": pages.parts.key_name(session.scope, row.key_id),
                 }
                 for row in shown
             ],

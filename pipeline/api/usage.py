@@ -11,10 +11,20 @@ import msgspec
 from fastapi import APIRouter, Depends, Response
 from msgspec import Struct
 
-from pipeline.api.answers import Count, DayText, Documented, Moment, failures, json_answer, moment
+from pipeline.api.answers import (
+    Count,
+    DayText,
+    Documented,
+    Moment,
+    failures,
+    json_answer,
+    json_array,
+    moment,
+)
 from pipeline.api.parameters import DAYS_DEFAULT, last_days, only
 from pipeline.api.parts import PartsOf
 from pipeline.api.sessions import SignedIn, signed_in
+from pipeline.api.together import TogetherOf
 from pipeline.clickhouse.queries import query
 
 router = APIRouter(tags=["usage"], dependencies=[Depends(signed_in)])
@@ -75,14 +85,18 @@ class _KeyRow(Struct, array_like=True, frozen=True):
     tokens: int
 
 
+_decode_row = msgspec.json.Decoder(_KeyRow).decode
+
+
 @router.get("/me/usage", response_model=UsageAnswer, responses=failures(400, 401))
-async def usage(session: SignedIn, parts: PartsOf, _checked: Annotated[None, Depends(only())]) -> Response:
+async def usage(
+    session: SignedIn, parts: PartsOf, together: TogetherOf, _checked: Annotated[None, Depends(only())]
+) -> Response:
     """Requests and tokens of each key, today and over the last 30 IST days."""
     now_ms = parts.now_ms()
     days = last_days(now_ms, DAYS_DEFAULT)
-    bound = query("usage").of_org(session.scope, from_day=days.first, to_day=days.last)
-    rows = await parts.engine.async_query(bound.sql, bound.parameters, row=_KeyRow)
-    rows.sort(key=lambda row: (-row.tokens, -row.requests, row.key_id))
+    lines = await together.ask(query("usage"), session.scope, from_day=days.first, to_day=days.last)
+    rows = sorted(map(_decode_row, lines), key=lambda row: (-row.tokens, -row.requests, row.key_id))
     keys = [
         {
             "key_id": row.key_id,
@@ -101,19 +115,13 @@ async def usage(session: SignedIn, parts: PartsOf, _checked: Annotated[None, Dep
 
 @router.get("/me/usage/daily", response_model=DailyAnswer, responses=failures(400, 401))
 async def usage_daily(
-    session: SignedIn, parts: PartsOf, _checked: Annotated[None, Depends(only())]
+    session: SignedIn, parts: PartsOf, together: TogetherOf, _checked: Annotated[None, Depends(only())]
 ) -> Response:
     """The day x model series of the last 30 IST days, oldest first."""
     now_ms = parts.now_ms()
     days = last_days(now_ms, DAYS_DEFAULT)
-    bound = query("usage_daily").of_org(session.scope, from_day=days.first, to_day=days.last)
-    series = await parts.engine.async_bytes(
-        bound.sql,
-        bound.parameters,
-        output="JSONEachRow",
-        settings={"output_format_json_array_of_rows": 1},
-    )
-    return json_answer({"as_of": moment(now_ms), "days": msgspec.Raw(series)})
+    lines = await together.ask(query("usage_daily"), session.scope, from_day=days.first, to_day=days.last)
+    return json_answer({"as_of": moment(now_ms), "days": json_array(lines)})
 
 
 def _volume(requests: int, tokens: int) -> dict[str, int]:

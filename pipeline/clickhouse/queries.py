@@ -3,13 +3,14 @@
 Owns: the head of a query's file, and the rule that a query about an org cannot run without its scope.
 Called by: the API, the sink, `operations/`. Next: `clickhouse/client.py`.
 
-A file opens with its name, its caller, its scope (`org` or `platform`) and its parameters, then says
-what it is for. What the head says is checked against the text when the files are loaded.
+A file opens with its name, its caller, its scope and its parameters, then says what it is for. The scope is
+`org`, `orgs` (several at once, where each line of the answer names the org it is about) or `platform`. What the head says is checked against the text when the files are loaded.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,8 @@ from pipeline.clickhouse.sql_files import sql_files
 _PLACEHOLDER = re.compile(r"\{(\w+):([^}]+)\}")
 _PARAMETER = re.compile(r"(\w+) ([A-Za-z]\w*(?:\(\w+\))?)\Z")
 _HEAD = ("name", "caller", "scope", "parameters")
-_ORG_CONDITION = "org = {org:String}"
+_CONDITIONS = {"org": "org = {org:String}", "orgs": "org IN {orgs:Array(String)}"}
+"""What a query's text has for its scope, and no query of another scope has."""
 
 
 class QueryFileError(Exception):
@@ -51,16 +53,22 @@ class Query:
     parameters: dict[str, str]
     sql: str
 
+    def of_orgs(self, scopes: Sequence[OrgScope], **values: object) -> Bound:
+        """Bind a query about several orgs. Raises TypeError for another scope or other parameters."""
+        if self.scope != "orgs":
+            raise TypeError(f"{self.name} is not about several orgs")
+        return Bound(self.sql, {**self._checked(values), "orgs": [scope.org for scope in scopes]})
+
     def of_org(self, scope: OrgScope, **values: object) -> Bound:
         """Bind a query about one org. Raises TypeError for another scope or other parameters."""
         if self.scope != "org":
-            raise TypeError(f"{self.name} is about the whole platform, not one org")
+            raise TypeError(f"{self.name} is not about one org")
         return Bound(self.sql, {**self._checked(values), "org": scope.org})
 
     def of_platform(self, **values: object) -> Bound:
         """Bind a query about the whole platform. Raises TypeError for another scope or other parameters."""
         if self.scope != "platform":
-            raise TypeError(f"{self.name} is about one org and needs its scope")
+            raise TypeError(f"{self.name} is about orgs and needs their scope")
         return Bound(self.sql, self._checked(values))
 
     def _checked(self, values: dict[str, object]) -> dict[str, object]:
@@ -85,14 +93,15 @@ def parse_query(path: Path, text: str) -> Query:
     head = dict(_head_line(path, line, field) for line, field in zip(lines, _HEAD, strict=False))
     sql = "\n".join(line for line in lines if not line.startswith("--")).strip()
     parameters = dict(_parameter(path, part) for part in head.get("parameters", "").split(", ") if part)
-    of_org = head.get("scope") == "org"
-    used = dict(_PLACEHOLDER.findall(sql))
-    if used != {**parameters, **({"org": "String"} if of_org else {})}:
-        raise QueryFileError(f"{path.name}: the head has {parameters}, the text uses {used}")
-    if head.get("scope") not in ("org", "platform") or of_org != (_ORG_CONDITION in sql):
+    scope = head.get("scope", "")
+    found = [name for name, condition in _CONDITIONS.items() if condition in sql]
+    if scope not in (*_CONDITIONS, "platform") or found != [name for name in _CONDITIONS if name == scope]:
         raise QueryFileError(
-            f"{path.name}: the scope is `org`, with `{_ORG_CONDITION}`, or `platform`, without"
+            f"{path.name}: the scope is `platform`, or one of {_CONDITIONS}, with that in it"
         )
+    used = dict(_PLACEHOLDER.findall(sql))
+    if used != {**parameters, **dict(_PLACEHOLDER.findall(_CONDITIONS.get(scope, "")))}:
+        raise QueryFileError(f"{path.name}: the head has {parameters}, the text uses {used}")
     if head["name"] != path.stem:
         raise QueryFileError(f"{path.name}: the head has the name {head['name']}")
     return Query(head["name"], head["caller"], head["scope"], parameters, sql)

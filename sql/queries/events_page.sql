@@ -1,14 +1,15 @@
 -- name: events_page
 -- caller: pipeline/api/events.py
 -- scope: org
--- parameters: from_rid UInt64, from_day Date, to_day Date, model String, key_id String, rows UInt16
+-- parameters: from_rid UInt64, to_rid UInt64, from_day Date, to_day Date, model String, key_id String, rows UInt16
 --
 -- The newest requests at or below an id, newest first: `rid` counts down from 2^53 - 1, so the page is a
--- forward read from `from_rid`. An empty `model` or `key_id` filters nothing.
+-- forward read from `from_rid`. `to_rid` is how far back it looks: each part of the table that may hold one
+-- of the rows costs a millisecond, whatever is read from it. An empty `model` or `key_id` filters nothing.
 SELECT id, at_ms, model, provider, status, latency_ms, prompt_tokens + completion_tokens, cost_nano, key_id
 FROM events
 WHERE org = {org:String}
-    AND rid >= {from_rid:UInt64}
+    AND rid BETWEEN {from_rid:UInt64} AND {to_rid:UInt64}
     AND day BETWEEN {from_day:Date} AND {to_day:Date}
     AND (empty({model:String}) OR model = {model:String})
     AND (empty({key_id:String}) OR key_id = {key_id:String})

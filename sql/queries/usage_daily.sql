@@ -1,15 +1,16 @@
 -- name: usage_daily
 -- caller: pipeline/api/usage.py
--- scope: org
+-- scope: orgs
 -- parameters: from_day Date, to_day Date
 --
--- The day x model series of the dashboard's chart; the columns are the fields of the answer.
+-- The day x model series of the dashboard's chart. Each line is an org and an object of the answer.
 SELECT
-    day,
-    toString(model) AS model,
-    sum(usage_day.requests) AS requests,
-    sum(prompt_tokens + completion_tokens) AS tokens
+    toJSONString(org),
+    toJSONString(CAST(
+        (day, model, sum(usage_day.requests), sum(prompt_tokens + completion_tokens)),
+        'Tuple(day Date, model String, requests UInt64, tokens UInt64)'
+    ))
 FROM usage_day
-WHERE org = {org:String} AND day BETWEEN {from_day:Date} AND {to_day:Date}
-GROUP BY day, model
-ORDER BY day, model
+WHERE org IN {orgs:Array(String)} AND day BETWEEN {from_day:Date} AND {to_day:Date}
+GROUP BY org, day, model
+ORDER BY org, day, model

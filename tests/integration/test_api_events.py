@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from pipeline import ist
+from pipeline.api import events
 from pipeline.clickhouse.client import Engine
-from pipeline.journal import public_id
+from pipeline.journal import PARTITIONS_MAX, public_id
 from tests.api_client import Api, api
 from tests.builders import NOW_MS
 from tests.journal_rows import MODELS, Request, inr, insert, random_requests
@@ -20,8 +21,10 @@ PATH = "/me/activity/events"
 NAMES = {f"org_a_key_{n}": ("org_a", f"key number {n}") for n in range(10)}
 
 
-@pytest.fixture
-def served(engine: Engine) -> Iterator[Api]:
+@pytest.fixture(params=[events.WINDOW_IDS, 60 * PARTITIONS_MAX], ids=["wide", "narrow"])
+def served(request: pytest.FixtureRequest, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """The API, looking back as far as it does, and so little that most pages need a second look."""
+    monkeypatch.setattr(events, "WINDOW_IDS", request.param)
     with api(engine, key_names=NAMES) as running:
         yield running
 

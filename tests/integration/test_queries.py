@@ -30,10 +30,12 @@ ODD_TEXTS = (
 def test_a_parameter_comes_back_as_it_was(engine: Engine) -> None:
     for text in ODD_TEXTS:
         assert engine.query("SELECT {x:String}", {"x": text}, row=tuple[str]) == [(text,)]
+    found = engine.query("SELECT {x:Array(String)}", {"x": list(ODD_TEXTS)}, row=tuple[list[str]])
+    assert found == [(list(ODD_TEXTS),)]
     numbers = {"a": 2**64 - 1, "b": -(2**63), "c": [0, 2**53]}
     sql = "SELECT {a:UInt64}, {b:Int64}, {c:Array(UInt64)}, sum(toInt128({a:UInt64})) FROM numbers(3)"
-    found = engine.query(sql, numbers, row=tuple[int, int, list[int], int])
-    assert found == [(2**64 - 1, -(2**63), [0, 2**53], 3 * (2**64 - 1))]
+    sums = engine.query(sql, numbers, row=tuple[int, int, list[int], int])
+    assert sums == [(2**64 - 1, -(2**63), [0, 2**53], 3 * (2**64 - 1))]
 
 
 def test_parameters_of_threads_never_mix(engine: Engine) -> None:
@@ -59,19 +61,31 @@ def test_every_query_of_the_product_is_valid_sql_on_the_schema(engine: Engine) -
     assert queries()
     for each in queries():
         given = {name: values[kind] for name, kind in each.parameters.items()}
-        bound = each.of_org(OrgScope("org_a"), **given) if each.scope == "org" else each.of_platform(**given)
-        engine.query(bound.sql, bound.parameters, row=list[object])
+        if each.scope == "platform":
+            bound = each.of_platform(**given)
+        elif each.scope == "org":
+            bound = each.of_org(OrgScope("org_a"), **given)
+        else:
+            bound = each.of_orgs([OrgScope("org_a")], **given)
+        engine.query_bytes(bound.sql, bound.parameters, output="TSVRaw")
 
 
 def test_a_query_about_an_org_cannot_run_without_its_scope() -> None:
     days = {"from_day": "2026-06-01", "to_day": "2026-06-02"}
-    with pytest.raises(TypeError, match="needs its scope"):
+    page = {"from_rid": 0, "rows": 1}
+    scope = OrgScope("org_a")
+    with pytest.raises(TypeError, match="needs their scope"):
         query("usage").of_platform(**days)
-    with pytest.raises(TypeError, match="whole platform"):
-        query("rankings").of_org(OrgScope("org_a"), recent_day="2026-06-01", **days)
+    with pytest.raises(TypeError, match="not about one org"):
+        query("usage").of_org(scope, **days)
+    with pytest.raises(TypeError, match="not about one org"):
+        query("rankings").of_org(scope, recent_day="2026-06-01", **days)
+    with pytest.raises(TypeError, match="not about several"):
+        query("ledger_page").of_orgs([scope], **page)
     with pytest.raises(TypeError, match="takes from_day, to_day"):
-        query("usage").of_org(OrgScope("org_a"), from_day="2026-06-01")
-    assert query("usage").of_org(OrgScope("org_a"), **days).parameters["org"] == "org_a"
+        query("usage").of_orgs([scope], from_day="2026-06-01")
+    assert query("ledger_page").of_org(scope, **page).parameters["org"] == "org_a"
+    assert query("usage").of_orgs([scope, OrgScope("b")], **days).parameters["orgs"] == ["org_a", "b"]
 
 
 def test_wrong_sql_and_wrong_rows_are_definite(engine: Engine) -> None:

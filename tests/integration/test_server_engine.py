@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 
+from pipeline.api.together import lines_by_org
 from pipeline.clickhouse.client import Engine, open_engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import migrate
@@ -45,10 +47,10 @@ def test_migrate_insert_and_read(seen: tuple[Engine, list[Any]]) -> None:
     assert given["authorization"].startswith("Basic ")
     assert "session_id" not in given
     assert engine.query("SELECT count() FROM events", row=tuple[int]) == [(500,)]
-    bound = query("usage").of_org(OrgScope("org_a"), from_day="2026-05-01", to_day="2026-06-30")
-    usage = engine.query(bound.sql, bound.parameters, row=tuple[str, int, int, int, int])
-    assert sum(row[3] for row in usage) == 500
-    assert requests[-1][0]["param_org"] == "org_a"
+    bound = query("usage").of_orgs([OrgScope("org_a")], from_day="2026-05-01", to_day="2026-06-30")
+    lines = lines_by_org(engine.query_bytes(bound.sql, bound.parameters, output="TSVRaw"))
+    assert sum(msgspec.json.decode(line)[3] for line in lines["org_a"]) == 500
+    assert requests[-1][0]["param_orgs"] == "['org_a']"
 
 
 def test_threads_share_one_client(seen: tuple[Engine, list[Any]]) -> None:

@@ -22,6 +22,8 @@ def test_a_file_that_keeps_its_word() -> None:
     assert found.parameters == {"day": "Date"}
     assert found.sql == "SELECT 1 WHERE org = {org:String} AND day = {day:Date}"
     assert parse_query(PATH, text("SELECT 1", "platform", "")).parameters == {}
+    several = parse_query(PATH, text("SELECT 1 WHERE org IN {orgs:Array(String)}", "orgs", ""))
+    assert (several.scope, several.parameters) == ("orgs", {})
     arrays = parse_query(PATH, text("SELECT {a:Array(UInt64)}", "platform", "a Array(UInt64)"))
     assert arrays.parameters == {"a": "Array(UInt64)"}
 
@@ -30,10 +32,13 @@ def test_a_file_that_keeps_its_word() -> None:
     ("file", "message"),
     [
         ("SELECT 1", "opens with"),
-        (text("SELECT {day:Date}"), "the text uses"),
+        (text("SELECT {day:Date}"), "the scope is"),
         (text("SELECT {org:String}, {day:Date}"), "the scope is"),
         (text("SELECT 1 WHERE org = {org:String}"), "the text uses"),
-        (text("SELECT 1 WHERE org = {org:String}", "platform", ""), "the text uses"),
+        (text("SELECT 1 WHERE org = {org:String}", "platform", ""), "the scope is"),
+        (text("SELECT 1 WHERE org = {org:String}", "orgs", ""), "the scope is"),
+        (text("SELECT 1 WHERE org IN {orgs:Array(String)}", "org", ""), "the scope is"),
+        (text("SELECT {orgs:Array(String)}", "platform", ""), "the text uses"),
         (text("SELECT {day:Date}", "platform", "day String"), "the text uses"),
         (text("SELECT {day:Date}", "everyone"), "the scope is"),
         (text("SELECT {day:Date}", "platform", "day"), "a name and a type"),

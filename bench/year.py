@@ -1,0 +1,113 @@
+"""A year of believable requests in the real tables, made by the engine itself.
+
+Owns: what the orgs look like, and how their rows come into the tables.
+Called by: `bench/answers.py`.
+
+One org of 5,000 has a tenth of all requests and the full breadth: 10 models, 5 keys, 3 providers. The others
+have 1 to 10 models, 1 to 5 keys and 1 to 3 providers, and sizes that fall off: the second largest has a
+hundredth, the smallest a hundred-thousandth. Rows come in the order of their ids and times, through the
+schema's own views.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import date, timedelta
+
+from pipeline.clickhouse.client import Engine
+from pipeline.journal import REQUEST_COLUMNS
+
+ORGS, LARGE_ORG = 5_000, "org_0"
+LAST_DAY = date(2026, 6, 30)
+FIRST_DAY = LAST_DAY - timedelta(days=365)
+ID_STEP = 1024
+YEAR_MS = 366 * 86_400_000
+IST_MS = 19_800_000
+MODELS = 40
+ROWS_AN_INSERT = 1_000_000
+_SCAN = {"max_execution_time": 600}
+
+_ROWS = """
+WITH
+    cityHash64(number) AS dice,
+    if(number % 10 = 0, 0, 1 + toUInt32({orgs} * pow((dice % 1000000) / 1000000, 2))) AS org_number,
+    cityHash64(org_number) AS shape,
+    if(org_number = 0, 10, 1 + shape % 10) AS models,
+    if(org_number = 0, 5, 1 + intDiv(shape, 16) % 5) AS keys,
+    if(org_number = 0, 3, 1 + intDiv(shape, 256) % 3) AS providers,
+    (shape + intDiv(dice, 1000000) % models) % {models_all} AS model_number
+SELECT
+    (number + 1) * 1024 AS id,
+    concat('org_', toString(org_number)) AS org,
+    {first_ms} + toInt64(number * {step_ms}) AS at_ms,
+    at_ms + 40 AS posted_ms,
+    'gateway/bench' AS source,
+    toString(number) AS event_id,
+    concat(org, '_key_', toString(intDiv(dice, 100000000) % keys)) AS key_id,
+    'standard' AS tier,
+    0 AS byok,
+    concat('model-', toString(model_number)) AS model,
+    concat('provider-', toString((model_number + intDiv(dice, 1000000000) % providers) % 12)) AS provider,
+    if(intDiv(dice, 10000000000) % 50 = 0, 500, 200) AS status,
+    if(status = 500, 'upstream_error', '') AS error_code,
+    toUInt32(300 + intDiv(dice, 100000000000) % 4000) AS latency_ms,
+    toUInt32(100 + intDiv(dice, 10000) % 300) AS ttft_ms,
+    1 AS stream,
+    toUInt32(200 + intDiv(dice, 1000000000000) % 1800) AS prompt_tokens,
+    toUInt32(50) AS cached_tokens,
+    toUInt32(20 + intDiv(dice, 10000000000000) % 700) AS completion_tokens,
+    0 AS reasoning_tokens,
+    toInt64(prompt_tokens * 12500 + completion_tokens * 50000) AS cost_nano,
+    1 AS rate_from_ms
+FROM numbers({start}, {count})
+"""
+
+
+def fill(engine: Engine, events: int) -> float:
+    """Insert the requests that are missing of `events`, spread over the IST days of the year.
+
+    Return the seconds it took. What is there has to come from an earlier fill of as many events.
+    """
+    began, there = time.perf_counter(), last_number(engine)
+    for start in range(there, events, ROWS_AN_INSERT):
+        rows = _rows_sql(start, min(ROWS_AN_INSERT, events - start), YEAR_MS / events)
+        engine.command(f"INSERT INTO events ({', '.join(REQUEST_COLUMNS)}) {rows}")
+    return time.perf_counter() - began if there < events else 0.0
+
+
+def last_number(engine: Engine) -> int:
+    """Return how many requests there are: their ids are their numbers times ID_STEP."""
+    return engine.query("SELECT max(id) FROM events", row=tuple[int], settings=_SCAN)[0][0] // ID_STEP
+
+
+def newer_rows(engine: Engine, number: int, count: int) -> bytes:
+    """Return the journal's bytes of `count` more requests, all of the last instant of the year."""
+    columns = ", ".join(REQUEST_COLUMNS)
+    rows = _rows_sql(number, count, 0).replace(f"{_first_ms()} +", f"{newest_ms()} +")
+    return engine.query_bytes(f"SELECT {columns} FROM ({rows})", output="JSONCompactEachRow")
+
+
+def newest_ms() -> int:
+    """Return the last instant of the year."""
+    return _first_ms() + YEAR_MS - 1
+
+
+def roll_up_rows(engine: Engine) -> str:
+    """Return how many rows and parts each table has, in words."""
+    found = engine.query(
+        "SELECT table, sum(rows), count() FROM system.parts WHERE active AND database = currentDatabase()"
+        " GROUP BY table ORDER BY table",
+        row=tuple[str, int, int],
+    )
+    return "; ".join(f"{table}: {rows:,} rows in {parts} parts" for table, rows, parts in found) + "."
+
+
+def _rows_sql(start: int, count: int, step_ms: float) -> str:
+    """Return the SELECT of `count` requests from number `start`, each `step_ms` after the one before."""
+    return _ROWS.format(
+        orgs=ORGS - 2, models_all=MODELS, first_ms=_first_ms(), step_ms=step_ms, start=start, count=count
+    )
+
+
+def _first_ms() -> int:
+    return int((FIRST_DAY - date(1970, 1, 1)).total_seconds() * 1000) - IST_MS
