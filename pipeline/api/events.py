@@ -35,6 +35,9 @@ from pipeline.journal import PARTITIONS_MAX
 WINDOW_IDS = 2**20 * PARTITIONS_MAX
 """How far back a page looks at first: about a million requests of a partition."""
 
+_SETTINGS = {"max_threads": 1, "use_skip_indexes_on_data_read": 0}
+"""A part without a row of the page is left out before it is opened, not once it is read."""
+
 router = APIRouter(tags=["activity"], dependencies=[Depends(signed_in)])
 
 
@@ -102,7 +105,7 @@ class Pages:
                 rows=rows,
             )
             return await self.parts.engine.async_query(
-                bound.sql, bound.parameters, row=EventRow, settings={"max_threads": 1}
+                bound.sql, bound.parameters, row=EventRow, settings=_SETTINGS
             )
 
         from_rid = 0 if before is None else BEFORE_MAX - before
@@ -112,7 +115,7 @@ class Pages:
         if start is not None and start > WINDOW_IDS:
             found = await look(BEFORE_MAX - start + WINDOW_IDS)
         if len(found) < rows:
-            found = await look(BEFORE_MAX)
+            found = await look(BEFORE_MAX - 1)
         if found:
             self._newest_id = max(self._newest_id or 0, found[0].id)
         return found
