@@ -23,7 +23,7 @@ from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord, Unit
 from tests.builders import utc_day_at
-from tests.simulation.faults import Rules
+from tests.simulation.faults import LARGE_RING, SMALL_RING, Rules
 
 Patch = Callable[[], AbstractContextManager[Any]]
 
@@ -179,7 +179,7 @@ _ALL = (
         "letters_forgotten",
         "a dead letter that may be redriven is not remembered when its event comes again",
         "charged twice",
-        conditions={"partitions": 1},
+        conditions={"partitions": 1, "ring": SMALL_RING},
         letters_remembered=False,
     ),
     _mutant(
@@ -229,6 +229,7 @@ _ALL = (
         "an event that was charged where it belongs is not known again when it comes by another partition",
         "charged twice",
         lambda: patch.object(RecentNumbers, "has", lambda *_: False),
+        conditions={"partitions": 2, "astray": True, "ring": LARGE_RING},
     ),
     _mutant(
         "sweep_by_any_time",

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from pipeline.posting import duplicates
 from tests.simulation import compare, mutants
-from tests.simulation.faults import Plan, plan
+from tests.simulation.faults import SMALL_RING, Plan, plan
 from tests.simulation.stored import Difference
 from tests.simulation.world import World
 
@@ -79,7 +79,18 @@ def _counts(world: World) -> Counter[str]:
 
 @contextmanager
 def _ring(chosen: Plan) -> Iterator[None]:
-    """Make the ring of marks as small as the seed wants it, so that it wraps within a run."""
+    """Make the duplicate check's memory as small as the seed wants it, so that it wraps within a run.
+
+    Where marks are few, nearly no numbers are kept: letters have to be known by their marks.
+    """
     chunk, slots = chosen.ring
-    with patch.object(duplicates, "CHUNK_MARKS", chunk), patch.object(duplicates, "SLOTS", slots):
+    chunk_numbers, number_slots = duplicates.CHUNK_NUMBERS, duplicates.NUMBER_SLOTS
+    if chosen.ring == SMALL_RING:
+        chunk_numbers = number_slots = 2
+    with (
+        patch.object(duplicates, "CHUNK_MARKS", chunk),
+        patch.object(duplicates, "SLOTS", slots),
+        patch.object(duplicates, "CHUNK_NUMBERS", chunk_numbers),
+        patch.object(duplicates, "NUMBER_SLOTS", number_slots),
+    ):
         yield

@@ -46,7 +46,7 @@ LINES = (
     ("blocks deduplicated", "repeated blocks dropped by token"),
     ("ranges found too old", "ranges older than half of the time a token is remembered"),
     ("gateways restarted", "gateways restarted, spool sent again"),
-    ("numbered events sent again astray", "numbered events sent again, to any partition"),
+    ("numbered events sent again elsewhere", "numbered events sent again, to another partition"),
     ("clock jumps", "jumps of the clock"),
     ("day turns", "IST days turned"),
     ("month turns", "IST months turned"),
