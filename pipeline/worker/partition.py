@@ -50,12 +50,23 @@ class Partition:
     """One owned partition: its state, its fenced log, and the lock that makes units take turns."""
 
     def __init__(
-        self, servers: str, deployment: str, partition: int, partitions: int, catalog: Catalog
+        self,
+        servers: str,
+        deployment: str,
+        partition: int,
+        partitions: int,
+        catalog: Catalog,
+        deciding: asyncio.Lock,
     ) -> None:
-        """Prepare; `open` makes it ours."""
+        """Prepare; `open` makes it ours.
+
+        `deciding` is shared by all partitions of the worker: one decides at a time, while others commit. If
+        they took turns within their units, all of them would be done as late as the last.
+        """
         self._servers = servers
         self._partition, self._partitions = partition, partitions
         self._catalog = catalog
+        self._deciding = deciding
         self._group = worker_group(deployment)
         self._log = FencedLog(servers, f"{deployment}-{partition}", role="worker")
         self._lock = asyncio.Lock()
@@ -143,8 +154,9 @@ class Partition:
             post_commands(unit, records)
             return
         self._catalog.follower.check_fresh(CATALOG_AGE_LIMIT_S)
-        for _ in post_requests(unit, records, moved=topic == topics.MOVED):
-            await asyncio.sleep(0)
+        async with self._deciding:
+            for _ in post_requests(unit, records, moved=topic == topics.MOVED):
+                await asyncio.sleep(0)
 
     def _outputs(self, outcome: Outcome) -> dict[TopicPartition, list[Output]]:
         here = self._partition

@@ -27,9 +27,9 @@ from pipeline.worker.partition import Catalog, Partition, worker_group
 
 log = logging.getLogger(__name__)
 
-FETCH_BYTES = 8 * 1024 * 1024
-"""Bounds a unit of work: some 16,000 events, so transactions stay rare under load and short enough for
-verdicts to be in time."""
+FETCH_BYTES = 2 * 1024 * 1024
+"""Bounds a unit of work: compressed, that is some 25,000 events. Transactions stay rare under load, and units
+short enough for verdicts to be in time and for their events to stay in the processor's caches."""
 STANDSTILL_LIMIT_S = 10.0
 WATCH_EVERY_S = 2.0
 WATCHED = (topics.REQUESTS, topics.BILLING)
@@ -51,6 +51,7 @@ class PartitionReader:
         self._dispatch = dispatch
         self._partitions = 0
         self._owned: dict[int, Partition] = {}
+        self._deciding = asyncio.Lock()
         self._rates = RateTable()
         self._follower = catalog_follower(settings.kafka_servers, self._rates)
         self._promos = PromoTable()
@@ -96,6 +97,7 @@ class PartitionReader:
             partition,
             self._partitions,
             Catalog(self._rates, self._follower, self._promos, self._promos_follower),
+            self._deciding,
         )
         self._owned[partition] = owned
         offsets = await owned.open()

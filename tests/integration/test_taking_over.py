@@ -29,7 +29,7 @@ class Followed(Mock):
 
 def _partition(servers: str) -> Partition:
     catalog = Catalog(rate_table(), Followed(), Mock(), Followed())
-    return Partition(servers, "metering", 0, 1, catalog)
+    return Partition(servers, "metering", 0, 1, catalog, asyncio.Lock())
 
 
 async def _topics(broker: Broker) -> str:
