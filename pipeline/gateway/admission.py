@@ -14,7 +14,7 @@ its speed: it is asked before every request.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 from pipeline.accounts.keys import KeyRecord, is_active
 from pipeline.accounts.model import TRIAL_REQUESTS_PER_MINUTE, Refused
@@ -26,21 +26,6 @@ from pipeline.gateway.holds import Hold, Holds, Purse, SentHolds
 from pipeline.gateway.refusal import Refusal
 
 WhenStale = Literal["open", "closed"]
-
-
-class Admit(Protocol):
-    """How `admit` is called."""
-
-    def __call__(
-        self,
-        org: str,
-        key_id: str,
-        tier: str = "standard",
-        byok: bool = False,
-        max_cost_inr: Amount | None = None,
-        request_id: str | None = None,
-    ) -> Refusal | None:
-        """Return None where the request may be served, else the refusal. Raises AmountError."""
 
 
 class Org(Purse):
@@ -101,7 +86,11 @@ class Admission:
         max_cost_inr: Amount | None = None,
         request_id: str | None = None,
     ) -> Refusal | None:
-        """Return None where the request may be served, else why not. Raises AmountError."""
+        """Return None where the request may be served, else the refusal. Answers from memory.
+
+        `max_cost_inr` (a string or Decimal, in rupees) is set aside until the request's charge shows,
+        `release`, or the time limit; `request_id` ties it to that request exactly. Raises AmountError.
+        """
         known = self._orgs.get(org)
         gate = known.gates.get(key_id) if known is not None else None
         trial = tier == "trial"

@@ -23,7 +23,7 @@ from typing import Any, Literal, Self
 from msgspec import Struct
 
 from pipeline.accounts.keys import KeyRecord
-from pipeline.gateway.admission import Admission, Admit, WhenStale
+from pipeline.gateway.admission import Admission, WhenStale
 from pipeline.gateway.amounts import Amount
 from pipeline.gateway.batches import Record
 from pipeline.gateway.entry import Entry, encode, size_of
@@ -113,7 +113,8 @@ class Gateway:
             stale_after_ms=int(stale_after_s * 1000),
             reservation_limit_ms=int(reservation_limit_s * 1000),
         )
-        # It is asked before every request, and a method that only hands on would be a third of its time.
+        # `Admission.admit` itself: it is asked before every request, and a method that only hands on would be a
+        # third of its time.
         self.admit = self._admission.admit
         self._holds: dict[int, Hold] = {}
         self._publishing: dict[int, _Publishing] = {}
@@ -225,13 +226,6 @@ class Gateway:
                 publishing.done.exception()
 
     # --- before a request ---
-
-    admit: Admit
-    """Return None where the request may be served, else the refusal. Answers from memory.
-
-    `max_cost_inr` (a string or Decimal, in rupees) is set aside until the request's charge shows,
-    `release`, or the time limit; `request_id` ties it to that request exactly. Raises AmountError.
-    """
 
     def release(
         self,

@@ -108,7 +108,7 @@ class RecentNumbers:
             chunk, by_source = self._chunks[-1]
             part, added = added[: self._room], added[self._room :]
             self._room -= len(part)
-            by_source[source] = by_source.get(source, array("Q")) + part
+            by_source.setdefault(source, array("Q")).extend(part)
             self._changed.add(chunk)
 
     def _open_chunk(self) -> None:

@@ -85,7 +85,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     duplicates += 1
                     continue
             else:
-                if not (sequence.isdecimal() and sequence.isascii()):
+                if not is_sequence(sequence):
                     unit.reject(
                         record,
                         readings.bytes_of(record, events, event),

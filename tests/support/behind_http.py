@@ -14,11 +14,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.kafka.admin import ensure_topics
 from pipeline.local.broker import Broker
-from pipeline.settings import Settings
 from tests.support.clickhouse_process import ClickHouse
-from tests.support.product import Product, Role
+from tests.support.product import Product, Role, started
 
 WRITE_S = int(os.environ.get("METERING_TEST_WRITE_SECONDS", "2"))
 """After how long the sink gives an insert up here: the product's own 60 s are long for a test."""
@@ -54,14 +52,11 @@ class BehindHttp(Product):
 @asynccontextmanager
 async def behind_http(broker: Broker, home: Path, *, partitions: int, seed: int) -> AsyncIterator[BehindHttp]:
     """Run a worker, a server and ClickHouse; everything is ended at the end."""
-    await ensure_topics(broker.servers, Settings(kafka_url=broker.url, partitions=partitions))
-    running = BehindHttp(broker, home, clickhouse=ClickHouse(home / "clickhouse", seed))
+    clickhouse = ClickHouse(home / "clickhouse", seed)
+    deployment = BehindHttp(broker, home, clickhouse=clickhouse)
     try:
-        await asyncio.to_thread(running.clickhouse.start)
-        running.add_worker().start()
-        running.add_server().start()
-        await running.ready()
-        yield running
+        await asyncio.to_thread(clickhouse.start)
+        async with started(deployment, workers=1, partitions=partitions) as running:
+            yield running
     finally:
-        running.stop()
-        running.clickhouse.kill()
+        clickhouse.kill()

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import httpx2
 import msgspec
@@ -165,11 +166,21 @@ class Product:
             role.kill()
 
 
+P = TypeVar("P", bound=Product)
+
+
 @asynccontextmanager
 async def product(broker: Broker, home: Path, *, workers: int, partitions: int = 4) -> AsyncIterator[Product]:
     """Run the product with some workers and a server; everything is ended at the end."""
+    async with started(Product(broker, home), workers=workers, partitions=partitions) as running:
+        yield running
+
+
+@asynccontextmanager
+async def started(running: P, *, workers: int, partitions: int) -> AsyncIterator[P]:
+    """Start a deployment's workers and server; they are ended at the end."""
+    broker = running.broker
     await ensure_topics(broker.servers, Settings(kafka_url=broker.url, partitions=partitions))
-    running = Product(broker, home)
     try:
         for _ in range(workers):
             running.add_worker().start()
