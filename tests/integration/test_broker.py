@@ -1,4 +1,7 @@
-"""The embedded broker, for real: it starts, keeps what was written, and says why it cannot start."""
+"""The embedded broker, for real: it starts, keeps what was written, and says why it cannot start.
+
+One broker serves all tests here that need one; each has a topic of its own, and may stop and kill it.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +9,54 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from pipeline.local.broker import Broker
 from pipeline.local.errors import LocalError
+from tests.support import parts
 
-_TOPIC = "kept"
+
+@pytest.fixture(scope="module")
+def one_broker() -> Iterator[Broker]:
+    """The broker of these tests, running or not."""
+    with parts.own_broker() as broker:
+        yield broker
 
 
-async def _create(servers: str) -> None:
+@pytest_asyncio.fixture
+async def broker(one_broker: Broker) -> AsyncIterator[Broker]:
+    """The broker of these tests, running, whatever the test before did to it."""
+    if one_broker.process.exit_code is not None:
+        await one_broker.start()
+    yield one_broker
+
+
+async def _create(servers: str, topic: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
-    await admin.create_topics([NewTopic(_TOPIC, 1, 1)])
+    await admin.create_topics([NewTopic(topic, 1, 1)])
     await admin.close()
 
 
-async def _write(servers: str, *values: bytes) -> None:
+async def _write(servers: str, topic: str, *values: bytes) -> None:
     """Write in one transaction, as the worker does."""
     producer = AIOKafkaProducer(bootstrap_servers=servers, transactional_id="writer")
     await producer.start()
     async with producer.transaction():
         for value in values:
-            await producer.send_and_wait(_TOPIC, value)
+            await producer.send_and_wait(topic, value)
     await producer.stop()
 
 
-async def _read(servers: str, count: int) -> list[bytes]:
+async def _read(servers: str, topic: str, count: int) -> list[bytes]:
     consumer = AIOKafkaConsumer(
-        _TOPIC, bootstrap_servers=servers, isolation_level="read_committed", auto_offset_reset="earliest"
+        topic, bootstrap_servers=servers, isolation_level="read_committed", auto_offset_reset="earliest"
     )
     await consumer.start()
     try:
@@ -46,28 +65,28 @@ async def _read(servers: str, count: int) -> list[bytes]:
         await consumer.stop()
 
 
-async def test_what_was_written_is_there_after_a_stop_and_after_a_kill(fresh_broker: Broker) -> None:
-    await _create(fresh_broker.servers)
-    await _write(fresh_broker.servers, b"one", b"two")
-    assert await _read(fresh_broker.servers, 2) == [b"one", b"two"]
+async def test_what_was_written_is_there_after_a_stop_and_after_a_kill(broker: Broker) -> None:
+    await _create(broker.servers, "kept")
+    await _write(broker.servers, "kept", b"one", b"two")
+    assert await _read(broker.servers, "kept", 2) == [b"one", b"two"]
 
-    await fresh_broker.stop()
-    await fresh_broker.start()
-    await _write(fresh_broker.servers, b"three")
+    await broker.stop()
+    await broker.start()
+    await _write(broker.servers, "kept", b"three")
 
-    os.kill(fresh_broker.process.pid, signal.SIGKILL)
-    assert await fresh_broker.process.wait() == -signal.SIGKILL
-    await fresh_broker.start()
-    assert await _read(fresh_broker.servers, 3) == [b"one", b"two", b"three"]
+    os.kill(broker.process.pid, signal.SIGKILL)
+    assert await broker.process.wait() == -signal.SIGKILL
+    await broker.start()
+    assert await _read(broker.servers, "kept", 3) == [b"one", b"two", b"three"]
 
 
-async def test_a_second_broker_is_told_what_is_taken(fresh_broker: Broker, tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match=f"port {fresh_broker.port} is taken"):
-        await Broker(tmp_path, fresh_broker.port).start()
+async def test_a_second_broker_is_told_what_is_taken(broker: Broker, tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match=f"port {broker.port} is taken"):
+        await Broker(tmp_path, broker.port).start()
 
     with pytest.raises(LocalError, match="another broker runs on"):
-        await Broker(fresh_broker.home, 0).start()
-    assert fresh_broker.process.exit_code is None
+        await Broker(broker.home, 0).start()
+    assert broker.process.exit_code is None
 
 
 async def test_a_broker_that_is_given_up_stops_waiting(tmp_path: Path) -> None:
@@ -77,15 +96,15 @@ async def test_a_broker_that_is_given_up_stops_waiting(tmp_path: Path) -> None:
     assert broker.process.exit_code is not None
 
 
-async def test_a_controller_port_that_was_taken_meanwhile_is_exchanged(fresh_broker: Broker) -> None:
-    await _create(fresh_broker.servers)
-    await _write(fresh_broker.servers, b"one")
-    await fresh_broker.stop()
-    remembered = int((fresh_broker.home / "controller-port").read_text())
+async def test_a_controller_port_that_was_taken_meanwhile_is_exchanged(broker: Broker) -> None:
+    await _create(broker.servers, "moved")
+    await _write(broker.servers, "moved", b"one")
+    await broker.stop()
+    remembered = int((broker.home / "controller-port").read_text())
     with socket.socket() as squatter:
         squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         squatter.bind(("127.0.0.1", remembered))
         squatter.listen()
-        await fresh_broker.start()
-    assert int((fresh_broker.home / "controller-port").read_text()) != remembered
-    assert await _read(fresh_broker.servers, 1) == [b"one"]
+        await broker.start()
+    assert int((broker.home / "controller-port").read_text()) != remembered
+    assert await _read(broker.servers, "moved", 1) == [b"one"]

@@ -1,9 +1,15 @@
-"""A sink's ranges on a real broker and engine: finished by the next owner, and never sent again by a stale one."""
+"""A sink's ranges on a real broker and engine: finished by the next owner, and never sent again by a stale one.
+
+One broker serves all tests here; each has a partition of its own, with a journal and a state of its own.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import pytest
 import pytest_asyncio
@@ -20,32 +26,62 @@ from pipeline.settings import Settings
 from pipeline.sink import ranges
 from pipeline.sink.partition import SinkPartition
 from tests.journal_rows import ledger_row, payload, random_requests
+from tests.support import parts
 
 REQUEST_ROWS = 3
+PARTITIONS = 16
+"""One for each test here, and some more."""
+_unused = itertools.count()
+
+
+@dataclass(frozen=True)
+class Journal:
+    """A partition of the journal that holds requests and a ledger row, at positions 1 to 4."""
+
+    servers: str
+    partition: int
+
+    def records(self) -> list[JournalRecord]:
+        """Return its records."""
+        made = random_requests(7, REQUEST_ROWS + 1, orgs=("org_a",))[1:]
+        requests = [replace(row, id=public_id(self.partition, n)) for n, row in enumerate(made, start=1)]
+        row = ledger_row(public_id(self.partition, REQUEST_ROWS + 1), "org_a", 5, 5)
+        return [JournalRecord(REQUESTS, 1, REQUEST_ROWS, payload(requests)), *encode_rows(LEDGER, [row])]
+
+    def range(self, age_ms: int) -> tuple[ranges.Intent, list[tuple[int, JournalRecord]]]:
+        """Return all of it as a range that was cut so long ago."""
+        records = list(enumerate(self.records()))
+        return ranges.cut(records, int(time.time() * 1000) - age_ms), records
+
+    def owner(self, engine: Engine) -> SinkPartition:
+        """Return one more that may own it; the only partition that writes to its engine."""
+        return SinkPartition(self.servers, "metering", self.partition, 1, engine)
+
+    async def fencing_owner(self, engine: Engine) -> SinkPartition:
+        """Return an owner that has fenced those before it, and has done no more yet."""
+        sink = self.owner(engine)
+        await sink._log.start()
+        return sink
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    """The broker of these tests, with all topics."""
+    with parts.own_broker() as broker:
+        asyncio.run(ensure_topics(broker.servers, Settings(kafka_url=broker.url, partitions=PARTITIONS)))
+        yield broker
 
 
 @pytest_asyncio.fixture
-async def servers(fresh_broker: Broker) -> AsyncIterator[str]:
-    """A broker whose journal holds requests and a ledger row, at positions 1 to 4."""
-    servers = fresh_broker.servers
-    await ensure_topics(servers, Settings(kafka_url=f"kafka://{servers}", partitions=1))
-    writer = FencedLog(servers, "metering-0", role="worker")
+async def journal(broker: Broker) -> Journal:
+    """A partition that no other test has used, with its records written."""
+    journal = Journal(broker.servers, next(_unused))
+    writer = FencedLog(broker.servers, f"metering-{journal.partition}", role="worker")
     await writer.start()
-    outputs = [Output(None, record.value, record.headers()) for record in _records()]
-    await writer.commit({TopicPartition(topics.JOURNAL, 0): outputs})
+    outputs = [Output(None, record.value, record.headers()) for record in journal.records()]
+    await writer.commit({TopicPartition(topics.JOURNAL, journal.partition): outputs})
     await writer.close()
-    yield servers
-
-
-def _records() -> list[JournalRecord]:
-    requests = random_requests(7, REQUEST_ROWS + 1, orgs=("org_a",))[1:]
-    [ledger] = encode_rows(LEDGER, [ledger_row(public_id(0, REQUEST_ROWS + 1), "org_a", 5, 5)])
-    return [JournalRecord(REQUESTS, 1, REQUEST_ROWS, payload(requests)), ledger]
-
-
-def _range(age_ms: int) -> tuple[ranges.Intent, list[tuple[int, JournalRecord]]]:
-    records = list(enumerate(_records()))
-    return ranges.cut(records, int(time.time() * 1000) - age_ms), records
+    return journal
 
 
 def _stored(engine: Engine) -> list[int]:
@@ -56,36 +92,32 @@ def _stored(engine: Engine) -> list[int]:
     ]
 
 
-async def _sink(servers: str, engine: Engine) -> SinkPartition:
-    sink = SinkPartition(servers, "metering", 0, 1, engine)
-    await sink._log.start()
-    return sink
-
-
 @pytest.mark.parametrize("age_ms", [0, 30 * 86_400_000])
 @pytest.mark.parametrize("done", [(), (REQUESTS,), (REQUESTS, LEDGER)])
 async def test_the_next_owner_writes_what_is_missing_of_a_range(
-    servers: str, engine: Engine, age_ms: int, done: tuple[str, ...]
+    journal: Journal, engine: Engine, age_ms: int, done: tuple[str, ...]
 ) -> None:
-    intent, records = _range(age_ms)
-    first = await _sink(servers, engine)
+    intent, records = journal.range(age_ms)
+    first = await journal.fencing_owner(engine)
     await first._record(intent)
     for part in intent.parts:
         if part.kind in done:
             await first._send(part, records)
     await first.close()
-    second = SinkPartition(servers, "metering", 0, 1, engine)
+    second = journal.owner(engine)
     assert await second.open() == intent.next_offset
     assert _stored(engine) == [REQUEST_ROWS, 1]
     await second.close()
 
 
-async def test_an_owner_stopped_for_long_sends_nothing_that_is_there(servers: str, engine: Engine) -> None:
+async def test_an_owner_stopped_for_long_sends_nothing_that_is_there(
+    journal: Journal, engine: Engine
+) -> None:
     """By then its tokens are forgotten, so the engine would take the rows again."""
-    intent, records = _range(30 * 86_400_000)
-    stale = await _sink(servers, engine)
+    intent, records = journal.range(30 * 86_400_000)
+    stale = await journal.fencing_owner(engine)
     await stale._record(intent)
-    owner = SinkPartition(servers, "metering", 0, 1, engine)
+    owner = journal.owner(engine)
     await owner.open()
     for table in ("events", "usage_day", "model_day", "ledger"):
         engine.command(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 0")
@@ -96,11 +128,11 @@ async def test_an_owner_stopped_for_long_sends_nothing_that_is_there(servers: st
 
 
 async def test_an_owner_stopped_for_long_is_fenced_where_nothing_is_there(
-    servers: str, engine: Engine
+    journal: Journal, engine: Engine
 ) -> None:
-    intent, records = _range(30 * 86_400_000)
-    stale = await _sink(servers, engine)
-    owner = await _sink(servers, engine)
+    intent, records = journal.range(30 * 86_400_000)
+    stale = await journal.fencing_owner(engine)
+    owner = await journal.fencing_owner(engine)
     with pytest.raises(ProducerFenced):
         await stale._insert(intent, records)
     assert _stored(engine) == [0, 0]
@@ -110,11 +142,11 @@ async def test_an_owner_stopped_for_long_is_fenced_where_nothing_is_there(
 
 @pytest.mark.parametrize("lost", ["events", "usage_day", "model_day", "ledger", "all"])
 async def test_what_a_killed_engine_has_lost_of_a_range_it_knows_is_put_back(
-    servers: str, engine: Engine, lost: str
+    journal: Journal, engine: Engine, lost: str
 ) -> None:
     """Killed between a block's token and the block, an engine drops the block for ever after."""
-    intent, records = _range(age_ms=3_600_000)
-    first = await _sink(servers, engine)
+    intent, records = journal.range(age_ms=3_600_000)
+    first = await journal.fencing_owner(engine)
     await first._record(intent)
     for part in intent.parts:
         await first._send(part, records)
@@ -123,7 +155,7 @@ async def test_what_a_killed_engine_has_lost_of_a_range_it_knows_is_put_back(
     for table in ("events", "usage_day", "model_day", "ledger") if lost == "all" else (lost,):
         engine.command(f"ALTER TABLE {table} DELETE WHERE 1 SETTINGS mutations_sync = 2")
     assert _contents(engine) != before
-    second = SinkPartition(servers, "metering", 0, 1, engine)
+    second = journal.owner(engine)
     assert await second.open() == intent.next_offset
     assert _contents(engine) == before
     assert engine.query("SELECT name FROM system.tables WHERE name LIKE 'again%'", row=tuple[str]) == []

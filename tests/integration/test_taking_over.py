@@ -1,8 +1,12 @@
-"""Taking a partition over on a real broker: a lost state is refused, and whoever was overtaken learns just that."""
+"""Taking a partition over on a real broker: a lost state is refused, and whoever was overtaken learns just that.
+
+One broker serves both tests; each has a partition of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from unittest.mock import Mock
 
 import pytest
@@ -14,11 +18,16 @@ from pipeline.accounts.commands import Credit, encode
 from pipeline.journal import LEDGER, encode_rows, public_id
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.fenced import FencedLog, Output
-from pipeline.local.broker import Broker
+from pipeline.partitioning import partition_of
 from pipeline.posting.state import StateError
 from pipeline.settings import Settings
 from pipeline.worker.partition import Catalog, Partition
 from tests.builders import Record, rate_table
+from tests.support import parts
+
+PARTITIONS = 2
+OVERTAKEN = partition_of("org_1", PARTITIONS)
+LOST = 1 - OVERTAKEN
 
 
 class Followed(Mock):
@@ -28,20 +37,21 @@ class Followed(Mock):
         """Return at once."""
 
 
-def _partition(servers: str) -> Partition:
+@pytest.fixture(scope="module")
+def servers() -> Iterator[str]:
+    """host:port of a broker with all topics."""
+    with parts.own_broker() as broker:
+        asyncio.run(ensure_topics(broker.servers, Settings(kafka_url=broker.url, partitions=PARTITIONS)))
+        yield broker.servers
+
+
+def _partition(servers: str, number: int) -> Partition:
     catalog = Catalog(rate_table(), Followed(), Mock(), Followed())
-    return Partition(servers, "metering", 0, 1, catalog, asyncio.Lock())
+    return Partition(servers, "metering", number, PARTITIONS, catalog, asyncio.Lock())
 
 
-async def _topics(broker: Broker) -> str:
-    servers = broker.servers
-    await ensure_topics(servers, Settings(kafka_url=f"kafka://{servers}", partitions=1))
-    return servers
-
-
-async def test_who_is_overtaken_during_its_restore_is_fenced_not_told_of_a_loss(fresh_broker: Broker) -> None:
-    servers = await _topics(fresh_broker)
-    slow, fast = _partition(servers), _partition(servers)
+async def test_who_is_overtaken_during_its_restore_is_fenced_not_told_of_a_loss(servers: str) -> None:
+    slow, fast = _partition(servers, OVERTAKEN), _partition(servers, OVERTAKEN)
     await slow._log.start()
     await fast.open()
     credit = encode(Credit(id="c1", org="org_1", amount_nano=5, reason="r"))
@@ -50,20 +60,19 @@ async def test_who_is_overtaken_during_its_restore_is_fenced_not_told_of_a_loss(
         await slow._check_against_journal()
     await fast.close()
     await slow.close()
-    after = _partition(servers)
+    after = _partition(servers, OVERTAKEN)
     assert await after.open() == {topics.BILLING: 1}
     await after.close()
 
 
-async def test_a_state_that_lost_what_the_journal_has_is_refused(fresh_broker: Broker) -> None:
-    servers = await _topics(fresh_broker)
-    [record] = encode_rows(LEDGER, [(public_id(0, 1), "org_1", 0, "promo", 5, 5, "", "", "", "")])
-    writer = FencedLog(servers, "metering-0", role="worker")
+async def test_a_state_that_lost_what_the_journal_has_is_refused(servers: str) -> None:
+    [record] = encode_rows(LEDGER, [(public_id(LOST, 1), "org_1", 0, "promo", 5, 5, "", "", "", "")])
+    writer = FencedLog(servers, f"metering-{LOST}", role="worker")
     await writer.start()
-    place = TopicPartition(topics.JOURNAL, 0)
+    place = TopicPartition(topics.JOURNAL, LOST)
     await writer.commit({place: [Output(None, record.value, record.headers())]})
     await writer.close()
-    partition = _partition(servers)
+    partition = _partition(servers, LOST)
     with pytest.raises(StateError, match="state topic lost records"):
         await partition.open()
     await partition.close()

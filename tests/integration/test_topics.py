@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -12,8 +13,16 @@ from pipeline import topics
 from pipeline.kafka.admin import TopicsError, ensure_topics
 from pipeline.local.broker import Broker
 from pipeline.settings import Settings
+from tests.support import parts
 
 _ALL = {topic.name for topic in topics.TOPICS}
+
+
+@pytest.fixture(scope="module")
+def empty_broker() -> Iterator[Broker]:
+    """A broker of its own for this file, without a topic until a test here makes some."""
+    with parts.own_broker() as broker:
+        yield broker
 
 
 async def _set(servers: str, topic: str, config: dict[str, str]) -> None:
@@ -42,8 +51,14 @@ async def _value(servers: str, topic: str, name: str) -> str:
     return value
 
 
-async def test_topics_are_created_once_and_corrected_when_they_differ(fresh_broker: Broker) -> None:
-    servers, settings = fresh_broker.servers, Settings(partitions=3)
+async def test_what_the_broker_refuses_is_a_clear_error(empty_broker: Broker) -> None:
+    """The first test here, as nothing is created: topics that are there are not asked for again."""
+    with pytest.raises(TopicsError, match=r"metering\.requests cannot be created: .*replication"):
+        await ensure_topics(empty_broker.servers, Settings(replication_factor=3))
+
+
+async def test_topics_are_created_once_and_corrected_when_they_differ(empty_broker: Broker) -> None:
+    servers, settings = empty_broker.servers, Settings(partitions=3)
     reports = await asyncio.gather(ensure_topics(servers, settings), ensure_topics(servers, settings))
     assert {name for report in reports for name in report.created} == _ALL
     assert sum(len(report.created) for report in reports) == len(_ALL)
@@ -62,11 +77,6 @@ async def test_topics_are_created_once_and_corrected_when_they_differ(fresh_brok
 
     with pytest.raises(TopicsError, match=r"has 3 partitions, 5 were asked for: set METERING_PARTITIONS=3"):
         await ensure_topics(servers, Settings(partitions=5))
-
-
-async def test_what_the_broker_refuses_is_a_clear_error(fresh_broker: Broker) -> None:
-    with pytest.raises(TopicsError, match=r"metering\.requests cannot be created: .*replication"):
-        await ensure_topics(fresh_broker.servers, Settings(replication_factor=3))
 
 
 async def test_no_broker_is_a_clear_error() -> None:

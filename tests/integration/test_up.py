@@ -17,7 +17,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline import topics
 from pipeline.local import deployment, ports
-from pipeline.local.broker import Broker
 from pipeline.local.deployment import Deployment
 
 _PROGRAM = Path(__file__).with_name("up_with_stand_ins.py")
@@ -197,8 +196,8 @@ def _answers(at: Deployment) -> bool:
         return False
 
 
-def test_a_part_that_keeps_dying_ends_it(start: Callable[..., Up], fresh_broker: Broker) -> None:
-    up = start(_SERVER, "worker=raise SystemExit(3)", kafka_url=fresh_broker.url)
+def test_a_part_that_keeps_dying_ends_it(start: Callable[..., Up], kafka_servers: str) -> None:
+    up = start(_SERVER, "worker=raise SystemExit(3)", kafka_url=f"kafka://{kafka_servers}")
     assert up.popen.wait(60) == 1
     assert up.said().count("worker ended (exit code 3); starting it again") == 5
     assert "worker ended (exit code 3); started again 5 times within a minute, now giving up" in up.said()
@@ -207,9 +206,9 @@ def test_a_part_that_keeps_dying_ends_it(start: Callable[..., Up], fresh_broker:
 
 
 def test_a_child_that_does_not_listen_is_stopped_in_time(
-    start: Callable[..., Up], fresh_broker: Broker
+    start: Callable[..., Up], kafka_servers: str
 ) -> None:
-    up = start(_SERVER, _HEADSTRONG, kafka_url=fresh_broker.url)
+    up = start(_SERVER, _HEADSTRONG, kafka_url=f"kafka://{kafka_servers}")
     up.ready()
     eventually(lambda: "headstrong" in up.said(), 10)
     assert up.end(signal.SIGTERM, 30) == 0
