@@ -13,7 +13,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Depends, Response
-from msgspec import Struct
+from msgspec import Struct, field
 from pydantic import Field
 
 from pipeline.api.answers import (
@@ -37,6 +37,9 @@ from pipeline.clickhouse.queries import OrgScope, query
 router = APIRouter(tags=["activity"], dependencies=[Depends(signed_in)])
 
 TOP = 10
+
+KEYS = 2
+"""The `kind` of the sums by key."""
 
 
 class ActivityDay(Documented):
@@ -112,18 +115,18 @@ class ActivityAnswer(Documented):
     keys: list[NamedKey]
 
 
-class _Sums(Struct, array_like=True, frozen=True):
+class _Sums(Struct, frozen=True):
     """One line of the sums: of a key, or of a model and provider. Zeros where the filters leave it out."""
 
-    is_key: bool
+    kind: int
     key_id: str
     model: str
     provider: str
     requests: int
     tokens: int
-    cost_nano: int
     errors: int
     byok_requests: int
+    cost_nano: int = field(name="cost_sum_nano")
 
 
 @dataclass(slots=True)
@@ -145,6 +148,12 @@ class _Total:
 
 
 _decode_sums = msgspec.json.Decoder(_Sums, strict=False).decode
+
+_SERIES, _SERIES_FROM, _NO_REQUESTS = b'{"kind":1,', b',"day":', b',"requests":0,'
+"""How a line of the series starts, where its columns begin, and what it has where the filters leave it out.
+
+A quote within a name is escaped, so no name can look like these.
+"""
 
 
 @router.get("/me/activity", response_model=ActivityAnswer, responses=failures(400, 401))
@@ -174,6 +183,8 @@ async def activity(
         key_id=key_id or "",
     )
     sums, series = _split(lines)
+    if model or key_id:
+        series = [line for line in series if _NO_REQUESTS not in line]
     return json_answer(
         {
             "from": days.first,
@@ -186,14 +197,14 @@ async def activity(
 
 
 def _split(lines: Lines) -> tuple[list[_Sums], Lines]:
-    """Return the sums, and the day series unread: the sums come first, as arrays; the series' are objects."""
-    end = next((n for n, line in enumerate(lines) if line.startswith(b"{")), len(lines))
-    return [_decode_sums(line) for line in lines[:end]], lines[end:]
+    """Return the sums, and the day series unread, cut to the columns of the answer: it comes first."""
+    series = [b"{" + line[line.index(_SERIES_FROM) + 1 :] for line in lines if line.startswith(_SERIES)]
+    return [_decode_sums(line) for line in lines[len(series) :]], series
 
 
 def _summaries(parts: Parts, scope: OrgScope, sums: list[_Sums]) -> dict[str, object]:
-    routes = [line for line in sums if not line.is_key]
-    keys = [line for line in sums if line.is_key]
+    keys = [line for line in sums if line.kind == KEYS]
+    routes = [line for line in sums if line.kind != KEYS]
     models: defaultdict[str, _Total] = defaultdict(_Total)
     totals = _Total()
     for line in routes:

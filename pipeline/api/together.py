@@ -11,13 +11,14 @@ it answers has asked, so an answer is never older than its question.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
 from fastapi import Depends, Request
 
-from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.client import Engine, EngineError
 from pipeline.clickhouse.queries import OrgScope, Query
 
 READS_AT_ONCE = 2
@@ -26,12 +27,13 @@ THREADS_ALONE = 2
 """With nobody else asking, one org's year is read by several threads; else each read keeps to its own."""
 
 Lines = list[bytes]
-"""What a query says of one org: a JSON text each, in the query's order."""
+"""What a query says of one org: a JSON object each, without the org, in the query's order."""
 
 _Values = tuple[tuple[str, object], ...]
 _Question = tuple[str, _Values]
 _Waiting = dict[OrgScope, "asyncio.Future[Lines]"]
 
+_ORG = re.compile(rb'\{"org":("(?:[^"\\]|\\.)*"),')
 _decode_org = msgspec.json.Decoder(str).decode
 
 
@@ -82,7 +84,7 @@ class Together:
         alone = len(waiting) == 1 and len(self._readers) == 1
         settings = {"max_threads": THREADS_ALONE if alone else 1}
         found = await self._engine.async_bytes(
-            bound.sql, bound.parameters, output="TSVRaw", settings=settings
+            bound.sql, bound.parameters, output="JSONEachRow", settings=settings
         )
         lines = lines_by_org(found)
         for scope, future in waiting.items():
@@ -92,14 +94,18 @@ class Together:
 def lines_by_org(found: bytes) -> dict[str, Lines]:
     """Return the lines of a query of scope `orgs`, without the org that each of them opens with.
 
-    JSON text has no bare tab and no bare line feed, whatever the org is called.
+    JSON text has no bare line feed and no bare quote, whatever the org is called.
     """
-    lines: dict[bytes, Lines] = {}
-    for line in found.split(b"\n"):
-        org, _, text = line.partition(b"\t")
-        if text:
-            lines.setdefault(org, []).append(text)
-    return {_decode_org(org): texts for org, texts in lines.items()}
+    by_org: dict[str, Lines] = {}
+    opening, lines = b"\n", Lines()
+    for line in found.splitlines():
+        if not line.startswith(opening):
+            match = _ORG.match(line)
+            if match is None:
+                raise EngineError("the engine answered a line that names no org")
+            opening, lines = match[0], by_org.setdefault(_decode_org(match[1]), [])
+        lines.append(b"{" + line[len(opening) :])
+    return by_org
 
 
 def _fail(futures: Iterable[asyncio.Future[Lines]], error: BaseException) -> None:

@@ -77,7 +77,7 @@ class DailyAnswer(Documented):
     days: list[ModelDay]
 
 
-class _KeyRow(Struct, array_like=True, frozen=True):
+class _KeyRow(Struct, frozen=True):
     key_id: str
     today_requests: int
     today_tokens: int

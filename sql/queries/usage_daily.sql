@@ -3,13 +3,8 @@
 -- scope: orgs
 -- parameters: from_day Date, to_day Date
 --
--- The day x model series of the dashboard's chart. Each line is an org and an object of the answer.
-SELECT
-    toJSONString(org),
-    toJSONString(CAST(
-        (day, model, sum(usage_day.requests), sum(prompt_tokens + completion_tokens)),
-        'Tuple(day Date, model String, requests UInt64, tokens UInt64)'
-    ))
+-- The day x model series of the dashboard's chart. The columns but `org` are the answer's.
+SELECT org, day, model, sum(usage_day.requests) AS requests, sum(prompt_tokens + completion_tokens) AS tokens
 FROM usage_day
 WHERE org IN {orgs:Array(String)} AND day BETWEEN {from_day:Date} AND {to_day:Date}
 GROUP BY org, day, model

@@ -48,8 +48,8 @@ def test_migrate_insert_and_read(seen: tuple[Engine, list[Any]]) -> None:
     assert "session_id" not in given
     assert engine.query("SELECT count() FROM events", row=tuple[int]) == [(500,)]
     bound = query("usage").of_orgs([OrgScope("org_a")], from_day="2026-05-01", to_day="2026-06-30")
-    lines = lines_by_org(engine.query_bytes(bound.sql, bound.parameters, output="TSVRaw"))
-    assert sum(msgspec.json.decode(line)[3] for line in lines["org_a"]) == 500
+    lines = lines_by_org(engine.query_bytes(bound.sql, bound.parameters, output="JSONEachRow"))
+    assert sum(msgspec.json.decode(line)["requests"] for line in lines["org_a"]) == 500
     assert requests[-1][0]["param_orgs"] == "['org_a']"
 
 

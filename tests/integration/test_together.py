@@ -9,6 +9,7 @@ from datetime import date
 import msgspec
 import pytest
 
+from pipeline.api.activity import KEYS
 from pipeline.api.together import ORGS_A_READ, Together
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError
@@ -27,6 +28,7 @@ ODD_ORGS = (
     "हिन्दी 🙂",
     "['x']",
     "a, b",
+    'ends with "',
 )
 RANGE = {"from_day": date(2026, 5, 1), "to_day": date(2026, 6, 30)}
 UNFILTERED = {"model": "", "key_id": ""}
@@ -59,9 +61,9 @@ async def test_different_questions_never_share_an_answer(engine: Engine, orgs: l
         days = {"from_day": date(2026, 5, 1), "to_day": to_day}
         lines = await together.ask(query("activity"), OrgScope(org), **days, **UNFILTERED)
         rows = [msgspec.json.decode(line) for line in lines]
-        keys = {row[1] for row in rows if isinstance(row, list) and row[0]}
+        keys = {row["key_id"] for row in rows if row["kind"] == KEYS}
         assert all(key.startswith(f"{org}_key_") for key in keys)
-        assert all(row["day"] <= to_day.isoformat() for row in rows if isinstance(row, dict))
+        assert all(row["day"] <= to_day.isoformat() for row in rows)
 
     days = [date(2026, 6, day) for day in (1, 5, 9, 12)]
     await asyncio.gather(*(ask(draw.choice(orgs), draw.choice(days)) for _ in range(60)))
@@ -80,7 +82,7 @@ async def test_an_answer_is_never_older_than_its_question(engine: Engine) -> Non
         row = Request(id=public_id(0, n), org="org_a", at_ms=NOW_MS)
         await asyncio.to_thread(insert, engine, [row])
         (line,) = await together.ask(query("usage"), scope, **RANGE)
-        assert msgspec.json.decode(line)[3] == n
+        assert msgspec.json.decode(line)["requests"] == n
     done.set()
     await asyncio.gather(*others)
 
