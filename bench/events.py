@@ -30,21 +30,31 @@ def orgs_of(orgs: int, partitions: int, partition: int) -> tuple[str, ...]:
     return tuple(org for org in named if partition_of(org, partitions) == partition)
 
 
-def event(number: int, org: str, source: str, at_ms: int) -> bytes:
-    """Return the bytes of one event: the `number`-th of its source."""
+def event(number: int, org: str, source: str, at_ms: int) -> str:
+    """Return the JSON of one event: the `number`-th of its source."""
     seconds, ms = divmod(at_ms, 1000)
-    prompt, completion = 200 + number % 1800, 20 + number % 700
-    stamp = _second(seconds)
     return (
         f'{{"specversion":"1.0","type":"bharatrouter.request.completed.v1","source":"{source}",'
-        f'"id":"0197d3c4-6a1e-7c3b-9a55-{number:012x}","subject":"{org}","time":"{stamp}.{ms:03d}Z",'
-        f'"sequence":"{number:020d}","data":{{"key_id":"{org}_key_{number % KEYS_AN_ORG}",'
+        f'"id":"0197d3c4-6a1e-7c3b-9a55-{number.to_bytes(6).hex()}","subject":"{org}","time":"{_second(seconds)}.{ms:03d}Z",'
+        f'"sequence":"{str(number).zfill(20)}","data":{{"key_id":"{org}_key_{number % KEYS_AN_ORG}",'
+        f"{_USED[number % len(_USED)]}}}}}"
+    )
+
+
+def _used(number: int) -> str:
+    """Return what a request used, as the rest of an event's data."""
+    prompt, completion = 200 + number % 1800, 20 + number % 700
+    return (
         f'"tier":"standard","byok":false,"model":"{MODELS[number % 10]}","provider":"{PROVIDERS[number % 3]}",'
         f'"status":200,"error_code":null,"latency_ms":{300 + number % 4000},"ttft_ms":{90 + number % 300},'
         f'"stream":true,"usage":{{"prompt_tokens":{prompt},"completion_tokens":{completion},'
         f'"total_tokens":{prompt + completion},"prompt_tokens_details":{{"cached_tokens":{prompt // 4}}},'
-        f'"completion_tokens_details":{{"reasoning_tokens":0}}}}}}}}'
-    ).encode()
+        f'"completion_tokens_details":{{"reasoning_tokens":0}}}}'
+    )
+
+
+_USED = tuple(_used(number) for number in range(18_000))
+"""Made once, as the generator shares the machine with what is measured."""
 
 
 @cache
@@ -70,4 +80,4 @@ def record_values(
             )
             for n in range(start, min(start + batch, events))
         ]
-        yield made[0] if batch == 1 else b"[" + b",".join(made) + b"]"
+        yield (made[0] if batch == 1 else f"[{','.join(made)}]").encode()

@@ -72,7 +72,7 @@ async def _send(servers: str, publishers: int, run_s: float) -> tuple[float, flo
         async def one() -> None:
             n = next(numbers)
             value = event(n, f"org_{n % 1000:07d}", GATEWAY, _now_ms())
-            await producer.send_and_wait(topics.REQUESTS, value, partition=n % 4)
+            await producer.send_and_wait(topics.REQUESTS, value.encode(), partition=n % 4)
 
         return await _repeat(one, publishers, run_s)
 

@@ -174,7 +174,7 @@ class Platform:
         numbered = number * PARTITIONS + partition
         value = event(numbered, self._orgs[partition], f"gateway/bench/{partition}", time.time_ns() // 10**6)
         self.watch.sent_s[f"0197d3c4-6a1e-7c3b-9a55-{numbered:012x}"] = time.monotonic()
-        await filler.send(topics.REQUESTS, partition, value)
+        await filler.send(topics.REQUESTS, partition, value.encode())
 
     async def read_journal(self) -> None:
         """Note committed debits until cancelled."""

@@ -66,6 +66,8 @@ def refused_keys(account: Account, at_ms: int) -> tuple[Refused, ...]:
     ]
     for key_id, usage in account.spending.keys.items():
         key = registered.get(key_id)
+        if key is None and not usage.trial:
+            continue
         if key is not None and key.budget_nano:
             for month, spent_nano in usage.months.items():
                 if month >= this_month and spent_nano >= key.budget_nano:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
+from msgspec import Struct
 
 from pipeline.crashpoints import reach
 from pipeline.kafka.bounded import read_to_end
@@ -28,13 +28,12 @@ DEFAULT_LIMIT_S = 20.0
 Headers = Sequence[tuple[str, bytes]]
 
 
-@dataclass(slots=True, frozen=True)
-class Output:
+class Output(Struct, frozen=True):
     """A record to write, without saying to which topic and partition."""
 
     key: bytes | None
     value: bytes | None
-    headers: Headers = field(default_factory=tuple)
+    headers: Headers = ()
 
 
 Outputs = Mapping[TopicPartition, Sequence[Output]]
