@@ -29,6 +29,7 @@ from pipeline.posting.commands import catalog_offset_needed, post_commands, prom
 from pipeline.posting.requests import post_requests
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import InputRecord, Outcome, Unit, close, fresh
+from pipeline.worker.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +72,8 @@ class Partition:
         self._log = FencedLog(servers, f"{deployment}-{partition}", role="worker")
         self._lock = asyncio.Lock()
         self._state = PartitionState(partition, partitions)
-        self._caught_up_at: dict[str, float] = {}
         self.is_open = False
-        self.unit_ended_at = time.monotonic()
+        self.progress = Progress(time.monotonic())
 
     async def open(self) -> dict[str, int]:
         """Fence the previous owner, restore, and return the next offset of each input topic.
@@ -87,7 +87,7 @@ class Partition:
         await self._check_against_journal()
         reach("worker.restored")
         self.is_open = True
-        self.unit_ended_at = time.monotonic()
+        self.progress.moved(time.monotonic())
         telemetry.RESTORE.observe(time.monotonic() - started)
         telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))
         log.info("partition %d is ours, %d accounts", self._partition, len(self._state))
@@ -118,14 +118,6 @@ class Partition:
         """Return the offset up to which a topic of this partition has been posted."""
         return self._state.meta.offsets.get(topic, 0)
 
-    def caught_up(self, topic: str) -> None:
-        """Note that the broker has nothing of a topic that is not posted."""
-        self._caught_up_at[topic] = time.monotonic()
-
-    def behind_since(self, topic: str) -> float:
-        """Return for how many seconds, at least, a topic has had something to post."""
-        return time.monotonic() - self._caught_up_at.setdefault(topic, time.monotonic())
-
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
         """Carry out one unit of work. Any exception leaves memory ahead of Kafka: end the process."""
         async with self._lock:
@@ -153,8 +145,10 @@ class Partition:
             await self._catalog.promos_follower.reached(topics.PROMOS, promos_offset_needed(records))
             post_commands(unit, records)
             return
-        self._catalog.follower.check_fresh(CATALOG_AGE_LIMIT_S)
+        self.progress.awaits_turn()
         async with self._deciding:
+            self.progress.moved(time.monotonic())
+            self._catalog.follower.check_fresh(CATALOG_AGE_LIMIT_S)
             for _ in post_requests(unit, records, moved=topic == topics.MOVED):
                 await asyncio.sleep(0)
 
@@ -182,8 +176,9 @@ class Partition:
         return {TopicPartition(topic, self._partition): n for topic, n in offsets.items()}
 
     def _count(self, unit: Unit, outcome: Outcome, topic: str, started: float) -> None:
-        self.unit_ended_at = time.monotonic()
-        telemetry.UNITS.labels(topic).observe(self.unit_ended_at - started)
+        ended = time.monotonic()
+        self.progress.moved(ended)
+        telemetry.UNITS.labels(topic).observe(ended - started)
         telemetry.EVENTS.inc(outcome.counts["events"])
         telemetry.COMMANDS.inc(outcome.counts["commands"])
         telemetry.DUPLICATES.inc(outcome.counts["duplicates"])

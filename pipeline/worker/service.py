@@ -143,13 +143,16 @@ class PartitionReader:
             await probe.stop()
 
     def _check_progress(self, owned: Mapping[int, Partition], ends: Mapping[TopicPartition, int]) -> None:
+        now = time.monotonic()
+        worker_moved_at = max((partition.progress.moved_at_s for partition in owned.values()), default=now)
         for place, end in ends.items():
             partition = owned[place.partition]
-            still_s = time.monotonic() - partition.unit_ended_at
             if end <= partition.next_offset(place.topic):
-                partition.caught_up(place.topic)
-            elif still_s > STANDSTILL_LIMIT_S and partition.behind_since(place.topic) > STANDSTILL_LIMIT_S:
+                partition.progress.caught_up(place.topic, now)
+                continue
+            still_s = partition.progress.still_s(place.topic, now, worker_moved_at)
+            if still_s > STANDSTILL_LIMIT_S:
                 raise StandstillError(
                     f"{place.topic}/{place.partition} ends at {end}, {partition.next_offset(place.topic)} is "
-                    f"next, and no unit of work has ended for {still_s:.0f} s"
+                    f"next, and nothing of it has been posted for {still_s:.0f} s"
                 )
