@@ -102,7 +102,8 @@ async def run_out(
 ) -> list[Sample]:
     """Return samples until the group has committed everything, from its first commit on.
 
-    With `ready_words`, the first sample is taken when the process has said them once a partition.
+    With `ready_words`, the first sample is taken when the process has said them once a partition. A worker's
+    offsets follow what it has done by up to 0.2 s (`pipeline/kafka/offsets.py`).
 
     Raises RuntimeError where the process ends, TimeoutError at the limit.
     """

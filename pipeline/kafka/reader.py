@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -24,6 +24,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from pipeline.kafka.follow import is_cancelled
+from pipeline.kafka.offsets import GroupOffsets
 from pipeline.topics import OUTPUT_BYTES_MAX
 
 log = logging.getLogger(__name__)
@@ -67,11 +68,14 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         fetch_bytes: int,
         instance: str | None = None,
         interruptible: bool = False,
+        done: Callable[[int], Mapping[str, int]] | None = None,
     ) -> None:
         """Prepare; nothing is connected before `run`.
 
         `fetch_bytes` bounds a batch; `instance` names the member through restarts (KIP-345), see settings;
-        `interruptible` says that a batch may be cancelled half way.
+        `interruptible` says that a batch may be cancelled half way; `done` says, after a batch, up to which
+        offset each topic of a partition is done, and the group's offsets follow it: without it they are the
+        handler's own business.
         """
         self._topics = tuple(topics)
         self._handler = handler
@@ -80,6 +84,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._failure: asyncio.Future[None] | None = None
         self._servers, self._group, self._fetch_bytes = servers, group, fetch_bytes
         self.interruptible = interruptible
+        self._done = done
+        self._offsets: GroupOffsets | None = None
         self._assigned = False
         self._consumer: AIOKafkaConsumer | None = None
 
@@ -102,12 +108,15 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             fetch_max_bytes=OUTPUT_BYTES_MAX * 2,
             fetch_max_wait_ms=FETCH_WAIT_MS,
         )
+        self._offsets = GroupOffsets(self._consumer)
         self._consumer.subscribe(list(self._topics), listener=self)
+        reporting = asyncio.create_task(self._offsets.run())
         try:
             await self._consumer.start()
             await self._failure
         finally:
             await self._stop_pumps(list(self._pumps))
+            reporting.cancel()
             await self._consumer.stop()
 
     @property
@@ -143,9 +152,17 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
+    def is_done(self, partition: int) -> None:
+        """Let the group's offsets follow what is done of a partition."""
+        if self._done is not None and self._offsets is not None:
+            done = self._done(partition)
+            self._offsets.note({TopicPartition(topic, partition): n for topic, n in done.items()})
+
     async def _stop_pumps(self, partitions: Sequence[int]) -> None:
         pumps = [self._pumps.pop(partition) for partition in partitions if partition in self._pumps]
         await asyncio.gather(*(pump.stop() for pump in pumps))
+        if self._offsets is not None:
+            await self._offsets.give_up(partitions)
 
 
 def _same_topics(topics: Sequence[str]) -> str:
@@ -178,10 +195,16 @@ class _Pump:
                 self._fetching = True
                 batches = await self._consumer.getmany(*self._places, timeout_ms=POLL_MS)
                 self._fetching = False
+                if not batches:
+                    continue
+                # What is fetched and not taken would hold up every other partition of the same broker.
+                self._consumer.pause(*self._places)
                 for place, records in batches.items():
                     if self._stopping:
                         return
                     await self._handler.process(place.topic, place.partition, records)
+                    self._reader.is_done(self._partition)
+                self._consumer.resume(*self._places)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -203,6 +226,7 @@ class _Pump:
             self._consumer.seek(place, offset)
         self._consumer.resume(*self._places)
         self.is_open = True
+        self._reader.is_done(self._partition)
 
     async def stop(self) -> None:
         """Stop after the batch in hand and let the partition go.

@@ -118,6 +118,11 @@ class Partition:
         """Return the offset up to which a topic of this partition has been posted."""
         return self._state.meta.offsets.get(topic, 0)
 
+    @property
+    def next_offsets(self) -> dict[str, int]:
+        """The offset up to which each topic has been posted; between units, what is committed."""
+        return dict(self._state.meta.offsets)
+
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
         """Carry out one unit of work. Any exception leaves memory ahead of Kafka: end the process."""
         async with self._lock:
@@ -133,7 +138,7 @@ class Partition:
             reach("worker.decided")
             # 3. Everything it comes to, in one transaction. After this the unit has happened.
             committing = time.monotonic()
-            await self._log.commit(self._outputs(outcome), self._places(outcome.offsets), self._group)
+            await self._log.commit(self._outputs(outcome))
             reach("worker.committed")
             # 4. Only counting is left.
             telemetry.COMMIT.observe(time.monotonic() - committing)

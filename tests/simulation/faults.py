@@ -24,8 +24,8 @@ class Rules:
     fencing: bool = True
     start: str = "state"
     """Where reading starts: at the offsets in the `state`, or at those of the `group`."""
-    group_offsets: str = "in transaction"
-    """Or `before` the effect, or `after` it: committed by themselves."""
+    group_offsets: str = "after"
+    """When the group's offsets are written: `after` the effect or `before` it, or `in transaction` with it."""
     marks: bool = True
     """Whether records below the state's mark are skipped."""
     restore_end: str = "after fencing"

@@ -120,7 +120,6 @@ _ALL = (
         "charged twice, conservation",
         marks=False,
         start="group",
-        group_offsets="after",
         numbers_checked=False,
         marks_checked=False,
     ),

@@ -1,0 +1,37 @@
+"""The worker's reader: units of one partition begin some time after each other, those of others do not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Sequence
+from unittest.mock import Mock
+
+from aiokafka import ConsumerRecord
+
+from pipeline import topics
+from pipeline.settings import Settings
+from pipeline.worker.partition import Partition
+from pipeline.worker.service import UNIT_EVERY_S, PartitionReader
+
+
+async def test_a_unit_begins_no_sooner_after_the_last_of_its_partition_than_it_may() -> None:
+    began: dict[int, list[float]] = {}
+
+    async def dispatch(partition: Partition, _topic: str, _records: Sequence[ConsumerRecord]) -> None:
+        began.setdefault(id(partition), []).append(time.monotonic())
+
+    reader = PartitionReader(Settings(kafka_url="kafka://localhost:1"), dispatch)
+    reader._owned = {0: Mock(), 1: Mock()}
+
+    async def work(partition: int) -> None:
+        for _ in range(3):
+            await reader.process(topics.REQUESTS, partition, [])
+
+    await asyncio.gather(work(0), work(1))
+    first, second = began.values()
+    for times in (first, second):
+        assert all(b - a >= UNIT_EVERY_S for a, b in itertools.pairwise(times))
+    # The second partition began while the first one was still waiting for its next unit.
+    assert second[0] < first[1]
