@@ -143,7 +143,8 @@ class Sender:
             else:
                 self.problem = None
                 await self._more.wait()
-                await asyncio.sleep(self._linger_s)
+            # After a window too: while one was under way little has gathered, and each costs a request.
+            await asyncio.sleep(self._linger_s)
 
     async def _send_window(self, entries: list[Entry]) -> None:
         """Send entries that follow each other in the spool, and acknowledge them all."""
