@@ -14,10 +14,6 @@ import pytest
 from pipeline.local.broker import Broker
 from tests.support import parts
 
-# Most brokers of the tests live for seconds: what the JVM spends on compiling well and on collecting in parallel
-# would take more of the cores than it gives back.
-os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
-
 
 def pytest_report_header() -> str:
     """Say which Kafka and ClickHouse the session uses."""
