@@ -34,9 +34,9 @@ from bench.year import (
     LAST_DAY,
     MODELS,
     ORGS,
+    NewerRows,
     fill,
     last_number,
-    newer_rows,
     newest_ms,
     roll_up_rows,
 )
@@ -157,13 +157,13 @@ async def _ask_over_http(
     )
 
 
-async def _insert_on(engine: Engine, number: int, inserted: list[int]) -> None:
+async def _insert_on(engine: Engine, newer: NewerRows, inserted: list[int]) -> None:
     """Insert as the sink does, INSERT_EVERY_S apart, until cancelled."""
     while True:
         at = time.perf_counter()
-        payload = await asyncio.to_thread(newer_rows, engine, number, ROWS_AN_INSERT)
-        await asyncio.to_thread(engine.insert, "events", REQUEST_COLUMNS, payload, f"bench-{number}")
-        number += ROWS_AN_INSERT
+        token = f"bench-{newer.number}"
+        payload = await asyncio.to_thread(newer.take, ROWS_AN_INSERT)
+        await asyncio.to_thread(engine.insert, "events", REQUEST_COLUMNS, payload, token)
         inserted[0] += ROWS_AN_INSERT
         await asyncio.sleep(max(0.0, at + INSERT_EVERY_S - time.perf_counter()))
 
@@ -220,7 +220,8 @@ async def answers(*, events: int, full: bool, keep: Path | None = None) -> Repor
 async def _measure(engine: Engine, seconds: float, report: Report) -> None:
     number, now_ms = await asyncio.to_thread(last_number, engine), newest_ms()
     inserted, began = [0], time.perf_counter()
-    inserting = asyncio.create_task(_insert_on(engine, number, inserted))
+    newer = await asyncio.to_thread(NewerRows, engine, number)
+    inserting = asyncio.create_task(_insert_on(engine, newer, inserted))
     parts = _parts(engine, now_ms)
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as askers:

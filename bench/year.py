@@ -25,6 +25,7 @@ YEAR_MS = 366 * 86_400_000
 IST_MS = 19_800_000
 MODELS = 40
 ROWS_AN_INSERT = 1_000_000
+NEWER_ROWS_DRAWN = 50_000
 _SCAN = {"max_execution_time": 600}
 
 _ROWS = """
@@ -72,7 +73,21 @@ def fill(engine: Engine, events: int) -> float:
     for start in range(there, events, ROWS_AN_INSERT):
         rows = _rows_sql(start, min(ROWS_AN_INSERT, events - start), YEAR_MS / events)
         engine.command(f"INSERT INTO events ({', '.join(REQUEST_COLUMNS)}) {rows}")
+    if there < events:
+        _merge_finished(engine)
     return time.perf_counter() - began if there < events else 0.0
+
+
+def _merge_finished(engine: Engine) -> None:
+    """Merge all partitions but the newest, as the engine would by itself some hours later."""
+    found = engine.query(
+        "SELECT table, arraySort(groupUniqArray(partition)) FROM system.parts"
+        " WHERE active AND database = currentDatabase() AND table IN ('events', 'usage_day') GROUP BY table",
+        row=tuple[str, list[str]],
+    )
+    for table, partitions in found:
+        for partition in partitions[:-1]:
+            engine.command(f"OPTIMIZE TABLE {table} PARTITION {partition} FINAL")
 
 
 def last_number(engine: Engine) -> int:
@@ -80,11 +95,29 @@ def last_number(engine: Engine) -> int:
     return engine.query("SELECT max(id) FROM events", row=tuple[int], settings=_SCAN)[0][0] // ID_STEP
 
 
-def newer_rows(engine: Engine, number: int, count: int) -> bytes:
-    """Return the journal's bytes of `count` more requests, all of the last instant of the year."""
-    columns = ", ".join(REQUEST_COLUMNS)
-    rows = _rows_sql(number, count, 0).replace(f"{_first_ms()} +", f"{newest_ms()} +")
-    return engine.query_bytes(f"SELECT {columns} FROM ({rows})", output="JSONCompactEachRow")
+class NewerRows:
+    """More requests, all of the last instant of the year, as the journal has them.
+
+    They are drawn once and numbered anew, since making them is not what is measured.
+    """
+
+    def __init__(self, engine: Engine, number: int) -> None:
+        """Draw requests, the first of which will be number `number`."""
+        columns = ", ".join(REQUEST_COLUMNS)
+        rows = _rows_sql(number, NEWER_ROWS_DRAWN, 0).replace(f"{_first_ms()} +", f"{newest_ms()} +")
+        drawn = engine.query_bytes(f"SELECT {columns} FROM ({rows})", output="JSONCompactEachRow")
+        self._after_id = [line.partition(b",")[2] for line in drawn.splitlines()]
+        self.number = number
+
+    def take(self, count: int) -> bytes:
+        """Return the journal's bytes of `count` more requests."""
+        numbers = range(self.number, self.number + count)
+        self.number += count
+        lines = (
+            b"[%d,%b\n" % ((number + 1) * ID_STEP, self._after_id[number % NEWER_ROWS_DRAWN])
+            for number in numbers
+        )
+        return b"".join(lines)
 
 
 def newest_ms() -> int:

@@ -38,6 +38,9 @@ WINDOW_IDS = 2**20 * PARTITIONS_MAX
 _SETTINGS = {"max_threads": 1, "use_skip_indexes_on_data_read": 0}
 """A part without a row of the page is left out before it is opened, not once it is read."""
 
+_UNFILTERED_SETTINGS = {**_SETTINGS, "optimize_move_to_prewhere": 0}
+"""Without filters the first rows read are the page, so there is nothing to look at before them."""
+
 router = APIRouter(tags=["activity"], dependencies=[Depends(signed_in)])
 
 
@@ -105,9 +108,10 @@ class Pages:
                 rows=rows,
             )
             return await self.parts.engine.async_query(
-                bound.sql, bound.parameters, row=EventRow, settings=_SETTINGS
+                bound.sql, bound.parameters, row=EventRow, settings=settings
             )
 
+        settings = _SETTINGS if model or key_id else _UNFILTERED_SETTINGS
         from_rid = 0 if before is None else BEFORE_MAX - before
         # Where ids have come to is only a hint: newer ones lie before the window's end all the same.
         start = self._newest_id if before is None else before

@@ -16,6 +16,7 @@ from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 
 import uvicorn
+import uvloop
 
 from pipeline import logs, topics
 from pipeline.api import addresses, billing, keys, operator, orders, pincodes, promos, receipts, webhooks
@@ -58,7 +59,7 @@ def main(settings: Settings) -> int:
         raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
     if settings.session_secret is None:
         raise MissingSettingError("METERING_SESSION_SECRET is not set")
-    return asyncio.run(_serve(settings, settings.clickhouse_url, settings.session_secret.get_secret_value()))
+    return uvloop.run(_serve(settings, settings.clickhouse_url, settings.session_secret.get_secret_value()))
 
 
 async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 from msgspec import Struct
 from pydantic import Field
@@ -60,7 +61,7 @@ class _ModelRow(Struct, array_like=True, frozen=True):
 
 
 class _Kept(Struct, frozen=True):
-    answer: dict[str, object]
+    answer: bytes
     empty: bool
     first_day: date
     until_ms: int
@@ -104,7 +105,7 @@ class Rankings:
             "7d": _ranked((row.model, row.recent_requests, row.recent_tokens) for row in rows),
             "30d": _ranked((row.model, row.requests, row.tokens) for row in rows),
         }
-        answer: dict[str, object] = {"as_of": moment(now_ms), "windows": windows}
+        answer = msgspec.json.encode({"as_of": moment(now_ms), "windows": windows})
         kept = _Kept(answer, not rows, days.first, now_ms + KEPT_MS)
         self._kept = None if kept.empty else kept
         return kept

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import uvloop
+
 from pipeline import logs, status_server
 from pipeline.clickhouse.client import open_engine
 from pipeline.settings import MissingSettingError, Settings
@@ -22,7 +24,7 @@ def main(settings: Settings) -> int:
     engine = open_engine(settings.clickhouse_url)
     sink = Sink(settings, engine)
     status_server.serve(settings.host, settings.worker_port, lambda: {"sink": sink.problem})
-    asyncio.run(_run(sink))
+    uvloop.run(_run(sink))
     return 0
 
 

@@ -35,7 +35,7 @@ def seen(engine_home: str, empty_engine: Engine) -> Iterator[tuple[Engine, list[
 
 def test_migrate_insert_and_read(seen: tuple[Engine, list[Any]]) -> None:
     engine, requests = seen
-    assert len(migrate(engine)) == 3
+    assert len(migrate(engine)) == 4
     rows = random_requests(seed=50, count=500, orgs=("org_a",), days=20)
     for _ in range(3):
         engine.insert("events", REQUEST_COLUMNS, payload(rows), "token-1")
