@@ -28,10 +28,8 @@ import uvicorn
 from bench.asking import Asked, ask_http
 from bench.report import Report, percentile
 from bench.year import (
-    FIRST_DAY,
     ID_STEP,
     LARGE_ORG,
-    LAST_DAY,
     MODELS,
     ORGS,
     NewerRows,
@@ -42,7 +40,7 @@ from bench.year import (
 )
 from pipeline.api.app import create_app
 from pipeline.api.events import Pages
-from pipeline.api.parameters import Range, last_days
+from pipeline.api.parameters import Range, last_days, open_range
 from pipeline.api.parts import Parts
 from pipeline.api.sessions import issue
 from pipeline.api.together import Together
@@ -87,7 +85,7 @@ def questions(parts: Parts, numbers: int) -> list[Question]:
 
     def page(draw: random.Random, org: str) -> Awaitable[object]:
         before = draw.randrange(1, numbers) * ID_STEP
-        return page_reader.read(OrgScope(org), before, Range(FIRST_DAY, LAST_DAY), "", "", 51)
+        return page_reader.read(OrgScope(org), before, open_range(None, None), "", "", 51)
 
     def activity(name: str, of: Range, org: Callable[[random.Random], str], at_once: int) -> Question:
         path = f"/me/activity?from={of.first}&to={of.last}"

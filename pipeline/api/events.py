@@ -1,6 +1,6 @@
 """`GET /me/activity/events`: single requests, newest first, page by page.
 
-Called by: `api/app.py`. Next: `sql/queries/events_page.sql`.
+Called by: `api/app.py`. Next: `sql/queries/events_page.sql` and `events_page_filtered.sql`.
 
 Newest first is by id, the order of charging. New requests take higher ids, so pages further back never
 shift: walking them misses nothing and repeats nothing while more arrive.
@@ -39,7 +39,7 @@ _SETTINGS = {"max_threads": 1, "use_skip_indexes_on_data_read": 0}
 """A part without a row of the page is left out before it is opened, not once it is read."""
 
 _UNFILTERED_SETTINGS = {**_SETTINGS, "optimize_move_to_prewhere": 0}
-"""Without filters the first rows read are the page, so there is nothing to look at before them."""
+"""Without filters the first rows read are the page, so no column is worth a look of its own before."""
 
 router = APIRouter(tags=["activity"], dependencies=[Depends(signed_in)])
 
@@ -97,21 +97,15 @@ class Pages:
         """
 
         async def look(to_rid: int) -> list[EventRow]:
-            bound = query("events_page").of_org(
-                scope,
-                from_rid=from_rid,
-                to_rid=to_rid,
-                from_day=days.first,
-                to_day=days.last,
-                model=model,
-                key_id=key_id,
-                rows=rows,
-            )
+            bound = page.of_org(scope, from_rid=from_rid, to_rid=to_rid, rows=rows, **filters)
             return await self.parts.engine.async_query(
                 bound.sql, bound.parameters, row=EventRow, settings=settings
             )
 
-        settings = _SETTINGS if model or key_id else _UNFILTERED_SETTINGS
+        page, settings, filters = query("events_page"), _UNFILTERED_SETTINGS, dict[str, object]()
+        if model or key_id or days != open_range(None, None):
+            page, settings = query("events_page_filtered"), _SETTINGS
+            filters = {"from_day": days.first, "to_day": days.last, "model": model, "key_id": key_id}
         from_rid = 0 if before is None else BEFORE_MAX - before
         # Where ids have come to is only a hint: newer ones lie before the window's end all the same.
         start = self._newest_id if before is None else before
