@@ -24,6 +24,7 @@ from pipeline.local.broker import Broker
 from pipeline.partitioning import partition_of
 from tests.integration.routes import ASKS_OWNER, OPERATORS, SIGNED_BY_RAZORPAY, THEIRS
 from tests.integration.test_api_contract import OF_AN_ORG, PUBLIC, TEXT
+from tests.support import ports
 from tests.support.product import SESSION_SECRET, Product, product
 
 PARTITIONS = 4
@@ -98,7 +99,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A broker, a worker and a server, with the shipped catalog."""
     home = tmp_path_factory.mktemp("product")
     with asyncio.Runner() as runner:
-        broker = Broker(home / "kafka", 0)
+        broker = Broker(home / "kafka", ports.free())
         runner.run(broker.start())
         running = product(broker, home, workers=1, partitions=PARTITIONS)
         try:

@@ -22,6 +22,7 @@ from pipeline.gateway import Gateway
 from pipeline.local.broker import Broker
 from tests.builders import DROP, event, time_text
 from tests.integration.test_product import CATALOG, PARTITIONS, Deployment
+from tests.support import ports
 from tests.support.bursts import Burst, Plan, nodes_of
 from tests.support.product import SESSION_SECRET, product
 
@@ -38,7 +39,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A broker, a worker and a server, with the shipped catalog."""
     home = tmp_path_factory.mktemp("refusing")
     with asyncio.Runner() as runner:
-        broker = Broker(home / "kafka", 0)
+        broker = Broker(home / "kafka", ports.free())
         runner.run(broker.start())
         running = product(broker, home, workers=1, partitions=PARTITIONS)
         try:

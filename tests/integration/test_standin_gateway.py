@@ -25,8 +25,8 @@ from pipeline.api.sessions import issue
 from pipeline.catalog.rates import Rate
 from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id
-from pipeline.local import ports
 from pipeline.local.broker import Broker
+from tests.support import ports
 from tests.support.product import SESSION_SECRET, Product, product
 
 LIMIT_S = 30.0
@@ -146,13 +146,13 @@ def ask(client: openai.OpenAI, **more: Any) -> ChatCompletion:
 def platform() -> Iterator[Platform]:
     """One product and one gateway for all tests here; each test has its own org."""
     home = Path(tempfile.mkdtemp(prefix="metering-standin-"))
-    broker = Broker(home / "kafka", 0)
+    broker = Broker(home / "kafka", ports.free())
     with asyncio.Runner() as runner:
         runner.run(broker.start())
         context = product(broker, home, workers=1)
         running = runner.run(context.__aenter__())
         commands = CommandClient(broker.servers)
-        port = ports.free("127.0.0.1")
+        port = ports.free()
         command = [sys.executable, "-m", "pipeline.standin.gateway", "--kafka-url", broker.url]
         command += ["--port", str(port), "--node", "test", "--spool-dir", str(home / "spool")]
         with (home / "gateway.log").open("wb") as log:

@@ -18,8 +18,7 @@ from typing import Any
 import httpx2
 import msgspec
 
-from pipeline.local import ports
-from tests.support import misbehaviour
+from tests.support import misbehaviour, ports
 from tests.support.misbehaviour import NONE, Mixture
 
 START_LIMIT_S = 60.0
@@ -33,7 +32,7 @@ class ClickHouse:
         """Prepare; faults are drawn from the seed."""
         home.mkdir()
         self._home, self._seed = home, seed
-        self._port = ports.free("127.0.0.1")
+        self._port = ports.free()
         self._process: subprocess.Popen[bytes] | None = None
         self.starts = 0
 

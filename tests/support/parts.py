@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.local import ports
 from pipeline.local.broker import Broker
+from tests.support import ports
 
 LOCAL, GIVEN, CONTAINERS = "local", "given", "containers"
 KAFKA_IMAGE = "apache/kafka:4.1.0"
@@ -52,7 +52,7 @@ def own_broker() -> Iterator[Broker]:
     if chosen() == GIVEN:
         pytest.skip("this test stops and starts its broker, so it does not run on given servers")
     home = Path(tempfile.mkdtemp(prefix="metering-kafka-"))
-    broker = Broker(home, 0)
+    broker = Broker(home, ports.free())
     try:
         asyncio.run(broker.start())
         yield broker
@@ -100,7 +100,7 @@ def _kafka_container() -> Iterator[str]:
     from testcontainers.core.container import DockerContainer
     from testcontainers.core.waiting_utils import wait_for_logs
 
-    port = ports.free("127.0.0.1")
+    port = ports.free()
     container = DockerContainer(KAFKA_IMAGE).with_bind_ports(9092, port)
     for name, value in {
         "KAFKA_NODE_ID": "1",

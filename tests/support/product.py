@@ -22,10 +22,10 @@ import msgspec
 
 from pipeline.api.operator import TOKEN_HEADER
 from pipeline.kafka.admin import ensure_topics
-from pipeline.local import ports
 from pipeline.local.broker import Broker
 from pipeline.operations.verify import Report
 from pipeline.settings import Settings
+from tests.support import ports
 
 OPERATOR_TOKEN = "operator-token-of-the-tests"
 SESSION_SECRET = "session-secret-of-the-tests-0123456789"
@@ -107,14 +107,14 @@ class Product:
             "METERING_CLICKHOUSE_URL": f"chdb://{self.home}/clickhouse",
             "METERING_SESSION_SECRET": SESSION_SECRET,
             "METERING_OPERATOR_TOKEN": OPERATOR_TOKEN,
-            "METERING_WORKER_PORT": str(ports.free("127.0.0.1")),
+            "METERING_WORKER_PORT": str(ports.free()),
             **more,
         }
         return Role(name, command, environment, self.home / f"{name}.log")
 
     def add_server(self) -> Role:
         """Add the server, not yet started."""
-        port = ports.free("127.0.0.1")
+        port = ports.free()
         self.http_url = f"http://127.0.0.1:{port}"
         self.server = self._role("server", "server", METERING_PORT=str(port), METERING_INSTANCE="server")
         return self.server

@@ -25,10 +25,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.api.sessions import Role, issue
 from pipeline.kafka.admin import ensure_topics
-from pipeline.local import ports
 from pipeline.local.broker import Broker
 from pipeline.razorpay.signatures import sign
 from pipeline.settings import Settings
+from tests.support import ports
 from tests.support.product import SESSION_SECRET, Product
 
 KEY_ID, KEY_SECRET = "rzp_test_1", "key-secret-of-the-tests"
@@ -179,8 +179,8 @@ async def _mails(servers: str, org: str) -> list[dict[str, Any]]:
 def shop(**environment: str) -> Iterator[Shop]:
     """Run the product, and the stand-in with it."""
     home = Path(tempfile.mkdtemp(prefix="metering-shop-"))
-    broker = Broker(home / "kafka", 0)
-    port = ports.free("127.0.0.1")
+    broker = Broker(home / "kafka", ports.free())
+    port = ports.free()
     http_url = f"http://127.0.0.1:{port}"
     given = {
         "METERING_RAZORPAY_KEY_ID": KEY_ID,
