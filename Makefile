@@ -40,14 +40,15 @@ $(VENV)/.ready: $(VENV)/.installed pyproject.toml pipeline/local/kafka-jars.txt
 demo: setup
 	$(BIN)/metering demo
 
-# What runs in one process each is spread over the cores; what starts brokers and workers has the machine alone.
+# What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
+# runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/deploy tests/tidy
 test: setup browser
 	@failed=0; \
 	echo "1 of 2: $(PURE)"; \
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PURE) || failed=1; \
 	echo "2 of 2: the rest, over real brokers, engines and browsers"; \
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(PURE)) || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PURE)) || failed=1; \
 	exit $$failed
 
 simulate: setup

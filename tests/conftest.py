@@ -1,7 +1,7 @@
 """What tests share: real brokers, one for the session and fresh ones; tests/support/parts.py chooses them.
 
 `kafka_servers` is one broker for the whole session; `fresh_broker` is one of a test's own, for what needs
-empty topics.
+empty topics. Tests over real parts run in lanes side by side: tests/support/lanes.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,18 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.local.broker import Broker
-from tests.support import parts
+from tests.support import lanes, parts
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring what takes long to the front."""
+    items.sort(key=lanes.rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> lanes.Lanes | None:
+    """Share tests out to lanes where whole files are shared out."""
+    return lanes.Lanes(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_report_header() -> str:

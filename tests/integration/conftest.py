@@ -6,6 +6,7 @@ A process can open one engine directory, once, so every test that needs ClickHou
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -43,7 +44,9 @@ def session_engine(engine_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def empty_engine(session_engine: Engine) -> Iterator[Engine]:
     """The engine on a database that does not exist yet."""
-    database = f"test_{next(_numbers)}"
+    # The lanes of one run may share a server that was given to them.
+    lane = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+    database = f"test_{lane}_{next(_numbers)}"
     yield session_engine.for_database(database)
     session_engine.command(f"DROP DATABASE IF EXISTS {database} SYNC", in_database=False)
 
