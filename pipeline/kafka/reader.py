@@ -110,7 +110,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
         self._offsets = GroupOffsets(self._consumer)
         self._consumer.subscribe(list(self._topics), listener=self)
-        reporting = asyncio.create_task(self._offsets.run())
+        reporting = asyncio.create_task(self._guard(self._offsets.run()))
         try:
             await self._consumer.start()
             await self._failure

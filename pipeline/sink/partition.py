@@ -33,7 +33,7 @@ INTENT_KEY = b"intent"
 LINGER_S = 0.25
 """How long rows gather before they are inserted, at the least: one insert costs the engine some 30 ms of CPU and a
 merge later, for 1 row or 1,000."""
-LINGER_MAX_S = 1.0
+LINGER_MAX_S = 2.0
 BUFFER_BYTES_MAX = 2 * ranges.RANGE_BYTES_MAX
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -110,8 +110,8 @@ class SinkPartition:
         started = time.monotonic()
         await self._insert(intent, records)
         reach("sink.inserted")
-        # A busy engine gets fewer and larger inserts: as long as the last one took, rows gather for the next.
-        self._linger_s = min(LINGER_MAX_S, max(LINGER_S, time.monotonic() - started))
+        # A busy engine gets fewer and larger inserts: for twice as long as the last one took, rows gather.
+        self._linger_s = min(LINGER_MAX_S, max(LINGER_S, 2 * (time.monotonic() - started)))
         telemetry.SINK_BEHIND.labels(self._partition).set(max(0.0, time.time() - newest_ms / 1000))
 
     def _take(self) -> list[tuple[int, JournalRecord, int]]:

@@ -32,6 +32,7 @@ async def test_a_unit_begins_no_sooner_after_the_last_of_its_partition_than_it_m
     await asyncio.gather(work(0), work(1))
     first, second = began.values()
     for times in (first, second):
-        assert all(b - a >= UNIT_EVERY_S for a, b in itertools.pairwise(times))
+        # Each is noted a moment after the call it belongs to.
+        assert all(b - a > 0.9 * UNIT_EVERY_S for a, b in itertools.pairwise(times))
     # The second partition began while the first one was still waiting for its next unit.
     assert second[0] < first[1]
