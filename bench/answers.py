@@ -96,16 +96,26 @@ def questions(parts: Parts, numbers: int) -> list[Question]:
             at_once,
         )
 
-    def pages(name: str, org: Callable[[random.Random], str]) -> Question:
+    def pages(name: str, org: Callable[[random.Random], str], at_once: int) -> Question:
         return Question(
             name,
             lambda draw: page(draw, org(draw)),
             lambda draw: (f"/me/activity/events?before={draw.randrange(1, numbers) * ID_STEP}", org(draw)),
+            at_once,
         )
 
     ranked = query("rankings").of_platform(
         from_day=month.first, recent_day=last_days(now_ms, 7).first, to_day=month.last
     )
+
+    def rankings(at_once: int) -> Question:
+        return Question(
+            "rankings",
+            lambda _: parts.engine.async_bytes(ranked.sql, ranked.parameters, output="TSVRaw"),
+            lambda _: ("/v1/rankings", ""),
+            at_once,
+        )
+
     return [
         activity("activity, 366 days, the large org", year, large_org, 1),
         activity("activity, 366 days, the large org", year, large_org, AT_ONCE),
@@ -113,18 +123,17 @@ def questions(parts: Parts, numbers: int) -> list[Question]:
         activity("activity, 366 days, any org", year, any_org, AT_ONCE),
         activity("activity, 30 days, any org", month, any_org, 1),
         activity("activity, 30 days, many orgs at once", month, any_org, MANY_AT_ONCE),
-        pages("events page, any depth, the large org", large_org),
-        pages("events page, any depth, any org", any_org),
+        pages("events page, any depth, the large org", large_org, 1),
+        pages("events page, any depth, the large org", large_org, AT_ONCE),
+        pages("events page, any depth, any org", any_org, 1),
+        pages("events page, any depth, any org", any_org, AT_ONCE),
         Question(
             "usage, any org",
             lambda draw: days(any_org(draw), "usage", month),
             lambda draw: ("/me/usage", any_org(draw)),
         ),
-        Question(
-            "rankings",
-            lambda _: parts.engine.async_bytes(ranked.sql, ranked.parameters, output="TSVRaw"),
-            lambda _: ("/v1/rankings", ""),
-        ),
+        rankings(1),
+        rankings(AT_ONCE),
     ]
 
 
