@@ -95,6 +95,11 @@ class Pages:
 
         Raises what the engine raises.
         """
+        page, settings, filters = query("events_page"), _UNFILTERED_SETTINGS, dict[str, object]()
+        if model or key_id or days != open_range(None, None):
+            page, settings = query("events_page_filtered"), _SETTINGS
+            filters = {"from_day": days.first, "to_day": days.last, "model": model, "key_id": key_id}
+        from_rid = 0 if before is None else BEFORE_MAX - before
 
         async def look(to_rid: int) -> list[EventRow]:
             bound = page.of_org(scope, from_rid=from_rid, to_rid=to_rid, rows=rows, **filters)
@@ -102,11 +107,6 @@ class Pages:
                 bound.sql, bound.parameters, row=EventRow, settings=settings
             )
 
-        page, settings, filters = query("events_page"), _UNFILTERED_SETTINGS, dict[str, object]()
-        if model or key_id or days != open_range(None, None):
-            page, settings = query("events_page_filtered"), _SETTINGS
-            filters = {"from_day": days.first, "to_day": days.last, "model": model, "key_id": key_id}
-        from_rid = 0 if before is None else BEFORE_MAX - before
         # Where ids have come to is only a hint: newer ones lie before the window's end all the same.
         start = self._newest_id if before is None else before
         found: list[EventRow] = []

@@ -114,13 +114,9 @@ class Partition:
         async with self._lock:
             await self._log.close()
 
-    def next_offset(self, topic: str) -> int:
-        """Return the offset up to which a topic of this partition has been posted."""
-        return self._state.meta.offsets.get(topic, 0)
-
     @property
     def next_offsets(self) -> dict[str, int]:
-        """The offset up to which each topic has been posted; between units, what is committed."""
+        """The offset up to which each topic has been posted, if any of it has; between units, what is committed."""
         return dict(self._state.meta.offsets)
 
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:

@@ -154,12 +154,13 @@ class PartitionReader:
         worker_moved_at = max((partition.progress.moved_at_s for partition in owned.values()), default=now)
         for place, end in ends.items():
             partition = owned[place.partition]
-            if end <= partition.next_offset(place.topic):
+            next_offset = partition.next_offsets.get(place.topic, 0)
+            if end <= next_offset:
                 partition.progress.caught_up(place.topic, now)
                 continue
             still_s = partition.progress.still_s(place.topic, now, worker_moved_at)
             if still_s > STANDSTILL_LIMIT_S:
                 raise StandstillError(
-                    f"{place.topic}/{place.partition} ends at {end}, {partition.next_offset(place.topic)} is "
-                    f"next, and nothing of it has been posted for {still_s:.0f} s"
+                    f"{place.topic}/{place.partition} ends at {end}, {next_offset} is next, "
+                    f"and nothing of it has been posted for {still_s:.0f} s"
                 )
