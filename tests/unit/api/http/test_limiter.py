@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.api.http.limiter import SWEEP_ABOVE, Attempts
-from tests.builders import EXAMPLES
+from pipeline.api.limiter import SWEEP_ABOVE, Attempts
+from tests.support.builders import EXAMPLES
 
 
 @EXAMPLES
