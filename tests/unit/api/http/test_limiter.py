@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.api.limiter import SWEEP_ABOVE, Attempts
+from pipeline.api.http.limiter import SWEEP_ABOVE, Attempts
 from tests.support.builders import EXAMPLES
 
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pipeline import ist
 from pipeline.accounts.keys import KeyRecord
 from pipeline.accounts.model import Refused
-from pipeline.gateway import refusal
-from pipeline.gateway.gate import Gate
-from pipeline.gateway.refusal import Refusal
+from pipeline.gateway.admission import refusal
+from pipeline.gateway.admission.gate import Gate
+from pipeline.gateway.admission.refusal import Refusal
 from tests.support.builders import MANY_EXAMPLES, NOW_MS
 
 MONTH = ist.month_of(NOW_MS)

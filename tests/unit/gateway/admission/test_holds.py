@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.gateway import holds
-from pipeline.gateway.holds import Purse, SentHolds
+from pipeline.gateway.admission import holds
+from pipeline.gateway.admission.holds import Purse, SentHolds
 from tests.support.builders import EXAMPLES
 
 

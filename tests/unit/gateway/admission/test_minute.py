@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.gateway.minute import Minute
+from pipeline.gateway.admission.minute import Minute
 from tests.support.builders import EXAMPLES
 
 

@@ -6,7 +6,7 @@ import json
 
 from pipeline import ist
 from pipeline.accounts.model import Refused
-from pipeline.gateway import refusal
+from pipeline.gateway.admission import refusal
 from tests.support.builders import NOW_MS
 
 

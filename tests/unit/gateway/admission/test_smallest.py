@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.gateway import smallest
-from pipeline.gateway.holds import Hold, Holds, Purse
-from pipeline.gateway.smallest import Smallest
+from pipeline.gateway.admission import smallest
+from pipeline.gateway.admission.holds import Hold, Holds, Purse
+from pipeline.gateway.admission.smallest import Smallest
 from tests.support.builders import EXAMPLES, MANY_EXAMPLES
 
 _STEPS = st.lists(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.gateway.entry import Entry, encode, scan, size_of
+from pipeline.gateway.sending.entry import Entry, encode, scan, size_of
 from tests.support.builders import EXAMPLES
 
 _TEXT = st.text(max_size=20).filter(lambda text: text.isprintable())
