@@ -36,15 +36,15 @@ class LowBalance(Struct, frozen=True, tag=KIND, tag_field="kind"):
 encode = msgspec.json.Encoder().encode
 
 
-def news(account: Account, at_ms: int) -> LowBalance | None:
+def due_alert(account: Account, at_ms: int) -> LowBalance | None:
     """Return the mail that is due now, if one is, and stamp the account: it is changed in place."""
     spending, threshold_nano = account.spending, account.profile.threshold_nano
     if threshold_nano is None or spending.balance_nano >= threshold_nano:
-        spending.below = False
+        spending.is_below = False
         return None
-    if spending.below:
+    if spending.is_below:
         return None
-    spending.below = True
+    spending.is_below = True
     if not account.profile.email or (spending.alerted_ms and at_ms - spending.alerted_ms < QUIET_MS):
         return None
     spending.alerted_ms = at_ms

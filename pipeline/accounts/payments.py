@@ -10,18 +10,14 @@ message that is replayed years later still finds what it is about.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from pipeline.accounts.model import Address
 from pipeline.accounts.promos import Promo
+from pipeline.outcomes import PaymentStatus, RefundStatus
 
 INR = "INR"
-
-Status = Literal["captured", "failed", "mismatched"]
-RefundStatus = Literal["debited", "failed", "ignored"]
 
 
 class Order(Struct, array_like=True, frozen=True, gc=False):
@@ -49,7 +45,7 @@ class Payment(Struct, array_like=True, frozen=True, gc=False):
     payment_id: str
     order_id: str
     org: str
-    status: Status
+    status: PaymentStatus
     amount_paise: int
     currency: str
     method: str
@@ -85,12 +81,6 @@ class Stray(Struct, array_like=True, frozen=True, gc=False):
 MoneyRecord = Order | Payment | Refund | Stray
 
 
-def payment_shown(payment: Payment) -> dict[str, object]:
-    """Return a payment by the names of its fields, as answers carry it."""
-    address = payment.address
-    return {**structs.asdict(payment), "address": structs.asdict(address) if address else None}
-
-
 class Known(Struct, frozen=True):
     """What is known, beside the account, of the things a command names."""
 
@@ -103,7 +93,7 @@ class Known(Struct, frozen=True):
 NOTHING = Known()
 
 
-class OrderNews(Struct, frozen=True):
+class OrderNotice(Struct, frozen=True):
     """An order as `metering.orders` tells of it: whose it is, and which payment paid it, if one has."""
 
     order_id: str
@@ -118,11 +108,11 @@ decode_payment = msgspec.msgpack.Decoder(Payment).decode
 decode_refund = msgspec.msgpack.Decoder(Refund).decode
 decode_stray = msgspec.msgpack.Decoder(Stray).decode
 
-_encode_news = msgspec.json.Encoder().encode
-decode_news = msgspec.json.Decoder(OrderNews).decode
+_encode_order_notice = msgspec.json.Encoder().encode
+decode_order_notice = msgspec.json.Decoder(OrderNotice).decode
 
 
-def encode_news(order: Order) -> tuple[bytes, bytes]:
+def encode_order_notice(order: Order) -> tuple[bytes, bytes]:
     """Return the key and value of an order's record on `metering.orders`."""
-    news = OrderNews(order.order_id, order.org, order.created_ms, order.paid_by)
-    return order.order_id.encode(), _encode_news(news)
+    notice = OrderNotice(order.order_id, order.org, order.created_ms, order.paid_by)
+    return order.order_id.encode(), _encode_order_notice(notice)

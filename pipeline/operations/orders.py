@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord
 from msgspec import MsgspecError
 
 from pipeline.accounts.orders import ASKED_FOR_MS, MINUTE_MS, ask_again_ms
-from pipeline.accounts.payments import decode_news
+from pipeline.accounts.payments import decode_order_notice
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +40,19 @@ class OrderIndex:
     def take(self, record: ConsumerRecord) -> None:
         """Take in a record of `metering.orders`."""
         try:
-            news = decode_news(record.value)
+            notice = decode_order_notice(record.value)
         except MsgspecError:
             log.exception("a record of %s is no order and is ignored: offset %d", record.topic, record.offset)
             return
         # The same text for all orders of an org: there are many orders and few orgs.
-        self._orgs[news.order_id] = self._orgs.get(news.order_id, news.org)
-        if news.paid_by is not None:
-            self._order_of[news.paid_by] = news.order_id
-            self._open.pop(news.order_id, None)
-        elif news.order_id not in self._open:
-            first_ms = ask_again_ms(news.created_ms, news.created_ms, self._every_ms)
+        self._orgs[notice.order_id] = self._orgs.get(notice.order_id, notice.org)
+        if notice.paid_by is not None:
+            self._order_of[notice.paid_by] = notice.order_id
+            self._open.pop(notice.order_id, None)
+        elif notice.order_id not in self._open:
+            first_ms = ask_again_ms(notice.created_ms, notice.created_ms, self._every_ms)
             assert first_ms is not None
-            self._open[news.order_id] = OpenOrder(news.org, news.created_ms, first_ms)
+            self._open[notice.order_id] = OpenOrder(notice.org, notice.created_ms, first_ms)
 
     def org_of(self, order_id: str) -> str | None:
         """Return an order's org, None where the order is not known here."""

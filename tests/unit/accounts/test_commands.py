@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from pipeline.accounts.commands import (
+    AnyCommand,
     Barrier,
     ChangeKey,
-    Command,
+    CommandRefusal,
     CreateKey,
     Credit,
-    Refusal,
     Reply,
     SignUp,
     View,
@@ -24,9 +24,10 @@ from pipeline.accounts.commands import (
     decode_reply,
     encode,
 )
+from pipeline.outcomes import RefusalCode
 from tests.builders import EXAMPLES
 
-COMMANDS: list[Command] = [
+COMMANDS: list[AnyCommand] = [
     SignUp("1", "org", "नाम", "a@example.in", "f"),
     CreateKey("1", "org", "k", "n", "br-abc", "00", "trial", 5, None, 6, 7, "nonce", "f"),
     ChangeKey("1", "org", "k", budget_nano=None, revoked=True),
@@ -38,7 +39,7 @@ COMMANDS: list[Command] = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=repr)
-def test_a_command_comes_back(command: Command) -> None:
+def test_a_command_comes_back(command: AnyCommand) -> None:
     assert decode_command(encode(command)) == command
 
 
@@ -87,7 +88,11 @@ def test_any_bytes_are_a_command_or_a_text(value: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [Reply("1", result=Raw(b'{"a":[1]}')), Reply("1", refusal=Refusal("forbidden", "no", "param"))]
+    "reply",
+    [
+        Reply("1", result=Raw(b'{"a":[1]}')),
+        Reply("1", refusal=CommandRefusal(RefusalCode.FORBIDDEN, "no", "param")),
+    ],
 )
 def test_a_reply_comes_back(reply: Reply) -> None:
     found = decode_reply(encode(reply))

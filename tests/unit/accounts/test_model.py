@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from pipeline.accounts.model import (
     Account,
-    Answer,
     Key,
     KeyUsage,
     Profile,
     Refused,
+    RememberedAnswer,
     Spending,
     daily_limit_of,
     decode_account,
@@ -48,7 +48,7 @@ PROFILES = st.builds(
     email=TEXT,
     signed_up_ms=OPTIONAL,
     keys=st.dictionaries(TEXT, KEYS, max_size=3),
-    answers=st.lists(st.builds(Answer, TEXT, TEXT, NANO, st.binary(max_size=30)), max_size=3),
+    answers=st.lists(st.builds(RememberedAnswer, TEXT, TEXT, NANO, st.binary(max_size=30)), max_size=3),
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.accounts.commands import CheckPromo, Find, OpenOrder, PrepareOrder
 from pipeline.accounts.orders import ASKED_FOR_MS, HOUR_MS, MINUTE_MS, ask_again_ms
-from pipeline.accounts.payments import decode_news
+from pipeline.accounts.payments import decode_order_notice
 from pipeline.ist import DAY_MS
 from tests.builders import NOW_MS, Books
 from tests.unit.accounts.billing_builders import ORDER, ORG, PAYMENT, RUPEE, Shop, capture
@@ -70,12 +70,16 @@ def test_an_order_is_recorded_once_and_told_to_the_servers() -> None:
     shop = Shop()
     opened = OpenOrder("open", ORG, ORDER, 50_000)
     [(key, value)] = shop.send(opened).orders
-    assert (key, decode_news(value).org, decode_news(value).paid_by) == (ORDER.encode(), ORG, None)
+    assert (key, decode_order_notice(value).org, decode_order_notice(value).paid_by) == (
+        ORDER.encode(),
+        ORG,
+        None,
+    )
     outcome = shop.send(OpenOrder("again", ORG, ORDER, 99_900))
     assert outcome.orders == [] and b'"amount_paise":50000' in outcome.replies[0]
     assert shop.do(OpenOrder("theirs", "org_2", ORDER, 50_000))["refusal"]["code"] == "not_found"
     [(_, value)] = shop.send(capture()).orders
-    assert decode_news(value).paid_by == PAYMENT
+    assert decode_order_notice(value).paid_by == PAYMENT
 
 
 def test_an_org_finds_only_its_own() -> None:

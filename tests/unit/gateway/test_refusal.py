@@ -7,14 +7,17 @@ import json
 from pipeline import ist
 from pipeline.accounts.model import Refused
 from pipeline.gateway import refusal
+from pipeline.outcomes import KeyRefusal
 from tests.builders import NOW_MS
 
 
 def test_a_spent_budget_names_the_amounts_and_when_it_resets() -> None:
     month = ist.month_of(NOW_MS)
     window = ist.month_start_ms(month), ist.month_end_ms(month)
-    no = refusal.of_window(Refused("k", "budget_exceeded", *window, 500_000_000_000, 500_006_100_000), NOW_MS)
-    assert (no.code, no.http_status) == ("budget_exceeded", 429)
+    no = refusal.of_window(
+        Refused("k", KeyRefusal.BUDGET_EXCEEDED, *window, 500_000_000_000, 500_006_100_000), NOW_MS
+    )
+    assert (no.code, no.http_status) == (KeyRefusal.BUDGET_EXCEEDED, 429)
     assert no.retry_after == 18 * 86_400
     assert no.headers() == {"Retry-After": "1555200"}
     text = no.body().decode()
@@ -22,7 +25,7 @@ def test_a_spent_budget_names_the_amounts_and_when_it_resets() -> None:
     assert json.loads(text)["error"] == {
         "message": "the key's monthly budget is spent",
         "type": "rate_limit_error",
-        "code": "budget_exceeded",
+        "code": KeyRefusal.BUDGET_EXCEEDED,
         "limit_inr": 500,
         "spent_inr": 500.0061,
         "resets_at": "2026-07-01T00:00:00.000+05:30",
@@ -30,7 +33,7 @@ def test_a_spent_budget_names_the_amounts_and_when_it_resets() -> None:
 
 
 def test_a_budget_of_nothing_never_resets_by_itself() -> None:
-    no = refusal.of_window(Refused("k", "budget_exceeded", 0, 253_402_300_800_000, 0, 0), NOW_MS)
+    no = refusal.of_window(Refused("k", KeyRefusal.BUDGET_EXCEEDED, 0, 253_402_300_800_000, 0, 0), NOW_MS)
     assert no.resets_at is None
     assert no.retry_after == 18 * 86_400
 

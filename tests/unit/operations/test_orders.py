@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.accounts.orders import ASKED_FOR_MS, MINUTE_MS
-from pipeline.accounts.payments import Order, encode_news
+from pipeline.accounts.payments import Order, encode_order_notice
 from pipeline.operations.orders import OrderIndex
 from tests.builders import NOW_MS
 
@@ -19,7 +19,7 @@ class _Record:
 
 def _take(index: OrderIndex, order_id: str, paid_by: str | None = None, created_ms: int = NOW_MS) -> None:
     order = Order(order_id, "org_1", 10_000, created_ms, paid_by=paid_by)
-    index.take(_Record(encode_news(order)[1]))
+    index.take(_Record(encode_order_notice(order)[1]))
 
 
 def test_an_open_order_is_due_each_minute_until_it_is_paid() -> None:
