@@ -19,7 +19,7 @@ import httpx2
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.api.sessions import Role, issue
+from pipeline.api.http.sessions import Role, issue
 from pipeline.local.broker import Broker
 from pipeline.partitioning import partition_of
 from tests.integration.routes import ASKS_OWNER, OPERATORS, SIGNED_BY_RAZORPAY, THEIRS
