@@ -153,7 +153,10 @@ def _decide_billing(  # noqa: PLR0911 - one case a command
     assert_never(command)
 
 
-def _typed(command: AccountCommand[R], posting: Posting[R] | CommandRefusal) -> Posting[R] | CommandRefusal:
+def _typed(
+    command: AccountCommand[R],  # noqa: ARG001 - for mypy alone
+    posting: Posting[R] | CommandRefusal,
+) -> Posting[R] | CommandRefusal:
     """Return a posting as it is. The types say that its result is the one the command is answered with."""
     return posting
 

@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
 
 from pipeline import ist, topics
-from pipeline.accounts.commands import CommandRefusal, CreateKey, Credit, SignUp
+from pipeline.accounts.commands import AccountCommand, CommandRefusal, CreateKey, Credit, SignUp
 from pipeline.accounts.keys import PREFIX_CHARS, hash_key
 from pipeline.catalog.apply import parse_file, plan
 from pipeline.catalog.rates import Rate, RateTable
@@ -125,7 +126,8 @@ async def _open(settings: Settings, marker: Marker, wanted: Figures, say: Say) -
         say(f"Catalog: {len(rates)} rates, {len(published)} of them new.")
         for org in ORGS:
             for command in commands_of(org, marker, wanted):
-                answer = await client.send(command, COMMAND_LIMIT_S)
+                opening: AccountCommand[Any] = command
+                answer = await client.send(opening, COMMAND_LIMIT_S)
                 if isinstance(answer, CommandRefusal):
                     raise SeedingError(f"{org.org}: {answer.code}: {answer.message}")
         say(f"Orgs: {', '.join(org.name for org in ORGS)}, with keys and credits.")

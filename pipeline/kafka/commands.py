@@ -48,6 +48,15 @@ class InvalidCommandError(ValueError):
     """A field of a command is too long or out of range."""
 
 
+class CommandRefusedError(Exception):
+    """A command was refused by its owner, where the caller cannot go on without its result."""
+
+    def __init__(self, refusal: CommandRefusal) -> None:
+        """Say why."""
+        super().__init__(f"{refusal.code}: {refusal.message}")
+        self.refusal = refusal
+
+
 def new_command_id() -> str:
     """Return an id for a command that nobody will repeat."""
     return f"cmd_{uuid.uuid4().hex}"
