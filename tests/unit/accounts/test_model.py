@@ -19,6 +19,7 @@ from pipeline.accounts.model import (
     encode_profile,
     encode_spending,
 )
+from pipeline.outcomes import KeyRefusal
 from tests.builders import EXAMPLES
 
 NANO = st.integers(-(2**62), 2**62)
@@ -34,8 +35,10 @@ SPENDINGS = st.builds(
     credited_nano=NANO,
     debited_nano=NANO,
     keys=st.dictionaries(TEXT, USAGES, max_size=3),
-    told_nano=st.none() | NANO,
-    told=st.lists(st.builds(Refused, TEXT, TEXT, NANO, NANO, NANO, NANO), max_size=2).map(tuple),
+    verdict_nano=st.none() | NANO,
+    verdict_refused=st.lists(
+        st.builds(Refused, TEXT, st.sampled_from(KeyRefusal), NANO, NANO, NANO, NANO), max_size=2
+    ).map(tuple),
     entry_id=st.integers(0, 2**53),
 )
 OPTIONAL = st.none() | NANO
