@@ -3,8 +3,11 @@
 Owns: refusal codes (with HTTP status and default wording), the windows in which gateways refuse a key,
 dead-letter reasons, kinds of ledger entries, and what becomes of payments and refunds. Each is one closed
 type, so a new member makes mypy name every place that has to say something about it.
-Called by: everybody. `python -m pipeline.contract` makes `docs/errors.md` and the table of dead letters in
+Called by: everybody. `contract_tables.py` makes `docs/errors.md` and the table of dead letters in
 `docs/events.md` from these types.
+
+To add a refusal: a member of `RefusalCode` here, then `python -m pipeline.contract`; whoever refuses names it.
+To add a reason, a kind or an outcome: a member here, and a case wherever mypy then says that one is missing.
 """
 
 from __future__ import annotations
@@ -271,7 +274,11 @@ class DeadLetterReason(StrEnum):
         return member
 
     MALFORMED = "malformed", "not JSON", "mend the gateway, publish again"
-    INVALID = "invalid", "JSON, but no event by the rules above", "mend the gateway, publish again"
+    INVALID = (
+        "invalid",
+        "JSON, but not as the contract of request events has it",
+        "mend the gateway, publish again",
+    )
     UNPRICED = (
         "unpriced",
         "no rate for (model, provider) at `time`",

@@ -140,7 +140,7 @@ def test_a_refused_window_holds_from_its_start_to_its_end(window_code: KeyRefusa
     clock.now_ms = ist.day_end_ms(day) - 1
     refused = made.admit("org_1", "key_1")
     assert refused is not None
-    assert (refused.code, refused.http_status, refused.retry_after) == (window_code, 429, 1)
+    assert (refused.code, refused.http_status, refused.retry_after) == (window_code.code, 429, 1)
     assert code(made, "org_1", "key_1", tier="trial") == window_code
     assert code(made, "org_1", "key_2") is None
     clock.now_ms += 1
