@@ -4,9 +4,9 @@ Owns: the rule, its stamps in the account, and the mail's record on `metering.ma
 Called by: `posting/unit.py` at the end of a unit, for every account the unit touched.
 Next: the mailer reads the record and hands it to SMTP.
 
-A fall is the step from not being below to being below; setting a threshold above the balance is one too,
-since the org would otherwise never hear of it. One that comes within 24 hours of the last mail is passed
-over for good: another mail needs another fall.
+A mail is due when the balance goes from not below to below the threshold. Setting a threshold above the balance
+counts as that too: otherwise no mail would ever come. One that falls due within 24 hours of the last mail is
+dropped, not put off: the next mail needs the balance to rise above the threshold and fall below it again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Money that came in, and money that did not: what a captured or failed payment does to an account.
 
-Owns: that a payment is credited once whatever tells of it, that only the right amount, currency and order
+Owns: that a payment is credited once however often it is reported, that only the right amount, currency and order
 are credited, and the promo bonus that goes with it.
 Called by: `accounts/decide.py`. Next: `accounts/ledger.py` posts the entries.
 """
@@ -114,7 +114,7 @@ def _bonus(
 def _paid_ms(command: Capture, order: Order, at_ms: int) -> int:
     """Return when the payer paid, so that a confirmation that comes late does not cost the bonus.
 
-    Razorpay tells whole seconds. A time before the order or after now is not believed.
+    Razorpay reports whole seconds. A time before the order or after now is not believed.
     """
     paid_ms = command.paid_ms + 999
     return paid_ms if order.created_ms - SKEW_MS <= paid_ms <= at_ms else at_ms

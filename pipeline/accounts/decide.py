@@ -3,7 +3,7 @@
 Owns: `decide`, the one entrance for commands; `known_of`, which records each command has to be decided with;
 and the idempotence of the answers.
 Called by: `posting/commands.py`. Next: `accounts/ledger.py` applies the posting, `accounts/verdicts.py`
-tells the gateways.
+makes the verdict that gateways then need.
 """
 
 from __future__ import annotations

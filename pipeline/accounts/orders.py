@@ -1,13 +1,13 @@
-"""Top-ups before the money moves: whether an org may order one, the order's record, when to ask about it.
+"""Top-ups before the money moves: whether an org may order one, the order's record, when to poll for it.
 
 Owns: the bounds of a top-up, the promo check, `prepare` and `open_order`, and the reconciler's rhythm.
 Called by: `accounts/decide.py`; `payments/order_poller.py` for the rhythm.
 Next: `accounts/captures.py` when it is paid.
 
 An order is made in three steps, so that none is lost or made twice: `prepare` books the attempt under the
-command's id, Razorpay makes the order, `open_order` records it. No order id is told to anybody before it is
-recorded. Whoever repeats the attempt learns from the nonce that somebody was there before, and looks at
-Razorpay for the order before making one.
+command's id, Razorpay makes the order, `open_order` records it. An order id is answered only once it is
+recorded. A repetition of the attempt is answered the first one's nonce; it sees that this is not its own, and
+looks for the order at Razorpay before it makes one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.outcomes import RefusalCode
 PAISE_PER_RUPEE = 100
 RUPEES_MIN, RUPEES_MAX = 100, 1_000
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
-ASKED_FOR_MS = 7 * DAY_MS
+POLLED_FOR_MS = 7 * DAY_MS
 
 
 def check_promo(
@@ -80,15 +80,16 @@ def open_order(
     return Posting(opened(order), records=(order,))
 
 
-def ask_again_ms(created_ms: int, asked_ms: int, every_ms: int = MINUTE_MS) -> int | None:
-    """Return when to ask Razorpay again about an open order last asked about at an instant.
+def next_poll_ms(created_ms: int, polled_ms: int, every_ms: int = MINUTE_MS) -> int | None:
+    """Return when to ask Razorpay again about an unpaid order that was last asked about at `polled_ms`.
 
-    Every minute for an hour, then after a tenth of the order's age; None where it is given up.
+    Every `every_ms` while the order is younger than an hour, then after a tenth of its age; None once it is
+    older than `POLLED_FOR_MS`: then it is given up.
     """
-    age_ms = asked_ms - created_ms
-    if age_ms >= ASKED_FOR_MS:
+    age_ms = polled_ms - created_ms
+    if age_ms >= POLLED_FOR_MS:
         return None
-    return asked_ms + (every_ms if age_ms < HOUR_MS else max(every_ms, age_ms // 10))
+    return polled_ms + (every_ms if age_ms < HOUR_MS else max(every_ms, age_ms // 10))
 
 
 def _promo_refusal(account: Account, code: str, at_ms: int, known: Known) -> CommandRefusal | None:

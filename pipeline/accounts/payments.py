@@ -1,7 +1,7 @@
 """The small records of money coming in: orders, payments and refunds, each kept by its own id.
 
-Owns: their shapes, how they are kept in the state topic, and what an order's record on `metering.orders`
-tells the server.
+Owns: their shapes, how they are kept in the state topic, and the notice of an order on `metering.orders`,
+which the servers read.
 Called by: the deciding in `accounts/`; `posting/state.py` keeps them.
 
 They are records of their own, so that an account stays small however often it is topped up, and a
@@ -36,7 +36,7 @@ class Order(Struct, array_like=True, frozen=True, gc=False):
 
 
 class Payment(Struct, array_like=True, frozen=True, gc=False):
-    """A payment that Razorpay told of, and what became of it here.
+    """A payment that Razorpay reported, and what became of it here.
 
     Only a `captured` one was credited; `problem` says why a `mismatched` one was not. Payer and address
     are as they were when it was captured, for its receipt.
@@ -59,7 +59,7 @@ class Payment(Struct, array_like=True, frozen=True, gc=False):
 
 
 class Refund(Struct, array_like=True, frozen=True, gc=False):
-    """A refund that Razorpay told of: debited, failed (and reversed if it had been debited), or ignored."""
+    """A refund that Razorpay reported: debited, failed (and reversed if it had been debited), or ignored."""
 
     refund_id: str
     payment_id: str
@@ -94,7 +94,7 @@ NOTHING = Known()
 
 
 class OrderNotice(Struct, frozen=True):
-    """An order as `metering.orders` tells of it: whose it is, and which payment paid it, if one has."""
+    """An order's record on `metering.orders`: its org, and the payment that paid it, None before one has."""
 
     order_id: str
     org: str

@@ -105,7 +105,7 @@ class OrderOpened(OrderView, frozen=True):
 
 
 class PaymentView(Struct, frozen=True):
-    """A payment that Razorpay told of; only a `captured` one was credited."""
+    """A payment that Razorpay reported; only a `captured` one was credited."""
 
     payment_id: str
     order_id: str
@@ -132,7 +132,7 @@ class CaptureTaken(Struct, frozen=True):
 
 
 class FailureTaken(Struct, frozen=True):
-    """What is known of a payment that was told to have failed: it may have been captured since."""
+    """The status of a payment that was reported as failed: it may have been captured before or since."""
 
     status: PaymentStatus
 

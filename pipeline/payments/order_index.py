@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aiokafka import ConsumerRecord
 from msgspec import MsgspecError
 
-from pipeline.accounts.orders import ASKED_FOR_MS, MINUTE_MS, ask_again_ms
+from pipeline.accounts.orders import MINUTE_MS, POLLED_FOR_MS, next_poll_ms
 from pipeline.accounts.payments import decode_order_notice
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class OrderIndex:
             self._order_of[notice.paid_by] = notice.order_id
             self._open.pop(notice.order_id, None)
         elif notice.order_id not in self._open:
-            first_ms = ask_again_ms(notice.created_ms, notice.created_ms, self._every_ms)
+            first_ms = next_poll_ms(notice.created_ms, notice.created_ms, self._every_ms)
             assert first_ms is not None
             self._open[notice.order_id] = OpenOrder(notice.org, notice.created_ms, first_ms)
 
@@ -64,7 +64,7 @@ class OrderIndex:
 
     def open_orders(self, now_ms: int) -> int:
         """Return how many orders are open and not given up, and let go of those that are."""
-        for order_id in [o for o, order in self._open.items() if now_ms - order.created_ms > ASKED_FOR_MS]:
+        for order_id in [o for o, order in self._open.items() if now_ms - order.created_ms > POLLED_FOR_MS]:
             del self._open[order_id]
         return len(self._open)
 
@@ -73,7 +73,7 @@ class OrderIndex:
         due = sorted((order.ask_ms, o) for o, order in self._open.items() if order.ask_ms <= now_ms)
         for _, order_id in due:
             order = self._open[order_id]
-            next_ms = ask_again_ms(order.created_ms, now_ms, self._every_ms)
+            next_ms = next_poll_ms(order.created_ms, now_ms, self._every_ms)
             if next_ms is None:
                 del self._open[order_id]
             else:

@@ -54,7 +54,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             unit.requests_ms = max(unit.requests_ms, timestamp)
         events = decode_record(record.value)
         if events is None:
-            events = readings.carefully(record)
+            events = readings.valid_events(record)
         taken += len(events)
         for event in events:
             data, org, source, sequence = event.data, event.subject, event.source, event.sequence

@@ -214,7 +214,7 @@ def fresh(state: PartitionState, records: Sequence[R], *, gapless: bool) -> list
 
 
 def close(unit: Unit, requests_topic: str) -> Outcome:
-    """Bring the unit to an end: save what changed, tell the gateways, and encode the journal."""
+    """End the unit: save what changed, make the verdicts that are due, and encode the journal."""
     state, meta = unit.state, unit.state.meta
     unit.meters.post()
     verdict_records: list[tuple[bytes, bytes]] = []
@@ -241,7 +241,7 @@ def close(unit: Unit, requests_topic: str) -> Outcome:
     verdict_records.append((verdicts.PROGRESS_KEY, verdicts.encode(progress)))
     unit.encode_requests()
     journal = unit.journal + encode_rows(LEDGER, unit.ledger)
-    state.rest()
+    state.drop_decoded()
     return Outcome(
         journal=sorted(journal, key=lambda r: r.first),
         state=saved,
