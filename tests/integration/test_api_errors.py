@@ -18,7 +18,7 @@ from pipeline.api.http.errors import ApiError
 from pipeline.api.routes.health import engine_check
 from pipeline.clickhouse.client import Engine, open_engine
 from pipeline.outcomes import RefusalCode
-from tests.api_client import Api, api
+from tests.support.api.client import Api, api
 
 extra = APIRouter()
 

@@ -50,6 +50,7 @@ from pipeline.accounts.results import (
     view_of_payment,
 )
 from pipeline.outcomes import RefusalCode
+from tests.support.commands import COMMANDS
 
 REMEMBERED: list[tuple[type[Command[Any]], bytes, Struct]] = [
     (SignUp, b'{"org":"o","signed_up":true}', SignedUp("o", signed_up=True)),
@@ -91,6 +92,7 @@ def _leaves(kind: type[Any]) -> set[type[Any]]:
 def test_every_command_is_in_the_closed_types() -> None:
     assert _leaves(Command) == set(get_args(AnyCommand))
     assert _leaves(AccountCommand) == set(get_args(AnyAccountCommand))
+    assert {type(command) for command in COMMANDS} == set(get_args(AnyCommand)), "the tests' list lacks some"
 
 
 def test_every_command_to_an_account_names_one_of_the_results() -> None:

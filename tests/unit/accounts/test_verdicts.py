@@ -20,7 +20,7 @@ from pipeline.accounts.verdicts import (
 )
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.outcomes import KeyRefusal
-from tests.builders import EXAMPLES, NOW_MS
+from tests.support.builders import EXAMPLES, NOW_MS
 
 TODAY, MONTH = ist.day_of(NOW_MS), ist.month_of(NOW_MS)
 LAST_OF_JUNE_MS = ist.month_end_ms(202606) - 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.accounts.orders import MINUTE_MS, POLLED_FOR_MS
 from pipeline.accounts.payments import Order, encode_order_notice
 from pipeline.payments.order_index import OrderIndex
-from tests.builders import NOW_MS
+from tests.support.builders import NOW_MS
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pipeline.accounts.verdicts import Verdict, VerdictProgress
 from pipeline.gateway.admission.admission import Admission
 from pipeline.money import NANO_PER_RUPEE, AmountError
 from pipeline.outcomes import KeyRefusal
-from tests.builders import NOW_MS
+from tests.support.builders import NOW_MS
 
 RUPEE = NANO_PER_RUPEE
 

@@ -12,7 +12,7 @@ from pipeline.gateway.admission import refusal
 from pipeline.gateway.admission.gate import Gate
 from pipeline.gateway.admission.refusal import Refusal
 from pipeline.outcomes import KeyRefusal
-from tests.builders import MANY_EXAMPLES, NOW_MS
+from tests.support.builders import MANY_EXAMPLES, NOW_MS
 
 MONTH = ist.month_of(NOW_MS)
 TODAY = ist.day_of(NOW_MS)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.gateway.admission import holds
 from pipeline.gateway.admission.holds import Purse, SentHolds
-from tests.builders import EXAMPLES
+from tests.support.builders import EXAMPLES
 
 
 @EXAMPLES

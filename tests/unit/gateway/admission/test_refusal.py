@@ -11,7 +11,7 @@ from pipeline.accounts.model import Refused
 from pipeline.accounts.verdicts import Verdict, decode_record
 from pipeline.gateway.admission import refusal
 from pipeline.outcomes import KeyRefusal
-from tests.builders import NOW_MS
+from tests.support.builders import NOW_MS
 
 
 def test_a_spent_budget_names_the_amounts_and_when_it_resets() -> None:
