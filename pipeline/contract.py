@@ -2,7 +2,8 @@
 
 Owns: the two documents in `schemas/`, made from the types in `events.py` and the rules between fields
 that a schema can express. What it cannot say is in `docs/events.md`.
-Called by: `python -m pipeline.contract` writes the files; a test finds them out of date.
+Called by: `python -m pipeline.contract` writes the files, and the tables of `contract_tables.py`; a test finds
+them out of date.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline import contract_tables
 from pipeline.catalog.rating import FAILED_FROM
 from pipeline.events import RequestEvent
 
@@ -70,3 +72,4 @@ def write(directory: Path = SCHEMAS) -> None:
 
 if __name__ == "__main__":
     write()
+    contract_tables.write()

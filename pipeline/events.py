@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from pipeline.ist import DAY_MS
+from pipeline.outcomes import DeadLetterReason
 
 ELEMENTS_MAX = 20_000
 """More elements than valid events fit into a record: a record of two million commas must not become two
@@ -97,7 +98,7 @@ class RequestEvent(Struct, gc=False):
 class Rejected(Struct, frozen=True):
     """Bytes that are no event: `reason` is the dead letter's, `detail` says what is wrong."""
 
-    reason: Literal["malformed", "invalid"]
+    reason: DeadLetterReason
     detail: str
 
 
@@ -138,14 +139,26 @@ def split_record(value: bytes | None) -> list[tuple[bytes, RequestEvent | Reject
     A record that is cut off, or has no value, is one malformed element.
     """
     if not value:
-        return [(b"", Rejected("malformed", "the record has no value"))]
+        return [(b"", Rejected(DeadLetterReason.MALFORMED, "the record has no value"))]
     elements = elements_of(value)
     if elements is None:
         return [
-            (value, Rejected("malformed", "not JSON: the array is cut off, or its brackets do not match"))
+            (
+                value,
+                Rejected(
+                    DeadLetterReason.MALFORMED, "not JSON: the array is cut off, or its brackets do not match"
+                ),
+            )
         ]
     if len(elements) > ELEMENTS_MAX:
-        return [(value, Rejected("invalid", f"an array of {len(elements)} elements, not all of them events"))]
+        return [
+            (
+                value,
+                Rejected(
+                    DeadLetterReason.INVALID, f"an array of {len(elements)} elements, not all of them events"
+                ),
+            )
+        ]
     return [(element, decode_element(element)) for element in elements]
 
 
@@ -199,11 +212,11 @@ def decode_element(value: bytes) -> RequestEvent | Rejected:
     try:
         return _decode_event(value)
     except msgspec.ValidationError as error:
-        return Rejected("invalid", str(error))
+        return Rejected(DeadLetterReason.INVALID, str(error))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        return Rejected("malformed", f"not JSON: {error}")
+        return Rejected(DeadLetterReason.MALFORMED, f"not JSON: {error}")
     except RecursionError:
-        return Rejected("malformed", "nested too deeply")
+        return Rejected(DeadLetterReason.MALFORMED, "nested too deeply")
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from pipeline import ist
-from pipeline.accounts.ledger import Entry, apply, charge
+from pipeline.accounts.ledger import LedgerEntry, apply, charge
 from pipeline.accounts.model import Account
 from pipeline.accounts.payments import Payment
 from pipeline.accounts.promos import key_of
@@ -24,6 +24,7 @@ from pipeline.catalog.rating import FAILED_FROM
 from pipeline.catalog.rating import cost_nano as cost_of
 from pipeline.journal import REQUESTS, JournalRecord, decode_rows, position_of
 from pipeline.money import NANO_PER_PAISA
+from pipeline.outcomes import LedgerKind
 
 Group = tuple[str, str, str, str, str, bool, str]
 """(org, IST date, model, key_id, provider, byok, tier): what a roll-up groups by."""
@@ -112,7 +113,7 @@ class Books:
 
     def _fold_entry(self, account: Account, row: list[object]) -> None:
         (row_id, _, _, kind, amount_nano, balance_after_nano, *_) = row
-        spending = apply(account.spending, Entry(str(kind), int(str(amount_nano))))
+        spending = apply(account.spending, LedgerEntry(LedgerKind(str(kind)), int(str(amount_nano))))
         spending.entry_id = int(str(row_id))
         if spending.balance_nano != balance_after_nano:
             self._differ(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from aiokafka import ConsumerRecord
 from msgspec import MsgspecError
 
-from pipeline.accounts.orders import ASKED_FOR_MS, MINUTE_MS, ask_again_ms
-from pipeline.accounts.payments import decode_news
+from pipeline.accounts.orders import MINUTE_MS, POLLED_FOR_MS, next_poll_ms
+from pipeline.accounts.payments import decode_order_notice
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +40,19 @@ class OrderIndex:
     def take(self, record: ConsumerRecord) -> None:
         """Take in a record of `metering.orders`."""
         try:
-            news = decode_news(record.value)
+            notice = decode_order_notice(record.value)
         except MsgspecError:
             log.exception("a record of %s is no order and is ignored: offset %d", record.topic, record.offset)
             return
         # The same text for all orders of an org: there are many orders and few orgs.
-        self._orgs[news.order_id] = self._orgs.get(news.order_id, news.org)
-        if news.paid_by is not None:
-            self._order_of[news.paid_by] = news.order_id
-            self._open.pop(news.order_id, None)
-        elif news.order_id not in self._open:
-            first_ms = ask_again_ms(news.created_ms, news.created_ms, self._every_ms)
+        self._orgs[notice.order_id] = self._orgs.get(notice.order_id, notice.org)
+        if notice.paid_by is not None:
+            self._order_of[notice.paid_by] = notice.order_id
+            self._open.pop(notice.order_id, None)
+        elif notice.order_id not in self._open:
+            first_ms = next_poll_ms(notice.created_ms, notice.created_ms, self._every_ms)
             assert first_ms is not None
-            self._open[news.order_id] = OpenOrder(news.org, news.created_ms, first_ms)
+            self._open[notice.order_id] = OpenOrder(notice.org, notice.created_ms, first_ms)
 
     def org_of(self, order_id: str) -> str | None:
         """Return an order's org, None where the order is not known here."""
@@ -64,7 +64,7 @@ class OrderIndex:
 
     def open_orders(self, now_ms: int) -> int:
         """Return how many orders are open and not given up, and let go of those that are."""
-        for order_id in [o for o, order in self._open.items() if now_ms - order.created_ms > ASKED_FOR_MS]:
+        for order_id in [o for o, order in self._open.items() if now_ms - order.created_ms > POLLED_FOR_MS]:
             del self._open[order_id]
         return len(self._open)
 
@@ -73,7 +73,7 @@ class OrderIndex:
         due = sorted((order.ask_ms, o) for o, order in self._open.items() if order.ask_ms <= now_ms)
         for _, order_id in due:
             order = self._open[order_id]
-            next_ms = ask_again_ms(order.created_ms, now_ms, self._every_ms)
+            next_ms = next_poll_ms(order.created_ms, now_ms, self._every_ms)
             if next_ms is None:
                 del self._open[order_id]
             else:

@@ -1,7 +1,10 @@
-"""Read the odd record: one of which not all is a valid event, or of which an event's bytes are wanted.
+"""Read a record element by element: the slow way, for the few records that need it.
 
-Owns: that a bad element becomes a dead letter without its neighbours, at a cost that rises with the
-record's size and no faster.
+Most records are decoded whole (`events.py:decode_record`). This is for a record of which some element is no
+valid event, and for the bytes of a single event, which a dead letter or a moved event has to carry on.
+
+Owns: that a bad element becomes a dead letter while its neighbours are charged, in time proportional to the
+record's size.
 Called by: `posting/requests.py`. Next: `events.py` decodes.
 """
 
@@ -14,7 +17,7 @@ from pipeline.posting.unit import InputRecord, Unit
 
 
 class Readings:
-    """The bytes that events came as, of the record in hand."""
+    """The events of a record and the bytes of each, for one record at a time."""
 
     def __init__(self, unit: Unit) -> None:
         """Start with no record; `unit` takes the dead letters."""
@@ -22,7 +25,7 @@ class Readings:
         self._record: InputRecord | None = None
         self._by_identity: dict[int, bytes] = {}
 
-    def carefully(self, record: InputRecord) -> list[RequestEvent]:
+    def valid_events(self, record: InputRecord) -> list[RequestEvent]:
         """Return the valid events of a record; its other elements are counted and become dead letters."""
         valid, came_as = [], []
         for part, element in split_record(record.value):
@@ -36,7 +39,7 @@ class Readings:
         return valid
 
     def bytes_of(self, record: InputRecord, events: Sequence[RequestEvent], event: RequestEvent) -> bytes:
-        """Return the bytes that one of a record's events came as, looking for all of them the first time."""
+        """Return the bytes of one of a record's events; the first call for a record finds those of all its events."""
         if self._record is not record:
             self._keep(record, events, elements_of(record.value or b"") or ())
         return self._by_identity[id(event)]

@@ -16,6 +16,7 @@ from pipeline.catalog.rating import FAILED_FROM, cost_nano, is_free
 from pipeline.events import RequestEvent, Timestamps, decode_record, is_org, is_sequence
 from pipeline.ist import DAY_MS
 from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD
+from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
 from pipeline.posting.reading import Readings
@@ -53,7 +54,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             unit.requests_ms = max(unit.requests_ms, timestamp)
         events = decode_record(record.value)
         if events is None:
-            events = readings.carefully(record)
+            events = readings.valid_events(record)
         taken += len(events)
         for event in events:
             data, org, source, sequence = event.data, event.subject, event.source, event.sequence
@@ -89,12 +90,12 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     unit.reject(
                         record,
                         readings.bytes_of(record, events, event),
-                        "invalid",
+                        DeadLetterReason.INVALID,
                         "sequence is not made of digits",
                     )
                     continue
                 if source != running:
-                    unit.heard(running, newest, charged)
+                    unit.note_source(running, newest, charged)
                     running, newest, charged = source, last.get(source, -1), []
                 number = int(sequence)
                 if number <= newest:
@@ -124,7 +125,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                         unit.reject(
                             record,
                             readings.bytes_of(record, events, event),
-                            "invalid",
+                            DeadLetterReason.INVALID,
                             "subject has control characters",
                         )
                         continue
@@ -134,7 +135,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                         newest = max(newest, number)
                         continue
                     account = unit.touch(org)
-                meter = unit.meters.turn(account, key_id, at_ms, trial=trial)
+                meter = unit.meters.meter_for(account, key_id, at_ms, trial=trial)
 
             if is_free(data):
                 cost, rate_from_ms = 0, 0
@@ -142,16 +143,18 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 rate = in_force(data.model, provider or "", at_ms)
                 if rate is None:
                     detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
-                    unit.reject(record, readings.bytes_of(record, events, event), "unpriced", detail)
+                    unit.reject(
+                        record, readings.bytes_of(record, events, event), DeadLetterReason.UNPRICED, detail
+                    )
                     if number >= 0:
                         state.unpriced.add(mark_of(source, event.id))
                     continue
                 cost, rate_from_ms = cost_nano(rate, prompt, cached, completion), rate.from_ms
-                if cost >= meter.ask_from_nano and not unit.meters.has_room(meter.account):
+                if cost >= meter.check_from_nano and not unit.meters.has_room(meter.account):
                     unit.reject(
                         record,
                         readings.bytes_of(record, events, event),
-                        "invalid",
+                        DeadLetterReason.INVALID,
                         "the account's debits are beyond any real amount",
                     )
                     continue
@@ -198,7 +201,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
         if taken >= rest_at:
             rest_at = taken + rest_every
             yield
-    unit.heard(running, newest, charged)
+    unit.note_source(running, newest, charged)
     unit.took_ids(row_id)
     unit.debited_nano += debited_nano
     unit.counts["events"] += taken
@@ -228,20 +231,26 @@ def _reject(
     """Send an event to the dead letters with the first thing that is wrong with it."""
     usage, data = event.data.usage, event.data
     if at_ms is None:
-        reason, detail = "invalid", f"time is no RFC 3339 time with an offset: {event.time!r}"
+        reason, detail = DeadLetterReason.INVALID, f"time is no RFC 3339 time with an offset: {event.time!r}"
     elif at_ms < oldest_ms:
-        reason, detail = "too_late", f"{event.time} is over 35 days before its arrival"
+        reason, detail = DeadLetterReason.TOO_LATE, f"{event.time} is over 35 days before its arrival"
     elif at_ms > newest_ms:
-        reason, detail = "from_the_future", f"{event.time} is over 10 minutes ahead of its arrival"
+        reason, detail = (
+            DeadLetterReason.FROM_THE_FUTURE,
+            f"{event.time} is over 10 minutes ahead of its arrival",
+        )
         if event.sequence is not None:
             # It may be redriven, and published again, once its time has come.
             unit.state.unpriced.add(mark_of(event.source, event.id))
     elif data.status < FAILED_FROM and usage is None:
-        reason, detail = "invalid", "a served request needs `usage`"
+        reason, detail = DeadLetterReason.INVALID, "a served request needs `usage`"
     elif data.status < FAILED_FROM and data.provider is None:
-        reason, detail = "invalid", "a served request needs `provider`"
+        reason, detail = DeadLetterReason.INVALID, "a served request needs `provider`"
     else:
-        reason, detail = "invalid", "more cached or reasoning tokens than tokens they are part of"
+        reason, detail = (
+            DeadLetterReason.INVALID,
+            "more cached or reasoning tokens than tokens they are part of",
+        )
     unit.reject(record, value, reason, detail)
 
 

@@ -33,6 +33,7 @@ from pipeline.accounts.keys import KeyRecord
 from pipeline.catalog.rates import RateTable
 from pipeline.gateway import Gateway, Refusal, SpoolError
 from pipeline.kafka.catalog import catalog_follower
+from pipeline.outcomes import KeyRefusal, RefusalCode
 from pipeline.standin.completion import Answer, BadRequest, ChatRequest, answer, providers_of, read
 
 SIMULATE = "x-standin-simulate"
@@ -52,11 +53,11 @@ _FAILURES = {
     "500": (500, "provider_error", "the provider failed"),
     "timeout": (504, "provider_timeout", "the provider did not answer in time"),
 }
-_NO_RETRY = ("budget_exceeded", "daily_limit_reached", "insufficient_credits")
+_NO_RETRY = frozenset({RefusalCode.INSUFFICIENT_CREDITS, *(reason.code for reason in KeyRefusal)})
 _encode = msgspec.json.Encoder().encode
 _NO_KEY = Refusal(
-    "invalid_api_key",
-    401,
+    RefusalCode.INVALID_API_KEY,
+    RefusalCode.INVALID_API_KEY.status,
     message="an API key is needed: Authorization: Bearer br-..., active and not revoked",
 )
 

@@ -25,6 +25,7 @@ from pipeline.kafka.bounded import last_committed
 from pipeline.kafka.fenced import FencedLog, Output
 from pipeline.kafka.follow import Follower
 from pipeline.money import NANO_PER_RUPEE
+from pipeline.outcomes import MoneyOutcome
 from pipeline.posting.commands import catalog_offset_needed, post_commands, promos_offset_needed
 from pipeline.posting.requests import post_requests
 from pipeline.posting.state import PartitionState, StateError
@@ -188,8 +189,8 @@ class Partition:
         telemetry.UNIT_EVENTS.observe(outcome.counts["events"])
         telemetry.DEBITED_RUPEES.inc(unit.debited_nano / NANO_PER_RUPEE)
         telemetry.ALERTS.inc(outcome.counts["alerts"])
-        for outcome_of_money in telemetry.MONEY_OUTCOMES:
-            telemetry.MONEY.labels(outcome_of_money).inc(outcome.counts[outcome_of_money])
+        for money_outcome in MoneyOutcome:
+            telemetry.MONEY.labels(money_outcome).inc(outcome.counts[money_outcome])
         for letter in outcome.dead_letters:
             telemetry.DEAD_LETTERS.labels(letter.reason).inc()
         behind_s = time.time() - self._state.meta.posted_ms / 1000

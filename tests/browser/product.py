@@ -29,6 +29,7 @@ from pipeline.api.routes.receipts import Payer, Receipt
 from pipeline.api.services.context import Parts
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
+from pipeline.outcomes import RefusalCode
 
 SECRET = "a secret of the tests, long enough to sign with"
 ADDRESS = {
@@ -132,7 +133,7 @@ def _api(product: Product) -> APIRouter:  # noqa: C901 - one route after another
         if waiting := product.failing.get(request.url.path):
             raise waiting.pop(0)
         if session.role != "owner":
-            raise ApiError(403, "forbidden", "only an owner may change billing")
+            raise ApiError(RefusalCode.FORBIDDEN, "only an owner may change billing")
         return json.loads(body)
 
     @api.get("/me/billing")
@@ -167,16 +168,18 @@ def _api(product: Product) -> APIRouter:  # noqa: C901 - one route after another
     async def promo(request: Request, session: SignedIn) -> Response:
         code = (await changed(request, session))["code"]
         if code != "NAMASTE":
-            raise ApiError(400, "promo_invalid", "this promo code is not valid", param="code")
+            raise ApiError(RefusalCode.PROMO_INVALID, "this promo code is not valid", param="code")
         return _json({"code": code, "bonus_inr": "50"})
 
     @api.post("/me/billing/orders")
     async def order(request: Request, session: SignedIn) -> Response:
         body = await changed(request, session)
         if product.address is None:
-            raise ApiError(400, "address_required", "a billing address is needed first")
+            raise ApiError(RefusalCode.ADDRESS_REQUIRED, "a billing address is needed first")
         if body["promo_code"] == "USED":
-            raise ApiError(400, "promo_redeemed", "the org has redeemed this promo code", param="promo_code")
+            raise ApiError(
+                RefusalCode.PROMO_REDEEMED, "the org has redeemed this promo code", param="promo_code"
+            )
         return _json(
             {"order_id": "order_new", "amount_paise": body["amount_inr"] * 100, "currency": "INR",
              "razorpay_key_id": "rzp_test"}

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
 from pipeline.api.http.errors import ApiError, unavailable
+from pipeline.outcomes import RefusalCode
 from tests.browser.product import ADDRESS, Product, entry
 
 
@@ -76,7 +77,7 @@ def test_the_pin_code_fills_in_and_may_be_corrected(page: Page, product: Product
 
 def test_a_refused_field_is_marked_and_reached(page: Page, product: Product) -> None:
     product.address = dict(ADDRESS)
-    refusal = ApiError(400, "invalid_request", "gstin does not look like a GSTIN", param="gstin")
+    refusal = ApiError(RefusalCode.INVALID_REQUEST, "gstin does not look like a GSTIN", param="gstin")
     product.failing["/me/billing/address"] = [refusal]
     _open(page, product)
     page.get_by_role("button", name="Save the address").click()

@@ -18,6 +18,7 @@ from msgspec import structs
 from pipeline.accounts import decide, verdicts
 from pipeline.accounts.model import Account
 from pipeline.catalog.rates import Rate
+from pipeline.outcomes import DeadLetterReason
 from pipeline.posting import meters, requests
 from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 from pipeline.posting.state import PartitionState
@@ -70,7 +71,7 @@ _TOKENS_SOON_FORGOTTEN = {
 def _drop_some_letters() -> AbstractContextManager[Any]:
     letters, real = count(), Unit.reject
 
-    def reject(self: Unit, record: InputRecord, value: bytes, reason: str, detail: str) -> None:
+    def reject(self: Unit, record: InputRecord, value: bytes, reason: DeadLetterReason, detail: str) -> None:
         if next(letters) % 10:
             real(self, record, value, reason, detail)
 
@@ -89,13 +90,13 @@ def _forget_positions() -> AbstractContextManager[Any]:
 
 
 def _tell_no_refusals() -> AbstractContextManager[Any]:
-    real = verdicts.news
+    real = verdicts.due_verdict
 
-    def news(account: Account, at_ms: int) -> verdicts.Verdict | None:
+    def due_verdict(account: Account, at_ms: int) -> verdicts.Verdict | None:
         verdict = real(account, at_ms)
-        return None if verdict is None else structs.replace(verdict, refused=account.spending.told)
+        return None if verdict is None else structs.replace(verdict, refused=account.spending.verdict_refused)
 
-    return patch.object(verdicts, "news", news)
+    return patch.object(verdicts, "due_verdict", due_verdict)
 
 
 def _dear_cache(rate: Rate, prompt: int, cached: int, completion: int) -> int:

@@ -17,6 +17,7 @@ from pipeline.api.http.errors import ApiError
 from pipeline.api.http.origin import check_same_origin
 from pipeline.api.services.context import PartsOf
 from pipeline.clickhouse.queries import OrgScope
+from pipeline.outcomes import RefusalCode
 
 ALGORITHM = "HS256"
 COOKIE = "br_session"
@@ -97,12 +98,7 @@ async def signed_in(
     try:
         return verify(parts.session_secret, token or "", parts.now_ms())
     except InvalidSessionError:
-        raise ApiError(
-            401,
-            "no_session",
-            "this needs a valid session: Authorization: Bearer TOKEN",
-            headers={"WWW-Authenticate": "Bearer"},
-        ) from None
+        raise ApiError(RefusalCode.NO_SESSION, headers={"WWW-Authenticate": "Bearer"}) from None
 
 
 SignedIn = Annotated[Session, Depends(signed_in)]

@@ -76,7 +76,8 @@ def router(money: Money) -> APIRouter:
             gstin=body.gstin,
         )
         async with answered_in_time():
-            return json_answer(await money.ask(command))
+            result = await money.ask(command)
+        return json_answer(result)
 
     @routes.put("/me/billing/threshold", response_model=ThresholdAnswer, responses=failures(400, 401, 403))
     async def set_threshold(

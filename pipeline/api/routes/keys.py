@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import secrets
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Response
 from msgspec import UNSET, UnsetType
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.accounts.commands import ChangeKey, CreateKey
 from pipeline.accounts.keys import EXPIRY_DAYS_MAX, PREFIX_CHARS, hash_key
+from pipeline.accounts.results import KeyView
 from pipeline.api.http.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
 from pipeline.api.http.errors import ApiError, invalid
 from pipeline.api.http.idempotency import IdempotencyKey, command_id, fingerprint
@@ -35,6 +36,7 @@ from pipeline.api.services.key_directory import KeyDirectory
 from pipeline.ist import DAY_MS
 from pipeline.kafka.commands import new_command_id
 from pipeline.money import AmountError, parse_inr
+from pipeline.outcomes import RefusalCode
 
 CREATE_ROUTE = "POST /me/keys"
 KEY_BYTES = 24
@@ -106,7 +108,7 @@ def router(money: Money, directory: KeyDirectory) -> APIRouter:
     async def list_keys(session: SignedIn, _checked: Annotated[None, Depends(only())]) -> Response:
         """All keys, with what each has spent in this IST month."""
         account = await view_account(money.client, session.org)
-        return json_answer({"keys": [_shown(key) for key in account["keys"]]})
+        return json_answer({"keys": [_shown(key) for key in account.keys]})
 
     @routes.post("/me/keys", response_model=KeyMade, responses=failures(400, 401, 403))
     async def create_key(
@@ -122,10 +124,10 @@ def router(money: Money, directory: KeyDirectory) -> APIRouter:
         command = _create(session.org, body, parts.now_ms(), api_key, key, nonce)
         async with answered_in_time():
             made = await money.ask(command)
-            await directory.reached(made["key_id"], made["version"])
-            shown = await _find(money, session.org, made["key_id"])
+            await directory.reached(made.key_id, made.version)
+            shown = await _find(money, session.org, made.key_id)
         if key:
-            api_key = drawn_key(body.tier, secret, key, made["nonce"])
+            api_key = drawn_key(body.tier, secret, key, made.nonce)
         return json_answer({**shown, "key": api_key})
 
     @routes.patch("/me/keys/{key_id}", response_model=KeyShown, responses=failures(400, 401, 403, 404))
@@ -140,7 +142,7 @@ def router(money: Money, directory: KeyDirectory) -> APIRouter:
         command = _change(session.org, key_id, body, parts.now_ms())
         async with answered_in_time():
             changed = await money.ask(command)
-            await directory.reached(changed["key_id"], changed["version"])
+            await directory.reached(changed.key_id, changed.version)
             return json_answer(await _find(money, session.org, key_id))
 
     return routes
@@ -149,7 +151,7 @@ def router(money: Money, directory: KeyDirectory) -> APIRouter:
 async def _keeper(session: SignedIn) -> Session:
     """Return the session of who may change keys; 403 for a member."""
     if session.role == "member":
-        raise ApiError(403, "forbidden", "only an owner or an admin of the org may change its keys")
+        raise ApiError(RefusalCode.FORBIDDEN, "only an owner or an admin of the org may change its keys")
     return session
 
 
@@ -219,19 +221,19 @@ def _budget_nano(budget_inr: Decimal | None) -> int | None:
 
 async def _find(money: Money, org: str, key_id: str) -> dict[str, object]:
     account = await view_account(money.client, org)
-    return next(_shown(key) for key in account["keys"] if key["key_id"] == key_id)
+    return next(_shown(key) for key in account.keys if key.key_id == key_id)
 
 
-def _shown(key: Any) -> dict[str, object]:
+def _shown(key: KeyView) -> dict[str, object]:
     return {
-        "key_id": key["key_id"],
-        "name": key["name"],
-        "prefix": key["prefix"],
-        "tier": key["tier"],
-        "budget_inr": None if key["budget_nano"] is None else rupees(key["budget_nano"]),
-        "spent_this_month_inr": rupees(key["spent_this_month_nano"]),
-        "daily_limit": key["daily_limit"],
-        "rpm_limit": key["rpm_limit"],
-        "expires_at": None if key["expires_ms"] is None else moment(key["expires_ms"]),
-        "revoked": key["revoked"],
+        "key_id": key.key_id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "tier": key.tier,
+        "budget_inr": None if key.budget_nano is None else rupees(key.budget_nano),
+        "spent_this_month_inr": rupees(key.spent_this_month_nano),
+        "daily_limit": key.daily_limit,
+        "rpm_limit": key.rpm_limit,
+        "expires_at": None if key.expires_ms is None else moment(key.expires_ms),
+        "revoked": key.revoked,
     }

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 from pipeline.api.http.errors import ApiError
 from pipeline.clickhouse.client import Engine
 from pipeline.operations.verify import verify
+from pipeline.outcomes import RefusalCode
 from pipeline.payments.reconcile import reconcile
 from pipeline.razorpay.client import RazorpayRefusedError, RazorpayUnavailableError
 from pipeline.settings import MissingSettingError, Settings
@@ -30,7 +31,7 @@ def router(settings: Settings, engine: Engine) -> APIRouter:
     def check_token(request: Request) -> None:
         given = request.headers.get(TOKEN_HEADER, "")
         if not secret or not hmac.compare_digest(given.encode(), secret.encode()):
-            raise ApiError(404, "not_found", "no such endpoint")
+            raise ApiError(RefusalCode.NOT_FOUND, "no such endpoint")
 
     @routes.post("/operator/reconcile")
     async def reconcile_payments(request: Request) -> Response:
@@ -39,7 +40,7 @@ def router(settings: Settings, engine: Engine) -> APIRouter:
         try:
             report = await reconcile(settings, engine)
         except (MissingSettingError, RazorpayRefusedError, RazorpayUnavailableError) as error:
-            raise ApiError(503, "unavailable", str(error)) from None
+            raise ApiError(RefusalCode.UNAVAILABLE, str(error)) from None
         return Response(msgspec.json.encode(report), media_type="application/json")
 
     @routes.post("/operator/verify")

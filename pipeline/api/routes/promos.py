@@ -45,6 +45,6 @@ def router(money: Money) -> APIRouter:
         async with answered_in_time():
             command = CheckPromo(new_command_id(), session.org, body.code)
             found = await money.ask_promo(command, parts.now_ms())
-        return json_answer({"code": found["code"], "bonus_inr": rupees(found["bonus_nano"])})
+        return json_answer({"code": found.code, "bonus_inr": rupees(found.bonus_nano)})
 
     return routes

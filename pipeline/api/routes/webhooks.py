@@ -15,6 +15,7 @@ from pipeline import telemetry
 from pipeline.api.http.answers import failures, json_answer
 from pipeline.api.http.errors import ApiError, invalid, unavailable
 from pipeline.api.services.billing import Money, answered_in_time
+from pipeline.outcomes import RefusalCode
 from pipeline.razorpay import entities
 from pipeline.razorpay.entities import Webhook
 from pipeline.razorpay.signatures import is_webhook_signed
@@ -42,7 +43,7 @@ def router(money: Money) -> APIRouter:
         signature = request.headers.get("X-Razorpay-Signature", "")
         if not is_webhook_signed(body, signature, money.webhook_secrets):
             telemetry.WEBHOOKS.labels("bad signature").inc()
-            raise ApiError(400, "invalid_signature", "the signature does not verify")
+            raise ApiError(RefusalCode.INVALID_SIGNATURE)
         try:
             async with answered_in_time(ANSWER_LIMIT_S):
                 outcome = await _take(money, body)
@@ -82,8 +83,7 @@ async def _payment(money: Money, webhook: Webhook) -> str:
     payment = webhook.payment
     if payment is None:
         raise invalid("body", "the event holds no payment")
-    result = await money.intake.payment(payment)
-    return str(result["status"])
+    return (await money.intake.payment(payment)).status
 
 
 async def _refund(money: Money, webhook: Webhook) -> str:
@@ -91,5 +91,4 @@ async def _refund(money: Money, webhook: Webhook) -> str:
     if refund is None:
         raise invalid("body", "the event holds no refund")
     failed = webhook.event == "refund.failed"
-    result = await money.intake.refund(refund, webhook.payment, failed=failed)
-    return f"refund {result['status']}"
+    return f"refund {await money.intake.refund(refund, webhook.payment, failed=failed)}"
