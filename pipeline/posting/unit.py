@@ -23,6 +23,7 @@ from pipeline.accounts.keys import encode_key
 from pipeline.accounts.model import Account, Key
 from pipeline.accounts.payments import MoneyRecord, Order, encode_order_notice
 from pipeline.accounts.promos import PromoTable
+from pipeline.accounts.review import needs_review
 from pipeline.accounts.verdicts import VerdictProgress
 from pipeline.catalog.rates import RateTable
 from pipeline.journal import LEDGER, REQUESTS, JournalRecord, Row, encode_rows, position_of, public_id
@@ -110,6 +111,8 @@ class Unit:
     state: PartitionState
     rates: RateTable
     touched: dict[str, Account] = field(default_factory=dict)
+    asked: dict[str, Account] = field(default_factory=dict)
+    """Accounts that were decoded to be read: of each there is one copy in a unit."""
     profiles_changed: set[str] = field(default_factory=set)
     sources_changed: dict[str, None] = field(default_factory=dict)
     requests: list[Row] = field(default_factory=list)
@@ -132,7 +135,16 @@ class Unit:
 
     def touch(self, org: str) -> Account:
         """Return an org's account, to be saved when the unit is closed."""
-        account = self.touched[org] = self.state.account(org)
+        account = self.touched.get(org)
+        if account is None:
+            account = self.touched[org] = self.asked.get(org) or self.state.account(org)
+        return account
+
+    def account(self, org: str) -> Account:
+        """Return an org's account as it is at this point of the unit, to be read."""
+        account = self.touched.get(org) or self.asked.get(org)
+        if account is None:
+            account = self.asked[org] = self.state.account(org)
         return account
 
     def keep(self, record: MoneyRecord) -> None:
@@ -221,6 +233,9 @@ def close(unit: Unit, requests_topic: str) -> Outcome:
     mail: list[tuple[bytes, bytes]] = []
     saved: list[StateRecord] = list(unit.money.items())
     for org, account in unit.touched.items():
+        if not needs_review(account):
+            saved += state.save_account(account, profile_too=False)
+            continue
         verdict = verdicts.due_verdict(account, meta.posted_ms)
         if verdict is not None:
             account.spending.verdict_nano = verdict.balance_nano
@@ -241,7 +256,6 @@ def close(unit: Unit, requests_topic: str) -> Outcome:
     verdict_records.append((verdicts.PROGRESS_KEY, verdicts.encode(progress)))
     unit.encode_requests()
     journal = unit.journal + encode_rows(LEDGER, unit.ledger)
-    state.drop_decoded()
     return Outcome(
         journal=sorted(journal, key=lambda r: r.first),
         state=saved,
