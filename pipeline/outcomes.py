@@ -232,12 +232,14 @@ class RefusalCode(StrEnum):
 
 
 class KeyRefusal(StrEnum):
-    """Why gateways refuse a key for a window of time: the `code` of the window in a verdict."""
+    """Why gateways refuse a key for a window of time: the `code` of the window in a verdict.
+
+    A newer worker may know other reasons: read them as `key_refused`, the window holds all the same.
+    """
 
     BUDGET_EXCEEDED = "budget_exceeded"
     DAILY_LIMIT_REACHED = "daily_limit_reached"
     UNKNOWN = "key_refused"
-    """A reason of a newer worker: the window holds all the same."""
 
     @classmethod
     def _missing_(cls, _value: object) -> KeyRefusal:
