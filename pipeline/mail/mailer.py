@@ -15,8 +15,8 @@ from aiokafka import ConsumerRecord
 from pipeline import topics
 from pipeline.kafka.reader import GroupReader
 from pipeline.mail.partition import FIRST_RETRY_S, MailPartition, Post, mail_group
-from pipeline.mail.render import Sender
-from pipeline.mail.smtp import Server
+from pipeline.mail.render import MailSender
+from pipeline.mail.smtp import MailServer
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,8 @@ class Mailer:
     def __init__(self, settings: Settings, *, first_retry_s: float = FIRST_RETRY_S) -> None:
         """Prepare; nothing is connected before `run`. Raises SmtpUrlError or AddressError for bad settings."""
         url = settings.smtp_url
-        server = Server.parse(url.get_secret_value()) if url is not None else None
-        self._post = Post(server, Sender.parse(settings.mail_from, settings.public_url), first_retry_s)
+        server = MailServer.parse(url.get_secret_value()) if url is not None else None
+        self._post = Post(server, MailSender.parse(settings.mail_from, settings.public_url), first_retry_s)
         self._settings = settings
         self._partitions: dict[int, tuple[MailPartition, asyncio.Task[None]]] = {}
         self._reader = GroupReader(

@@ -1,7 +1,7 @@
 """Charge request events: the hot path.
 
 Owns: what makes an event chargeable beyond its types, and the order of the checks.
-Called by: `worker/partition.py` with a batch of `metering.requests` or `metering.moved`.
+Called by: `posting/protocol.py` with a batch of `metering.requests` or `metering.moved`.
 Next: `posting/unit.py` closes the unit.
 
 Each event meets, in order: validity, age, the duplicate check, its place, its rate. Only then is it

@@ -151,14 +151,14 @@ class PartitionReader:
 
     def _check_progress(self, owned: Mapping[int, Partition], ends: Mapping[TopicPartition, int]) -> None:
         now = time.monotonic()
-        worker_moved_at = max((partition.progress.moved_at_s for partition in owned.values()), default=now)
+        worker_moved_at = max((partition.activity.moved_at_s for partition in owned.values()), default=now)
         for place, end in ends.items():
             partition = owned[place.partition]
             next_offset = partition.next_offsets.get(place.topic, 0)
             if end <= next_offset:
-                partition.progress.caught_up(place.topic, now)
+                partition.activity.caught_up(place.topic, now)
                 continue
-            still_s = partition.progress.still_s(place.topic, now, worker_moved_at)
+            still_s = partition.activity.still_s(place.topic, now, worker_moved_at)
             if still_s > STANDSTILL_LIMIT_S:
                 raise StandstillError(
                     f"{place.topic}/{place.partition} ends at {end}, {next_offset} is next, "

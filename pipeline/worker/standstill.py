@@ -1,6 +1,6 @@
-"""Tell a partition that stands still from one that waits for its turn among many.
+"""Tell a partition that stands still from one that waits while other partitions of the worker decide.
 
-Owns: since when a partition has had input and has not moved on.
+Owns: for how long a partition has had input to post and has posted nothing.
 Called by: `worker/partition.py`, which notes what happens; `worker/service.py`, whose watchdog asks.
 
 Times are seconds of one monotonic clock, given as arguments.
@@ -9,7 +9,7 @@ Times are seconds of one monotonic clock, given as arguments.
 from __future__ import annotations
 
 
-class Progress:
+class Activity:
     """When a partition last moved on: it was opened, got its turn to decide, or ended a unit of work."""
 
     def __init__(self, at_s: float) -> None:
