@@ -23,8 +23,8 @@ T = TypeVar("T")
 Headers = Sequence[tuple[str, bytes]]
 
 
-class Place(NamedTuple):
-    """A partition of a topic."""
+class TopicPlace(NamedTuple):
+    """A partition of a topic: what aiokafka calls a TopicPartition, without aiokafka."""
 
     topic: str
     partition: int
@@ -38,7 +38,7 @@ class Output(Struct, frozen=True):
     headers: Headers = ()
 
 
-Outputs = Mapping[Place, Sequence[Output]]
+Outputs = Mapping[TopicPlace, Sequence[Output]]
 
 
 class Step(Generic[T]):
@@ -61,14 +61,14 @@ class Fence(Step[None]):
 class Restore(Step[dict[bytes, bytes]]):
     """Read a state partition to its end as it is now: the newest value of each key, deleted keys left out."""
 
-    place: Place
+    place: TopicPlace
 
 
 @dataclass(frozen=True)
 class LastHeaders(Step[Headers | None]):
     """Read the headers of the last committed record of a partition; None where it has no record."""
 
-    place: Place
+    place: TopicPlace
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Commit(Step[None]):
     """
 
     outputs: Outputs
-    offsets: Mapping[Place, int] = field(default_factory=dict)
+    offsets: Mapping[TopicPlace, int] = field(default_factory=dict)
     group: str = ""
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -94,10 +94,3 @@ class Reached(Step[None]):
 
 class Now(Step[int]):
     """Ask for the time, in milliseconds since 1970."""
-
-
-@dataclass(frozen=True)
-class Wait(Step[None]):
-    """Wait for some seconds."""
-
-    seconds: float

@@ -18,7 +18,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from pipeline.crashpoints import reach
 from pipeline.kafka.bounded import read_to_end
-from pipeline.steps import Output, Outputs, Place
+from pipeline.steps import Output, Outputs, TopicPlace
 from pipeline.topics import OUTPUT_BYTES_MAX
 
 BATCH_BYTES = 1024 * 1024
@@ -63,7 +63,7 @@ class FencedLog:
         return await read_compacted(self._servers, TopicPartition(topic, partition))
 
     async def commit(
-        self, outputs: Outputs, offsets: Mapping[Place, int] | None = None, group: str = ""
+        self, outputs: Outputs, offsets: Mapping[TopicPlace, int] | None = None, group: str = ""
     ) -> None:
         """Write the outputs, and the group's offsets where given, in one transaction.
 
@@ -83,7 +83,7 @@ class FencedLog:
             reach(f"{self._role}.sent")
             await self._producer.commit_transaction()
 
-    async def _write(self, where: Place, records: Sequence[Output]) -> None:
+    async def _write(self, where: TopicPlace, records: Sequence[Output]) -> None:
         # One after the other: batches of a partition are sent in order, and the next is not built before.
         futures = [
             await self._producer.send_batch(batch, where.topic, partition=where.partition)

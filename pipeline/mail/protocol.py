@@ -23,7 +23,7 @@ from pipeline.mail import outbox, record, render
 from pipeline.mail.outbox import Delivery, Outbox, Waiting
 from pipeline.mail.record import Mail
 from pipeline.mail.render import MailSender
-from pipeline.steps import Commit, Fence, Now, Output, Place, Restore, Step
+from pipeline.steps import Commit, Fence, Now, Output, Restore, Step, TopicPlace
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class Fate(Enum):
 class Beginning(Step[int]):
     """Ask for the first offset that a partition still has."""
 
-    place: Place
+    place: TopicPlace
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,10 @@ class MailTurns:
         self, partition: int, group: str, sender: MailSender, *, first_retry_ms: int, has_server: bool
     ) -> None:
         """Prepare. `first_retry_ms` is after how long a mail that was not taken is first tried again."""
-        self._topic, self._state = Place(topics.MAIL, partition), Place(topics.MAIL_STATE, partition)
+        self._topic, self._state = (
+            TopicPlace(topics.MAIL, partition),
+            TopicPlace(topics.MAIL_STATE, partition),
+        )
         self._group, self._sender = group, sender
         self._first_retry_ms, self._has_server = first_retry_ms, has_server
         self.outbox = Outbox()

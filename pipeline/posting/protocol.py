@@ -21,7 +21,7 @@ from pipeline.posting.commands import catalog_offset_needed, post_commands, prom
 from pipeline.posting.requests import REST_EVERY, post_requests
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import InputRecord, Unit, UnitOutput, close, fresh
-from pipeline.steps import Commit, Fence, Headers, LastHeaders, Output, Place, Reached, Restore, Step
+from pipeline.steps import Commit, Fence, Headers, LastHeaders, Output, Reached, Restore, Step, TopicPlace
 
 T = TypeVar("T")
 
@@ -61,15 +61,15 @@ def take_over(partition: int, partitions: int, group: str) -> WorkerProtocol[Par
     # 1. From here on no earlier owner writes.
     yield from Fence()
     # 2. So what is read now is the whole truth.
-    records = yield from Restore(Place(topics.STATE, partition))
+    records = yield from Restore(TopicPlace(topics.STATE, partition))
     state = PartitionState.restored(partition, partitions, records)
     # 3. State and journal must end with the same unit.
-    last = yield from LastHeaders(Place(topics.JOURNAL, partition))
+    last = yield from LastHeaders(TopicPlace(topics.JOURNAL, partition))
     difference = state_against_journal(state, last)
     if difference is not None:
         # A later owner may have gone on during the restore: then committing raises, as we are fenced.
         offsets = state.meta.offsets or {topics.REQUESTS: 0}
-        yield from Commit({}, {Place(topic, partition): n for topic, n in offsets.items()}, group)
+        yield from Commit({}, {TopicPlace(topic, partition): n for topic, n in offsets.items()}, group)
         raise StateError(difference)
     yield from Reached("worker.restored")
     return state
@@ -110,7 +110,7 @@ def unit_of_work(
     return Posted(unit, output)
 
 
-def outputs_of(partition: int, output: UnitOutput) -> dict[Place, list[Output]]:
+def outputs_of(partition: int, output: UnitOutput) -> dict[TopicPlace, list[Output]]:
     """Return what a unit of a partition writes, by the topic and partition it goes to."""
     here: dict[str, list[Output]] = {
         topics.STATE: [Output(key, value) for key, value in output.state],
@@ -122,9 +122,9 @@ def outputs_of(partition: int, output: UnitOutput) -> dict[Place, list[Output]]:
         topics.REPLIES: [Output(None, reply) for reply in output.replies],
         topics.DEAD_LETTERS: [Output(None, letter.value, letter.headers) for letter in output.dead_letters],
     }
-    outputs = defaultdict(list, {Place(topic, partition): records for topic, records in here.items()})
+    outputs = defaultdict(list, {TopicPlace(topic, partition): records for topic, records in here.items()})
     for moved in output.moved:
-        outputs[Place(topics.MOVED, moved.partition)].append(Output(None, moved.value, moved.headers))
+        outputs[TopicPlace(topics.MOVED, moved.partition)].append(Output(None, moved.value, moved.headers))
     return outputs
 
 

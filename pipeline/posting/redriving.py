@@ -21,12 +21,12 @@ from pipeline.catalog.rating import is_free
 from pipeline.events import RequestEvent, Timestamps, decode_element
 from pipeline.partitioning import partition_of
 from pipeline.posting.unit import AHEAD_MS
-from pipeline.steps import Commit, Fence, Headers, Now, Output, Place, Restore, Step
+from pipeline.steps import Commit, Fence, Headers, Now, Output, Restore, Step, TopicPlace
 
 T = TypeVar("T")
 
 UNPRICED, FROM_THE_FUTURE, TOO_LATE = "unpriced", "from_the_future", "too_late"
-STATE_PLACE = Place(topics.REDRIVE_STATE, 0)
+STATE_PLACE = TopicPlace(topics.REDRIVE_STATE, 0)
 LETTERS_A_TRANSACTION = 1_000
 
 _timestamps = Timestamps()
@@ -103,13 +103,13 @@ def _publish(
 
 def redriven_outputs(
     batch: Sequence[tuple[Letter, RequestEvent]], partitions: int
-) -> dict[Place, list[Output]]:
+) -> dict[TopicPlace, list[Output]]:
     """Return what redriving letters writes: each one's mark, and its copy for the partition of its org."""
-    outputs: dict[Place, list[Output]] = defaultdict(list)
+    outputs: dict[TopicPlace, list[Output]] = defaultdict(list)
     for letter, event in batch:
         copy = Output(None, letter.value, [*letter.headers, ("redriven", letter.mark)])
         outputs[STATE_PLACE].append(Output(letter.mark, b"1"))
-        outputs[Place(topics.MOVED, partition_of(event.subject, partitions))].append(copy)
+        outputs[TopicPlace(topics.MOVED, partition_of(event.subject, partitions))].append(copy)
     return outputs
 
 

@@ -22,7 +22,7 @@ from pipeline.inserts import JournalInsert
 from pipeline.journal import REQUESTS, JournalRecord
 from pipeline.sink import ranges
 from pipeline.sink.ranges import HalfThereError, Intent
-from pipeline.steps import Commit, Fence, Now, Output, Place, Reached, Restore, Step
+from pipeline.steps import Commit, Fence, Now, Output, Reached, Restore, Step, TopicPlace
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ class RangeWriter:
         # 1. From here on no earlier owner records a range.
         yield from Fence()
         # 2. The last range that was recorded: its owner may have ended before, while or after it was written.
-        state = yield from Restore(Place(topics.SINK_STATE, self._partition))
+        state = yield from Restore(TopicPlace(topics.SINK_STATE, self._partition))
         if INTENT_KEY not in state:
             return 0
         intent = self._recorded = ranges.decode(state[INTENT_KEY])
@@ -159,7 +159,7 @@ class RangeWriter:
 
     def record(self, intent: Intent) -> SinkProtocol[None]:
         """Record a range, durably. Refused to an owner that was fenced."""
-        state, journal = (Place(topic, self._partition) for topic in (topics.SINK_STATE, topics.JOURNAL))
+        state, journal = (TopicPlace(topic, self._partition) for topic in (topics.SINK_STATE, topics.JOURNAL))
         yield from Commit(
             {state: [Output(INTENT_KEY, ranges.encode(intent))]}, {journal: intent.first_offset}, self._group
         )

@@ -29,7 +29,7 @@ from pipeline.posting import protocol
 from pipeline.posting.protocol import AwaitCatalog, Decide, Posted, WorkerStep
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord
-from pipeline.steps import Commit, Fence, Headers, LastHeaders, Place, Reached, Restore
+from pipeline.steps import Commit, Fence, Headers, LastHeaders, Reached, Restore, TopicPlace
 from pipeline.worker.standstill import Activity
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class Partition:
                 assert_never(step)
         return None
 
-    async def _last_headers(self, place: Place) -> Headers | None:
+    async def _last_headers(self, place: TopicPlace) -> Headers | None:
         last = await last_committed(self._servers, TopicPartition(*place))
         return None if last is None else last.headers
 

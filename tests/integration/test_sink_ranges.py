@@ -25,7 +25,7 @@ from pipeline.local.broker import Broker
 from pipeline.settings import Settings
 from pipeline.sink import ranges
 from pipeline.sink.partition import SinkPartition
-from pipeline.steps import Output, Place
+from pipeline.steps import Output, TopicPlace
 from tests.journal_rows import ledger_row, payload, random_requests
 from tests.support import parts
 
@@ -80,7 +80,7 @@ async def journal(broker: Broker) -> Journal:
     writer = FencedLog(broker.servers, f"metering-{journal.partition}", role="worker")
     await writer.start()
     outputs = [Output(None, record.value, record.headers()) for record in journal.records()]
-    await writer.commit({Place(topics.JOURNAL, journal.partition): outputs})
+    await writer.commit({TopicPlace(topics.JOURNAL, journal.partition): outputs})
     await writer.close()
     return journal
 

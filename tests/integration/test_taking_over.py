@@ -22,7 +22,7 @@ from pipeline.partitioning import partition_of
 from pipeline.posting.protocol import WorkerStep, take_over
 from pipeline.posting.state import StateError
 from pipeline.settings import Settings
-from pipeline.steps import LastHeaders, Output, Place
+from pipeline.steps import LastHeaders, Output, TopicPlace
 from pipeline.worker.partition import Catalog, Partition, worker_group
 from tests.builders import Record, rate_table
 from tests.support import parts
@@ -75,7 +75,7 @@ async def test_a_state_that_lost_what_the_journal_has_is_refused(servers: str) -
     [record] = encode_rows(LEDGER, [(public_id(LOST, 1), "org_1", 0, "promo", 5, 5, "", "", "", "")])
     writer = FencedLog(servers, f"metering-{LOST}", role="worker")
     await writer.start()
-    place = Place(topics.JOURNAL, LOST)
+    place = TopicPlace(topics.JOURNAL, LOST)
     await writer.commit({place: [Output(None, record.value, record.headers())]})
     await writer.close()
     partition = _partition(servers, LOST)

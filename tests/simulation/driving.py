@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pipeline.steps import Commit, Output, Place
+from pipeline.steps import Commit, Output, TopicPlace
 from tests.simulation.kafka import Log, Producer, UnclearError
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class FencedLogModel:
         self._broker, self._rng, self._rules = world.broker, world.rng, world.plan.rules
         self._id, self._role = transactional_id, role
         self._producer: Producer
-        self._known_end: dict[Place, int] = {}
+        self._known_end: dict[TopicPlace, int] = {}
 
-    def fence(self, *restored: Place) -> Stops[None]:
+    def fence(self, *restored: TopicPlace) -> Stops[None]:
         """Start the producer. `restored` is what a mistaken owner asks for the ends of beforehand."""
         if self._rules.restore_end == "before fencing":
             for place in restored:
@@ -64,7 +64,7 @@ class FencedLogModel:
         self._holder.producer = self._producer = self._broker.start_producer(self._id)
         yield f"{self._role}.fenced"
 
-    def restore(self, place: Place) -> Stops[dict[bytes, bytes]]:
+    def restore(self, place: TopicPlace) -> Stops[dict[bytes, bytes]]:
         """Return the newest value of each key, read some records at a time."""
         log, at_a_time = self._broker.log(*place), self._world.plan.restore_max
         end = log.stable_end if self._rules.read_committed else log.next_offset

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.steps import Place
+from pipeline.steps import TopicPlace
 
 Headers = Sequence[tuple[str, bytes]]
 DAY_MS = 86_400_000
@@ -300,7 +300,7 @@ class Producer:
         self._broker.check(self)
         log.append(self._broker.now_at(log), key, value, headers, self.transaction)
 
-    def send_offsets(self, group: str, offsets: Mapping[Place, int]) -> None:
+    def send_offsets(self, group: str, offsets: Mapping[TopicPlace, int]) -> None:
         """Add the group's offsets to the transaction. Raises FencedError."""
         self._broker.check(self)
         assert self.transaction is not None

@@ -27,7 +27,7 @@ from pipeline.sink.protocol import (
     ReadJournal,
     SinkStep,
 )
-from pipeline.steps import Commit, Fence, Now, Place, Reached, Restore
+from pipeline.steps import Commit, Fence, Now, Reached, Restore, TopicPlace
 from pipeline.topics import JOURNAL, SINK_STATE
 from tests.simulation.clickhouse import LostError, RefusedError
 from tests.simulation.driving import FencedLogModel, Stops, drive
@@ -88,7 +88,7 @@ class SinkPump:
         store = self._store
         match step:
             case Fence():
-                yield from self._log.fence(Place(SINK_STATE, self._partition))
+                yield from self._log.fence(TopicPlace(SINK_STATE, self._partition))
             case Restore(place):
                 return step.answered((yield from self._log.restore(place)))
             case Commit():

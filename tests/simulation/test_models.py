@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.inserts import JournalInsert
 from pipeline.journal import COLUMNS, LEDGER, REQUESTS, Row, encode_rows, public_id
-from pipeline.steps import Place
+from pipeline.steps import TopicPlace
 from tests.simulation.clickhouse import RefusedError, Store
 from tests.simulation.faults import plan
 from tests.simulation.kafka import Broker, FencedError, Log, Producer
@@ -61,7 +61,7 @@ class TestKafka:
         kafka = broker(slow_markers=1.0)
         log, producer = kafka.log("t", 0), kafka.start_producer("id")
         send(producer, log, b"a")
-        producer.send_offsets("group", {Place("in", 0): 7})
+        producer.send_offsets("group", {TopicPlace("in", 0): 7})
         producer.commit()
         assert values(log) == []
         assert not kafka.group_offsets

@@ -14,7 +14,7 @@ from pipeline.catalog.rates import RateTable
 from pipeline.posting import protocol
 from pipeline.posting.protocol import AwaitCatalog, Decide, WorkerStep
 from pipeline.posting.state import PartitionState
-from pipeline.steps import Commit, Fence, LastHeaders, Place, Reached, Restore
+from pipeline.steps import Commit, Fence, LastHeaders, Reached, Restore, TopicPlace
 from pipeline.topics import INPUTS, STATE
 from pipeline.worker.partition import CATALOG_AGE_LIMIT_S
 from tests.simulation.driving import FencedLogModel, Stops, drive
@@ -93,7 +93,7 @@ class WorkerPump:
     def _take(self, step: WorkerStep) -> Stops[object]:
         match step:
             case Fence():
-                yield from self._log.fence(Place(STATE, self._partition))
+                yield from self._log.fence(TopicPlace(STATE, self._partition))
             case Restore(place):
                 return step.answered((yield from self._log.restore(place)))
             case LastHeaders(place):
