@@ -24,8 +24,8 @@ from pipeline.posting.state import StateError
 from pipeline.settings import Settings
 from pipeline.steps import LastHeaders, Output, TopicPlace
 from pipeline.worker.partition import Catalog, Partition, worker_group
-from tests.builders import Record, rate_table
 from tests.support import parts
+from tests.support.builders import Record, rate_table
 
 PARTITIONS = 2
 OVERTAKEN = partition_of("org_1", PARTITIONS)

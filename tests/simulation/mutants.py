@@ -21,10 +21,10 @@ from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 from pipeline.posting.state import PartitionState
 from pipeline.sink import ranges
 from pipeline.sink.protocol import RangeWriter
-from tests.builders import utc_day_at
 from tests.simulation import plants
 from tests.simulation.faults import LARGE_RING, SMALL_RING, Rules
 from tests.simulation.plants import Patch
+from tests.support.builders import utc_day_at
 
 
 @dataclass(frozen=True)

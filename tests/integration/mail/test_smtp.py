@@ -12,8 +12,8 @@ from aiosmtpd.smtp import AuthResult
 from pipeline.mail.outbox import Delivery
 from pipeline.mail.render import MailSender, render
 from pipeline.mail.smtp import MailServer, SmtpUrlError, send
-from tests.inbox import inbox
-from tests.unit.mail.test_render import MAIL, SENDER
+from tests.support.mail import inbox
+from tests.support.mails import MAIL, SENDER
 
 
 async def _send(server: MailServer, to: str) -> tuple[Delivery, str]:

@@ -16,7 +16,7 @@ import pytest
 from pipeline.mail.outbox import Delivery
 from pipeline.mail.render import render
 from pipeline.mail.smtp import MailServer, send
-from tests.unit.mail.test_render import MAIL, SENDER
+from tests.support.mails import MAIL, SENDER
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pipeline.mail import outbox, record
 from pipeline.mail.outbox import AGE_MAX_MS, WAITING_MAX, Delivery, Outbox, again
 from pipeline.mail.protocol import OUTBOX_KEY, Ended, Fate, HandOver, Idle, MailStep, MailTurns, Taken
 from pipeline.steps import Commit, Now, Restore, TopicPlace
-from tests.builders import Record
-from tests.unit import scripted
-from tests.unit.mail.test_render import MAIL, SENDER
+from tests.support import scripted
+from tests.support.builders import Record
+from tests.support.mails import MAIL, SENDER
 
 NOW_MS = 5_000
 HEAD = Record(topics.MAIL, offset=7, timestamp=NOW_MS, value=record.encode(MAIL))

@@ -22,8 +22,8 @@ from pipeline.posting.protocol import (
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import DeadLetter, GapError, InputRecord, Moved, UnitOutput
 from pipeline.steps import Commit, Fence, LastHeaders, Output, Reached, Restore, TopicPlace
-from tests.builders import Record, event, packed, rate_table
-from tests.unit import scripted
+from tests.support import scripted
+from tests.support.builders import Record, event, packed, rate_table
 
 REQUESTS = [Record(value=packed(event()))]
 JOURNAL_AT_4 = JournalRecord(LEDGER, 3, 3, b"").headers()

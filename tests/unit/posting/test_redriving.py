@@ -12,8 +12,8 @@ from pipeline.posting.redriving import STATE_PLACE, Letter, NextLetters, Redrive
 from pipeline.posting.unit import AHEAD_MS
 from pipeline.steps import Commit, Now, Restore, TopicPlace
 from pipeline.topics import MOVED, REQUESTS
-from tests.builders import COST_NANO, NOW_MS, Books, event, packed, rate, reasons, time_text
-from tests.unit import scripted
+from tests.support import scripted
+from tests.support.builders import COST_NANO, NOW_MS, Books, event, packed, rate, reasons, time_text
 
 LETTER = packed(event())
 

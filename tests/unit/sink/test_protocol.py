@@ -26,7 +26,7 @@ from pipeline.sink.protocol import (
     SinkStep,
 )
 from pipeline.steps import Commit, Now, Reached, Restore, TopicPlace
-from tests.unit import scripted
+from tests.support import scripted
 
 SAFE_MS = 10_000
 RECORDS = [(10, JournalRecord(REQUESTS, 1, 3, b"a\nb\nc\n")), (12, JournalRecord(LEDGER, 4, 4, b"d\n"))]
