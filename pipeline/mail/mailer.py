@@ -1,4 +1,4 @@
-"""The mailer: a member of its group that sends what the accounts' owners decided to tell.
+"""Run the mailer: send the mails of the partitions that the consumer group assigns to this process.
 
 Owns: the partitions' tasks, and what the settings mean for mail.
 Called by: `api/main.py`, beside the API. Next: `mail/partition.py`.
@@ -71,7 +71,7 @@ class Mailer:
         partition: int,
         records: Sequence[ConsumerRecord],
     ) -> None:
-        """Hand records to the partition; returns when they are dealt with."""
+        """Hand records to the partition, and return when each of them is out of the topic for good."""
         await self._partitions[partition][0].add(records)
 
     async def close(self, partition: int) -> None:
@@ -87,5 +87,5 @@ class Mailer:
 
     @property
     def problem(self) -> str | None:
-        """What keeps mails from being read, None where nothing does; a mail server that is down is not."""
+        """What keeps mails from being read, None where nothing does. A mail server that is down does not."""
         return None if self._reader.joined else "joining the group"

@@ -1,4 +1,4 @@
-"""What is still to be sent of one partition, and what must never be sent again.
+"""The outbox of one partition: which record of the topic is read next, and which mails wait for another try.
 
 Owns: the outbox, kept as one state record: the next mail to read, and the mails that a server definitely
 refused for now. Pure: it says what becomes of the outbox, `mail/protocol.py` has that committed.
@@ -21,12 +21,12 @@ from pipeline.mail.record import Mail
 WAITING_MAX = 500
 """How many refused mails wait at most. Then nothing more is read until there is room."""
 AGE_MAX_MS = 24 * 3_600_000
-"""A balance of yesterday is no news: an older mail is dropped."""
+"""A mail that is older is dropped: the balance that it tells of is out of date."""
 BACK_OFF_MAX_MS = 30 * 60_000
 
 
 class Delivery(Enum):
-    """What became of a message."""
+    """What became of a message that was handed to the mail server."""
 
     SENT = "sent"
     NOT_TAKEN = "not_taken"

@@ -34,7 +34,7 @@ STOP_LIMIT_S = 8.0
 
 @dataclass(frozen=True)
 class Post:
-    """How mails go out: the server, None where none is set, and whom they come from."""
+    """How mails are sent: by which server, None where none is set, from whom, and when first tried again."""
 
     server: smtp.MailServer | None
     sender: MailSender
@@ -45,7 +45,7 @@ class MailPartition:
     """One partition of the mail topic on its way to the mail server."""
 
     def __init__(self, servers: str, deployment: str, partition: int, post: Post) -> None:
-        """Prepare; `open` makes it ours."""
+        """Prepare; nothing is connected before `open`."""
         self._servers = servers
         self._topic = TopicPartition(topics.MAIL, partition)
         self._post = post
@@ -67,7 +67,7 @@ class MailPartition:
         return await drive(self._turns.take_over(), self._take)
 
     async def add(self, records: Sequence[ConsumerRecord]) -> None:
-        """Take records in, and return when they are dealt with."""
+        """Take records in, and return when each of them is out of the topic for good."""
         self._records.extend(records)
         self._changed.set()
         while self._records:

@@ -1,4 +1,4 @@
-"""What a mail reads like: subject, plain text and HTML, from the record alone.
+"""Make the message of a mail, with subject, plain text and HTML, from its record alone.
 
 Owns: the words, the headers, and that nothing from outside becomes a header or markup. Pure.
 Called by: `mail/protocol.py`.

@@ -1,4 +1,4 @@
-"""Hand one message to a mail server, and tell what surely happened.
+"""Hand one message to a mail server, and say whether the server has it, has it not, or may have it.
 
 Owns: the server's address, TLS, time limits, and what each failure means.
 Called by: `mail/partition.py`. Its address and the recipients are never logged.
@@ -62,7 +62,7 @@ class MailServer:
 async def send(
     server: MailServer, message: EmailMessage, sender: str, recipient: str
 ) -> tuple[Delivery, str]:
-    """Hand a message over; what happened, and a word about it without any address in it."""
+    """Hand a message over; return what became of it, and a word about that without any address in it."""
     client = aiosmtplib.SMTP(
         hostname=server.host,
         port=server.port,

@@ -55,12 +55,12 @@ BUFFER_BYTES_MAX = 2 * ranges.RANGE_BYTES_MAX
 
 
 class SinkPartition:
-    """One partition of the journal on its way into ClickHouse."""
+    """Writes one partition of the journal into ClickHouse."""
 
     def __init__(
         self, servers: str, deployment: str, partition: int, partitions: int, engine: Engine
     ) -> None:
-        """Prepare; `open` makes it ours."""
+        """Prepare; nothing is connected before `open`."""
         self._servers = servers
         self._partition = partition
         self._engine = engine
@@ -85,7 +85,7 @@ class SinkPartition:
         await self._log.close()
 
     async def add(self, records: Sequence[ConsumerRecord]) -> None:
-        """Take journal records in, waiting while too much is waiting already."""
+        """Take journal records in. Waits first while those at hand are more than BUFFER_BYTES_MAX."""
         await self._room.wait()
         for record in records:
             row = read_headers(record.headers, record.value)

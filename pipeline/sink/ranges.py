@@ -1,6 +1,6 @@
-"""What the sink is about to write: a range of the journal, cut once and never cut differently again.
+"""Ranges of the journal: how records become one, what its inserts are, and which of an old one are to be sent.
 
-Owns: the intent, how records become a range, and what a recorded intent means at start. Pure.
+Owns: the recorded intent to write a range, and the rules about it. Pure.
 Called by: `sink/protocol.py`.
 
 ClickHouse drops an insert whose deduplication token it has seen, but only if it is the very same rows.

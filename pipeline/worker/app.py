@@ -38,7 +38,7 @@ EXIT_SOFTWARE = 70
 
 
 class BootStrategy(FaustBootStrategy):
-    """Start agents and services only: what is read, and when it counts as read, is not Faust's to decide."""
+    """Start agents and services only. Reading and committing are done by `worker/service.py`, not by Faust."""
 
     enable_kafka = False
     enable_web = False

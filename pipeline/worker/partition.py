@@ -60,7 +60,7 @@ class Partition:
         catalog: Catalog,
         deciding: asyncio.Lock,
     ) -> None:
-        """Prepare; `open` makes it ours.
+        """Prepare; nothing is connected before `open`.
 
         `deciding` is shared by all partitions of the worker: one decides at a time, while others commit. If
         they took turns within their units, all of them would be done as late as the last.
@@ -98,7 +98,7 @@ class Partition:
 
     @property
     def next_offsets(self) -> dict[str, int]:
-        """The offset up to which each topic has been posted, if any of it has; between units, what is committed."""
+        """The next offset of each input topic that any record was posted of. Between units, that is committed."""
         return dict(self._state.meta.offsets)
 
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:

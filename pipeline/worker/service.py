@@ -47,7 +47,7 @@ class StandstillError(Exception):
 
 
 class PartitionReader:
-    """Opens partitions as the group assigns them and dispatches their batches to the agents."""
+    """Opens the partitions that the group assigns, and hands their batches to the agents."""
 
     def __init__(self, settings: Settings, dispatch: Dispatch) -> None:
         """Prepare; nothing is connected before `run`."""
@@ -110,7 +110,7 @@ class PartitionReader:
         return offsets
 
     async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> None:
-        """Hand a batch to its agent and wait until it is committed, and the partition's next unit may begin."""
+        """Hand a batch to its agent, and return when it is committed and the partition's next unit may begin."""
         began = time.monotonic()
         await self._dispatch(self._owned[partition], topic, records)
         await asyncio.sleep(began + UNIT_EVERY_S - time.monotonic())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 
 class Activity:
-    """When a partition last moved on: it was opened, got its turn to decide, or ended a unit of work."""
+    """When a partition last moved on, that is, was opened, began to decide, or ended a unit of work."""
 
     def __init__(self, at_s: float) -> None:
         """Start at an instant, with nothing known of its input."""
@@ -27,7 +27,7 @@ class Activity:
         self._awaits_turn = True
 
     def caught_up(self, topic: str, at_s: float) -> None:
-        """Note that the broker has nothing of a topic that is not posted."""
+        """Note that all the broker has of a topic is posted."""
         self._caught_up_at_s[topic] = at_s
 
     def still_s(self, topic: str, at_s: float, worker_moved_at_s: float) -> float:
