@@ -1,7 +1,7 @@
 """Run the mailer: send the mails of the partitions that the consumer group assigns to this process.
 
 Owns: the partitions' tasks, and what the settings mean for mail.
-Called by: `api/main.py`, beside the API. Next: `mail/partition.py`.
+Called by: `api/server/main.py`, beside the API. Next: `mail/partition.py`.
 """
 
 from __future__ import annotations

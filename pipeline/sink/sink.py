@@ -1,6 +1,6 @@
 """Run the sink: one writer for each partition that the consumer group assigns to this process.
 
-Owns: the writers' tasks. Called by: `sink/main.py` alone, or `api/main.py` beside the API.
+Owns: the writers' tasks. Called by: `sink/main.py` alone, or `api/server/main.py` beside the API.
 Next: `sink/partition.py`.
 """
 
