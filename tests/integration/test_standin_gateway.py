@@ -21,13 +21,13 @@ from openai.types.chat import ChatCompletion
 
 from pipeline.accounts.commands import AccountCommand, CreateKey, Credit, SignUp
 from pipeline.accounts.keys import hash_key
-from pipeline.api.sessions import issue
+from pipeline.api.http.sessions import issue
 from pipeline.catalog.rates import Rate
 from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.local.broker import Broker
 from tests.support import ports
-from tests.support.product import SESSION_SECRET, Product, product
+from tests.support.product.processes import SESSION_SECRET, Product, product
 
 LIMIT_S = 30.0
 RATES = [

@@ -24,7 +24,7 @@ from pipeline.events import (
     whole_ms,
 )
 from pipeline.usage import UNREADABLE
-from tests.builders import DROP, EXAMPLES, MANY_EXAMPLES, event, packed
+from tests.support.builders import DROP, EXAMPLES, MANY_EXAMPLES, event, packed
 
 
 def only(value: bytes | None) -> RequestEvent | Rejected:

@@ -27,7 +27,7 @@ from pipeline.usage import (
     counts_of,
     quantities_of,
 )
-from tests.builders import EXAMPLES, MANY_EXAMPLES
+from tests.support.builders import EXAMPLES, MANY_EXAMPLES
 
 
 def usage(

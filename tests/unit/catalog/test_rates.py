@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.catalog.rates import Rate, Tier
-from tests.builders import EXAMPLES, rate, rate_table
+from tests.support.builders import EXAMPLES, rate, rate_table
 
 
 @EXAMPLES

@@ -23,7 +23,7 @@ from pipeline.usage import (
     Usage,
     counts_of,
 )
-from tests.builders import COST_NANO, EXAMPLES, MANY_EXAMPLES, event, packed, rate
+from tests.support.builders import COST_NANO, EXAMPLES, MANY_EXAMPLES, event, packed, rate
 
 TOKENS = st.integers(0, MAX_TOKENS)
 RATES = st.integers(0, RATE_MAX_NANO)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.catalog.rates import RATE_MAX_NANO, REQUEST_MAX_NANO, Rate, Tier
 from pipeline.catalog.stored import NewerRate, decode_rate, encode_rate
 from pipeline.usage import CLASSES, MAX_TOKENS, OTHER_CLASSES
-from tests.builders import EXAMPLES, rate
+from tests.support.builders import EXAMPLES, rate
 
 NANO = st.integers(0, RATE_MAX_NANO)
 OTHERS = st.just(()) | st.tuples(*(NANO for _ in OTHER_CLASSES))

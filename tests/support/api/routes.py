@@ -1,0 +1,66 @@
+"""Every route of the product by who may call it, and what each is tried with.
+
+Owns: the lists. A new route fails test_api_contract.py and test_product.py until it stands here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+THEIRS = "org-theirs"
+
+Try = tuple[str, str, Any]
+"""(method, path, body). `{key_id}` stands for a key of the other org."""
+
+ASKS_OWNER: dict[str, tuple[Try, ...]] = {
+    "/me/billing": (("GET", "/me/billing", None), ("GET", "/me/billing?limit=200", None)),
+    "/me/billing/address": (
+        ("PUT", "/me/billing/address", {"name": "Mine", "line1": "1 Road", "pin": "560001"}),
+    ),
+    "/me/billing/threshold": (("PUT", "/me/billing/threshold", {"threshold_inr": 5}),),
+    "/me/billing/promo/check": (("POST", "/me/billing/promo/check", {"code": "NONE"}),),
+    "/me/billing/orders": (("POST", "/me/billing/orders", {"amount_inr": 100}),),
+    "/me/billing/verify": (
+        (
+            "POST",
+            "/me/billing/verify",
+            {
+                "razorpay_order_id": "order_theirs",
+                "razorpay_payment_id": "pay_theirs",
+                "razorpay_signature": "0" * 64,
+            },
+        ),
+    ),
+    "/me/billing/receipts/{payment_id}": (("GET", "/me/billing/receipts/pay_theirs", None),),
+    "/me/billing/pin/{pin}": (("GET", "/me/billing/pin/560001", None),),
+    "/me/keys": (("GET", "/me/keys", None), ("POST", "/me/keys", {"name": "another"})),
+    "/me/keys/{key_id}": (("PATCH", "/me/keys/{key_id}", {"name": "stolen"}),),
+}
+"""Routes with a session that ask the account's owner."""
+
+SIGNED_BY_RAZORPAY = {"/webhooks/razorpay"}
+OPERATORS = {"/operator/verify", "/operator/reconcile"}
+PAGES_OF_THE_PRODUCT = {"/billing", "/login", "/logout", "/assets/{version}/{name}"}
+
+OF_AN_ORG = {
+    "/me/usage": ("",),
+    "/me/usage/daily": ("",),
+    "/me/activity": (
+        "",
+        "?key_id=theirs_key",
+        "?model=theirs_model",
+        "?from=2026-06-01&to=2026-06-13",
+        "?key_id=mine_key",
+    ),
+    "/me/activity/events": (
+        "",
+        "?key_id=theirs_key",
+        "?model=theirs_model",
+        f"?before={2**53}",
+        "?limit=200",
+    ),
+}
+"""Routes that need a session, with the queries to try on each."""
+
+PUBLIC = {"/v1/rankings", "/v1/catalog", "/healthz"}
+TEXT = {"/metrics"}

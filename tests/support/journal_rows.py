@@ -1,0 +1,134 @@
+"""Journal rows for tests: seeded random requests, inserted as the sink does, and sums done the slow way.
+
+Times favour the edges of IST days, and everything that can be equal sometimes is.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from decimal import Decimal
+
+from pipeline import ist
+from pipeline.clickhouse.client import Engine
+from pipeline.journal import LEDGER_COLUMNS, REQUEST_COLUMNS, REQUESTS, encode_rows, public_id
+from tests.support.builders import NOW_MS
+
+ORGS = ("org_a", "org_b")
+MODELS = ("krutrim-2", "sarvam-m", 'odd "model"\\\n{, é', "byok-only")
+PROVIDERS = ("krutrim", "sarvam", "e2e")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A row of the journal; the fields are its columns."""
+
+    id: int
+    org: str
+    at_ms: int
+    posted_ms: int = NOW_MS
+    source: str = "gateway/mum-1"
+    event_id: str = "e1"
+    key_id: str = "key_1"
+    tier: str = "standard"
+    byok: bool = False
+    model: str = "krutrim-2"
+    provider: str = "krutrim"
+    status: int = 200
+    error_code: str = ""
+    latency_ms: int = 740
+    ttft_ms: int | None = 120
+    stream: bool = True
+    prompt_tokens: int = 200
+    cached_tokens: int = 64
+    completion_tokens: int = 112
+    reasoning_tokens: int = 0
+    cost_nano: int = 6_100_000
+    rate_from_ms: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion tokens."""
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def day(self) -> str:
+        """The IST day as an answer shows it."""
+        return ist.date_of(ist.day_of(self.at_ms)).isoformat()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it counts as an error."""
+        return self.status >= 400
+
+
+assert tuple(field.name for field in fields(Request)) == REQUEST_COLUMNS
+
+
+def random_requests(
+    seed: int, count: int, orgs: Sequence[str] = ORGS, now_ms: int = NOW_MS, days: int = 45
+) -> list[Request]:
+    """Return requests with rising ids, each org on a partition of its own."""
+    rng = random.Random(seed)
+    today = ist.day_of(now_ms)
+    made = []
+    for position in range(count):
+        org = rng.choice(orgs)
+        free = rng.random() < 0.2
+        failed = rng.random() < 0.15
+        prompt = rng.randrange(2_000)
+        at_ms = ist.day_start_ms(today - rng.randrange(days)) + rng.choice(
+            (0, 1, -1, ist.DAY_MS - 1, rng.randrange(ist.DAY_MS))
+        )
+        made.append(
+            Request(
+                id=public_id(orgs.index(org), position),
+                org=org,
+                at_ms=min(at_ms, now_ms),
+                posted_ms=now_ms,
+                event_id=f"e{position}",
+                key_id=f"{org}_key_{rng.randrange(13)}",
+                tier=rng.choice(("standard", "trial")),
+                byok=free and rng.random() < 0.5,
+                model=rng.choice(MODELS),
+                provider="" if failed and rng.random() < 0.5 else rng.choice(PROVIDERS),
+                status=rng.choice((400, 429, 500)) if failed else 200,
+                error_code="upstream" if failed else "",
+                latency_ms=rng.randrange(5_000),
+                ttft_ms=None if failed else rng.randrange(500),
+                stream=rng.random() < 0.5,
+                prompt_tokens=prompt,
+                cached_tokens=rng.randrange(prompt + 1),
+                completion_tokens=rng.randrange(1_000),
+                cost_nano=0 if free or failed else rng.choice((1, 6_100_000, rng.randrange(10**10))),
+            )
+        )
+    return made
+
+
+def payload(requests: Iterable[Request]) -> bytes:
+    """Return the rows as the journal's records hold them, one after the other."""
+    return b"".join(
+        record.value for record in encode_rows(REQUESTS, [tuple(vars(r).values()) for r in requests])
+    )
+
+
+def insert(engine: Engine, requests: Sequence[Request], token: str | None = None) -> None:
+    """Insert rows as the sink does, each org's by itself, as an org has one partition."""
+    for org in sorted({request.org for request in requests}):
+        of_org = [request for request in requests if request.org == org]
+        name = token or f"{org}-{of_org[0].id}-{of_org[-1].id}"
+        engine.insert("events", REQUEST_COLUMNS, payload(of_org), f"{name}-{org}")
+
+
+def ledger_row(row_id: int, org: str, amount_nano: int, balance_after_nano: int) -> tuple[object, ...]:
+    """Return a row of the ledger."""
+    row = (row_id, org, NOW_MS, "topup", amount_nano, balance_after_nano, "pay_1", "order_1", "", "")
+    assert len(row) == len(LEDGER_COLUMNS)
+    return row
+
+
+def inr(cost_nano: int) -> Decimal:
+    """Return nano-rupees in rupees."""
+    return Decimal(cost_nano).scaleb(-9)
