@@ -16,7 +16,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline import topics
-from pipeline.catalog.rates import RateTable, decode_rate
+from pipeline.catalog.rates import RateTable
+from pipeline.catalog.stored import decode_rate
 from pipeline.driving import drive
 from pipeline.kafka.bounded import ends_of, read_to_end
 from pipeline.kafka.catalog import PLACE as CATALOG_PLACE

@@ -17,16 +17,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def bytes_of(sent: Sent, number: str, latency_ms: int) -> bytes:
     """Return the event as its gateway writes it; written by hand, as it is written a million times."""
     prompt, cached, completion = sent.tokens
-    cached_told = cached if sent.valid else prompt + 1
     usage = (
         f'{{"prompt_tokens":{prompt},"completion_tokens":{completion},'
-        f'"prompt_tokens_details":{{"cached_tokens":{cached_told}}}}}'
+        f'"prompt_tokens_details":{{"cached_tokens":{cached}}}}}'
     )
     if sent.failed:
-        usage = usage if not sent.valid else "null"
-        served = f'"status":429,"error_code":"upstream","provider":null,"usage":{usage}'
+        served = '"status":429,"error_code":"upstream","provider":null,"usage":null'
     else:
-        served = f'"status":200,"provider":"provider","usage":{usage}'
+        provider = '"provider"' if sent.valid else "null"
+        served = f'"status":200,"provider":{provider},"usage":{usage}'
     sequence = f'"sequence":"{number}",' if number else ""
     return (
         f'{{"specversion":"1.0","type":"bharatrouter.request.completed.v1","source":"{sent.source}",'

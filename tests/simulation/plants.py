@@ -61,7 +61,7 @@ def tell_no_refusals() -> AbstractContextManager[Any]:
     return patch.object(verdicts, "news", news)
 
 
-def dear_cache(rate: Rate, prompt: int, cached: int, completion: int) -> int:
+def dear_cache(rate: Rate, prompt: int, cached: int, completion: int, *_rest: object) -> int:
     _ = cached
     return prompt * rate.input_nano + completion * rate.output_nano
 

@@ -238,7 +238,7 @@ class Workload:
         trial, byok, failed, broken = key == KEYS_AN_ORG - 1, below(20) == 0, below(20) == 0, below(300) == 0
         prompt, completion = below(3_000), below(1_000)
         cached = below(prompt + 1) if completion % 2 else 0
-        if failed and not broken:
+        if failed:
             prompt = cached = completion = 0
         partition = self._partition[org]
         if astray and self._plan.partitions > 1 and key == 0:
@@ -255,7 +255,7 @@ class Workload:
             at_ms=self._time(),
             tokens=(prompt, cached, completion),
             free=trial or byok or failed,
-            valid=not broken,
+            valid=failed or not broken,
             partition=partition,
             value=b"",
         )
