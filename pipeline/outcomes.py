@@ -54,11 +54,7 @@ def error_type(status: Status) -> ErrorType:  # noqa: PLR0911 - one case a statu
 
 
 class RefusalCode(StrEnum):
-    """The `code` of an error: of the HTTP API, of gateways, and of refused commands.
-
-    A member is its code, its HTTP status, the wording where nothing more exact is said, when it is given,
-    and what the caller does about it; the last two are for `docs/errors.md`.
-    """
+    """The `code` of an error, at the HTTP API, at gateways and of refused commands: callers branch on it."""
 
     status: Status
     wording: str
@@ -66,7 +62,11 @@ class RefusalCode(StrEnum):
     remedy: str
 
     def __new__(cls, code: str, status: Status, wording: str, when: str, remedy: str) -> Self:
-        """Make a member that is its code and knows the rest."""
+        """Make a member that is its code and knows the rest.
+
+        `wording` is for where nothing more exact is said; `when` it is given and the `remedy`, what the caller
+        does about it, are for `docs/errors.md`.
+        """
         member = str.__new__(cls, code)
         member._value_ = code
         member.status, member.wording, member.when, member.remedy = status, wording, when, remedy
@@ -232,12 +232,14 @@ class RefusalCode(StrEnum):
 
 
 class KeyRefusal(StrEnum):
-    """Why gateways refuse a key for a window of time: the `code` of the window in a verdict."""
+    """Why gateways refuse a key for a window of time: the `code` of the window in a verdict.
+
+    A newer worker may know other reasons: read them as `key_refused`, the window holds all the same.
+    """
 
     BUDGET_EXCEEDED = "budget_exceeded"
     DAILY_LIMIT_REACHED = "daily_limit_reached"
     UNKNOWN = "key_refused"
-    """A reason of a newer worker: the window holds all the same."""
 
     @classmethod
     def _missing_(cls, _value: object) -> KeyRefusal:

@@ -299,6 +299,14 @@ def result_of(kind: type[Command[R]], result: Raw | bytes) -> R:
     return found
 
 
+def remembered_result(kind: type[Command[R]], found: Found) -> R | None:
+    """Return the result of the command, of a kind, that a `Find` asked for; None where it was not carried out.
+
+    Raises msgspec.MsgspecError where it was a command of another kind.
+    """
+    return None if bytes(found.answer) == b"null" else result_of(kind, found.answer)
+
+
 def answer_of(kind: type[Command[R]], reply: Reply) -> R | CommandRefusal:
     """Return what a command of a kind was answered. Raises msgspec.MsgspecError where it is not of its type."""
     return reply.refusal if reply.refusal is not None else result_of(kind, reply.result)

@@ -247,6 +247,6 @@ def _found(account: Account, command: Find, known: Known) -> Found:
     return Found(
         balance_nano=account.spending.balance_nano,
         order=view_of_order(order) if order and order.org == account.org else None,
-        answer=Raw(answers[0]) if answers else None,
+        answer=Raw(answers[0] if answers else b"null"),
         payment=view_of_payment(payment) if payment and payment.org == account.org else None,
     )

@@ -145,14 +145,15 @@ class RefundTaken(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """The org's own order and payment of the ids asked for, and what a command was answered, where there are.
+    """The org's own order and payment of the ids asked for, None where it has none.
 
-    `answer` is JSON: `accounts/commands.py:result_of` reads it as the command's result.
+    `answer` is what a command was answered, in JSON, null where it was not:
+    `accounts/commands.py:remembered_result` reads it.
     """
 
     balance_nano: int
     order: OrderView | None
-    answer: Raw | None
+    answer: Raw
     payment: PaymentView | None
 
 

@@ -1,7 +1,7 @@
 """Charge request events: the hot path.
 
 Owns: what makes an event chargeable beyond its types, and the order of the checks.
-Called by: `worker/partition.py` with a batch of `metering.requests` or `metering.moved`.
+Called by: `posting/protocol.py` with a batch of `metering.requests` or `metering.moved`.
 Next: `posting/unit.py` closes the unit.
 
 Each event meets, in order: validity, age, the duplicate check, its place, its rate. Only then is it
@@ -12,16 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.catalog.rating import FAILED_FROM, cost_nano, is_free
-from pipeline.events import RequestEvent, Timestamps, decode_record, is_org, is_sequence
+from pipeline.catalog.rating import cost_nano, is_free
+from pipeline.events import (
+    FAILED_FROM,
+    RequestEvent,
+    Timestamps,
+    decode_record,
+    is_org,
+    is_sequence,
+    whole_ms,
+)
 from pipeline.ist import DAY_MS
 from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD
 from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
-from pipeline.posting.reading import Readings
+from pipeline.posting.reading import RecordParts
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, InputRecord, Moved, Unit, origin
+from pipeline.usage import NOTHING, counts_of
 
 _timestamps = Timestamps()
 ID_STEP = PARTITIONS_MAX
@@ -39,7 +48,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     of their source's order, so they are duplicates only where their mark or their very number is known. The
     yields, one every `rest_every` events or so, let the caller attend to its connections in a long unit.
     """
-    state, touched, rows, readings = unit.state, unit.touched, unit.requests, Readings(unit)
+    state, touched, rows, parts = unit.state, unit.touched, unit.requests, RecordParts(unit)
     last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known
     meters, in_force, ms = unit.meters.by_key, unit.rates.in_force, _timestamps.ms
     row_id, debited_nano, taken, duplicates, rest_at = unit.next_id(), 0, 0, 0, rest_every
@@ -54,28 +63,22 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             unit.requests_ms = max(unit.requests_ms, timestamp)
         events = decode_record(record.value)
         if events is None:
-            events = readings.valid_events(record)
+            events = parts.valid_events(record)
         taken += len(events)
         for event in events:
             data, org, source, sequence = event.data, event.subject, event.source, event.sequence
             usage, status, provider = data.usage, data.status, data.provider
             at_ms = ms(event.time)
-            prompt = completion = cached = reasoning = 0
-            if usage is not None:
-                prompt, completion = usage.prompt_tokens, usage.completion_tokens
-                if usage.prompt_tokens_details is not None:
-                    cached = usage.prompt_tokens_details.cached_tokens or 0
-                if usage.completion_tokens_details is not None:
-                    reasoning = usage.completion_tokens_details.reasoning_tokens or 0
+            prompt, cached, completion, reasoning, others, irregular = (
+                counts_of(usage, failed=status >= FAILED_FROM) if usage is not None else NOTHING
+            )
             if (
                 at_ms is None
                 or not oldest_ms <= at_ms <= newest_ms
-                or cached > prompt
-                or reasoning > completion
                 or (status < FAILED_FROM and (usage is None or provider is None))
             ):
                 _reject(
-                    unit, record, readings.bytes_of(record, events, event), event, at_ms, oldest_ms, newest_ms
+                    unit, record, parts.bytes_of(record, events, event), event, at_ms, oldest_ms, newest_ms
                 )
                 continue
 
@@ -89,7 +92,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 if not is_sequence(sequence):
                     unit.reject(
                         record,
-                        readings.bytes_of(record, events, event),
+                        parts.bytes_of(record, events, event),
                         DeadLetterReason.INVALID,
                         "sequence is not made of digits",
                     )
@@ -124,13 +127,13 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     if not is_org(org):
                         unit.reject(
                             record,
-                            readings.bytes_of(record, events, event),
+                            parts.bytes_of(record, events, event),
                             DeadLetterReason.INVALID,
                             "subject has control characters",
                         )
                         continue
                     if not state.owns(org):
-                        _move(unit, record, readings.bytes_of(record, events, event), event)
+                        _move(unit, record, parts.bytes_of(record, events, event), event)
                         _remember(unit, mark)
                         newest = max(newest, number)
                         continue
@@ -144,16 +147,19 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 if rate is None:
                     detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
                     unit.reject(
-                        record, readings.bytes_of(record, events, event), DeadLetterReason.UNPRICED, detail
+                        record, parts.bytes_of(record, events, event), DeadLetterReason.UNPRICED, detail
                     )
                     if number >= 0:
                         state.unpriced.add(mark_of(source, event.id))
                     continue
-                cost, rate_from_ms = cost_nano(rate, prompt, cached, completion), rate.from_ms
+                cost, rate_from_ms = (
+                    cost_nano(rate, prompt, cached, completion, reasoning, others, irregular),
+                    rate.from_ms,
+                )
                 if cost >= meter.check_from_nano and not unit.meters.has_room(meter.account):
                     unit.reject(
                         record,
-                        readings.bytes_of(record, events, event),
+                        parts.bytes_of(record, events, event),
                         DeadLetterReason.INVALID,
                         "the account's debits are beyond any real amount",
                     )
@@ -183,8 +189,8 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     provider or "",
                     status,
                     data.error_code or "",
-                    data.latency_ms,
-                    data.ttft_ms,
+                    whole_ms(data.latency_ms),
+                    whole_ms(data.ttft_ms) if data.ttft_ms is not None else None,
                     data.stream is True,
                     prompt,
                     cached,
@@ -244,13 +250,8 @@ def _reject(
             unit.state.unpriced.add(mark_of(event.source, event.id))
     elif data.status < FAILED_FROM and usage is None:
         reason, detail = DeadLetterReason.INVALID, "a served request needs `usage`"
-    elif data.status < FAILED_FROM and data.provider is None:
-        reason, detail = DeadLetterReason.INVALID, "a served request needs `provider`"
     else:
-        reason, detail = (
-            DeadLetterReason.INVALID,
-            "more cached or reasoning tokens than tokens they are part of",
-        )
+        reason, detail = DeadLetterReason.INVALID, "a served request needs `provider`"
     unit.reject(record, value, reason, detail)
 
 

@@ -1,7 +1,7 @@
 """What one partition knows: accounts, the duplicate check, and how far it has read and written.
 
 Owns: the records of `metering.state.accounts` and the memory they are restored into.
-Called by: `posting/unit.py` through a unit; `worker/partition.py` restores it and commits its changes.
+Called by: `posting/unit.py` through a unit; `posting/protocol.py` restores it and has its changes committed.
 
 Accounts are kept encoded, as a million of them have to fit in memory; a unit decodes those it uses, and of each only
 what it uses. A record's key starts with a letter for its kind.

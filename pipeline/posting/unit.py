@@ -1,10 +1,10 @@
 """One unit of work: input records in, one Kafka transaction's worth of output out.
 
 Owns: what a unit gathers, which records are fresh, and the order in which a unit is closed.
-Called by: `worker/partition.py`, which commits the outcome, and the simulator.
+Called by: `posting/protocol.py`, which has the output committed.
 Next: `posting/requests.py` and `posting/commands.py` post the records.
 
-Nothing here waits, reads a clock or draws a random number: the outcome is a function of the state and
+Nothing here waits, reads a clock or draws a random number: the output is a function of the state and
 the records, so any owner of the partition comes to the same one.
 """
 
@@ -88,7 +88,7 @@ class Moved:
 
 
 @dataclass(slots=True)
-class Outcome:
+class UnitOutput:
     """Everything a unit writes, to be committed in one transaction. `counts` is for the metrics."""
 
     journal: list[JournalRecord]
@@ -225,7 +225,26 @@ def fresh(state: PartitionState, records: Sequence[R], *, gapless: bool) -> list
     return kept
 
 
-def close(unit: Unit, requests_topic: str) -> Outcome:
+def _review(
+    unit: Unit,
+    account: Account,
+    verdict_records: list[tuple[bytes, bytes]],
+    mail: list[tuple[bytes, bytes]],
+) -> None:
+    """Add the verdict and the alert that are due for an account, if they are."""
+    posted_ms, org = unit.state.meta.posted_ms, account.org.encode()
+    verdict = verdicts.due_verdict(account, posted_ms)
+    if verdict is not None:
+        account.spending.verdict_nano = verdict.balance_nano
+        account.spending.verdict_refused = verdict.refused
+        verdict_records.append((org, verdicts.encode(verdict)))
+    alert = alerts.due_alert(account, posted_ms)
+    if alert is not None:
+        mail.append((org, alerts.encode(alert)))
+        unit.counts["alerts"] += 1
+
+
+def close(unit: Unit, requests_topic: str) -> UnitOutput:
     """End the unit: save what changed, make the verdicts that are due, and encode the journal."""
     state, meta = unit.state, unit.state.meta
     unit.meters.post()
@@ -233,18 +252,8 @@ def close(unit: Unit, requests_topic: str) -> Outcome:
     mail: list[tuple[bytes, bytes]] = []
     saved: list[StateRecord] = list(unit.money.items())
     for org, account in unit.touched.items():
-        if not needs_review(account):
-            saved += state.save_account(account, profile_too=False)
-            continue
-        verdict = verdicts.due_verdict(account, meta.posted_ms)
-        if verdict is not None:
-            account.spending.verdict_nano = verdict.balance_nano
-            account.spending.verdict_refused = verdict.refused
-            verdict_records.append((org.encode(), verdicts.encode(verdict)))
-        alert = alerts.due_alert(account, meta.posted_ms)
-        if alert is not None:
-            mail.append((org.encode(), alerts.encode(alert)))
-            unit.counts["alerts"] += 1
+        if needs_review(account):
+            _review(unit, account, verdict_records, mail)
         saved += state.save_account(account, profile_too=org in unit.profiles_changed)
     saved += state.save_checks(unit.sources_changed)
     today = ist.day_of(unit.requests_ms)
@@ -256,7 +265,7 @@ def close(unit: Unit, requests_topic: str) -> Outcome:
     verdict_records.append((verdicts.PROGRESS_KEY, verdicts.encode(progress)))
     unit.encode_requests()
     journal = unit.journal + encode_rows(LEDGER, unit.ledger)
-    return Outcome(
+    return UnitOutput(
         journal=sorted(journal, key=lambda r: r.first),
         state=saved,
         verdicts=verdict_records,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline import contract_tables
-from pipeline.outcomes import DeadLetterReason, RefusalCode
+from pipeline.outcomes import DeadLetterReason, KeyRefusal, RefusalCode
 
 
 def test_the_pages_are_those_of_the_types() -> None:
@@ -38,3 +39,20 @@ def test_writing_changes_what_is_out_of_date(tmp_path: Path) -> None:
     contract_tables.write(tmp_path)
     for name, text in contract_tables.documents().items():
         assert (tmp_path / name).read_text(encoding="utf-8") == text
+
+
+def test_the_gateways_manual_gives_each_code_its_status() -> None:
+    manual = (contract_tables.DOCS / "gateway.md").read_text(encoding="utf-8")
+    asking = manual.partition("\n## Asking\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \| (\d{3}) \|", asking, flags=re.MULTILINE)
+    told = {code: int(status) for codes, status in rows for code in re.findall("[a-z_]+", codes)}
+    assert told == {
+        code.value: code.status
+        for code in (
+            RefusalCode.UNAVAILABLE,
+            RefusalCode.INVALID_API_KEY,
+            RefusalCode.INSUFFICIENT_CREDITS,
+            *(reason.code for reason in KeyRefusal),
+            RefusalCode.RATE_LIMIT_EXCEEDED,
+        )
+    }

@@ -13,7 +13,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
-from pipeline.accounts.commands import Find, OpenOrder, PrepareOrder, result_of
+from pipeline.accounts.commands import Find, OpenOrder, PrepareOrder, remembered_result
 from pipeline.accounts.orders import PAISE_PER_RUPEE, RUPEES_MAX, RUPEES_MIN
 from pipeline.accounts.results import OrderOpened, PaymentView
 from pipeline.api.http.answers import Documented, Rupees, failures, json_answer, rupees
@@ -116,7 +116,7 @@ async def _order(money: Money, wanted: PrepareOrder, now_ms: int) -> dict[str, o
     if prepared.nonce != wanted.nonce:
         # Somebody was here before with the same key: what did they come to?
         found = await money.ask(Find(new_command_id(), wanted.org, answered=opening_id))
-        opened = result_of(OpenOrder, found.answer) if found.answer is not None else None
+        opened = remembered_result(OpenOrder, found)
         made = None if opened else await razorpay.find_order(receipt)
     if opened is None:
         # 2. Razorpay makes the order.

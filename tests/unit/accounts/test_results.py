@@ -12,13 +12,17 @@ from pipeline.accounts.commands import (
     AccountCommand,
     AnyAccountCommand,
     AnyCommand,
+    Barrier,
     Capture,
     ChangeKey,
+    CheckPromo,
     Command,
     CommandRefusal,
     CreateKey,
     Credit,
     Fail,
+    Find,
+    NoteStray,
     OpenOrder,
     PrepareOrder,
     Reply,
@@ -26,31 +30,45 @@ from pipeline.accounts.commands import (
     SetThreshold,
     SignUp,
     TakeRefund,
+    View,
     answer_of,
+    remembered_result,
     result_of,
 )
 from pipeline.accounts.model import Address
 from pipeline.accounts.payments import Order, Payment
 from pipeline.accounts.results import (
+    AccountView,
     AddressSet,
     AddressView,
+    BarrierReached,
     CaptureTaken,
     CreditPosted,
     FailureTaken,
+    Found,
     KeyChanged,
     KeyCreated,
+    KeyView,
     OrderOpened,
     OrderPrepared,
+    PromoWorth,
     RefundTaken,
     Result,
     SignedUp,
+    StrayNoted,
     ThresholdSet,
     opened,
+    view_of_address,
     view_of_order,
     view_of_payment,
 )
 from pipeline.outcomes import RefusalCode
 from tests.support.commands import COMMANDS
+
+ADDRESS = Address("n", "l", "m", "c", "s", "560001", "29ABCDE1234F1Z5")
+PAYMENT = Payment("p", "o1", "o", "captured", 5, "INR", "upi", "e", "c", 7, "payer", ADDRESS, 2, "problem")
+ORDER = Order("o1", "o", 5, 7, "P", 3, "p")
+KEY = KeyView("k", "n", "br-abc", "trial", 7, None, 5, None, 9, False, 2, 11, 3)
 
 REMEMBERED: list[tuple[type[Command[Any]], bytes, Struct]] = [
     (SignUp, b'{"org":"o","signed_up":true}', SignedUp("o", signed_up=True)),
@@ -108,6 +126,32 @@ def test_an_answer_that_was_remembered_before_is_still_read(
     assert msgspec.json.decode(msgspec.json.encode(result)).items() >= msgspec.json.decode(stored).items()
 
 
+@pytest.mark.parametrize(
+    ("kind", "result"),
+    [
+        *((kind, result) for kind, _, result in REMEMBERED),
+        (CheckPromo, PromoWorth("P", 5)),
+        (Find, Found(5, None, Raw(b"null"), None)),
+        (Find, Found(5, view_of_order(ORDER), Raw(b'{"key_id":"k","version":2}'), view_of_payment(PAYMENT))),
+        (View, AccountView("o", "n", "e", True, 5, 7, None, None, [])),
+        (View, AccountView("o", "n", "e", True, -5, 7, 3, view_of_address(ADDRESS), [KEY])),
+        (NoteStray, StrayNoted(noted=True)),
+        (Barrier, BarrierReached(3)),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_result_comes_back_as_it_was(kind: type[Command[Any]], result: Struct) -> None:
+    assert result_of(kind, msgspec.json.encode(result)) == result
+
+
+def test_what_a_command_was_answered_is_found_as_its_own_type() -> None:
+    found = Found(5, None, Raw(b'{"key_id":"k","version":2}'), None)
+    assert remembered_result(ChangeKey, found) == KeyChanged("k", 2)
+    assert remembered_result(ChangeKey, Found(5, None, Raw(b"null"), None)) is None
+    with pytest.raises(msgspec.ValidationError):
+        remembered_result(Credit, found)
+
+
 def test_a_reply_is_a_result_or_a_refusal() -> None:
     refusal = CommandRefusal(RefusalCode.NOT_FOUND, "no such key")
     assert answer_of(ChangeKey, Reply("1", refusal=refusal)) is refusal
@@ -121,14 +165,9 @@ def test_an_answer_of_another_type_is_an_error_and_a_newer_one_is_read() -> None
 
 
 def test_the_views_have_every_field_of_what_they_show() -> None:
-    address = Address("n", "l", "m", "c", "s", "560001", "29ABCDE1234F1Z5")
-    payment = Payment(
-        "p", "o1", "o", "captured", 5, "INR", "upi", "e", "c", 7, "payer", address, 2, "problem"
-    )
-    order = Order("o1", "o", 5, 7, "P", 3, "p")
-    shown = structs.asdict(view_of_payment(payment))
-    assert structs.asdict(shown.pop("address")) == structs.asdict(address)
-    assert shown == {k: v for k, v in structs.asdict(payment).items() if k != "address"}
-    assert view_of_payment(structs.replace(payment, address=None)).address is None
-    assert structs.asdict(view_of_order(order)) == structs.asdict(order)
-    assert structs.asdict(opened(order)) == {**structs.asdict(order), "currency": "INR"}
+    shown = structs.asdict(view_of_payment(PAYMENT))
+    assert structs.asdict(shown.pop("address")) == structs.asdict(ADDRESS)
+    assert shown == {k: v for k, v in structs.asdict(PAYMENT).items() if k != "address"}
+    assert view_of_payment(structs.replace(PAYMENT, address=None)).address is None
+    assert structs.asdict(view_of_order(ORDER)) == structs.asdict(ORDER)
+    assert structs.asdict(opened(ORDER)) == {**structs.asdict(ORDER), "currency": "INR"}
