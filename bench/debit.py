@@ -64,12 +64,16 @@ class Speed:
 
 @dataclass(frozen=True)
 class Load:
-    """What lies in the topic: `events` in records of `batch`, of `orgs` over `partitions`."""
+    """What lies in the topic: `events` in records of `batch`, of `orgs` over `partitions`.
+
+    Each org has an account with credit and, in the state, `registered_keys`; the events' keys are others.
+    """
 
     events: int
     batch: int = 500
     orgs: int = 1_000
     partitions: int = 4
+    registered_keys: int = 0
 
 
 async def fill(run: Bench, load: Load) -> None:
@@ -78,7 +82,7 @@ async def fill(run: Bench, load: Load) -> None:
     async with Filler(run.servers) as filler:
         for p in range(load.partitions):
             orgs = orgs_of(load.orgs, load.partitions, p)
-            await filler.fill(topics.STATE, p, state_records(p, load.partitions, orgs))
+            await filler.fill(topics.STATE, p, state_records(p, load.partitions, orgs, load.registered_keys))
             values = record_values(
                 events=load.events // load.partitions,
                 batch=load.batch,

@@ -98,12 +98,16 @@ class PartitionState:
         """
         state = cls(partition, partitions)
         slots, unpriced_slots, numbers_slots = [], [], []
+        # An org is in two mappings: one text for both.
+        orgs: dict[str, str] = {}
         for key, value in records.items():
             kind = key[:1]
             if kind == SPENDING:
-                state._spending[key[1:].decode()] = value
+                org = key[1:].decode()
+                state._spending[orgs.setdefault(org, org)] = value
             elif kind == PROFILE:
-                state._profiles[key[1:].decode()] = value
+                org = key[1:].decode()
+                state._profiles[orgs.setdefault(org, org)] = value
             elif kind in MONEY:
                 state._money[key] = value
             elif kind == SOURCE:
@@ -159,13 +163,18 @@ class PartitionState:
 
     def save_account(self, account: Account, *, profile_too: bool) -> list[StateRecord]:
         """Keep an account as it is now, and return its state records."""
+        records: list[StateRecord] = [self.save_spending(account)]
+        if profile_too:
+            org = account.org
+            profile = self._profiles[org] = encode_profile(account.profile)
+            records.append((PROFILE + org.encode(), profile))
+        return records
+
+    def save_spending(self, account: Account) -> StateRecord:
+        """Keep what requests change of an account as it is now, and return its state record."""
         org = account.org
-        key, spending = org.encode(), encode_spending(account)
-        self._spending[org] = spending
-        if not profile_too:
-            return [(SPENDING + key, spending)]
-        profile = self._profiles[org] = encode_profile(account.profile)
-        return [(SPENDING + key, spending), (PROFILE + key, profile)]
+        spending = self._spending[org] = encode_spending(account)
+        return SPENDING + org.encode(), spending
 
     def order(self, order_id: str) -> Order | None:
         """Return an order by its id."""

@@ -254,7 +254,10 @@ def close(unit: Unit, requests_topic: str) -> UnitOutput:
     for org, account in unit.touched.items():
         if needs_review(account):
             _review(unit, account, verdict_records, mail)
-        saved += state.save_account(account, profile_too=org in unit.profiles_changed)
+        if org in unit.profiles_changed:
+            saved += state.save_account(account, profile_too=True)
+        else:
+            saved.append(state.save_spending(account))
     saved += state.save_checks(unit.sources_changed)
     today = ist.day_of(unit.requests_ms)
     if today > meta.swept_day:
