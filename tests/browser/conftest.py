@@ -45,8 +45,8 @@ def product(chromium: str) -> Iterator[Dashboard]:  # noqa: ARG001 - it comes fi
         yield opened
 
 
-# One for each module, not the session: while Playwright is open no other event loop can run in its thread.
-@pytest.fixture(scope="module")
+# Not for the session: while Playwright is open no other event loop can run in its thread.
+@pytest.fixture(scope="package")
 def browser(chromium: str, product: Dashboard) -> Iterator[Browser]:  # noqa: ARG001 - it is started before
     """A running Chromium with a new profile."""
     with sync_playwright() as playwright:
