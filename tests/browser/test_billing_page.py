@@ -7,8 +7,8 @@ from datetime import datetime
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from pipeline.api.errors import unavailable
-from pipeline.api.sessions import Role
+from pipeline.api.http.errors import unavailable
+from pipeline.api.http.sessions import Role
 from tests.support.product.dashboard import EMAIL, PROMO, Dashboard, Org, Sent, failing, losing
 from tests.support.product.razorpay import ADDRESS
 

@@ -15,7 +15,7 @@ from pipeline.accounts.commands import ChangeKey, CreateKey, Credit, SignUp
 from pipeline.accounts.keys import decode_key
 from pipeline.accounts.verdicts import PROGRESS_KEY, Verdict, decode_record
 from pipeline.events import Timestamps
-from pipeline.gateway.admission import Admission
+from pipeline.gateway.admission.admission import Admission
 from pipeline.topics import KEYS, VERDICTS
 from tests.support.builders import Books, event, packed
 

@@ -20,9 +20,9 @@ from typing import Any
 from playwright.sync_api import BrowserContext, Page, Request, Route
 
 from pipeline.accounts.commands import AccountCommand, Credit, SignUp
-from pipeline.api import errors
-from pipeline.api.errors import ApiError
-from pipeline.api.sessions import Role, issue
+from pipeline.api.http import errors
+from pipeline.api.http.errors import ApiError
+from pipeline.api.http.sessions import Role, issue
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.money import parse_inr
 from tests.support.product.processes import SESSION_SECRET
