@@ -19,8 +19,7 @@ import msgspec
 from pipeline.accounts.keys import KeyRecord
 from pipeline.accounts.model import Refused
 from pipeline.accounts.verdicts import Progress, Verdict
-from pipeline.catalog.rating import FAILED_FROM
-from pipeline.events import RequestEvent
+from pipeline.events import FAILED_FROM, RequestEvent
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 EVENT_FILE = "request-event.schema.json"
@@ -47,6 +46,10 @@ def event_schema() -> Schema:
     }
     data["if"] = {"properties": {"status": {"maximum": FAILED_FROM - 1}}}
     data["then"] = {"required": list(names), "properties": names}
+    data["properties"]["usage"] = {
+        "description": "Of a failed request: whatever it is, the request counts.",
+        "default": None,
+    }
     return {
         "$schema": _DIALECT,
         "$id": "request-event.schema.json",
