@@ -13,8 +13,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.catalog.rating import FAILED_FROM
-from pipeline.events import RequestEvent
+from pipeline.events import FAILED_FROM, RequestEvent
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 EVENT_FILE = "request-event.schema.json"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -26,6 +26,8 @@ EVENT_TYPE = "bharatrouter.request.completed.v1"
 MAX_TOKENS = 100_000_000
 MAX_LATENCY_MS = 86_400_000
 MAX_SEQUENCE_DIGITS = 20
+FAILED_FROM = 400
+"""The HTTP status from which on a request has failed. Below it, it was served."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 OrgId = Annotated[
@@ -94,6 +96,13 @@ class RequestEvent(Struct, gc=False):
     sequence: Sequence | None = None
 
 
+class Problem(NamedTuple):
+    """What makes an event of the right types invalid: the path of the field, and what is wrong with it."""
+
+    field: str
+    text: str
+
+
 class Rejected(Struct, frozen=True):
     """Bytes that are no event: `reason` is the dead letter's, `detail` says what is wrong."""
 
@@ -118,6 +127,39 @@ def is_org(subject: str) -> bool:
 def is_sequence(text: str) -> bool:
     """Whether a text is made of the digits 0 to 9 alone."""
     return text.isdecimal() and text.isascii()
+
+
+def problem_of(event: RequestEvent) -> Problem | None:
+    """Return the first thing that makes an event invalid though all its fields are of the right types, or None.
+
+    Gateways refuse such an event, and the worker makes a dead letter of it. When it arrived plays no part here.
+    """
+    if _timestamps.ms(event.time) is None:
+        return Problem("time", f"is no RFC 3339 time with an offset: {event.time!r}")
+    problem = _usage_problem(event.data)
+    if problem is not None:
+        return problem
+    if event.sequence is not None and not is_sequence(event.sequence):
+        return Problem("sequence", "is not made of digits")
+    if not is_org(event.subject):
+        return Problem("subject", "has control characters")
+    return None
+
+
+def _usage_problem(data: RequestData) -> Problem | None:
+    """Return what a served request lacks, or which tokens are more than those that they are part of."""
+    usage = data.usage
+    if data.status < FAILED_FROM and (usage is None or data.provider is None):
+        lacking = "data.usage" if usage is None else "data.provider"
+        return Problem(lacking, "is missing: a served request needs it")
+    if usage is None:
+        return None
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    if prompt is not None and (prompt.cached_tokens or 0) > usage.prompt_tokens:
+        return Problem("data.usage.prompt_tokens_details.cached_tokens", "is above prompt_tokens")
+    if completion is not None and (completion.reasoning_tokens or 0) > usage.completion_tokens:
+        return Problem("data.usage.completion_tokens_details.reasoning_tokens", "is above completion_tokens")
+    return None
 
 
 def decode_record(value: bytes | None) -> list[RequestEvent] | None:
@@ -259,3 +301,6 @@ class Timestamps:
                 self._second_ms.clear()
             self._second_ms[text[:19] + "."] = second_ms
         return second_ms + int((fraction or "0")[:3].ljust(3, "0"))
+
+
+_timestamps = Timestamps()

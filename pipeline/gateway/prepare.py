@@ -1,6 +1,6 @@
 """Make an event ready for the spool: fill in what is absent, and refuse what could never be charged.
 
-Owns: the identity of events, the UUIDv7, and the checks that the worker will make again.
+Owns: the identity of events and the UUIDv7. What makes an event valid is asked of `events.py`, as the worker does.
 Called by: `gateway/gateway.py`. Next: `gateway/spool.py` keeps the bytes.
 
 Only the spool's own source is numbered by the spool. An event that names another source keeps the
@@ -17,12 +17,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from pipeline.catalog.rating import FAILED_FROM, is_free
-from pipeline.events import EVENT_TYPE, RequestEvent, Timestamps, is_org, is_sequence
+from pipeline.catalog.rating import is_free
+from pipeline.events import EVENT_TYPE, RequestEvent, problem_of
 from pipeline.gateway.errors import InvalidEvent
 
 _encode = msgspec.json.Encoder().encode
-_timestamps = Timestamps()
 _PLACE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`\Z")
 
@@ -69,7 +68,9 @@ def prepare(given: Mapping[str, Any], source: str, at_ms: int, random: bytes, nu
     elif own:
         given_id = str(fields["id"])
     event, value = _convert(fields)
-    _check(event)
+    problem = problem_of(event)
+    if problem is not None:
+        raise InvalidEvent(problem.field, problem.text)
     return Prepared(event, value, given_id, is_free(event.data))
 
 
@@ -88,27 +89,3 @@ def _convert(fields: dict[str, Any]) -> tuple[RequestEvent, bytes]:
         raise InvalidEvent(place or "event", problem) from None
     except (UnicodeError, RecursionError, TypeError, ValueError) as error:
         raise InvalidEvent("event", f"cannot be written as JSON: {error}") from None
-
-
-def _check(event: RequestEvent) -> None:
-    data, usage = event.data, event.data.usage
-    if _timestamps.ms(event.time) is None:
-        raise InvalidEvent("time", f"is no RFC 3339 time with an offset: {event.time!r}")
-    if not is_org(event.subject):
-        raise InvalidEvent("subject", "has control characters")
-    if event.sequence is not None and not is_sequence(event.sequence):
-        raise InvalidEvent("sequence", "is not made of digits")
-    if data.status < FAILED_FROM:
-        if usage is None:
-            raise InvalidEvent("data.usage", "is missing: a served request needs it")
-        if data.provider is None:
-            raise InvalidEvent("data.provider", "is missing: a served request needs it")
-    if usage is None:
-        return
-    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
-    if prompt is not None and (prompt.cached_tokens or 0) > usage.prompt_tokens:
-        raise InvalidEvent("data.usage.prompt_tokens_details.cached_tokens", "is above prompt_tokens")
-    if completion is not None and (completion.reasoning_tokens or 0) > usage.completion_tokens:
-        raise InvalidEvent(
-            "data.usage.completion_tokens_details.reasoning_tokens", "is above completion_tokens"
-        )

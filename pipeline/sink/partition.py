@@ -178,7 +178,7 @@ class SinkPartition:
     def _sent(self, part: Part, records: Sequence[tuple[int, JournalRecord]]) -> lost.Sent:
         return lost.Sent(
             TABLES[part.kind],
-            COLUMNS[part.kind],
+            tuple(COLUMNS[part.kind]),
             self._partition,
             *ranges.ids(self._partition, part),
             part.rows,

@@ -21,7 +21,7 @@ from pipeline.journal import public_id
 from tests.api_client import Api, api
 from tests.builders import NOW_MS, rate, rate_table
 from tests.integration.routes import ASKS_OWNER, OPERATORS, PAGES_OF_THE_PRODUCT, SIGNED_BY_RAZORPAY
-from tests.journal_rows import Request, insert
+from tests.journal_rows import insert, request
 
 ROUTE = re.compile(r"@\w+\.(?:get|post|put|patch|delete|api_route)\(\s*\"(/[^\"]*)\"")
 
@@ -54,7 +54,7 @@ PAGES = {"/docs", "/docs/{name}"}
 def served(engine: Engine) -> Iterator[Api]:
     """The app with two orgs, each with its own word in everything that could show."""
     rows = [
-        Request(
+        request(
             id=public_id(partition, n),
             org=org,
             at_ms=NOW_MS - n * 3_600_000,

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from pipeline.journal import LEDGER, REQUESTS, decode_rows
+from pipeline.journal import LEDGER, REQUESTS, RequestRow, Row, decode_payload
 from tests.simulation.faults import Plan
 
-Row = tuple[object, ...]
+Group = tuple[object, ...]
 IST = timedelta(hours=5, minutes=30)
 HALF_HOUR_MS = 1_800_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,8 +68,8 @@ class Store:
         self.faults = True
         self.counts: Counter[str] = Counter()
         self.rows: dict[str, dict[int, list[Row]]] = {REQUESTS: {}, LEDGER: {}}
-        self.usage_day: defaultdict[Row, list[int]] = defaultdict(lambda: [0] * 6)
-        self.model_day: defaultdict[Row, list[int]] = defaultdict(lambda: [0] * 2)
+        self.usage_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 6)
+        self.model_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 2)
         self.late: list[Insert] = []
         self.half: set[str] = set()
         self._windows = {name: Window(plan.window) for name in (REQUESTS, LEDGER, "usage_day", "model_day")}
@@ -113,9 +113,8 @@ class Store:
     def apply(self, insert: Insert, steps_max: int = 1000) -> None:
         """Write an insert's blocks, or only the first few before the server goes down."""
         by_month: dict[int, list[Row]] = {}
-        for listed in decode_rows(insert.payload):
-            row = tuple(listed)
-            by_month.setdefault(_month(row) if insert.kind == REQUESTS else 0, []).append(row)
+        for row in decode_payload(insert.kind, insert.payload):
+            by_month.setdefault(_month(row), []).append(row)
         steps: list[tuple[str, int, Callable[[list[Row]], None]]] = [
             (insert.kind, month, self._into_table(insert.kind)) for month in by_month
         ]
@@ -152,29 +151,33 @@ class Store:
 
         def write(rows: list[Row]) -> None:
             for row in rows:
-                table.setdefault(number(row[0]), []).append(row)
+                table.setdefault(row.id, []).append(row)
 
         return write
 
     def _into_usage_day(self, rows: list[Row]) -> None:
         for row in rows:
-            _, org, at_ms, _, _, _, key, tier, byok, model, provider, status = row[:12]
-            sums = self.usage_day[org, day_of(number(at_ms)), model, key, provider, byok, tier]
-            added = (1, number(status) >= 400, row[16], row[17], row[18], row[20])
-            for i, value in enumerate(added):
-                sums[i] += number(value)
+            assert isinstance(row, RequestRow)
+            for i, value in enumerate(usage_sums(row)):
+                self.usage_day[usage_group(row, day_of(row.at_ms))][i] += value
 
     def _into_model_day(self, rows: list[Row]) -> None:
         for row in rows:
-            sums = self.model_day[day_of(number(row[2])), row[9], number(row[0]) % 1024]
+            assert isinstance(row, RequestRow)
+            sums = self.model_day[day_of(row.at_ms), row.model, row.id % 1024]
             sums[0] += 1
-            sums[1] += number(row[16]) + number(row[18])
+            sums[1] += row.tokens
 
 
-def number(value: object) -> int:
-    """Return a column that holds a whole number."""
-    assert isinstance(value, int)
-    return value
+def usage_group(row: RequestRow, day: int) -> Group:
+    """Return the group of `usage_day` that a request belongs to."""
+    return row.org, day, row.model, row.key_id, row.provider, row.byok, row.tier
+
+
+def usage_sums(row: RequestRow) -> tuple[int, ...]:
+    """Return what a request adds to its group of `usage_day`, in the order of its columns."""
+    failed = int(row.status >= 400)
+    return 1, failed, row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.cost_nano
 
 
 def day_of(at_ms: int) -> int:
@@ -183,7 +186,8 @@ def day_of(at_ms: int) -> int:
 
 
 def _month(row: Row) -> int:
-    return _day_and_month(number(row[2]) // HALF_HOUR_MS)[1]
+    """Return which partition of its table a row belongs to; the ledger has one."""
+    return _day_and_month(row.at_ms // HALF_HOUR_MS)[1] if isinstance(row, RequestRow) else 0
 
 
 @lru_cache(maxsize=4096)

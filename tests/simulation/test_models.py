@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from pipeline.journal import LEDGER, REQUESTS, encode_rows, public_id
+from tests.journal_rows import ledger_row, request
 from tests.simulation.clickhouse import Insert, Store
 from tests.simulation.faults import plan
 from tests.simulation.kafka import Broker, FencedError, Log, Producer
@@ -108,9 +109,17 @@ AT_MS = 1_782_844_200_000
 
 
 def insert(token: str, *times_ms: int, first: int = 1) -> Insert:
-    served = ("key", "standard", False, "m", "p", 200, "", 1, None, False, 10, 0, 5, 0, 100, 0)
     rows = [
-        (public_id(0, first + n), "org", at_ms, 0, "s", f"e{n}", *served) for n, at_ms in enumerate(times_ms)
+        request(
+            public_id(0, first + n),
+            "org",
+            at_ms,
+            prompt_tokens=10,
+            completion_tokens=5,
+            cached_tokens=0,
+            cost_nano=100,
+        )
+        for n, at_ms in enumerate(times_ms)
     ]
     return Insert(REQUESTS, encode_rows(REQUESTS, rows)[0].value, token)
 
@@ -159,6 +168,6 @@ class TestClickHouse:
         assert store.count(REQUESTS, 0, 10**9, 0) == 10
 
     def test_the_ledger_has_no_months(self, store: Store) -> None:
-        row = (1024, "org", AT_MS, "promo", 5, 5, "", "", "", "")
+        row = ledger_row(1024, "org", 5, 5)
         store.insert(Insert(LEDGER, encode_rows(LEDGER, [row])[0].value, "t"))
         assert store.count(LEDGER, 1024, 1024, 0) == 1
