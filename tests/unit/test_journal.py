@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from pipeline import journal
-from pipeline.journal import LEDGER, REQUESTS, decode_rows, encode_rows, position_of, public_id, read_headers
+from pipeline.journal import (
+    LEDGER,
+    REQUESTS,
+    Row,
+    decode_rows,
+    encode_rows,
+    position_of,
+    public_id,
+    read_headers,
+)
 from tests.builders import EXAMPLES
 from tests.journal_rows import ledger_row, request
 
@@ -25,6 +35,10 @@ def test_an_id_names_partition_and_position_in_53_bits(partition: int, position:
     assert public_id(partition, position + 1) > row_id
 
 
+def _values(rows: Iterable[Row]) -> list[tuple[object, ...]]:
+    return [structs.astuple(row) for row in rows]
+
+
 def test_rows_become_records_with_the_positions_they_hold() -> None:
     rows = [
         request(public_id(3, n), "org", n, event_id="a\nb", ttft_ms=None)
@@ -35,14 +49,14 @@ def test_rows_become_records_with_the_positions_they_hold() -> None:
         (REQUESTS, 10, 9 + journal.ROWS_A_RECORD),
         (REQUESTS, 10 + journal.ROWS_A_RECORD, 10 + journal.ROWS_A_RECORD),
     ]
-    assert [row for record in records for row in decode_rows(record)] == rows
+    assert _values(row for record in records for row in decode_rows(record)) == _values(rows)
 
 
 def test_each_line_is_one_json_array() -> None:
     rows = [ledger_row(public_id(0, n), "org", n, 2 * n) for n in (1, 2)]
     [record] = encode_rows(LEDGER, rows)
     lines = record.value.decode().splitlines()
-    assert [json.loads(line) for line in lines] == [list(structs.astuple(row)) for row in rows]
+    assert [tuple(json.loads(line)) for line in lines] == _values(rows)
 
 
 def test_long_rows_are_split_by_bytes_too() -> None:
@@ -51,7 +65,7 @@ def test_long_rows_are_split_by_bytes_too() -> None:
     records = encode_rows(REQUESTS, rows)
     assert len(records) > 1
     assert all(len(record.value) <= journal.RECORD_BYTES_MAX for record in records)
-    assert [row for record in records for row in decode_rows(record)] == rows
+    assert _values(row for record in records for row in decode_rows(record)) == _values(rows)
     for before, after in pairwise(records):
         assert after.first == before.last + 1
 
