@@ -25,8 +25,8 @@ from pipeline.journal import (
 )
 from pipeline.settings import Settings
 from pipeline.sink.partition import TABLES
-from tests.builders import NOW_MS
-from tests.journal_rows import Request, insert, ledger_row, payload, random_requests, request
+from tests.support.builders import NOW_MS
+from tests.support.journal_rows import Request, insert, ledger_row, payload, random_requests, request
 
 
 def test_migrating_again_changes_nothing(empty_engine: Engine) -> None:

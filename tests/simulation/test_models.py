@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 
 from pipeline.journal import LEDGER, REQUESTS, encode_rows, public_id
-from tests.journal_rows import ledger_row, request
 from tests.simulation.clickhouse import Insert, Store
 from tests.simulation.faults import plan
 from tests.simulation.kafka import Broker, FencedError, Log, Producer
+from tests.support.journal_rows import ledger_row, request
 
 
 def broker(slow_markers: float = 0.0) -> Broker:

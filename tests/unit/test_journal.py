@@ -22,8 +22,8 @@ from pipeline.journal import (
     public_id,
     read_headers,
 )
-from tests.builders import EXAMPLES
-from tests.journal_rows import ledger_row, request
+from tests.support.builders import EXAMPLES
+from tests.support.journal_rows import ledger_row, request
 
 
 @EXAMPLES

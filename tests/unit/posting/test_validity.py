@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.events import RequestEvent, decode_element, problem_of
-from tests.builders import DROP, MANY_EXAMPLES, Books, event, packed, reasons
+from tests.support.builders import DROP, MANY_EXAMPLES, Books, event, packed, reasons
 
 _SMALL = st.integers(0, 3)
 _EVENTS = st.fixed_dictionaries(

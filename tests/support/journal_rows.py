@@ -14,7 +14,7 @@ from pipeline import ist
 from pipeline.clickhouse.client import Engine
 from pipeline.events import FAILED_FROM
 from pipeline.journal import REQUEST_COLUMNS, REQUESTS, LedgerRow, RequestRow, encode_rows, public_id
-from tests.builders import NOW_MS
+from tests.support.builders import NOW_MS
 
 ORGS = ("org_a", "org_b")
 MODELS = ("krutrim-2", "sarvam-m", 'odd "model"\\\n{, é', "byok-only")
