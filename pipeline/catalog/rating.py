@@ -1,7 +1,7 @@
 """What a request costs: tokens times the rate of the route that served it.
 
 Owns: the formula, and which requests are free.
-Called by: `posting/requests.py`, `gateway/prepare.py`, `operations/audit.py`. Next: `accounts/ledger.py` takes the cost off the balance.
+Called by: `posting/requests.py`, `gateway/sending/prepare.py`, `operations/audit.py`. Next: `accounts/ledger.py` takes the cost off the balance.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ It needs neither Faust nor ClickHouse nor FastAPI: only aiokafka and msgspec.
 """
 
 from pipeline.accounts.keys import KeyRecord
+from pipeline.gateway.admission.refusal import Refusal
 from pipeline.gateway.errors import (
     GatewayClosed,
     GatewayError,
@@ -15,7 +16,6 @@ from pipeline.gateway.errors import (
     SpoolUnclear,
 )
 from pipeline.gateway.gateway import Gateway, Status
-from pipeline.gateway.refusal import Refusal
 from pipeline.money import AmountError
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 Owns: telling a failure from a cancellation of our own. aiokafka lets a cancellation of its inner tasks
 through to whoever waits for them, which would end a task of ours for good, without a word.
-Called by: `gateway/sender.py` and `gateway/follow.py`.
+Called by: `gateway/sending/sender.py` and `gateway/following/follow.py`.
 """
 
 from __future__ import annotations
