@@ -34,6 +34,10 @@ def event_schema() -> Schema:
     }
     data["if"] = {"properties": {"status": {"maximum": FAILED_FROM - 1}}}
     data["then"] = {"required": list(names), "properties": names}
+    data["properties"]["usage"] = {
+        "description": "Of a failed request: whatever it is, the request counts.",
+        "default": None,
+    }
     return {
         "$schema": _DIALECT,
         "$id": "request-event.schema.json",

@@ -12,22 +12,22 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, structs
 
 from pipeline.ist import DAY_MS
+from pipeline.usage import UNREADABLE, Usage
 
 ELEMENTS_MAX = 20_000
 """More elements than valid events fit into a record: a record of two million commas must not become two
 million dead letters."""
+FAILED_FROM = 400
+"""The lowest status of a failed request: below it, a request was served."""
 EVENT_TYPE = "bharatrouter.request.completed.v1"
-MAX_TOKENS = 100_000_000
 MAX_LATENCY_MS = 86_400_000
 MAX_SEQUENCE_DIGITS = 20
-FAILED_FROM = 400
-"""The HTTP status from which on a request has failed. Below it, it was served."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 OrgId = Annotated[
@@ -35,36 +35,12 @@ OrgId = Annotated[
     Meta(min_length=1, max_length=128, extra_json_schema={"not": {"pattern": "[\\u0000-\\u001f]"}}),
 ]
 KeyId = Annotated[str, Meta(min_length=1, max_length=128)]
-Tokens = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
-Milliseconds = Annotated[int, Meta(ge=0, le=MAX_LATENCY_MS)]
-TotalTokens = Annotated[int, Meta(ge=0, le=2 * MAX_TOKENS)]
+Milliseconds = Annotated[int, Meta(ge=0, le=MAX_LATENCY_MS)] | Annotated[float, Meta(ge=0, le=MAX_LATENCY_MS)]
 Timestamp = Annotated[str, Meta(min_length=20, max_length=40, extra_json_schema={"format": "date-time"})]
 Sequence = Annotated[
     str,
     Meta(min_length=1, max_length=MAX_SEQUENCE_DIGITS, extra_json_schema={"not": {"pattern": "[^0-9]"}}),
 ]
-
-
-class PromptDetails(Struct, gc=False):
-    """OpenAI's `prompt_tokens_details`; cached tokens are part of `prompt_tokens`."""
-
-    cached_tokens: Tokens | None = None
-
-
-class CompletionDetails(Struct, gc=False):
-    """OpenAI's `completion_tokens_details`; reasoning tokens are part of `completion_tokens`."""
-
-    reasoning_tokens: Tokens | None = None
-
-
-class Usage(Struct, gc=False):
-    """OpenAI's usage object, in tokens."""
-
-    prompt_tokens: Tokens
-    completion_tokens: Tokens
-    total_tokens: TotalTokens | None = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
 
 
 class RequestData(Struct, gc=False):
@@ -81,6 +57,13 @@ class RequestData(Struct, gc=False):
     error_code: Annotated[str, Meta(max_length=256)] | None = None
     ttft_ms: Milliseconds | None = None
     stream: bool | None = None
+
+
+class FailedData(RequestData, gc=False, kw_only=True):
+    """What happened in a failed request: whatever its usage is, the request counts."""
+
+    status: Annotated[int, Meta(ge=FAILED_FROM, le=599)]
+    usage: Any = None
 
 
 class RequestEvent(Struct, gc=False):
@@ -103,6 +86,12 @@ class Problem(NamedTuple):
     text: str
 
 
+class FailedEvent(RequestEvent, gc=False, kw_only=True):
+    """A failed request as a CloudEvent."""
+
+    data: FailedData
+
+
 class Rejected(Struct, frozen=True):
     """Bytes that are no event: `reason` is the dead letter's, `detail` says what is wrong."""
 
@@ -112,6 +101,7 @@ class Rejected(Struct, frozen=True):
 
 _decode_batch = msgspec.json.Decoder(list[RequestEvent]).decode
 _decode_event = msgspec.json.Decoder(RequestEvent).decode
+_decode_failed = msgspec.json.Decoder(FailedEvent).decode
 _decode_raw_batch = msgspec.json.Decoder(list[Raw]).decode
 
 _ARRAY = ord("[")
@@ -136,29 +126,14 @@ def problem_of(event: RequestEvent) -> Problem | None:
     """
     if _timestamps.ms(event.time) is None:
         return Problem("time", f"is no RFC 3339 time with an offset: {event.time!r}")
-    problem = _usage_problem(event.data)
-    if problem is not None:
-        return problem
+    if event.data.status < FAILED_FROM and event.data.usage is None:
+        return Problem("data.usage", "is missing: a served request needs it")
+    if event.data.status < FAILED_FROM and event.data.provider is None:
+        return Problem("data.provider", "is missing: a served request needs it")
     if event.sequence is not None and not is_sequence(event.sequence):
         return Problem("sequence", "is not made of digits")
     if not is_org(event.subject):
         return Problem("subject", "has control characters")
-    return None
-
-
-def _usage_problem(data: RequestData) -> Problem | None:
-    """Return what a served request lacks, or which tokens are more than those that they are part of."""
-    usage = data.usage
-    if data.status < FAILED_FROM and (usage is None or data.provider is None):
-        lacking = "data.usage" if usage is None else "data.provider"
-        return Problem(lacking, "is missing: a served request needs it")
-    if usage is None:
-        return None
-    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
-    if prompt is not None and (prompt.cached_tokens or 0) > usage.prompt_tokens:
-        return Problem("data.usage.prompt_tokens_details.cached_tokens", "is above prompt_tokens")
-    if completion is not None and (completion.reasoning_tokens or 0) > usage.completion_tokens:
-        return Problem("data.usage.completion_tokens_details.reasoning_tokens", "is above completion_tokens")
     return None
 
 
@@ -241,11 +216,30 @@ def decode_element(value: bytes) -> RequestEvent | Rejected:
     try:
         return _decode_event(value)
     except msgspec.ValidationError as error:
-        return Rejected("invalid", str(error))
+        return _failed_of(value) or Rejected("invalid", str(error))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return Rejected("malformed", f"not JSON: {error}")
     except RecursionError:
         return Rejected("malformed", "nested too deeply")
+
+
+def _failed_of(value: bytes) -> RequestEvent | None:
+    """Return the event of a failed request that is valid but for its usage, or None."""
+    try:
+        return without_usage(_decode_failed(value))
+    except msgspec.MsgspecError:
+        return None
+
+
+def without_usage(failed: FailedEvent) -> RequestEvent:
+    """Return the event of a failed request whose usage is none; it is marked where it is counted."""
+    data = RequestData(**{**structs.asdict(failed.data), "usage": UNREADABLE})
+    return RequestEvent(**{**structs.asdict(failed), "data": data})
+
+
+def whole_ms(latency_ms: float) -> int:
+    """Return a latency rounded to whole milliseconds, a half upwards."""
+    return latency_ms if isinstance(latency_ms, int) else int(latency_ms + 0.5)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,7 +1,7 @@
 """Charge request events: the hot path.
 
 Owns: what makes an event chargeable beyond its types, and the order of the checks.
-Called by: `worker/partition.py` with a batch of `metering.requests` or `metering.moved`.
+Called by: `posting/protocol.py` with a batch of `metering.requests` or `metering.moved`.
 Next: `posting/unit.py` closes the unit.
 
 Each event meets, in order: validity, age, the duplicate check, its place, its rate. Only then is it
@@ -21,14 +21,16 @@ from pipeline.events import (
     is_org,
     is_sequence,
     problem_of,
+    whole_ms,
 )
 from pipeline.ist import DAY_MS
 from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD, RequestRow
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
-from pipeline.posting.reading import Readings
+from pipeline.posting.reading import RecordParts
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, InputRecord, Moved, Unit, origin
+from pipeline.usage import NOTHING, counts_of
 
 _timestamps = Timestamps()
 ID_STEP = PARTITIONS_MAX
@@ -46,7 +48,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     of their source's order, so they are duplicates only where their mark or their very number is known. The
     yields, one every `rest_every` events or so, let the caller attend to its connections in a long unit.
     """
-    state, touched, rows, readings = unit.state, unit.touched, unit.requests, Readings(unit)
+    state, touched, rows, parts = unit.state, unit.touched, unit.requests, RecordParts(unit)
     last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known
     meters, in_force, ms = unit.meters.by_key, unit.rates.in_force, _timestamps.ms
     row_id, debited_nano, taken, duplicates, rest_at = unit.next_id(), 0, 0, 0, rest_every
@@ -61,27 +63,21 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             unit.requests_ms = max(unit.requests_ms, timestamp)
         events = decode_record(record.value)
         if events is None:
-            events = readings.carefully(record)
+            events = parts.valid_events(record)
         taken += len(events)
         for event in events:
             data, org, source, sequence = event.data, event.subject, event.source, event.sequence
             usage, status, provider = data.usage, data.status, data.provider
             at_ms = ms(event.time)
-            prompt = completion = cached = reasoning = 0
-            if usage is not None:
-                prompt, completion = usage.prompt_tokens, usage.completion_tokens
-                if usage.prompt_tokens_details is not None:
-                    cached = usage.prompt_tokens_details.cached_tokens or 0
-                if usage.completion_tokens_details is not None:
-                    reasoning = usage.completion_tokens_details.reasoning_tokens or 0
+            prompt, cached, completion, reasoning, others, irregular = (
+                counts_of(usage, failed=status >= FAILED_FROM) if usage is not None else NOTHING
+            )
             if (
                 at_ms is None
                 or not oldest_ms <= at_ms <= newest_ms
-                or cached > prompt
-                or reasoning > completion
                 or (status < FAILED_FROM and (usage is None or provider is None))
             ):
-                came_as = readings.bytes_of(record, events, event)
+                came_as = parts.bytes_of(record, events, event)
                 if at_ms is not None and not oldest_ms <= at_ms <= newest_ms:
                     _reject_age(unit, record, came_as, event, early=at_ms > newest_ms)
                 else:
@@ -96,7 +92,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     continue
             else:
                 if not is_sequence(sequence):
-                    _reject_invalid(unit, record, readings.bytes_of(record, events, event), event)
+                    _reject_invalid(unit, record, parts.bytes_of(record, events, event), event)
                     continue
                 if source != running:
                     unit.heard(running, newest, charged)
@@ -126,10 +122,10 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 account = touched.get(org)
                 if account is None:
                     if not is_org(org):
-                        _reject_invalid(unit, record, readings.bytes_of(record, events, event), event)
+                        _reject_invalid(unit, record, parts.bytes_of(record, events, event), event)
                         continue
                     if not state.owns(org):
-                        _move(unit, record, readings.bytes_of(record, events, event), event)
+                        _move(unit, record, parts.bytes_of(record, events, event), event)
                         _remember(unit, mark)
                         newest = max(newest, number)
                         continue
@@ -142,15 +138,18 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 rate = in_force(data.model, provider or "", at_ms)
                 if rate is None:
                     detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
-                    unit.reject(record, readings.bytes_of(record, events, event), "unpriced", detail)
+                    unit.reject(record, parts.bytes_of(record, events, event), "unpriced", detail)
                     if number >= 0:
                         state.unpriced.add(mark_of(source, event.id))
                     continue
-                cost, rate_from_ms = cost_nano(rate, prompt, cached, completion), rate.from_ms
+                cost, rate_from_ms = (
+                    cost_nano(rate, prompt, cached, completion, reasoning, others, irregular),
+                    rate.from_ms,
+                )
                 if cost >= meter.ask_from_nano and not unit.meters.has_room(meter.account):
                     unit.reject(
                         record,
-                        readings.bytes_of(record, events, event),
+                        parts.bytes_of(record, events, event),
                         "invalid",
                         "the account's debits are beyond any real amount",
                     )
@@ -180,8 +179,8 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     provider or "",
                     status,
                     data.error_code or "",
-                    data.latency_ms,
-                    data.ttft_ms,
+                    whole_ms(data.latency_ms),
+                    whole_ms(data.ttft_ms) if data.ttft_ms is not None else None,
                     data.stream is True,
                     prompt,
                     cached,

@@ -24,7 +24,7 @@ from pipeline.journal import (
     public_id,
 )
 from pipeline.settings import Settings
-from pipeline.sink.partition import TABLES
+from pipeline.sink.ranges import TABLES
 from tests.support.builders import NOW_MS
 from tests.support.journal_rows import Request, insert, ledger_row, payload, random_requests, request
 

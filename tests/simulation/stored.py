@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.journal import LEDGER, REQUESTS, RequestRow, Row
 from tests.simulation.books import Books
-from tests.simulation.clickhouse import usage_group, usage_sums
 from tests.simulation.clock import month_and_day
 
 Difference = tuple[str, str]
@@ -37,8 +36,11 @@ def rolled_up(books: Books) -> Iterator[Difference]:
         if not isinstance(row, RequestRow):
             continue
         _, day = month_and_day(row.at_ms)
-        for i, value in enumerate(usage_sums(row)):
-            usage[usage_group(row, day)][i] += value
+        sums = usage[row.org, day, row.model, row.key_id, row.provider, row.byok, row.tier]
+        failed = int(row.status >= 400)
+        added = (1, failed, row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.cost_nano)
+        for i, value in enumerate(added):
+            sums[i] += value
         sums = models[day, row.model, p]
         sums[0] += 1
         sums[1] += row.tokens

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.catalog.rating import is_free
-from pipeline.events import EVENT_TYPE, RequestEvent, problem_of
+from pipeline.events import EVENT_TYPE, FailedEvent, RequestEvent, problem_of, without_usage
 from pipeline.gateway.errors import InvalidEvent
 
 _encode = msgspec.json.Encoder().encode
@@ -76,9 +76,7 @@ def prepare(given: Mapping[str, Any], source: str, at_ms: int, random: bytes, nu
 
 def _convert(fields: dict[str, Any]) -> tuple[RequestEvent, bytes]:
     try:
-        event = msgspec.convert(fields, RequestEvent)
-        # Text that is no Unicode passes the types and fails only here.
-        return event, _encode(event)
+        return _convert_as(fields)
     except msgspec.ValidationError as error:
         found = _PLACE.match(str(error))
         problem, place = (found.group(1), found.group(2)) if found else (str(error), None)
@@ -89,3 +87,19 @@ def _convert(fields: dict[str, Any]) -> tuple[RequestEvent, bytes]:
         raise InvalidEvent(place or "event", problem) from None
     except (UnicodeError, RecursionError, TypeError, ValueError) as error:
         raise InvalidEvent("event", f"cannot be written as JSON: {error}") from None
+
+
+def _convert_as(fields: dict[str, Any]) -> tuple[RequestEvent, bytes]:
+    """Return the event of the fields and its bytes: those of a failed request have its usage as it was given."""
+    try:
+        event = msgspec.convert(fields, RequestEvent)
+    except msgspec.ValidationError:
+        try:
+            failed = msgspec.convert(fields, FailedEvent)
+        except msgspec.ValidationError:
+            failed = None
+        if failed is None:
+            raise
+        return without_usage(failed), _encode(failed)
+    # Text that is no Unicode passes the types and fails only here.
+    return event, _encode(event)
