@@ -22,13 +22,14 @@ from pipeline.api.http import errors
 from pipeline.api.http.edge import Edge
 from pipeline.api.http.errors import ApiError, invalid
 from pipeline.api.http.origin import check_same_origin
-from pipeline.api.http.sessions import Role, SignedIn, issue
+from pipeline.api.http.sessions import Role, issue
 from pipeline.api.pages import receipt as receipt_page
 from pipeline.api.routes import pages, pincodes
-from pipeline.api.routes.receipts import Payer, Receipt
-from pipeline.api.services.context import Parts
+from pipeline.api.services.context import AppContext
+from pipeline.api.services.dependencies import SignedIn
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
+from pipeline.payments.receipts import Payer, Receipt
 
 SECRET = "a secret of the tests, long enough to sign with"
 ADDRESS = {
@@ -228,25 +229,26 @@ def receipt_of(payment_id: str, **changes: Any) -> Receipt:
 def running() -> Iterator[Product]:
     """Serve until the block ends."""
     product = Product()
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    product.url = f"http://127.0.0.1:{port}"
     app = FastAPI()
-    app.state.parts = Parts(
+    app.state.context = AppContext(
         engine=cast(Engine, None),  # no route here reads from it
         key_names={},
         rates=RateTable(),
         session_secret=SECRET,
         now_ms=lambda: int(time.time() * 1000),
+        # By another name it is another origin, as Razorpay's is.
+        checkout_url=f"http://localhost:{port}/checkout.js",
     )
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
-    listening = socket.create_server(("127.0.0.1", 0))
-    port = listening.getsockname()[1]
-    product.url = f"http://127.0.0.1:{port}"
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     errors.install(app)
     app.add_middleware(Edge)
     app.include_router(pincodes.router)
     app.include_router(_api(product))
-    # By another name it is another origin, as Razorpay's is.
-    app.include_router(pages.router(f"http://localhost:{port}/checkout.js"))
+    app.include_router(pages.router)
     thread.start()
     while not server.started:
         time.sleep(0.01)

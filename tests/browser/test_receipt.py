@@ -10,7 +10,7 @@ from pypdf import PdfReader
 
 from pipeline.accounts.model import Address
 from pipeline.api.pages import receipt as receipt_page
-from pipeline.api.routes.receipts import Payer
+from pipeline.payments.receipts import Payer
 from tests.browser import product as support
 from tests.browser.product import Product, receipt_of
 
