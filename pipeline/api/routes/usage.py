@@ -35,7 +35,7 @@ class Volume(Documented):
     tokens: Count
 
 
-class KeyUsage(Documented):
+class KeyUsageShown(Documented):
     """One key's requests; `key_name` is null for a key that nobody knows."""
 
     key_id: str
@@ -55,7 +55,7 @@ class UsageAnswer(Documented):
     """Keys with requests in the last 30 IST days, most tokens first, and their totals."""
 
     as_of: Moment
-    keys: list[KeyUsage]
+    keys: list[KeyUsageShown]
     totals: UsageTotals
 
 
