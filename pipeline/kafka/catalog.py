@@ -14,7 +14,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import MsgspecError
 
 from pipeline import topics
-from pipeline.catalog.rates import Rate, RateTable, decode_rate, encode_rate
+from pipeline.catalog.rates import Rate, RateTable
+from pipeline.catalog.stored import decode_rate, encode_rate
 from pipeline.kafka.bounded import ends_of
 from pipeline.kafka.fenced import FencedLog, Output
 from pipeline.kafka.follow import Follower

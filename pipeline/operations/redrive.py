@@ -19,7 +19,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline import topics
-from pipeline.catalog.rates import RateTable, decode_rate
+from pipeline.catalog.rates import RateTable
+from pipeline.catalog.stored import decode_rate
 from pipeline.kafka.bounded import ends_of, read_to_end
 from pipeline.kafka.catalog import PLACE as CATALOG_PLACE
 from pipeline.kafka.fenced import FencedLog, Output, read_compacted

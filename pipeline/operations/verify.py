@@ -21,7 +21,8 @@ from aiokafka import TopicPartition
 
 from pipeline import topics
 from pipeline.accounts.model import Account
-from pipeline.catalog.rates import Rate, decode_rate
+from pipeline.catalog.rates import Rate
+from pipeline.catalog.stored import decode_rate
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import query
 from pipeline.journal import PARTITIONS_MAX, JournalRecord, public_id, read_headers
