@@ -1,7 +1,7 @@
 """Charge request events: the hot path.
 
 Owns: what makes an event chargeable beyond its types, and the order of the checks.
-Called by: `worker/partition.py` with a batch of `metering.requests` or `metering.moved`.
+Called by: `posting/protocol.py` with a batch of `metering.requests` or `metering.moved`.
 Next: `posting/unit.py` closes the unit.
 
 Each event meets, in order: validity, age, the duplicate check, its place, its rate. Only then is it
@@ -20,13 +20,14 @@ from pipeline.events import (
     decode_record,
     is_org,
     is_sequence,
+    problem_of,
     whole_ms,
 )
 from pipeline.ist import DAY_MS
-from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD
+from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD, RequestRow
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
-from pipeline.posting.reading import Readings
+from pipeline.posting.reading import RecordParts
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, InputRecord, Moved, Unit, origin
 from pipeline.usage import NOTHING, counts_of
@@ -47,7 +48,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     of their source's order, so they are duplicates only where their mark or their very number is known. The
     yields, one every `rest_every` events or so, let the caller attend to its connections in a long unit.
     """
-    state, touched, rows, readings = unit.state, unit.touched, unit.requests, Readings(unit)
+    state, touched, rows, parts = unit.state, unit.touched, unit.requests, RecordParts(unit)
     last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known
     meters, in_force, ms = unit.meters.by_key, unit.rates.in_force, _timestamps.ms
     row_id, debited_nano, taken, duplicates, rest_at = unit.next_id(), 0, 0, 0, rest_every
@@ -62,7 +63,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             unit.requests_ms = max(unit.requests_ms, timestamp)
         events = decode_record(record.value)
         if events is None:
-            events = readings.carefully(record)
+            events = parts.valid_events(record)
         taken += len(events)
         for event in events:
             data, org, source, sequence = event.data, event.subject, event.source, event.sequence
@@ -76,9 +77,11 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 or not oldest_ms <= at_ms <= newest_ms
                 or (status < FAILED_FROM and (usage is None or provider is None))
             ):
-                _reject(
-                    unit, record, readings.bytes_of(record, events, event), event, at_ms, oldest_ms, newest_ms
-                )
+                came_as = parts.bytes_of(record, events, event)
+                if at_ms is not None and not oldest_ms <= at_ms <= newest_ms:
+                    _reject_age(unit, record, came_as, event, early=at_ms > newest_ms)
+                else:
+                    _reject_invalid(unit, record, came_as, event)
                 continue
 
             number, mark = -1, b""
@@ -89,12 +92,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     continue
             else:
                 if not is_sequence(sequence):
-                    unit.reject(
-                        record,
-                        readings.bytes_of(record, events, event),
-                        "invalid",
-                        "sequence is not made of digits",
-                    )
+                    _reject_invalid(unit, record, parts.bytes_of(record, events, event), event)
                     continue
                 if source != running:
                     unit.heard(running, newest, charged)
@@ -124,15 +122,10 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 account = touched.get(org)
                 if account is None:
                     if not is_org(org):
-                        unit.reject(
-                            record,
-                            readings.bytes_of(record, events, event),
-                            "invalid",
-                            "subject has control characters",
-                        )
+                        _reject_invalid(unit, record, parts.bytes_of(record, events, event), event)
                         continue
                     if not state.owns(org):
-                        _move(unit, record, readings.bytes_of(record, events, event), event)
+                        _move(unit, record, parts.bytes_of(record, events, event), event)
                         _remember(unit, mark)
                         newest = max(newest, number)
                         continue
@@ -145,7 +138,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 rate = in_force(data.model, provider or "", at_ms)
                 if rate is None:
                     detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
-                    unit.reject(record, readings.bytes_of(record, events, event), "unpriced", detail)
+                    unit.reject(record, parts.bytes_of(record, events, event), "unpriced", detail)
                     if number >= 0:
                         state.unpriced.add(mark_of(source, event.id))
                     continue
@@ -156,7 +149,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 if cost >= meter.ask_from_nano and not unit.meters.has_room(meter.account):
                     unit.reject(
                         record,
-                        readings.bytes_of(record, events, event),
+                        parts.bytes_of(record, events, event),
                         "invalid",
                         "the account's debits are beyond any real amount",
                     )
@@ -172,7 +165,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             meter.requests += 1
             meter.cost_nano += cost
             rows.append(
-                (
+                RequestRow(
                     row_id,
                     org,
                     at_ms,
@@ -222,31 +215,22 @@ def _remember(unit: Unit, mark: bytes) -> None:
         unit.state.ring.add(mark)
 
 
-def _reject(
-    unit: Unit,
-    record: InputRecord,
-    value: bytes,
-    event: RequestEvent,
-    at_ms: int | None,
-    oldest_ms: int,
-    newest_ms: int,
-) -> None:
-    """Send an event to the dead letters with the first thing that is wrong with it."""
-    usage, data = event.data.usage, event.data
-    if at_ms is None:
-        reason, detail = "invalid", f"time is no RFC 3339 time with an offset: {event.time!r}"
-    elif at_ms < oldest_ms:
-        reason, detail = "too_late", f"{event.time} is over 35 days before its arrival"
-    elif at_ms > newest_ms:
-        reason, detail = "from_the_future", f"{event.time} is over 10 minutes ahead of its arrival"
-        if event.sequence is not None:
-            # It may be redriven, and published again, once its time has come.
-            unit.state.unpriced.add(mark_of(event.source, event.id))
-    elif data.status < FAILED_FROM and usage is None:
-        reason, detail = "invalid", "a served request needs `usage`"
-    else:
-        reason, detail = "invalid", "a served request needs `provider`"
-    unit.reject(record, value, reason, detail)
+def _reject_age(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent, *, early: bool) -> None:
+    """Send an event to the dead letters that came too late, or too early."""
+    if not early:
+        unit.reject(record, value, "too_late", f"{event.time} is over 35 days before its arrival")
+        return
+    unit.reject(record, value, "from_the_future", f"{event.time} is over 10 minutes ahead of its arrival")
+    if event.sequence is not None:
+        # It may be redriven, and published again, once its time has come.
+        unit.state.unpriced.add(mark_of(event.source, event.id))
+
+
+def _reject_invalid(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent) -> None:
+    """Send an event that is not valid to the dead letters. The checks above are `problem_of`'s, in place for speed."""
+    problem = problem_of(event)
+    assert problem is not None, f"refused, but nothing is wrong with {event}"
+    unit.reject(record, value, "invalid", f"{problem.field} {problem.text}")
 
 
 def _move(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent) -> None:

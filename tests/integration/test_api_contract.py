@@ -27,14 +27,14 @@ from tests.support.api.routes import (
     paths_of,
 )
 from tests.support.builders import NOW_MS, rate, rate_table
-from tests.support.journal_rows import Request, insert
+from tests.support.journal_rows import insert, request
 
 
 @pytest.fixture
 def served(engine: Engine) -> Iterator[Api]:
     """The app with two orgs, each with its own word in everything that could show."""
     rows = [
-        Request(
+        request(
             id=public_id(partition, n),
             org=org,
             at_ms=NOW_MS - n * 3_600_000,

@@ -14,8 +14,8 @@ from pipeline.accounts.commands import (
     TakeRefund,
 )
 from pipeline.accounts.promos import Promo
-from pipeline.journal import decode_rows
-from pipeline.posting.unit import Outcome
+from pipeline.journal import LedgerRow, decode_rows
+from pipeline.posting.unit import UnitOutput
 from tests.support.builders import NOW_MS, Books
 
 ORG, ORDER, PAYMENT = "org_1", "order_1", "pay_1"
@@ -53,12 +53,13 @@ class Shop(Books):
         """Return the kind and rupees of all ledger entries so far."""
         return [(kind, nano // RUPEE) for kind, nano, _ in self.ledger]
 
-    def post(self, records: Any) -> Outcome:
+    def post(self, records: Any) -> UnitOutput:
         """Post records in one unit, and keep its ledger."""
         outcome = super().post(records)
         for record in outcome.journal:
-            for row in decode_rows(record.value):
-                self.ledger.append((str(row[3]), int(str(row[4])), str(row[9])))
+            for row in decode_rows(record):
+                assert isinstance(row, LedgerRow)
+                self.ledger.append((row.kind, row.amount_nano, row.note))
         return outcome
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec import structs
 
 from pipeline import ist
 from pipeline.accounts import verdicts
@@ -23,9 +24,9 @@ from pipeline.accounts.commands import ChangeKey, CreateKey, Credit, SignUp, dec
 from pipeline.accounts.verdicts import Verdict
 from pipeline.catalog.apply import plan
 from pipeline.catalog.rates import Rate
-from pipeline.journal import REQUEST_COLUMNS, decode_rows
+from pipeline.journal import decode_rows
 from pipeline.partitioning import partition_of
-from pipeline.posting.unit import Outcome
+from pipeline.posting.unit import UnitOutput
 from pipeline.topics import MOVED, REQUESTS
 from tests.support.builders import Books, Record, event, everything, rate, rate_table, time_text
 from tests.support.oracle import Oracle, Price
@@ -287,11 +288,7 @@ class BooksMachine(RuleBasedStateMachine):
         assert [x.reason for x in outcome.dead_letters] == [
             x for x in expected if x not in ("charged", "duplicate", "moved")
         ]
-        posted = [
-            dict(zip(REQUEST_COLUMNS, row, strict=True))
-            for record in outcome.journal
-            for row in decode_rows(record.value)
-        ]
+        posted = [structs.asdict(row) for record in outcome.journal for row in decode_rows(record)]
         assert len(posted) == expected.count("charged")
         self.rows[partition] += posted
         self.under_way += [(each.partition, each.value) for each in outcome.moved]
@@ -310,7 +307,7 @@ class BooksMachine(RuleBasedStateMachine):
             self._hear(outcome, {command.org})
         assert answers[0] == answers[1]
 
-    def _unit(self, books: Books, record: Record) -> Outcome:
+    def _unit(self, books: Books, record: Record) -> UnitOutput:
         if self.crash_next:
             self.crash_next = False
             before = dict(books.topic)
@@ -322,7 +319,7 @@ class BooksMachine(RuleBasedStateMachine):
             return outcome
         return books.post([record])
 
-    def _hear(self, outcome: Outcome, touched: set[str]) -> None:
+    def _hear(self, outcome: UnitOutput, touched: set[str]) -> None:
         """Gateways must refuse whom they should, and never believe in more than there is."""
         for key, value in outcome.verdicts:
             verdict = verdicts.decode_record(key, value)

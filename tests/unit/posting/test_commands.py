@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from pipeline.accounts.commands import (
     Barrier,
@@ -18,32 +19,28 @@ from pipeline.accounts.commands import (
     decode_reply,
     encode,
 )
-from pipeline.journal import LEDGER_COLUMNS, decode_rows
+from pipeline.journal import decode_rows
 from pipeline.partitioning import partition_of
 from pipeline.posting.commands import catalog_offset_needed
-from pipeline.posting.unit import Outcome
+from pipeline.posting.unit import UnitOutput
 from tests.support.builders import COST_NANO, NOW_MS, Books, Record, event, everything, packed, reasons
 
 SIGN_UP = SignUp(id="1", org="org_1", name="A", email="a@example.in")
 
 
-def replies(outcome: Outcome) -> list[Reply]:
+def replies(outcome: UnitOutput) -> list[Reply]:
     """Return the replies of an outcome."""
     return [decode_reply(value) for value in outcome.replies]
 
 
-def results(outcome: Outcome) -> list[Any]:
+def results(outcome: UnitOutput) -> list[Any]:
     """Return the results of the replies, or the code of a refusal."""
     return [r.refusal.code if r.refusal else msgspec.json.decode(r.result) for r in replies(outcome)]
 
 
-def ledger(outcome: Outcome) -> list[dict[str, Any]]:
+def ledger(outcome: UnitOutput) -> list[dict[str, Any]]:
     """Return the ledger rows of an outcome by column."""
-    return [
-        dict(zip(LEDGER_COLUMNS, row, strict=True))
-        for record in outcome.journal
-        for row in decode_rows(record.value)
-    ]
+    return [structs.asdict(row) for record in outcome.journal for row in decode_rows(record)]
 
 
 def test_a_ledger_row_tells_the_balance_after_it_request_debits_included() -> None:
