@@ -14,7 +14,7 @@ from pipeline.accounts.ledger import CREDITED_MAX_NANO, LedgerEntry, Posting
 from pipeline.accounts.model import Account, Profile
 from pipeline.accounts.payments import INR, Known, Order, Payment
 from pipeline.accounts.promos import is_good, is_redeemed, key_of
-from pipeline.accounts.results import CaptureTaken, FailureTaken
+from pipeline.accounts.results import PaymentTaken
 from pipeline.money import NANO_PER_PAISA
 from pipeline.outcomes import LedgerKind, PaymentStatus, RefusalCode
 
@@ -24,20 +24,20 @@ SKEW_MS = 60_000
 
 def capture(
     account: Account, command: Capture, at_ms: int, known: Known
-) -> Posting[CaptureTaken] | CommandRefusal:
+) -> Posting[PaymentTaken] | CommandRefusal:
     """Credit a captured payment, once; a mismatched one is recorded and not credited."""
     balance_nano = account.spending.balance_nano
     earlier = known.payment
     if earlier is not None and earlier.org != account.org:
         return CommandRefusal(RefusalCode.NOT_FOUND, "no such payment")
     if earlier is not None and earlier.status == "captured":
-        return Posting(CaptureTaken("captured", balance_nano))
+        return Posting(PaymentTaken("captured", balance_nano, credited=False))
     order = known.order or _adopted(account, command, at_ms)
     problem = _problem(account, command, order)
     if problem or order is None:
         payment = _payment(account, command, "mismatched", problem)
         records = () if payment == earlier else (payment,)
-        return Posting(CaptureTaken("mismatched", balance_nano), records=records)
+        return Posting(PaymentTaken("mismatched", balance_nano), records=records)
     bonus, why_not, profile = _bonus(account.profile, command, order, at_ms, known)
     topup = LedgerEntry(
         LedgerKind.TOPUP,
@@ -49,20 +49,20 @@ def capture(
     entries = (topup, bonus) if bonus is not None else (topup,)
     paid = order if order.paid_by else structs.replace(order, paid_by=command.payment_id)
     return Posting(
-        CaptureTaken("captured", balance_nano + sum(entry.amount_nano for entry in entries), credited=True),
+        PaymentTaken("captured", balance_nano + sum(entry.amount_nano for entry in entries), credited=True),
         entries=entries,
         profile=profile,
         records=(paid, _payment(account, command, "captured")),
     )
 
 
-def fail(account: Account, command: Fail, known: Known) -> Posting[FailureTaken] | CommandRefusal:
+def fail(account: Account, command: Fail, known: Known) -> Posting[PaymentTaken] | CommandRefusal:
     """Note a payment that failed. It may still be captured later, and counts then."""
     earlier = known.payment
     if earlier is not None and earlier.org != account.org:
         return CommandRefusal(RefusalCode.NOT_FOUND, "no such payment")
     records = (_payment(account, command, "failed"),) if earlier is None else ()
-    return Posting(FailureTaken(earlier.status if earlier else "failed"), records=records)
+    return Posting(PaymentTaken(earlier.status if earlier else "failed"), records=records)
 
 
 def _adopted(account: Account, command: Capture, at_ms: int) -> Order | None:

@@ -24,14 +24,13 @@ from pipeline.accounts.results import (
     AccountView,
     AddressSet,
     BarrierReached,
-    CaptureTaken,
     CreditPosted,
-    FailureTaken,
     Found,
     KeyChanged,
     KeyCreated,
     OrderOpened,
     OrderPrepared,
+    PaymentTaken,
     PromoWorth,
     RefundTaken,
     SignedUp,
@@ -160,7 +159,7 @@ class FoundOrder(Struct, frozen=True):
     promo_code: Short | None = None
 
 
-class Capture(AccountCommand[CaptureTaken], tag="capture", frozen=True):
+class Capture(AccountCommand[PaymentTaken], tag="capture", frozen=True):
     """Razorpay has captured a payment: credit it, unless that has been done."""
 
     payment_id: Name
@@ -175,7 +174,7 @@ class Capture(AccountCommand[CaptureTaken], tag="capture", frozen=True):
     fingerprint: Short = ""
 
 
-class Fail(AccountCommand[FailureTaken], tag="fail", frozen=True):
+class Fail(AccountCommand[PaymentTaken], tag="fail", frozen=True):
     """Razorpay says that a payment failed."""
 
     payment_id: Name

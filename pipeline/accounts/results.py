@@ -123,18 +123,17 @@ class PaymentView(Struct, frozen=True):
     problem: str
 
 
-class CaptureTaken(Struct, frozen=True):
-    """What became of a captured payment. `credited` tells whether this very command credited it."""
+class PaymentTaken(Struct, frozen=True, omit_defaults=True):
+    """What became of a payment that was reported as captured or as failed.
+
+    After a capture there is `balance_nano`, and where it is credited `credited` tells whether this very command
+    did it. One type for both commands: the same Idempotency-Key may come first with a payment that failed and then with its capture,
+    and is answered what was remembered.
+    """
 
     status: PaymentStatus
-    balance_nano: int
-    credited: bool = False
-
-
-class FailureTaken(Struct, frozen=True):
-    """The status of a payment that was reported as failed: it may have been captured before or since."""
-
-    status: PaymentStatus
+    balance_nano: int | None = None
+    credited: bool | None = None
 
 
 class RefundTaken(Struct, frozen=True):
@@ -231,8 +230,7 @@ Result = (
     | PromoWorth
     | OrderPrepared
     | OrderOpened
-    | CaptureTaken
-    | FailureTaken
+    | PaymentTaken
     | RefundTaken
     | Found
     | AccountView

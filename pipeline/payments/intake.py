@@ -42,7 +42,7 @@ OrderOutcome = Literal["captured", "mismatched", "open"]
 
 
 @dataclass(frozen=True)
-class PaymentTaken:
+class IntakeResult:
     """What became of a payment; `balance_nano` where its owner was asked to credit it."""
 
     status: PaymentOutcome
@@ -69,7 +69,7 @@ class PaymentIntake:
 
     async def payment(
         self, payment: PaymentEntity, *, command_id: str | None = None, fingerprint: str = ""
-    ) -> PaymentTaken:
+    ) -> IntakeResult:
         """Take in a payment in the state that Razorpay says it is in, and return what became of it.
 
         Raises UnavailableError or RazorpayUnavailableError where that cannot be known now, CommandRefusedError
@@ -83,11 +83,11 @@ class PaymentIntake:
             capture = await self._result(_capture(payment, owner, command_id, fingerprint))
             if capture.status == "mismatched":
                 log.error("payment %s does not match its order %s: not credited", payment.id, owner.order_id)
-            return PaymentTaken(capture.status, capture.balance_nano)
+            return IntakeResult(capture.status, capture.balance_nano)
         if payment.status == "failed":
             failure = await self._result(_failure(payment, owner, command_id, fingerprint))
-            return PaymentTaken(failure.status)
-        return PaymentTaken("pending")
+            return IntakeResult(failure.status)
+        return IntakeResult("pending")
 
     async def refund(
         self, refund: RefundEntity, payment: PaymentEntity | None, *, failed: bool = False
@@ -149,7 +149,7 @@ class PaymentIntake:
         promo = order.note(PROMO_NOTE)
         return OrderOwner(order_id, org, FoundOrder(order.amount, bounded(promo) if promo else None))
 
-    async def _stray(self, payment: PaymentEntity) -> PaymentTaken:
+    async def _stray(self, payment: PaymentEntity) -> IntakeResult:
         if payment.is_captured:
             log.warning("payment %s of the Razorpay account is none of our orders", payment.id)
             note = NoteStray(
@@ -160,7 +160,7 @@ class PaymentIntake:
                 bounded(payment.currency),
             )
             await self._client.note(note)
-        return PaymentTaken("stray")
+        return IntakeResult("stray")
 
     async def _result(self, command: AccountCommand[R]) -> R:
         """Return a command's result. Raises CommandRefusedError where its owner refuses it."""

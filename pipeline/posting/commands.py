@@ -28,7 +28,7 @@ from pipeline.accounts.model import Account, RememberedAnswer
 from pipeline.accounts.payments import Payment, Refund, Stray
 from pipeline.accounts.results import BarrierReached, Result, StrayNoted
 from pipeline.events import is_org
-from pipeline.journal import PARTITIONS_MAX
+from pipeline.journal import PARTITIONS_MAX, LedgerRow
 from pipeline.outcomes import DeadLetterReason, MoneyOutcome
 from pipeline.partitioning import partition_of
 from pipeline.posting.unit import InputRecord, Unit
@@ -122,7 +122,7 @@ def _post(unit: Unit, account: Account, posting: Posting[Result], posted_ms: int
         spending.entry_id = unit.next_id()
         unit.took_ids(spending.entry_id + PARTITIONS_MAX)
         unit.ledger.append(
-            (
+            LedgerRow(
                 spending.entry_id,
                 account.org,
                 posted_ms,

@@ -26,7 +26,16 @@ from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.review import needs_review
 from pipeline.accounts.verdicts import VerdictProgress
 from pipeline.catalog.rates import RateTable
-from pipeline.journal import LEDGER, REQUESTS, JournalRecord, Row, encode_rows, position_of, public_id
+from pipeline.journal import (
+    LEDGER,
+    REQUESTS,
+    JournalRecord,
+    LedgerRow,
+    RequestRow,
+    encode_rows,
+    position_of,
+    public_id,
+)
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting.meters import Meters
 from pipeline.posting.state import PartitionState, StateRecord
@@ -115,10 +124,10 @@ class Unit:
     """Accounts that were decoded to be read: of each there is one copy in a unit."""
     profiles_changed: set[str] = field(default_factory=set)
     sources_changed: dict[str, None] = field(default_factory=dict)
-    requests: list[Row] = field(default_factory=list)
+    requests: list[RequestRow] = field(default_factory=list)
     journal: list[JournalRecord] = field(default_factory=list)
     charged: int = 0
-    ledger: list[Row] = field(default_factory=list)
+    ledger: list[LedgerRow] = field(default_factory=list)
     replies: list[bytes] = field(default_factory=list)
     keys: list[tuple[str, Key]] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)

@@ -105,7 +105,8 @@ def _api_error(error: Exception) -> ApiError:
             return ApiError(RefusalCode.METHOD_NOT_ALLOWED, headers=error.headers)
         case HTTPException(status_code=404):
             return not_found("no such endpoint")
-        case HTTPException(status_code=400):
+        case HTTPException():
+            # Whatever else the framework says of a request is the request's fault.
             return ApiError(RefusalCode.INVALID_REQUEST, str(error.detail), headers=error.headers)
         case EngineUnavailable():
             log.warning("the engine is not available: %s", error)
