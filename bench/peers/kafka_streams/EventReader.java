@@ -133,22 +133,20 @@ final class EventReader {
     private static void readUsage(JsonParser p, RequestEvent e) throws IOException {
         require(p.currentToken() == JsonToken.START_OBJECT, "usage is an object");
         e.promptTokens = e.completionTokens = -1;
+        int total = -1;
         for (String name = p.nextFieldName(); name != null; name = p.nextFieldName()) {
             p.nextToken();
             switch (name) {
                 case "prompt_tokens" -> e.promptTokens = number(p, 0, MAX_TOKENS);
                 case "completion_tokens" -> e.completionTokens = number(p, 0, MAX_TOKENS);
-                case "total_tokens" -> {
-                    if (!isNull(p)) {
-                        number(p, 0, 2 * MAX_TOKENS);
-                    }
-                }
+                case "total_tokens" -> total = isNull(p) ? -1 : number(p, 0, 4 * MAX_TOKENS);
                 case "prompt_tokens_details" -> e.cachedTokens = readDetail(p, "cached_tokens");
                 case "completion_tokens_details" -> e.reasoningTokens = readDetail(p, "reasoning_tokens");
                 default -> p.skipChildren();
             }
         }
         require(e.promptTokens >= 0 && e.completionTokens >= 0, "usage lacks tokens");
+        require(total < 0 || total == e.promptTokens + e.completionTokens, "the total is another");
         e.hasUsage = true;
     }
 
