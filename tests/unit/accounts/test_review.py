@@ -9,6 +9,7 @@ from pipeline import ist
 from pipeline.accounts.alerts import due_alert
 from pipeline.accounts.ledger import LedgerEntry, apply, charge
 from pipeline.accounts.model import (
+    TRIAL_REQUESTS_PER_DAY,
     Account,
     Key,
     Profile,
@@ -94,3 +95,26 @@ def test_a_credit_and_a_new_account_are_looked_at() -> None:
     assert not needs_review(account)
     apply(account.spending, LedgerEntry(LedgerKind.TOPUP, 1))
     assert needs_review(account)
+
+
+def test_a_fall_below_the_threshold_is_looked_at_once() -> None:
+    profile = Profile("A", "a@example.in", threshold_nano=10**15 - 10)
+    account = closed(Account("org", Spending(10**15), profile), NOW_MS)
+    charge(account, "k", trial=False, day=ist.day_of(NOW_MS), cost_nano=10)
+    assert not needs_review(account)
+    charge(account, "k", trial=False, day=ist.day_of(NOW_MS), cost_nano=1)
+    assert needs_review(account)
+    account = closed(account, NOW_MS)
+    charge(account, "k", trial=False, day=ist.day_of(NOW_MS), cost_nano=1)
+    assert not needs_review(account)
+
+
+def test_a_stranger_that_becomes_a_trial_key_is_looked_at() -> None:
+    """The trial ceiling then holds for what it used of the next day too."""
+    today = ist.day_of(NOW_MS)
+    account = closed(Account("org", Spending(10**15)), NOW_MS)
+    charge(account, "stranger", trial=False, day=today + 1, cost_nano=0, requests=TRIAL_REQUESTS_PER_DAY)
+    assert not needs_review(account)
+    charge(account, "stranger", trial=True, day=today, cost_nano=0)
+    assert needs_review(account)
+    assert due_verdict(account, NOW_MS) is not None
