@@ -1,8 +1,8 @@
 """The catalog on Kafka: follow it, and publish to it under one fence.
 
 Owns: that two operators cannot publish against each other.
-Called by: the worker and the server follow; `cli/catalog.py` and the demo publish what `catalog/apply.py`
-decides.
+Called by: the worker and the server follow; `cli/catalog.py` and the demo publish.
+Next: `catalog/apply.py` decides what is published.
 """
 
 from __future__ import annotations
