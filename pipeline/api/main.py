@@ -73,11 +73,11 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
             OrderIndex(int(settings.reconcile_every_s * 1000)),
         )
         followers = [
-            Follower(settings.kafka_servers, [topics.KEYS], directory.take),
-            catalog_follower(settings.kafka_servers, rates),
-            Follower(settings.kafka_servers, [topics.ORDERS], order_index.take),
+            Follower(settings.kafka, [topics.KEYS], directory.take),
+            catalog_follower(settings.kafka, rates),
+            Follower(settings.kafka, [topics.ORDERS], order_index.take),
         ]
-        client = CommandClient(settings.kafka_servers)
+        client = CommandClient(settings.kafka)
         for follower in followers:
             await follower.start()
             stack.push_async_callback(follower.stop)

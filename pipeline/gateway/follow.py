@@ -21,9 +21,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from pipeline.accounts.keys import decode_key
 from pipeline.accounts.verdicts import Verdict, decode_record
+from pipeline.connection import KafkaConnection
 from pipeline.gateway.admission import Admission
 from pipeline.gateway.attempts import attempt, within
 from pipeline.gateway.errors import GatewayError
+from pipeline.kafka import clients
 from pipeline.topics import KEYS, VERDICTS
 
 log = logging.getLogger(__name__)
@@ -49,9 +51,9 @@ class SilentError(GatewayError):
 class Follower:
     """Keeps an `Admission` up to date, for as long as it runs."""
 
-    def __init__(self, servers: str, options: Mapping[str, Any], admission: Admission) -> None:
+    def __init__(self, kafka: KafkaConnection, options: Mapping[str, Any], admission: Admission) -> None:
         """Prepare to read from some brokers."""
-        self._servers, self._options, self._admission = servers, options, admission
+        self._kafka, self._options, self._admission = kafka, options, admission
         self._positions: dict[TopicPartition, int] = {}
         self._unknown = 0
         self._taking = False
@@ -61,13 +63,10 @@ class Follower:
     async def run(self) -> None:
         """Follow until cancelled, starting over where it was after every failure."""
         while True:
-            consumer = AIOKafkaConsumer(
+            consumer = clients.consumer(
+                self._kafka,
                 VERDICTS,
                 KEYS,
-                bootstrap_servers=self._servers,
-                isolation_level="read_committed",
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
                 fetch_max_wait_ms=FETCH_WAIT_MS,
                 max_partition_fetch_bytes=FETCH_BYTES,
                 **self._options,

@@ -23,6 +23,7 @@ from typing import Any, Literal, Self
 from msgspec import Struct
 
 from pipeline.accounts.keys import KeyRecord
+from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.gateway.admission import Admission, WhenStale
 from pipeline.gateway.amounts import Amount
 from pipeline.gateway.batches import Record
@@ -86,11 +87,13 @@ class Gateway:
         ready_limit_s: float = 10.0,
         drain_limit_s: float = 10.0,
         publish_limit_s: float = 30.0,
+        kafka_security: KafkaSecurity | None = None,
         kafka_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Prepare; `async with` starts it. Raises ValueError for a setting that cannot be.
 
-        `kafka_options` (TLS, SASL) go to aiokafka's clients as they are. docs/gateway.md explains each.
+        Without `kafka_security` the variables METERING_KAFKA_... say how to sign in at the brokers.
+        `kafka_options` go to aiokafka's clients as they are. docs/gateway.md explains each.
         """
         if not kafka_url.startswith("kafka://"):
             raise ValueError("kafka_url must look like kafka://host:port")
@@ -100,7 +103,9 @@ class Gateway:
             raise ValueError("durability is fsync or process")
         if when_stale not in ("open", "closed"):
             raise ValueError("when_stale is open or closed")
-        self._servers = kafka_url.removeprefix("kafka://").rstrip("/")
+        security = kafka_security or KafkaSecurity.of_environment(os.environ)
+        security.tls_context()
+        self._kafka = KafkaConnection(kafka_url.removeprefix("kafka://").rstrip("/"), security)
         self._options = dict(kafka_options or {})
         self._node, self._directory, self._durability = node, Path(spool_dir), durability
         self._spool_bytes_max = spool_bytes_max
@@ -141,13 +146,13 @@ class Gateway:
         self._writer.start()
         self._sender = Sender(
             spool,
-            self._servers,
+            self._kafka,
             self._options,
             linger_ms=self._linger_ms,
             sent=self._sent,
             acknowledged=self._acknowledged,
         )
-        self._follower = Follower(self._servers, self._options, self._admission)
+        self._follower = Follower(self._kafka, self._options, self._admission)
         runs = (self._sender.run(), self._follower.run(), self._tick())
         self._tasks = [asyncio.create_task(run) for run in runs]
         self._open = True

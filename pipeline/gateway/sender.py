@@ -21,11 +21,13 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from pipeline.connection import KafkaConnection
 from pipeline.gateway.attempts import attempt, within
 from pipeline.gateway.batches import Partitions, Record, lanes
 from pipeline.gateway.entry import Entry
 from pipeline.gateway.errors import GatewayError
 from pipeline.gateway.spool import Cursor, Spool
+from pipeline.kafka import clients
 from pipeline.topics import REQUESTS
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ class Sender:
     def __init__(
         self,
         spool: Spool,
-        servers: str,
+        kafka: KafkaConnection,
         options: Mapping[str, Any],
         *,
         linger_ms: int,
@@ -66,7 +68,7 @@ class Sender:
         acknowledged: Callable[[list[Entry]], None],
     ) -> None:
         """Prepare; `sent` hears of each record and its offset, `acknowledged` of events done with."""
-        self._spool, self._servers, self._options = spool, servers, options
+        self._spool, self._kafka, self._options = spool, kafka, options
         self._linger_s = linger_ms / 1000
         self._sent, self._acknowledged = sent, acknowledged
         self._more = asyncio.Event()
@@ -100,10 +102,8 @@ class Sender:
         await self._send_all()
 
     async def _connect(self) -> None:
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._servers,
-            enable_idempotence=True,
-            acks="all",
+        self._producer = clients.producer(
+            self._kafka,
             compression_type=COMPRESSION,
             linger_ms=0,
             max_batch_size=RECORD_BYTES_LIMIT,

@@ -15,6 +15,7 @@ from msgspec import MsgspecError
 
 from pipeline import topics
 from pipeline.catalog.rates import Rate, RateTable, decode_rate, encode_rate
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.bounded import ends_of
 from pipeline.kafka.fenced import FencedLog, Output
 from pipeline.kafka.follow import Follower
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 PLACE = TopicPartition(topics.CATALOG, 0)
 
 
-def catalog_follower(servers: str, rates: RateTable) -> Follower:
+def catalog_follower(kafka: KafkaConnection, rates: RateTable) -> Follower:
     """Return the follower that keeps a table of rates up to date; what is no rate is ignored, loudly."""
 
     def take(record: ConsumerRecord) -> None:
@@ -33,17 +34,17 @@ def catalog_follower(servers: str, rates: RateTable) -> Follower:
         except MsgspecError:
             log.exception("a record of %s is no rate and is ignored: offset %d", record.topic, record.offset)
 
-    return Follower(servers, [topics.CATALOG], take)
+    return Follower(kafka, [topics.CATALOG], take)
 
 
 async def publish_rates(
-    servers: str, deployment: str, plan: Callable[[RateTable], Sequence[Rate]]
+    kafka: KafkaConnection, deployment: str, plan: Callable[[RateTable], Sequence[Rate]]
 ) -> tuple[Sequence[Rate], int]:
     """Publish the rates that `plan` makes of those there are; return them and the catalog's end after.
 
     Raises what `plan` raises, with nothing published.
     """
-    fenced = FencedLog(servers, f"{deployment}-catalog")
+    fenced = FencedLog(kafka, f"{deployment}-catalog")
     await fenced.start()
     try:
         table = RateTable()
@@ -54,4 +55,4 @@ async def publish_rates(
             await fenced.commit({PLACE: [Output(*encode_rate(rate)) for rate in wanted]})
     finally:
         await fenced.close()
-    return wanted, (await ends_of(servers, [PLACE]))[PLACE]
+    return wanted, (await ends_of(kafka, [PLACE]))[PLACE]

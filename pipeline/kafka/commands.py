@@ -25,6 +25,8 @@ from pipeline.accounts.commands import (
     decode_reply,
     encode,
 )
+from pipeline.connection import KafkaConnection
+from pipeline.kafka.clients import producer
 from pipeline.kafka.follow import Follower
 from pipeline.kafka.partitions import partition_count
 from pipeline.partitioning import partition_of
@@ -50,20 +52,18 @@ def new_command_id() -> str:
 class CommandClient:
     """Sends commands and matches the replies to them by id."""
 
-    def __init__(self, servers: str) -> None:
+    def __init__(self, kafka: KafkaConnection) -> None:
         """Prepare; nothing is connected before `start`."""
-        self._servers = servers
+        self._kafka = kafka
         self._partitions = 0
         self._producer: AIOKafkaProducer | None = None
-        self._follower = Follower(servers, [topics.REPLIES], self._take, from_end=True)
+        self._follower = Follower(kafka, [topics.REPLIES], self._take, from_end=True)
         self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
 
     async def start(self) -> None:
         """Connect. Raises a KafkaError, TimeoutError or PartitionsError where that cannot be done."""
-        self._partitions = await partition_count(self._servers)
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._servers, enable_idempotence=True, acks="all", request_timeout_ms=10_000
-        )
+        self._partitions = await partition_count(self._kafka)
+        self._producer = producer(self._kafka, request_timeout_ms=10_000)
         await self._producer.start()
         await self._follower.start()
 

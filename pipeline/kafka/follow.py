@@ -14,6 +14,9 @@ from collections.abc import Callable, Sequence
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from pipeline.connection import KafkaConnection
+from pipeline.kafka import clients
+
 log = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 5.0
@@ -35,7 +38,7 @@ class Follower:
 
     def __init__(
         self,
-        servers: str,
+        kafka: KafkaConnection,
         topics: Sequence[str],
         take: Callable[[ConsumerRecord], None],
         *,
@@ -45,7 +48,7 @@ class Follower:
         self._topics = tuple(topics)
         self._take = take
         self._from_end = from_end
-        self._servers = servers
+        self._kafka = kafka
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
         self._fresh_at = 0.0
@@ -53,12 +56,9 @@ class Follower:
 
     async def start(self) -> None:
         """Read everything there is, then go on in the background. Raises TimeoutError or a KafkaError."""
-        consumer = self._consumer = AIOKafkaConsumer(
+        consumer = self._consumer = clients.consumer(
+            self._kafka,
             *self._topics,
-            bootstrap_servers=self._servers,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=16 * 1024 * 1024,
         )

@@ -10,18 +10,19 @@ from aiokafka import TopicPartition
 
 from pipeline import topics
 from pipeline.accounts.promos import Promo, encode_promo
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.bounded import ends_of
 from pipeline.kafka.fenced import FencedLog, Output
 
 PLACE = TopicPartition(topics.PROMOS, 0)
 
 
-async def publish_promo(servers: str, deployment: str, promo: Promo) -> int:
+async def publish_promo(kafka: KafkaConnection, deployment: str, promo: Promo) -> int:
     """Publish a promo code, in the place of an earlier one, and return the topic's end after it."""
-    fenced = FencedLog(servers, f"{deployment}-promos")
+    fenced = FencedLog(kafka, f"{deployment}-promos")
     await fenced.start()
     try:
         await fenced.commit({PLACE: [Output(*encode_promo(promo))]})
     finally:
         await fenced.close()
-    return (await ends_of(servers, [PLACE]))[PLACE]
+    return (await ends_of(kafka, [PLACE]))[PLACE]

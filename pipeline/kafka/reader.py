@@ -23,6 +23,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
+from pipeline.connection import KafkaConnection
+from pipeline.kafka import clients
 from pipeline.kafka.follow import is_cancelled
 from pipeline.kafka.offsets import GroupOffsets
 from pipeline.topics import OUTPUT_BYTES_MAX
@@ -60,7 +62,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     def __init__(
         self,
-        servers: str,
+        kafka: KafkaConnection,
         group: str,
         topics: Sequence[str],
         handler: Handler,
@@ -82,7 +84,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._instance = None if instance is None else f"{instance}-{_same_topics(topics)}"
         self._pumps: dict[int, _Pump] = {}
         self._failure: asyncio.Future[None] | None = None
-        self._servers, self._group, self._fetch_bytes = servers, group, fetch_bytes
+        self._kafka, self._group, self._fetch_bytes = kafka, group, fetch_bytes
         self.interruptible = interruptible
         self._done = done
         self._offsets: GroupOffsets | None = None
@@ -92,12 +94,9 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def run(self) -> None:
         """Read until cancelled. Raises whatever a handler raised: the caller must end the process."""
         self._failure = asyncio.get_running_loop().create_future()
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
+        self._consumer = clients.consumer(
+            self._kafka,
             group_id=self._group,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
             partition_assignment_strategy=[RangePartitionAssignor],
             group_instance_id=self._instance,
             session_timeout_ms=SESSION_TIMEOUT_MS,

@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from pipeline import telemetry, topics
+from pipeline.connection import KafkaConnection
+from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.fenced import FencedLog, Output
 from pipeline.mail import outbox, record, render, smtp
 from pipeline.mail.outbox import Outbox, Waiting
@@ -43,13 +45,13 @@ class Post:
 class MailPartition:
     """One partition of the mail topic on its way to the mail server."""
 
-    def __init__(self, servers: str, deployment: str, partition: int, post: Post) -> None:
+    def __init__(self, kafka: KafkaConnection, deployment: str, partition: int, post: Post) -> None:
         """Prepare; `open` makes it ours."""
-        self._servers, self._group = servers, mail_group(deployment)
+        self._kafka, self._group = kafka, mail_group(deployment)
         self._topic = TopicPartition(topics.MAIL, partition)
         self._state = TopicPartition(topics.MAIL_STATE, partition)
         self._post = post
-        self._log = FencedLog(servers, f"{deployment}-mail-{partition}")
+        self._log = FencedLog(kafka, f"{deployment}-mail-{partition}")
         self._outbox = Outbox()
         self._records: deque[ConsumerRecord] = deque()
         self._changed = asyncio.Event()
@@ -63,7 +65,7 @@ class MailPartition:
         if (kept := state.get(OUTBOX_KEY)) is not None:
             self._outbox = outbox.decode(kept)
         # What the topic dropped for its age nobody would send any more.
-        first = await _beginning(self._servers, self._topic)
+        first = await _beginning(self._kafka, self._topic)
         return max(self._outbox.next_offset, first)
 
     async def add(self, records: Sequence[ConsumerRecord]) -> None:
@@ -192,12 +194,8 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _beginning(servers: str, where: TopicPartition) -> int:
+async def _beginning(kafka: KafkaConnection, where: TopicPartition) -> int:
     """Return the first offset that a partition still has."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
-    await consumer.start()
-    try:
+    async with started_consumer(kafka) as consumer:
         offsets: dict[TopicPartition, int] = await consumer.beginning_offsets([where])
         return offsets[where]
-    finally:
-        await consumer.stop()

@@ -16,12 +16,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline import topics
 from pipeline.catalog.rates import RateTable, decode_rate
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.bounded import ends_of, read_to_end
 from pipeline.kafka.catalog import PLACE as CATALOG_PLACE
+from pipeline.kafka.clients import started_admin
 from pipeline.kafka.fenced import FencedLog, Output, read_compacted
 from pipeline.kafka.partitions import partition_count
 from pipeline.partitioning import partition_of
@@ -51,18 +52,18 @@ async def redrive(settings: Settings, *, too_late: bool) -> Redriven:
 
     Raises NotYetChargedError where no worker does that in time, and what Kafka raises.
     """
-    servers = settings.kafka_servers
-    partitions = await partition_count(servers)
+    kafka = settings.kafka
+    partitions = await partition_count(kafka)
     rates = RateTable()
-    for value in (await read_compacted(servers, CATALOG_PLACE)).values():
+    for value in (await read_compacted(kafka, CATALOG_PLACE)).values():
         rates.add(decode_rate(value))
-    fenced = FencedLog(servers, f"{settings.deployment}-redrive", role="redrive")
+    fenced = FencedLog(kafka, f"{settings.deployment}-redrive", role="redrive")
     await fenced.start()
     try:
         done = set(await fenced.restore(STATE_PLACE.topic, STATE_PLACE.partition))
         report = Redriven()
         batch: list[tuple[bytes, int, Output]] = []
-        async for letter in _letters(servers, partitions):
+        async for letter in _letters(kafka, partitions):
             mark = f"{letter.partition}-{letter.offset}".encode()
             headers = dict(letter.headers)
             reason = headers.get("reason", b"").decode()
@@ -96,10 +97,10 @@ async def _publish(fenced: FencedLog, batch: list[tuple[bytes, int, Output]]) ->
     return len(batch)
 
 
-async def _letters(servers: str, partitions: int) -> AsyncIterator[ConsumerRecord]:
+async def _letters(kafka: KafkaConnection, partitions: int) -> AsyncIterator[ConsumerRecord]:
     """Yield every dead letter there is, partition by partition."""
     for partition in range(partitions):
-        async for records in read_to_end(servers, TopicPartition(topics.DEAD_LETTERS, partition)):
+        async for records in read_to_end(kafka, TopicPartition(topics.DEAD_LETTERS, partition)):
             for record in records:
                 yield record
 
@@ -107,11 +108,9 @@ async def _letters(servers: str, partitions: int) -> AsyncIterator[ConsumerRecor
 async def _charged(settings: Settings, partitions: int) -> None:
     """Return when the workers have posted every moved record there is now."""
     places = [TopicPartition(topics.MOVED, partition) for partition in range(partitions)]
-    ends = await ends_of(settings.kafka_servers, places)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_servers)
-    await admin.start()
+    ends = await ends_of(settings.kafka, places)
     deadline = time.monotonic() + CHARGED_LIMIT_S
-    try:
+    async with started_admin(settings.kafka) as admin:
         while time.monotonic() < deadline:
             posted = await admin.list_consumer_group_offsets(f"{settings.deployment}-worker")
             # The last offset of a transaction is its marker, which nobody reads.
@@ -119,6 +118,4 @@ async def _charged(settings: Settings, partitions: int) -> None:
             if not behind:
                 return
             await asyncio.sleep(0.1)
-    finally:
-        await admin.close()
     raise NotYetChargedError("the dead letters are redriven, but not charged yet: is a worker running?")

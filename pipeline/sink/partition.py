@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from pipeline import telemetry, topics
 from pipeline.clickhouse import lost
@@ -20,8 +20,10 @@ from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import DEDUPLICATION_WINDOW
 from pipeline.clickhouse.queries import query
+from pipeline.connection import KafkaConnection
 from pipeline.crashpoints import reach
 from pipeline.journal import COLUMNS, LEDGER, REQUESTS, JournalRecord, read_headers
+from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.fenced import FencedLog, Output
 from pipeline.sink import ranges
 from pipeline.sink.ranges import HalfThereError, Intent, Part
@@ -46,14 +48,14 @@ class SinkPartition:
     """One partition of the journal on its way into ClickHouse."""
 
     def __init__(
-        self, servers: str, deployment: str, partition: int, partitions: int, engine: Engine
+        self, kafka: KafkaConnection, deployment: str, partition: int, partitions: int, engine: Engine
     ) -> None:
         """Prepare; `open` makes it ours."""
-        self._servers, self._deployment = servers, deployment
+        self._kafka, self._deployment = kafka, deployment
         self._partition, self._partitions = partition, partitions
         self._engine = engine
         self._safe_ms = ranges.safe_age_ms(DEDUPLICATION_WINDOW, partitions, 1 / LINGER_S)
-        self._log = FencedLog(servers, f"{deployment}-sink-{partition}", role="sink")
+        self._log = FencedLog(kafka, f"{deployment}-sink-{partition}", role="sink")
         self._buffer: deque[tuple[int, JournalRecord, int]] = deque()
         self._buffered_bytes = 0
         self._changed = asyncio.Event()
@@ -231,15 +233,10 @@ class SinkPartition:
     async def _read(self, intent: Intent) -> list[tuple[int, JournalRecord]]:
         """Return a recorded range's records, read again from the journal."""
         place = TopicPartition(topics.JOURNAL, self._partition)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=topics.OUTPUT_BYTES_MAX,
-        )
-        await consumer.start()
         found: list[tuple[int, JournalRecord]] = []
-        try:
+        async with started_consumer(
+            self._kafka, max_partition_fetch_bytes=topics.OUTPUT_BYTES_MAX
+        ) as consumer:
             consumer.assign([place])
             consumer.seek(place, intent.first_offset)
             while not found or found[-1][0] + 1 < intent.next_offset:
@@ -249,8 +246,6 @@ class SinkPartition:
                     for record in batches.get(place, ())
                     if record.offset < intent.next_offset
                 ]
-        finally:
-            await consumer.stop()
         return found
 
 

@@ -19,6 +19,7 @@ from aiokafka import TopicPartition
 from pipeline import telemetry, topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
+from pipeline.connection import KafkaConnection
 from pipeline.crashpoints import reach
 from pipeline.journal import read_headers
 from pipeline.kafka.bounded import last_committed
@@ -52,7 +53,7 @@ class Partition:
 
     def __init__(
         self,
-        servers: str,
+        kafka: KafkaConnection,
         deployment: str,
         partition: int,
         partitions: int,
@@ -64,12 +65,12 @@ class Partition:
         `deciding` is shared by all partitions of the worker: one decides at a time, while others commit. If
         they took turns within their units, all of them would be done as late as the last.
         """
-        self._servers = servers
+        self._kafka = kafka
         self._partition, self._partitions = partition, partitions
         self._catalog = catalog
         self._deciding = deciding
         self._group = worker_group(deployment)
-        self._log = FencedLog(servers, f"{deployment}-{partition}", role="worker")
+        self._log = FencedLog(kafka, f"{deployment}-{partition}", role="worker")
         self._lock = asyncio.Lock()
         self._state = PartitionState(partition, partitions)
         self.is_open = False
@@ -95,7 +96,7 @@ class Partition:
 
     async def _check_against_journal(self) -> None:
         """Raise StateError where state and journal were not written by the same units up to the end."""
-        last = await last_committed(self._servers, TopicPartition(topics.JOURNAL, self._partition))
+        last = await last_committed(self._kafka, TopicPartition(topics.JOURNAL, self._partition))
         in_journal = 1 if last is None else read_headers(last.headers, b"").last + 1
         in_state = self._state.meta.position
         if in_state != in_journal:

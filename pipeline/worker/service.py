@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from msgspec import MsgspecError
 
@@ -19,6 +19,7 @@ from pipeline import telemetry, topics
 from pipeline.accounts.promos import PromoTable, decode_promo
 from pipeline.catalog.rates import RateTable
 from pipeline.kafka.catalog import catalog_follower
+from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.follow import Follower
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.reader import GroupReader
@@ -57,11 +58,11 @@ class PartitionReader:
         self._owned: dict[int, Partition] = {}
         self._deciding = asyncio.Lock()
         self._rates = RateTable()
-        self._follower = catalog_follower(settings.kafka_servers, self._rates)
+        self._follower = catalog_follower(settings.kafka, self._rates)
         self._promos = PromoTable()
-        self._promos_follower = Follower(settings.kafka_servers, [topics.PROMOS], self._take_promo)
+        self._promos_follower = Follower(settings.kafka, [topics.PROMOS], self._take_promo)
         self._reader = GroupReader(
-            settings.kafka_servers,
+            settings.kafka,
             worker_group(settings.deployment),
             topics.INPUTS,
             self,
@@ -72,7 +73,7 @@ class PartitionReader:
 
     async def run(self) -> None:
         """Read the catalog to its end, then work until cancelled. Raises what must end the process."""
-        self._partitions = await partition_count(self._settings.kafka_servers)
+        self._partitions = await partition_count(self._settings.kafka)
         await self._follower.start()
         await self._promos_follower.start()
         watchdog = asyncio.create_task(self._watch())
@@ -97,7 +98,7 @@ class PartitionReader:
         """Take a partition over; see `kafka/reader.py`."""
         settings = self._settings
         owned = Partition(
-            settings.kafka_servers,
+            settings.kafka,
             settings.deployment,
             partition,
             self._partitions,
@@ -130,11 +131,11 @@ class PartitionReader:
 
     async def _watch(self) -> None:
         """Ask the broker itself for the ends of the inputs, so that a stuck reader cannot hide its lag."""
-        probe = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_servers, request_timeout_ms=5_000, enable_auto_commit=False
+        # The ends as the broker has them, whatever transactions are open.
+        asking = started_consumer(
+            self._settings.kafka, request_timeout_ms=5_000, isolation_level="read_uncommitted"
         )
-        await probe.start()
-        try:
+        async with asking as probe:
             while True:
                 await asyncio.sleep(WATCH_EVERY_S)
                 owned = {p: partition for p, partition in self._owned.items() if partition.is_open}
@@ -146,8 +147,6 @@ class PartitionReader:
                     log.warning("the ends of the inputs cannot be asked: %r", error)
                     continue
                 self._check_progress(owned, ends)
-        finally:
-            await probe.stop()
 
     def _check_progress(self, owned: Mapping[int, Partition], ends: Mapping[TopicPartition, int]) -> None:
         now = time.monotonic()

@@ -56,7 +56,7 @@ class Storm:
     async def publish_rates(self, rates: dict[tuple[str, str], tuple[int, int, int]]) -> None:
         """Publish rates, and return when every owner knows them."""
         new = [Rate(model, provider, 0, *nano) for (model, provider), nano in rates.items()]
-        _, end = await publish_rates(self.running.servers, "metering", lambda _: new)
+        _, end = await publish_rates(self.running.connection, "metering", lambda _: new)
         await self.client.barrier(end)
 
     async def books_agree(self) -> None:
@@ -113,7 +113,7 @@ async def storm(storm_broker: Broker, tmp_path_factory: pytest.TempPathFactory) 
     """The running product of this folder, with rates, some orgs signed up, and traffic connected."""
     home = tmp_path_factory.mktemp("storm")
     async with product(storm_broker, home, workers=2, partitions=PARTITIONS) as running:
-        client = CommandClient(running.servers)
+        client = CommandClient(running.connection)
         await client.start()
         traffic = Traffic(running.servers, PARTITIONS, ORGS, seed=SEED)
         await traffic.start()

@@ -53,7 +53,7 @@ async def _redrive(storm: Storm) -> tuple[int, int, int]:
 
 async def _marked(storm: Storm) -> int:
     """Return how many letters are known to be redriven."""
-    return len(await read_compacted(storm.running.servers, STATE_PLACE))
+    return len(await read_compacted(storm.running.connection, STATE_PLACE))
 
 
 async def _letters(storm: Storm) -> int:
