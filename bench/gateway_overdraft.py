@@ -1,7 +1,7 @@
 """(g4) How far bursts on several gateways overrun a balance or a key's budget, beside the published bound.
 
 Owns: many bursts over one deployment. docs/overdraft.md explains the figures.
-Called by: `bench/gateway.py`. Next: `tests/support/bursts.py` has the burst and the arithmetic.
+Called by: `bench/gateway.py`. Next: `tests/support/gateway/bursts.py` has the burst and the arithmetic.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bench.report import Report
 from pipeline.catalog.rates import Rate
 from pipeline.kafka.catalog import publish_rates
 from pipeline.money import NANO_PER_RUPEE
-from tests.support.bursts import Burst, Nodes, Plan, nodes_of
+from tests.support.gateway.bursts import Burst, Nodes, Plan, nodes_of
 
 PARTITIONS = 4
 NODES = (1, 2, 4)

@@ -1,104 +1,19 @@
-"""What the tests of this folder share: one running product, its traffic, and the count of what it comes to.
-
-Each test does its worst and then has the books compared, over everything that was published until then.
-"""
+"""What the tests of this folder share: one running product under traffic. Each does its worst to it."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import signal
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
 
-import httpx2
 import pytest
 import pytest_asyncio
 
-from pipeline.accounts.commands import Credit, SignUp, View
-from pipeline.api.sessions import issue
-from pipeline.catalog.rates import Rate
-from pipeline.kafka.catalog import publish_rates
-from pipeline.kafka.commands import CommandClient, new_command_id
+from pipeline.accounts.commands import SignUp
+from pipeline.kafka.commands import CommandClient
 from pipeline.local.broker import Broker
 from tests.support import parts
-from tests.support.product import DRAIN_LIMIT_S, SESSION_SECRET, Product, product
-from tests.support.traffic import RATES, Traffic
-
-PARTITIONS = 4
-ORGS = [f"org-{n}" for n in range(40)]
-SIGNED_UP = ORGS[:10]
-SIGNUP_NANO = 100_000_000_000
-SEED = int(os.environ.get("METERING_TEST_CHAOS_SEED", "7"))
-
-
-@dataclass
-class Storm:
-    """The product with two workers and a server, and traffic with a truth of its own."""
-
-    running: Product
-    broker: Broker
-    client: CommandClient
-    traffic: Traffic
-    credited_nano: Counter[str] = field(default_factory=Counter)
-
-    async def credit(self, orgs: Sequence[str], amount_nano: int) -> None:
-        """Credit each org once, with a command that is sent twice."""
-        for org in orgs:
-            command = Credit(f"credit-{org}-{self.credited_nano[org]}", org, amount_nano, "after the storm")
-            for _ in range(2):
-                await self.client.send(command, 60)
-            self.credited_nano[org] += amount_nano
-
-    async def publish_rates(self, rates: dict[tuple[str, str], tuple[int, int, int]]) -> None:
-        """Publish rates, and return when every owner knows them."""
-        new = [Rate(model, provider, 0, *nano) for (model, provider), nano in rates.items()]
-        _, end = await publish_rates(self.running.connection, "metering", lambda _: new)
-        await self.client.barrier(end)
-
-    async def books_agree(self) -> None:
-        """Let everything come back and be drained; then the product's count and ours are the same."""
-        for role in self.running.roles():
-            role.signal(signal.SIGCONT)
-        await self.running.ready()
-        await self._drained(len(self.traffic.truth.charged))
-        report = await self.running.verify()
-        assert report.differences == []
-        assert report.requests == len(self.traffic.truth.charged)
-        for org in ORGS:
-            reply = await self.client.send(View(new_command_id(), org), 30)
-            balance_nano = json.loads(bytes(reply.result))["balance_nano"]
-            assert balance_nano == self.credited_nano[org] - self.traffic.truth.owed_nano[org], org
-
-    async def _drained(self, expected: int) -> None:
-        deadline = time.monotonic() + DRAIN_LIMIT_S
-        found = -1
-        while time.monotonic() < deadline:
-            self.running.revive()
-            try:
-                found = await self._stored()
-            except httpx2.HTTPError:
-                found = -1
-            if found >= expected:
-                return
-            await asyncio.sleep(0.5)
-        raise AssertionError(f"{found} of {expected} requests are stored\n{self.running.all_words()}")
-
-    async def _stored(self) -> int:
-        """Return how many requests the activity answers show over all orgs."""
-        total = 0
-        async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
-            for org in ORGS:
-                token = issue(SESSION_SECRET, org, "owner", "", int(time.time() * 1000))
-                answer = await client.get(
-                    f"{self.running.http_url}/me/usage", headers={"Authorization": f"Bearer {token}"}
-                )
-                if answer.status_code == httpx2.codes.OK:
-                    total += json.loads(answer.content)["totals"]["last_30_days"]["requests"]
-        return total
+from tests.support.product.processes import product
+from tests.support.product.storm import ORGS, PARTITIONS, SEED, SIGNED_UP, SIGNUP_NANO, Storm
+from tests.support.product.traffic import RATES, Traffic
 
 
 @pytest.fixture(scope="package")

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.support.razorpay import Shop, shop
+from tests.support.product.razorpay import Shop, shop
 
 POINTS = ("worker.decided", "worker.sent", "worker.committed")
 

@@ -26,10 +26,10 @@ from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.local.broker import Broker
 from pipeline.topics import VERDICTS
-from tests.support.behind_http import WRITE_S, BehindHttp, behind_http
-from tests.support.misbehaviour import INSERT, SERVED, Fault, Mixture
-from tests.support.product import SESSION_SECRET
-from tests.support.traffic import RATES, Traffic
+from tests.support.clickhouse.misbehaviour import INSERT, SERVED, Fault, Mixture
+from tests.support.product.behind_http import WRITE_S, BehindHttp, behind_http
+from tests.support.product.processes import SESSION_SECRET
+from tests.support.product.traffic import RATES, Traffic
 
 PARTITIONS = 4
 ORGS = [f"org-{n}" for n in range(20)]

@@ -14,8 +14,8 @@ import time
 import pytest
 
 from pipeline.crashpoints import POINTS
-from tests.crash.conftest import ORGS, SEED, Storm
-from tests.support.product import Product
+from tests.support.product.processes import Product
+from tests.support.product.storm import ORGS, SEED, Storm
 
 CREDIT_NANO = 5_000_000_000
 CHAOS_S = float(os.environ.get("METERING_TEST_CHAOS_SECONDS", "30"))

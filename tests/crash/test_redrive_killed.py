@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.kafka.fenced import read_compacted
 from pipeline.operations.redrive import LETTERS_A_TRANSACTION, STATE_PLACE
-from tests.crash.conftest import SEED, Storm
-from tests.support.traffic import RATES
+from tests.support.product.storm import SEED, Storm
+from tests.support.product.traffic import RATES
 
 NEW_RATES = {("beta", "new"): (7_500, 1_875, 30_000)}
 EVENTS = 12_000

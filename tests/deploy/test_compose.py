@@ -14,7 +14,7 @@ from jsonschema.validators import validator_for
 
 from pipeline.local.broker import _SETTINGS as LOCAL_BROKER
 from pipeline.settings import Settings
-from tests.deploy.files import DEPLOY, ROOT, read_yaml
+from tests.support.deploy import DEPLOY, ROOT, read_yaml
 
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 STACK = read_yaml(ROOT / "docker-compose.yml")

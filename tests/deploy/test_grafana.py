@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.files import DEPLOY, metrics_exposed, metrics_used, read_yaml
+from tests.support.deploy import DEPLOY, metrics_exposed, metrics_used, read_yaml
 
 BOARD: dict[str, Any] = json.loads(
     (DEPLOY / "grafana" / "dashboards" / "metering.json").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import yaml
 
 from pipeline.settings import Settings
-from tests.deploy.files import DEPLOY, ROOT
+from tests.support.deploy import DEPLOY, ROOT
 
 TEXT = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 LINES = [line for line in TEXT.splitlines() if line and not line.startswith("#")]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.files import DEPLOY, ROOT, metrics_exposed, metrics_used, read_yaml
+from tests.support.deploy import DEPLOY, ROOT, metrics_exposed, metrics_used, read_yaml
 
 HERE = Path(__file__).parent
 RULES: list[dict[str, Any]] = [

@@ -1,6 +1,6 @@
 """Every route of the OpenAPI document: real answers fit it, and none holds another org's data.
 
-A new route fails here until it is classified, below.
+A new route fails here until tests/support/api/routes.py classifies it.
 """
 
 from __future__ import annotations
@@ -18,35 +18,21 @@ from pipeline.api import app
 from pipeline.api.health import engine_check
 from pipeline.clickhouse.client import Engine
 from pipeline.journal import public_id
-from tests.api_client import Api, api
-from tests.builders import NOW_MS, rate, rate_table
-from tests.integration.routes import ASKS_OWNER, OPERATORS, PAGES_OF_THE_PRODUCT, SIGNED_BY_RAZORPAY
-from tests.journal_rows import Request, insert
+from tests.support.api.client import Api, api
+from tests.support.api.routes import (
+    ASKS_OWNER,
+    OF_AN_ORG,
+    OPERATORS,
+    PAGES_OF_THE_PRODUCT,
+    PUBLIC,
+    SIGNED_BY_RAZORPAY,
+    TEXT,
+)
+from tests.support.builders import NOW_MS, rate, rate_table
+from tests.support.journal_rows import Request, insert
 
 ROUTE = re.compile(r"@\w+\.(?:get|post|put|patch|delete|api_route)\(\s*\"(/[^\"]*)\"")
 
-OF_AN_ORG = {
-    "/me/usage": ("",),
-    "/me/usage/daily": ("",),
-    "/me/activity": (
-        "",
-        "?key_id=theirs_key",
-        "?model=theirs_model",
-        "?from=2026-06-01&to=2026-06-13",
-        "?key_id=mine_key",
-    ),
-    "/me/activity/events": (
-        "",
-        "?key_id=theirs_key",
-        "?model=theirs_model",
-        f"?before={2**53}",
-        "?limit=200",
-    ),
-}
-"""Routes that need a session, with the queries to try on each."""
-
-PUBLIC = {"/v1/rankings", "/v1/catalog", "/healthz"}
-TEXT = {"/metrics"}
 PAGES = {"/docs", "/docs/{name}"}
 
 

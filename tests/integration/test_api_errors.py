@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from pipeline.api.errors import ApiError
 from pipeline.api.health import engine_check
 from pipeline.clickhouse.client import Engine, open_engine
-from tests.api_client import Api, api
+from tests.support.api.client import Api, api
 
 extra = APIRouter()
 

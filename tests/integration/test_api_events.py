@@ -13,9 +13,9 @@ from pipeline import ist
 from pipeline.api import events
 from pipeline.clickhouse.client import Engine
 from pipeline.journal import PARTITIONS_MAX, public_id
-from tests.api_client import Api, api
-from tests.builders import NOW_MS
-from tests.journal_rows import MODELS, Request, inr, insert, random_requests
+from tests.support.api.client import Api, api
+from tests.support.builders import NOW_MS
+from tests.support.journal_rows import MODELS, Request, inr, insert, random_requests
 
 PATH = "/me/activity/events"
 NAMES = {f"org_a_key_{n}": ("org_a", f"key number {n}") for n in range(10)}

@@ -19,9 +19,9 @@ from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineUnavailable
 from pipeline.clickhouse.migrate import migrate
 from pipeline.journal import public_id
-from tests.api_client import api
-from tests.builders import NOW_MS, rate, rate_table
-from tests.journal_rows import MODELS, Request, insert, random_requests
+from tests.support.api.client import api
+from tests.support.builders import NOW_MS, rate, rate_table
+from tests.support.journal_rows import MODELS, Request, insert, random_requests
 
 ON_CATALOG = MODELS[:3]
 TODAY = ist.day_of(NOW_MS)

@@ -10,9 +10,9 @@ import pytest
 from pipeline import ist
 from pipeline.clickhouse.client import Engine
 from pipeline.journal import public_id
-from tests.api_client import Api, api
-from tests.builders import NOW_MS
-from tests.journal_rows import Request, insert, random_requests
+from tests.support.api.client import Api, api
+from tests.support.builders import NOW_MS
+from tests.support.journal_rows import Request, insert, random_requests
 
 TODAY = ist.day_of(NOW_MS)
 FIRST, LAST = (ist.date_of(day).isoformat() for day in (TODAY - 29, TODAY))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline.razorpay.signatures import sign_callback
-from tests.support.razorpay import ADDRESS, KEY_ID, OLD_WEBHOOK_SECRET, Shop, shop
+from tests.support.product.razorpay import ADDRESS, KEY_ID, OLD_WEBHOOK_SECRET, Shop, shop
 
 SILENT = {"lost": ["*"]}
 
@@ -84,7 +84,7 @@ def test_a_top_up_by_callback_and_webhook_is_credited_once_and_has_a_receipt(run
 
 def _page(running: Shop, org: str, payment_id: str) -> tuple[int, str]:
     from pipeline.api.sessions import issue
-    from tests.support.product import SESSION_SECRET
+    from tests.support.product.processes import SESSION_SECRET
 
     token = issue(SESSION_SECRET, org, "member", "m@x.example", int(time.time() * 1000))
     answer = running.http.get(
@@ -427,7 +427,7 @@ def test_strays_are_taken_and_reported_and_the_books_agree(running: Shop) -> Non
 
 def _reconcile(running: Shop) -> Any:
     from pipeline.api.operator import TOKEN_HEADER
-    from tests.support.product import OPERATOR_TOKEN
+    from tests.support.product.processes import OPERATOR_TOKEN
 
     answer = running.http.post("/operator/reconcile", headers={TOKEN_HEADER: OPERATOR_TOKEN})
     assert answer.status_code == 200, answer.text

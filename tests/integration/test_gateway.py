@@ -27,7 +27,7 @@ from pipeline.money import NANO_PER_RUPEE
 from pipeline.partitioning import partition_of
 from pipeline.settings import Settings
 from pipeline.topics import KEYS, REQUESTS, VERDICTS
-from tests.builders import DROP, event
+from tests.support.builders import DROP, event
 
 KILLS = 5
 LIMIT_S = 30.0
@@ -133,7 +133,7 @@ async def test_what_publish_returned_survives_sigkill_at_any_moment(
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "tests.integration.gateway_publisher",
+            "tests.support.gateway.publisher",
             f"kafka://{kafka_servers}",
             str(tmp_path / "spool"),
             durability,

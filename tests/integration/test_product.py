@@ -7,91 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline.api.sessions import Role, issue
 from pipeline.local.broker import Broker
 from pipeline.partitioning import partition_of
-from tests.integration.routes import ASKS_OWNER, OPERATORS, SIGNED_BY_RAZORPAY, THEIRS
-from tests.integration.test_api_contract import OF_AN_ORG, PUBLIC, TEXT
 from tests.support import ports
-from tests.support.product import SESSION_SECRET, Product, product
+from tests.support.api.routes import (
+    ASKS_OWNER,
+    OF_AN_ORG,
+    OPERATORS,
+    PUBLIC,
+    SIGNED_BY_RAZORPAY,
+    TEXT,
+    THEIRS,
+)
+from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
+from tests.support.product.processes import product
 
-PARTITIONS = 4
-CATALOG = Path(__file__).parents[2] / "deploy" / "catalog.yaml"
 COST_INR = 0.0075
 """200 prompt tokens, 64 of them cached, and 112 completion tokens of krutrim-2 at krutrim."""
-
-
-@dataclass
-class Deployment:
-    """A running product and a loop to talk to it with."""
-
-    product: Product
-    runner: asyncio.Runner
-
-    def publish(self, *events: dict[str, Any], partition: int | None = None) -> None:
-        """Publish events, each where its org belongs or all on one partition."""
-
-        async def send() -> None:
-            async with AIOKafkaProducer(bootstrap_servers=self.product.servers) as producer:
-                for event in events:
-                    right = partition_of(event["subject"], PARTITIONS)
-                    await producer.send_and_wait(
-                        "metering.requests",
-                        json.dumps(event).encode(),
-                        partition=right if partition is None else partition,
-                    )
-
-        self.runner.run(send())
-
-    def call(
-        self, method: str, path: str, org: str | None, role: Role = "owner", **more: Any
-    ) -> httpx2.Response:
-        """Call the API as a member of an org."""
-        headers = dict(more.pop("headers", {}))
-        if org is not None:
-            token = issue(SESSION_SECRET, org, role, "", int(time.time() * 1000))
-            headers["Authorization"] = f"Bearer {token}"
-        url = f"{self.product.http_url}{path}"
-        return httpx2.request(method, url, headers=headers, timeout=20, trust_env=False, **more)
-
-    def get(self, path: str, org: str) -> Any:
-        """Return an answer's JSON; it must be a 200."""
-        answer = self.call("GET", path, org)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def metering(self, *arguments: str, code: int = 0) -> Any:
-        """Run a command as an operator with METERING_* set; return the JSON it prints."""
-        assert self.product.server is not None
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments],
-            env=self.product.server.environment,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert done.returncode == code, f"{done.stdout}\n{done.stderr}\n{self.product.all_words()}"
-        return json.loads(done.stdout) if done.stdout.strip() else None
-
-    def until(self, holds: Callable[[], bool], limit_s: float = 20) -> None:
-        """Wait until something holds."""
-        deadline = time.monotonic() + limit_s
-        while not holds():
-            assert time.monotonic() < deadline, self.product.all_words()
-            time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,11 @@ from pipeline import ist
 from pipeline.api.sessions import issue
 from pipeline.gateway import Gateway
 from pipeline.local.broker import Broker
-from tests.builders import DROP, event, time_text
-from tests.integration.test_product import CATALOG, PARTITIONS, Deployment
 from tests.support import ports
-from tests.support.bursts import Burst, Plan, nodes_of
-from tests.support.product import SESSION_SECRET, product
+from tests.support.builders import DROP, event, time_text
+from tests.support.gateway.bursts import Burst, Plan, nodes_of
+from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
+from tests.support.product.processes import SESSION_SECRET, product
 
 RUPEE = 1_000_000_000
 COST_INR = 0.0075

@@ -16,8 +16,8 @@ from pipeline.clickhouse.migrate import Migration, MigrationError, load, main, m
 from pipeline.clickhouse.sql_files import sql_files
 from pipeline.journal import LEDGER, LEDGER_COLUMNS, REQUEST_COLUMNS, encode_rows, public_id
 from pipeline.settings import Settings
-from tests.builders import NOW_MS
-from tests.journal_rows import Request, insert, ledger_row, payload, random_requests
+from tests.support.builders import NOW_MS
+from tests.support.journal_rows import Request, insert, ledger_row, payload, random_requests
 
 
 def test_migrating_again_changes_nothing(empty_engine: Engine) -> None:

@@ -19,8 +19,8 @@ from pipeline.clickhouse.migrate import migrate
 from pipeline.clickhouse.pool import CONNECT_SECONDS, GREETING_SECONDS
 from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.journal import REQUEST_COLUMNS
-from tests.journal_rows import payload, random_requests
-from tests.support.clickhouse_front import http_front
+from tests.support.clickhouse.front import http_front
+from tests.support.journal_rows import payload, random_requests
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from pipeline.local.broker import Broker
 from pipeline.settings import Settings
 from pipeline.sink import ranges
 from pipeline.sink.partition import SinkPartition
-from tests.journal_rows import ledger_row, payload, random_requests
 from tests.support import parts
+from tests.support.journal_rows import ledger_row, payload, random_requests
 
 REQUEST_ROWS = 3
 PARTITIONS = 16

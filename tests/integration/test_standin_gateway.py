@@ -28,7 +28,7 @@ from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.local.broker import Broker
 from tests.support import ports
-from tests.support.product import SESSION_SECRET, Product, product
+from tests.support.product.processes import SESSION_SECRET, Product, product
 
 LIMIT_S = 30.0
 RATES = [

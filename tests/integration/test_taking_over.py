@@ -23,8 +23,8 @@ from pipeline.partitioning import partition_of
 from pipeline.posting.state import StateError
 from pipeline.settings import Settings
 from pipeline.worker.partition import Catalog, Partition
-from tests.builders import Record, rate_table
 from tests.support import parts
+from tests.support.builders import Record, rate_table
 
 PARTITIONS = 2
 OVERTAKEN = partition_of("org_1", PARTITIONS)

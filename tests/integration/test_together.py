@@ -15,8 +15,8 @@ from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError
 from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.journal import public_id
-from tests.builders import NOW_MS
-from tests.journal_rows import Request, insert, random_requests
+from tests.support.builders import NOW_MS
+from tests.support.journal_rows import Request, insert, random_requests
 
 ODD_ORGS = (
     "plain",

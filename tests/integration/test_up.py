@@ -18,8 +18,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pipeline import topics
 from pipeline.local import deployment, ports
 from pipeline.local.deployment import Deployment
+from tests.support.product import up_with_stand_ins
 
-_PROGRAM = Path(__file__).with_name("up_with_stand_ins.py")
+_PROGRAM = Path(up_with_stand_ins.__file__)
 _SERVER = """server=
 import http.server, os
 class Healthy(http.server.BaseHTTPRequestHandler):

@@ -14,8 +14,8 @@ from pipeline.accounts.verdicts import decode_record
 from pipeline.journal import decode_rows
 from pipeline.posting.unit import Outcome
 from pipeline.topics import BILLING, MOVED, REQUESTS
-from tests.builders import EXAMPLES, NOW_MS, Books, event, everything, packed, time_text
-from tests.unit.accounts.test_commands import COMMANDS
+from tests.support.builders import EXAMPLES, NOW_MS, Books, event, everything, packed, time_text
+from tests.support.commands import COMMANDS
 
 ABSURD = st.one_of(
     st.none(),

@@ -12,8 +12,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from pipeline.accounts import verdicts
 from pipeline.posting import duplicates, meters, requests, unit
-from tests.builders import utc_day_at
-from tests.properties.test_books import BooksMachine
+from tests.support.books_machine import BooksMachine
+from tests.support.builders import utc_day_at
 
 Patch = Callable[[pytest.MonkeyPatch], Any]
 _serial = count()

@@ -22,8 +22,8 @@ from pipeline.posting import meters, requests
 from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord, Unit
-from tests.builders import utc_day_at
 from tests.simulation.faults import LARGE_RING, SMALL_RING, Rules
+from tests.support.builders import utc_day_at
 
 Patch = Callable[[], AbstractContextManager[Any]]
 

@@ -14,7 +14,7 @@ from pipeline import contract
 from pipeline.catalog.apply import parse_file, plan
 from pipeline.catalog.rates import RateTable
 from pipeline.events import Timestamps
-from tests.builders import Books, Record, reasons
+from tests.support.builders import Books, Record, reasons
 
 CORPUS = contract.SCHEMAS / "corpus"
 INDEX: dict[str, Any] = json.loads((CORPUS / "index.json").read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline import events
 from pipeline.events import Rejected, RequestEvent, Timestamps, decode_record, elements_of, split_record
-from tests.builders import DROP, EXAMPLES, MANY_EXAMPLES, event, packed
+from tests.support.builders import DROP, EXAMPLES, MANY_EXAMPLES, event, packed
 
 
 def only(value: bytes | None) -> RequestEvent | Rejected:

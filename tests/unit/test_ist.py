@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import ist
-from tests.builders import MANY_EXAMPLES
+from tests.support.builders import MANY_EXAMPLES
 
 KOLKATA = ZoneInfo("Asia/Kolkata")
 SINCE_1946 = st.integers(-757_382_400_000, 253_402_214_400_000)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline import journal
 from pipeline.journal import LEDGER, REQUESTS, decode_rows, encode_rows, position_of, public_id, read_headers
-from tests.builders import EXAMPLES
+from tests.support.builders import EXAMPLES
 
 
 @EXAMPLES

@@ -18,7 +18,7 @@ from pipeline.money import (
     parse_inr,
     rate_nano_per_token,
 )
-from tests.builders import EXAMPLES
+from tests.support.builders import EXAMPLES
 
 AMOUNTS = st.integers(-MAX_RUPEES * NANO_PER_RUPEE, MAX_RUPEES * NANO_PER_RUPEE)
 

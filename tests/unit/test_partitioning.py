@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.partitioning import murmur2, partition_of
-from tests.builders import MANY_EXAMPLES
+from tests.support.builders import MANY_EXAMPLES
 
 
 @MANY_EXAMPLES

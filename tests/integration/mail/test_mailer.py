@@ -21,8 +21,8 @@ from pipeline.local.broker import Broker
 from pipeline.mail import record
 from pipeline.mail.mailer import Mailer
 from pipeline.settings import Settings
-from tests.inbox import inbox
-from tests.unit.mail.test_render import MAIL
+from tests.support.mail import inbox
+from tests.support.mails import MAIL
 
 PROCESS = """
 import asyncio

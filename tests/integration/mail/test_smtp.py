@@ -11,8 +11,8 @@ from aiosmtpd.smtp import AuthResult
 
 from pipeline.mail.render import Sender, render
 from pipeline.mail.smtp import Outcome, Server, SmtpUrlError, send
-from tests.inbox import inbox
-from tests.unit.mail.test_render import MAIL, SENDER
+from tests.support.mail import inbox
+from tests.support.mails import MAIL, SENDER
 
 
 async def _send(server: Server, to: str) -> tuple[Outcome, str]:

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.mail.render import render
 from pipeline.mail.smtp import Outcome, Server, send
-from tests.unit.mail.test_render import MAIL, SENDER
+from tests.support.mails import MAIL, SENDER
 
 
 @pytest.fixture

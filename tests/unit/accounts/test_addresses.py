@@ -11,7 +11,7 @@ from pipeline.accounts.decide import decide
 from pipeline.accounts.ledger import Posting
 from pipeline.accounts.model import Account
 from pipeline.money import MAX_RUPEES
-from tests.builders import NOW_MS
+from tests.support.builders import NOW_MS
 
 
 def _set(**changes: Any) -> Posting | Refusal:

@@ -13,8 +13,8 @@ from pipeline.accounts.commands import Credit, SetThreshold
 from pipeline.accounts.model import Account, Profile, Spending
 from pipeline.ist import DAY_MS
 from pipeline.mail.record import decode
-from tests.builders import EXAMPLES, MANY_EXAMPLES, NOW_MS
-from tests.unit.accounts.billing_builders import ORG, RUPEE, Shop
+from tests.support.billing import ORG, RUPEE, Shop
+from tests.support.builders import EXAMPLES, MANY_EXAMPLES, NOW_MS
 
 STEPS = st.lists(
     st.tuples(

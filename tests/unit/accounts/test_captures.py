@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pipeline.accounts.commands import Capture, CheckPromo, FoundOrder, PrepareOrder, SetAddress
 from pipeline.accounts.payments import Payment
 from pipeline.ist import DAY_MS
-from tests.builders import EXAMPLES, NOW_MS, everything
-from tests.unit.accounts.billing_builders import ORDER, ORG, PAYMENT, RUPEE, Shop, capture, fail, refund
+from tests.support.billing import ORDER, ORG, PAYMENT, RUPEE, Shop, capture, fail, refund
+from tests.support.builders import EXAMPLES, NOW_MS, everything
 
 SIGNUP, TOPUP, BONUS = ("promo", 100), ("topup", 500), ("promo", 50)
 PATHS = ("callback", "payment.captured", "order.paid", "reconciler", "duplicate webhook", "replay")

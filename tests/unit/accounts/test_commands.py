@@ -11,30 +11,16 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from pipeline.accounts.commands import (
-    Barrier,
     ChangeKey,
     Command,
-    CreateKey,
-    Credit,
     Refusal,
     Reply,
-    SignUp,
-    View,
     decode_command,
     decode_reply,
     encode,
 )
-from tests.builders import EXAMPLES
-
-COMMANDS: list[Command] = [
-    SignUp("1", "org", "नाम", "a@example.in", "f"),
-    CreateKey("1", "org", "k", "n", "br-abc", "00", "trial", 5, None, 6, 7, "nonce", "f"),
-    ChangeKey("1", "org", "k", budget_nano=None, revoked=True),
-    ChangeKey("1", "org", "k", name="n", daily_limit=3),
-    Credit("1", "org", -5, "reason"),
-    View("1", "org"),
-    Barrier("1", 77),
-]
+from tests.support.builders import EXAMPLES
+from tests.support.commands import COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=repr)

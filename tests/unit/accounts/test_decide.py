@@ -16,7 +16,7 @@ from pipeline.accounts.decide import (
 from pipeline.accounts.ledger import CREDITED_MAX_NANO, Posting, charge
 from pipeline.accounts.model import ANSWERS_KEPT, Account, Answer, Key, Profile, Spending
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
-from tests.builders import NOW_MS
+from tests.support.builders import NOW_MS
 
 SIGN_UP = SignUp(id="1", org="org", name="A", email="a@example.in")
 

@@ -12,7 +12,7 @@ from pipeline.accounts.commands import ChangeKey, CreateKey, Refusal
 from pipeline.accounts.ledger import Posting
 from pipeline.accounts.model import ACTIVE_KEYS_MAX, INACTIVE_KEYS_KEPT, Account, Key
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
-from tests.builders import NOW_MS
+from tests.support.builders import NOW_MS
 
 
 def create(account: Account, key_id: str, at_ms: int = NOW_MS, **fields: Any) -> Key | Refusal:

@@ -18,7 +18,7 @@ from pipeline.accounts.model import (
     Profile,
     Spending,
 )
-from tests.builders import EXAMPLES, NOW_MS
+from tests.support.builders import EXAMPLES, NOW_MS
 
 TODAY = ist.day_of(NOW_MS)
 ENTRIES = st.builds(

@@ -19,7 +19,7 @@ from pipeline.accounts.model import (
     encode_profile,
     encode_spending,
 )
-from tests.builders import EXAMPLES
+from tests.support.builders import EXAMPLES
 
 NANO = st.integers(-(2**62), 2**62)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

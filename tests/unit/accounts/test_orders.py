@@ -11,8 +11,8 @@ from pipeline.accounts.commands import CheckPromo, Find, OpenOrder, PrepareOrder
 from pipeline.accounts.orders import ASKED_FOR_MS, HOUR_MS, MINUTE_MS, ask_again_ms
 from pipeline.accounts.payments import decode_news
 from pipeline.ist import DAY_MS
-from tests.builders import NOW_MS, Books
-from tests.unit.accounts.billing_builders import ORDER, ORG, PAYMENT, RUPEE, Shop, capture
+from tests.support.billing import ORDER, ORG, PAYMENT, RUPEE, Shop, capture
+from tests.support.builders import NOW_MS, Books
 
 
 def _prepare(**changes: Any) -> PrepareOrder:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import EXAMPLES, everything
-from tests.unit.accounts.billing_builders import PAYMENT, RUPEE, Shop, capture, refund
+from tests.support.billing import PAYMENT, RUPEE, Shop, capture, refund
+from tests.support.builders import EXAMPLES, everything
 
 SIGNUP, TOPUP = ("promo", 100), ("topup", 500)
 

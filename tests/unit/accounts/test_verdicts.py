@@ -12,7 +12,7 @@ from pipeline.accounts.ledger import charge
 from pipeline.accounts.model import Account, Key, KeyUsage, Profile, Refused, Spending
 from pipeline.accounts.verdicts import EXACT_BELOW_NANO, Progress, Verdict, floor_nano, news, refused_keys
 from pipeline.money import NANO_PER_RUPEE
-from tests.builders import EXAMPLES, NOW_MS
+from tests.support.builders import EXAMPLES, NOW_MS
 
 TODAY, MONTH = ist.day_of(NOW_MS), ist.month_of(NOW_MS)
 LAST_OF_JUNE_MS = ist.month_end_ms(202606) - 1

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.api.limiter import SWEEP_ABOVE, Attempts
-from tests.builders import EXAMPLES
+from tests.support.builders import EXAMPLES
 
 
 @EXAMPLES

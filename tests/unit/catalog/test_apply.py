@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.catalog.apply import ANNOUNCED_MS, CatalogError, parse_file, plan
 from pipeline.catalog.rates import Rate, RateTable, decode_rate, encode_rate
-from tests.builders import EXAMPLES, NOW_MS, rate, rate_table
+from tests.support.builders import EXAMPLES, NOW_MS, rate, rate_table
 
 ENTRY = {
     "model": "krutrim-2",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.catalog.rates import RATE_MAX_NANO, Rate, decode_rate, encode_rate
-from tests.builders import EXAMPLES, rate, rate_table
+from tests.support.builders import EXAMPLES, rate, rate_table
 
 
 @EXAMPLES

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.catalog.rates import RATE_MAX_NANO
 from pipeline.catalog.rating import cost_nano, is_free
 from pipeline.events import MAX_TOKENS, decode_record
-from tests.builders import COST_NANO, EXAMPLES, event, packed, rate
+from tests.support.builders import COST_NANO, EXAMPLES, event, packed, rate
 
 TOKENS = st.integers(0, MAX_TOKENS)
 RATES = st.integers(0, RATE_MAX_NANO)

@@ -17,7 +17,7 @@ from pipeline.demo.seeding import catalog, commands_of, table_of
 from pipeline.demo.traffic import history, live, served_by
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting.unit import Outcome
-from tests.builders import NOW_MS, Books, packed
+from tests.support.builders import NOW_MS, Books, packed
 
 NOON_MS = NOW_MS + 12 * 3_600_000
 RATES = table_of(catalog(NOON_MS))

@@ -18,7 +18,7 @@ from pipeline.demo.platform import AGENCY, ORGS, OUTAGE, STARTUP, TRIAL, models
 from pipeline.demo.seeding import catalog, table_of
 from pipeline.demo.traffic import BATCH_EVENTS, DAYS, SOURCE, history, live, served_by
 from pipeline.events import Timestamps, decode_record
-from tests.builders import NOW_MS
+from tests.support.builders import NOW_MS
 
 NOON_MS = NOW_MS + 12 * 3_600_000
 """Noon of Saturday, 13 June 2026, in IST."""

@@ -12,7 +12,7 @@ from pipeline.accounts.model import Refused
 from pipeline.accounts.verdicts import Progress, Verdict
 from pipeline.gateway.admission import Admission
 from pipeline.money import NANO_PER_RUPEE, AmountError
-from tests.builders import NOW_MS
+from tests.support.builders import NOW_MS
 
 RUPEE = NANO_PER_RUPEE
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.gateway import amounts
 from pipeline.money import AmountError, parse_inr
-from tests.builders import EXAMPLES, MANY_EXAMPLES
+from tests.support.builders import EXAMPLES, MANY_EXAMPLES
 
 
 def read(text: str) -> int | None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.gateway.batches import Partitions, lanes
 from pipeline.gateway.entry import Entry
 from pipeline.partitioning import partition_of
-from tests.builders import EXAMPLES
+from tests.support.builders import EXAMPLES
 
 
 @EXAMPLES

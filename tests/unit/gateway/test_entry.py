@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.gateway.entry import Entry, encode, scan, size_of
-from tests.builders import EXAMPLES
+from tests.support.builders import EXAMPLES
 
 _TEXT = st.text(max_size=20).filter(lambda text: text.isprintable())
 ENTRIES = st.lists(

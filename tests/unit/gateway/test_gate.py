@@ -11,7 +11,7 @@ from pipeline.accounts.model import Refused
 from pipeline.gateway import refusal
 from pipeline.gateway.gate import Gate
 from pipeline.gateway.refusal import Refusal
-from tests.builders import MANY_EXAMPLES, NOW_MS
+from tests.support.builders import MANY_EXAMPLES, NOW_MS
 
 MONTH = ist.month_of(NOW_MS)
 TODAY = ist.day_of(NOW_MS)

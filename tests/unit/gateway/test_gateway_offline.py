@@ -14,7 +14,7 @@ from pipeline.gateway import Gateway, GatewayClosed, InvalidEvent, SpoolBroken, 
 from pipeline.gateway.entry import Entry
 from pipeline.gateway.spool import Spool
 from pipeline.money import NANO_PER_RUPEE
-from tests.builders import DROP, event
+from tests.support.builders import DROP, event
 
 NOWHERE = "kafka://127.0.0.1:1"
 

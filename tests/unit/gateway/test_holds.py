@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.gateway import holds
 from pipeline.gateway.holds import Purse, SentHolds
-from tests.builders import EXAMPLES
+from tests.support.builders import EXAMPLES
 
 
 @EXAMPLES

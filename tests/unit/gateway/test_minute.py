@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.gateway.minute import Minute
-from tests.builders import EXAMPLES
+from tests.support.builders import EXAMPLES
 
 
 def test_the_request_beyond_the_limit_is_told_how_long_to_wait() -> None:

@@ -12,7 +12,7 @@ from pipeline.accounts.verdicts import Verdict, decode_record, floor_nano
 from pipeline.gateway.admission import Admission
 from pipeline.gateway.holds import Hold
 from pipeline.money import format_inr
-from tests.builders import MANY_EXAMPLES, NOW_MS, Books, event, packed
+from tests.support.builders import MANY_EXAMPLES, NOW_MS, Books, event, packed
 
 TOKEN_NANO = 50_000
 ORGS = ("org_1", "org_2")

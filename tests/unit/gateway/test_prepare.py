@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.events import RequestEvent, decode_record
 from pipeline.gateway.errors import InvalidEvent
 from pipeline.gateway.prepare import prepare, uuid7
-from tests.builders import DROP, EXAMPLES, NOW_MS, Books, event, reasons
+from tests.support.builders import DROP, EXAMPLES, NOW_MS, Books, event, reasons
 
 SOURCE = "gateway/mum-1/spool"
 FILLED = ("specversion", "type", "source", "id", "sequence")

@@ -7,7 +7,7 @@ import json
 from pipeline import ist
 from pipeline.accounts.model import Refused
 from pipeline.gateway import refusal
-from tests.builders import NOW_MS
+from tests.support.builders import NOW_MS
 
 
 def test_a_spent_budget_names_the_amounts_and_when_it_resets() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.gateway import smallest
 from pipeline.gateway.holds import Hold, Holds, Purse
 from pipeline.gateway.smallest import Smallest
-from tests.builders import EXAMPLES, MANY_EXAMPLES
+from tests.support.builders import EXAMPLES, MANY_EXAMPLES
 
 _STEPS = st.lists(
     st.tuples(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.gateway.entry import Entry, encode
 from pipeline.gateway.errors import SpoolBroken, SpoolLocked
 from pipeline.gateway.spool import RESTART_STEP, Spool
-from tests.builders import EXAMPLES
+from tests.support.builders import EXAMPLES
 
 NOW_NS = 1_781_289_000_000_000_000
 

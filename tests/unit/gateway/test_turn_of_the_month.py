@@ -17,7 +17,7 @@ from pipeline.accounts.verdicts import Verdict, decode_record
 from pipeline.gateway.admission import Admission
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting.unit import Outcome
-from tests.builders import COST_NANO, Books, event, packed, time_text
+from tests.support.builders import COST_NANO, Books, event, packed, time_text
 
 TURN_MS = ist.month_end_ms(202606)
 """2026-07-01T00:00:00 IST, which is 18:30 UTC on 30 June."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.mail import outbox
 from pipeline.mail.outbox import AGE_MAX_MS, BACK_OFF_MAX_MS, WAITING_MAX, Outbox, again, is_too_old
-from tests.unit.mail.test_render import MAIL
+from tests.support.mails import MAIL
 
 
 def test_it_comes_back_from_its_record_as_it_was() -> None:

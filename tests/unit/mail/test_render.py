@@ -9,20 +9,8 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
-from pipeline.mail.record import Mail
 from pipeline.mail.render import AddressError, Sender, one_line, plain_address, render
-
-SENDER = Sender("BharatRouter", "billing@router.example", "https://router.example")
-MAIL = Mail(
-    id="alert:org_1:7",
-    org="org_1",
-    kind="low_balance",
-    to="asha@acme.example",
-    org_name="Acme Labs",
-    balance_nano=123_456_789_000_000,
-    threshold_nano=200_000_000_000_000,
-    at_ms=1_781_288_999_123,
-)
+from tests.support.mails import MAIL, SENDER
 
 
 def _read_back(message: EmailMessage) -> EmailMessage:

@@ -12,7 +12,7 @@ from pipeline.accounts.model import Account
 from pipeline.journal import JournalRecord
 from pipeline.operations.audit import Books as Folded
 from pipeline.operations.audit import Difference, compare_accounts, compare_groups
-from tests.builders import COST_NANO, Books, event, packed, rate
+from tests.support.builders import COST_NANO, Books, event, packed, rate
 
 RATE = rate()
 RATES = {(RATE.model, RATE.provider, RATE.from_ms): RATE}

@@ -9,7 +9,7 @@ from pipeline.accounts.payments import Payment
 from pipeline.journal import LEDGER, JournalRecord, decode_rows, encode_rows
 from pipeline.operations.audit import Books as Folded
 from pipeline.operations.audit import compare_payments
-from tests.unit.accounts.billing_builders import PAYMENT, RUPEE, Shop, capture, refund
+from tests.support.billing import PAYMENT, RUPEE, Shop, capture, refund
 
 
 def _shop() -> tuple[Shop, list[JournalRecord]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.accounts.orders import ASKED_FOR_MS, MINUTE_MS
 from pipeline.accounts.payments import Order, encode_news
 from pipeline.operations.orders import OrderIndex
-from tests.builders import NOW_MS
+from tests.support.builders import NOW_MS
 
 
 @dataclass

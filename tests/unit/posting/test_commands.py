@@ -22,7 +22,7 @@ from pipeline.journal import LEDGER_COLUMNS, decode_rows
 from pipeline.partitioning import partition_of
 from pipeline.posting.commands import catalog_offset_needed
 from pipeline.posting.unit import Outcome
-from tests.builders import COST_NANO, NOW_MS, Books, Record, event, everything, packed, reasons
+from tests.support.builders import COST_NANO, NOW_MS, Books, Record, event, everything, packed, reasons
 
 SIGN_UP = SignUp(id="1", org="org_1", name="A", email="a@example.in")
 

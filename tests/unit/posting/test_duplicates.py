@@ -19,7 +19,7 @@ from pipeline.posting.duplicates import (
     Ring,
     mark_of,
 )
-from tests.builders import EXAMPLES
+from tests.support.builders import EXAMPLES
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 

@@ -9,7 +9,7 @@ from pipeline import ist
 from pipeline.accounts.ledger import charge
 from pipeline.accounts.model import Account, Key, Profile
 from pipeline.posting.meters import DEBITED_MAX_NANO, LARGE_NANO, Meters, day_at
-from tests.builders import EXAMPLES, NOW_MS
+from tests.support.builders import EXAMPLES, NOW_MS
 
 ORGS = ("org_a", "org_b")
 REQUESTS = st.lists(

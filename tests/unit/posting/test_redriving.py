@@ -11,7 +11,7 @@ from pipeline.catalog.rates import RateTable
 from pipeline.posting.redriving import chargeable
 from pipeline.posting.unit import AHEAD_MS
 from pipeline.topics import MOVED, REQUESTS
-from tests.builders import COST_NANO, NOW_MS, Books, event, packed, rate, reasons, time_text
+from tests.support.builders import COST_NANO, NOW_MS, Books, event, packed, rate, reasons, time_text
 
 LETTER = packed(event())
 

@@ -14,7 +14,18 @@ from pipeline.partitioning import partition_of
 from pipeline.posting.meters import DEBITED_MAX_NANO
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, Outcome
 from pipeline.topics import MOVED
-from tests.builders import COST_NANO, DROP, NOW_MS, Books, event, packed, rate, rate_table, reasons, time_text
+from tests.support.builders import (
+    COST_NANO,
+    DROP,
+    NOW_MS,
+    Books,
+    event,
+    packed,
+    rate,
+    rate_table,
+    reasons,
+    time_text,
+)
 
 
 def rows(outcome: Outcome) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from pipeline.accounts.commands import CreateKey, Credit, SignUp
 from pipeline.posting import state as state_module
 from pipeline.posting.state import META_KEY, PartitionState, StateError
 from pipeline.posting.unit import LATE_MS
-from tests.builders import NOW_MS, Books, event, everything, packed
+from tests.support.builders import NOW_MS, Books, event, everything, packed
 
 
 def busy_books() -> Books:

@@ -10,7 +10,7 @@ from pipeline.accounts.verdicts import Progress, Verdict
 from pipeline.posting.state import META_KEY, PartitionState
 from pipeline.posting.unit import GapError, Unit, close, fresh
 from pipeline.topics import BILLING, MOVED, REQUESTS
-from tests.builders import COST_NANO, Books, Record, event, packed, rate_table
+from tests.support.builders import COST_NANO, Books, Record, event, packed, rate_table
 
 
 def offsets(records: list[Record]) -> list[int]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.razorpay.signatures import is_callback_signed, is_webhook_signed, sign, sign_callback
-from tests.builders import EXAMPLES
+from tests.support.builders import EXAMPLES
 
 SECRET = "a key secret"
 IDS = st.text(st.characters(codec="ascii", exclude_characters="|", min_codepoint=33), min_size=1, max_size=30)

@@ -12,7 +12,7 @@ from pipeline.standin.completion import (
     providers_of,
     read,
 )
-from tests.builders import rate, rate_table
+from tests.support.builders import rate, rate_table
 
 HELLO = b'{"model": "m", "messages": [{"role": "user", "content": "one two three"}]%s}'
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from pipeline import ist
 from pipeline.clickhouse.client import Engine
 from pipeline.journal import LEDGER_COLUMNS, REQUEST_COLUMNS, REQUESTS, encode_rows, public_id
-from tests.builders import NOW_MS
+from tests.support.builders import NOW_MS
 
 ORGS = ("org_a", "org_b")
 MODELS = ("krutrim-2", "sarvam-m", 'odd "model"\\\n{, é', "byok-only")

@@ -1,6 +1,6 @@
-"""The routes that need a whole running product, and what each is tried with.
+"""Every route of the product by who may call it, and what each is tried with.
 
-Owns: the list. A new route fails test_api_contract.py and test_product.py until it stands here or there.
+Owns: the lists. A new route fails test_api_contract.py and test_product.py until it stands here.
 """
 
 from __future__ import annotations
@@ -41,3 +41,26 @@ ASKS_OWNER: dict[str, tuple[Try, ...]] = {
 SIGNED_BY_RAZORPAY = {"/webhooks/razorpay"}
 OPERATORS = {"/operator/verify", "/operator/reconcile"}
 PAGES_OF_THE_PRODUCT = {"/billing", "/login", "/logout", "/assets/{version}/{name}"}
+
+OF_AN_ORG = {
+    "/me/usage": ("",),
+    "/me/usage/daily": ("",),
+    "/me/activity": (
+        "",
+        "?key_id=theirs_key",
+        "?model=theirs_model",
+        "?from=2026-06-01&to=2026-06-13",
+        "?key_id=mine_key",
+    ),
+    "/me/activity/events": (
+        "",
+        "?key_id=theirs_key",
+        "?model=theirs_model",
+        f"?before={2**53}",
+        "?limit=200",
+    ),
+}
+"""Routes that need a session, with the queries to try on each."""
+
+PUBLIC = {"/v1/rankings", "/v1/catalog", "/healthz"}
+TEXT = {"/metrics"}

@@ -16,7 +16,7 @@ from pipeline.accounts.commands import (
 from pipeline.accounts.promos import Promo
 from pipeline.journal import decode_rows
 from pipeline.posting.unit import Outcome
-from tests.builders import NOW_MS, Books
+from tests.support.builders import NOW_MS, Books
 
 ORG, ORDER, PAYMENT = "org_1", "order_1", "pay_1"
 RUPEE = 10**9

@@ -25,7 +25,7 @@ from pipeline.connection import KafkaConnection
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.partitioning import partition_of
-from tests.support.burst import LARGEST_NANO, Done, Job
+from tests.support.gateway.burst import LARGEST_NANO, Done, Job
 
 CANARIES_A_NODE = 120
 CANARY_EVERY_S = 0.06
@@ -152,7 +152,7 @@ class Nodes:
         for n in range(nodes):
             arguments = [
                 "-m",
-                "tests.support.burst",
+                "tests.support.gateway.burst",
                 self._kafka_url,
                 f"node-{n}",
                 str(self._home / f"node-{n}"),

@@ -2,10 +2,10 @@
 
 It lets the tests run the product's HTTP client against the real engine: it takes the query, its bound
 parameters and settings from where ClickHouse takes them, and answers with its status and headers. Told to,
-it misbehaves: tests/support/misbehaviour.py has the ways.
+it misbehaves: tests/support/clickhouse/misbehaviour.py has the ways.
 
 Owns: the interface, and injecting a fault into a statement.
-Called by: tests of the client, in their own process, and tests/support/clickhouse_process.py, which runs it
+Called by: tests of the client, in their own process, and tests/support/clickhouse/process.py, which runs it
 as a program with the arguments HOME PORT SEED.
 """
 
@@ -31,7 +31,7 @@ from urllib.parse import parse_qsl, urlsplit
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import Error as DriverError
 
-from tests.support.misbehaviour import INSERT, NONE, OTHER, Choice, Fault, Mixture
+from tests.support.clickhouse.misbehaviour import INSERT, NONE, OTHER, Choice, Fault, Mixture
 
 HANDLES = 4
 """How many statements run at once, so that a repeated insert may overtake the first one."""

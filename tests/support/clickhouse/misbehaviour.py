@@ -2,7 +2,7 @@
 
 Owns: the kinds of faults, the file that says which are in force, and the file that counts them. Both are
 files, so that they outlive the process that injects faults when that is killed.
-Called by: tests/support/clickhouse_front.py, which injects them, and the tests, which choose them.
+Called by: tests/support/clickhouse/front.py, which injects them, and the tests, which choose them.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.local.broker import Broker
-from tests.support.clickhouse_process import ClickHouse
-from tests.support.product import Product, Role, started
+from tests.support.clickhouse.process import ClickHouse
+from tests.support.product.processes import Product, Role, started
 
 WRITE_S = int(os.environ.get("METERING_TEST_WRITE_SECONDS", "2"))
 """After how long the sink gives an insert up here: the product's own 60 s are long for a test."""
@@ -30,7 +30,7 @@ class Impatient(Role):
         assert crash_at is None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.impatient", self.command],
+                [sys.executable, "-m", "tests.support.product.impatient", self.command],
                 env={**self.environment, "METERING_TEST_WRITE_SECONDS": str(WRITE_S)},
                 stdout=log,
                 stderr=log,

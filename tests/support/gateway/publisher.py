@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from pipeline.gateway import Gateway
-from tests.builders import DROP, event
+from tests.support.builders import DROP, event
 
 PUBLISHERS = 16
 

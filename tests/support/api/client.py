@@ -17,7 +17,7 @@ from pipeline.api.parts import Check, Parts
 from pipeline.api.sessions import Role, issue
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
-from tests.builders import NOW_MS, rate_table
+from tests.support.builders import NOW_MS, rate_table
 
 SECRET = "a secret of the tests, long enough to sign with"
 

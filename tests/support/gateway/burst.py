@@ -22,7 +22,7 @@ from msgspec import Struct, field
 
 from pipeline.gateway import Gateway
 from pipeline.money import format_inr
-from tests.builders import DROP, event, time_text
+from tests.support.builders import DROP, event, time_text
 
 TOKEN_NANO = 50_000
 """What a completion token of krutrim-2 costs; prompts are empty here."""

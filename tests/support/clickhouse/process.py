@@ -1,6 +1,6 @@
 """ClickHouse as a process of its own, for tests that take it away and have it misbehave.
 
-Owns: starting, killing and freezing the front of tests/support/clickhouse_front.py, and asking it directly.
+Owns: starting, killing and freezing the front of tests/support/clickhouse/front.py, and asking it directly.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 import httpx2
 import msgspec
 
-from tests.support import misbehaviour, ports
-from tests.support.misbehaviour import NONE, Mixture
+from tests.support import ports
+from tests.support.clickhouse import misbehaviour
+from tests.support.clickhouse.misbehaviour import NONE, Mixture
 
 START_LIMIT_S = 60.0
 DATABASE = "metering"
@@ -49,7 +50,7 @@ class ClickHouse:
                 [
                     sys.executable,
                     "-m",
-                    "tests.support.clickhouse_front",
+                    "tests.support.clickhouse.front",
                     str(self._home),
                     str(self._port),
                     f"{self._seed}/{self.starts}",

@@ -29,7 +29,7 @@ from pipeline.local.broker import Broker
 from pipeline.razorpay.signatures import sign
 from pipeline.settings import Settings
 from tests.support import ports
-from tests.support.product import SESSION_SECRET, Product
+from tests.support.product.processes import SESSION_SECRET, Product
 
 KEY_ID, KEY_SECRET = "rzp_test_1", "key-secret-of-the-tests"
 WEBHOOK_SECRET, OLD_WEBHOOK_SECRET = "new-webhook-secret", "old-webhook-secret"

@@ -1,0 +1,1 @@
+"""ClickHouse for tests over HTTP: the embedded engine behind its interface, and how that misbehaves."""
