@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack
 import uvicorn
 import uvloop
 
-from pipeline import logs, topics
+from pipeline import logs, telemetry, topics
 from pipeline.api import addresses, billing, keys, operator, orders, pincodes, promos, receipts, webhooks
 from pipeline.api.app import create_app
 from pipeline.api.directory import KeyDirectory
@@ -30,9 +30,9 @@ from pipeline.api.parts import Check, Parts
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
 from pipeline.clickhouse.migrate import migrate
-from pipeline.kafka.catalog import catalog_follower
+from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.commands import CommandClient, UnavailableError
-from pipeline.kafka.follow import Follower, StaleError
+from pipeline.kafka.follow import StaleError, Subscription, TopicFollower
 from pipeline.mail.mailer import Mailer
 from pipeline.operations.orders import OrderIndex
 from pipeline.operations.reconciler import reconcile_open_orders
@@ -72,15 +72,18 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
             RateTable(),
             OrderIndex(int(settings.reconcile_every_s * 1000)),
         )
-        followers = [
-            Follower(settings.kafka, [topics.KEYS], directory.take),
-            catalog_follower(settings.kafka, rates),
-            Follower(settings.kafka, [topics.ORDERS], order_index.take),
-        ]
+        follower = TopicFollower(
+            settings.kafka,
+            [
+                to_rates(rates),
+                Subscription(topics.KEYS, directory.put, directory.delete),
+                Subscription(topics.ORDERS, order_index.put, order_index.delete),
+            ],
+            count_bad=telemetry.count_bad_record,
+        )
         client = CommandClient(settings.kafka)
-        for follower in followers:
-            await follower.start()
-            stack.push_async_callback(follower.stop)
+        await follower.start()
+        stack.push_async_callback(follower.stop)
         await client.start()
         stack.push_async_callback(client.stop)
         money = money_of(settings, client, order_index)
@@ -95,7 +98,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 rates=rates,
                 session_secret=session_secret,
                 now_ms=_now_ms,
-                checks=_checks(engine, client, followers, kept),
+                checks=_checks(engine, client, follower, kept),
                 public_url=settings.public_url,
                 routers=(
                     billing.router(client),
@@ -156,14 +159,13 @@ async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, No
 
 
 def _checks(
-    engine: Engine, client: CommandClient, followers: list[Follower], kept: Mapping[str, Kept]
+    engine: Engine, client: CommandClient, follower: TopicFollower, kept: Mapping[str, Kept]
 ) -> dict[str, Check]:
     """Return what `/healthz` asks: each part by name."""
 
     async def kafka() -> str | None:
         try:
-            for follower in followers:
-                follower.check_fresh(FOLLOWER_FRESH_S)
+            follower.check_fresh(FOLLOWER_FRESH_S)
         except StaleError as error:
             return str(error)
         return None

@@ -41,6 +41,7 @@ class Rate(Struct, frozen=True, gc=False):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Rate).decode
+_decode_key = msgspec.json.Decoder(tuple[str, str, int]).decode
 
 
 def encode_rate(rate: Rate) -> tuple[bytes, bytes]:
@@ -51,6 +52,12 @@ def encode_rate(rate: Rate) -> tuple[bytes, bytes]:
 def decode_rate(value: bytes) -> Rate:
     """Return the rate of a record's value. Raises msgspec.MsgspecError for anything else."""
     return _decode(value)
+
+
+def decode_rate_key(key: bytes) -> tuple[Route, int]:
+    """Return the route and the start in milliseconds of a record's key. Raises msgspec.MsgspecError."""
+    model, provider, from_ms = _decode_key(key)
+    return (model, provider), from_ms
 
 
 class RateTable:
@@ -64,6 +71,14 @@ class RateTable:
         """Take in a rate; one with the same route and start replaces the earlier one."""
         others = [r for r in self._by_route.get(rate.route, ()) if r.from_ms != rate.from_ms]
         self._by_route[rate.route] = tuple(sorted([*others, rate], key=lambda r: -r.from_ms))
+
+    def remove(self, route: Route, from_ms: int) -> None:
+        """Take a rate out, if it is there: it was withdrawn before it was ever in force."""
+        left = tuple(rate for rate in self._by_route.get(route, ()) if rate.from_ms != from_ms)
+        if left:
+            self._by_route[route] = left
+        else:
+            self._by_route.pop(route, None)
 
     def in_force(self, model: str, provider: str, at_ms: int) -> Rate | None:
         """Return the route's rate in force at an instant, or None where there is none."""

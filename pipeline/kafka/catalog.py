@@ -1,40 +1,42 @@
-"""The catalog on Kafka: follow it, and publish to it under one fence.
+"""The catalog on Kafka: follow it, read it as it is now, and publish to it under one fence.
 
-Owns: that two operators cannot publish against each other.
+Owns: that two operators cannot publish against each other, and what a bad record of the topic means.
 Called by: the worker and the server follow; `cli/catalog.py` and the demo publish what `catalog/apply.py`
-decides.
+decides; `operations/` reads.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from msgspec import MsgspecError
 
 from pipeline import topics
-from pipeline.catalog.rates import Rate, RateTable, decode_rate, encode_rate
+from pipeline.catalog.rates import Rate, RateTable, decode_rate, decode_rate_key, encode_rate
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.bounded import ends_of
-from pipeline.kafka.fenced import FencedLog, Output
-from pipeline.kafka.follow import Follower
+from pipeline.kafka.fenced import FencedLog, Output, read_compacted
+from pipeline.kafka.follow import Subscription
 
 log = logging.getLogger(__name__)
 
 PLACE = TopicPartition(topics.CATALOG, 0)
 
 
-def catalog_follower(kafka: KafkaConnection, rates: RateTable) -> Follower:
-    """Return the follower that keeps a table of rates up to date; what is no rate is ignored, loudly."""
+def to_rates(rates: RateTable) -> Subscription:
+    """Return the subscription that keeps a table of rates up to date."""
+    return Subscription(
+        topics.CATALOG,
+        put=lambda _key, value: rates.add(decode_rate(value)),
+        delete=lambda key: rates.remove(*decode_rate_key(key)),
+    )
 
-    def take(record: ConsumerRecord) -> None:
-        try:
-            rates.add(decode_rate(record.value))
-        except MsgspecError:
-            log.exception("a record of %s is no rate and is ignored: offset %d", record.topic, record.offset)
 
-    return Follower(kafka, [topics.CATALOG], take)
+async def read_rates(kafka: KafkaConnection) -> RateTable:
+    """Return the rates as they are now. Raises what Kafka raises."""
+    return _table_of(await read_compacted(kafka, PLACE))
 
 
 async def publish_rates(
@@ -47,12 +49,20 @@ async def publish_rates(
     fenced = FencedLog(kafka, f"{deployment}-catalog")
     await fenced.start()
     try:
-        table = RateTable()
-        for value in (await fenced.restore(PLACE.topic, PLACE.partition)).values():
-            table.add(decode_rate(value))
-        wanted = plan(table)
+        wanted = plan(_table_of(await fenced.restore(PLACE.topic, PLACE.partition)))
         if wanted:
             await fenced.commit({PLACE: [Output(*encode_rate(rate)) for rate in wanted]})
     finally:
         await fenced.close()
     return wanted, (await ends_of(kafka, [PLACE]))[PLACE]
+
+
+def _table_of(records: Mapping[bytes, bytes]) -> RateTable:
+    """Return the rates of the topic's records; what is no rate is passed over, loudly, as by every follower."""
+    table = RateTable()
+    for key, value in records.items():
+        try:
+            table.add(decode_rate(value))
+        except MsgspecError as error:
+            log.error("the record %r of %s is no rate: %s", key, topics.CATALOG, error)  # noqa: TRY400
+    return table

@@ -7,12 +7,10 @@ Called by: `api/` and `cli/`. Next: `posting/commands.py`, in the worker.
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 
-from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from msgspec import MsgspecError
 
 from pipeline import topics
 from pipeline.accounts.commands import (
@@ -27,11 +25,9 @@ from pipeline.accounts.commands import (
 )
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.clients import producer
-from pipeline.kafka.follow import Follower
+from pipeline.kafka.follow import Subscription, TopicFollower
 from pipeline.kafka.partitions import partition_count
 from pipeline.partitioning import partition_of
-
-log = logging.getLogger(__name__)
 
 ANSWER_LIMIT_S = 6.0
 
@@ -57,7 +53,7 @@ class CommandClient:
         self._kafka = kafka
         self._partitions = 0
         self._producer: AIOKafkaProducer | None = None
-        self._follower = Follower(kafka, [topics.REPLIES], self._take, from_end=True)
+        self._follower = TopicFollower(kafka, [Subscription(topics.REPLIES, self._take)], from_end=True)
         self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
 
     async def start(self) -> None:
@@ -124,12 +120,8 @@ class CommandClient:
             if not self._waiting[command.id]:
                 del self._waiting[command.id]
 
-    def _take(self, record: ConsumerRecord) -> None:
-        try:
-            reply = decode_reply(record.value)
-        except MsgspecError:
-            log.exception("a record of %s is no reply and is ignored: offset %d", record.topic, record.offset)
-            return
+    def _take(self, _key: bytes, value: bytes) -> None:
+        reply = decode_reply(value)
         for waiting in self._waiting.get(reply.id, ()):
             if not waiting.done():
                 waiting.set_result(reply)

@@ -25,7 +25,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import clients
-from pipeline.kafka.follow import is_cancelled
+from pipeline.kafka.attempts import is_cancelled
 from pipeline.kafka.offsets import GroupOffsets
 from pipeline.topics import OUTPUT_BYTES_MAX
 

@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from aiokafka import ConsumerRecord, TopicPartition
 
 from pipeline import topics
-from pipeline.catalog.rates import RateTable, decode_rate
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.bounded import ends_of, read_to_end
-from pipeline.kafka.catalog import PLACE as CATALOG_PLACE
+from pipeline.kafka.catalog import read_rates
 from pipeline.kafka.clients import started_admin
-from pipeline.kafka.fenced import FencedLog, Output, read_compacted
+from pipeline.kafka.fenced import FencedLog, Output
 from pipeline.kafka.partitions import partition_count
 from pipeline.partitioning import partition_of
 from pipeline.posting.redriving import chargeable
@@ -54,9 +53,7 @@ async def redrive(settings: Settings, *, too_late: bool) -> Redriven:
     """
     kafka = settings.kafka
     partitions = await partition_count(kafka)
-    rates = RateTable()
-    for value in (await read_compacted(kafka, CATALOG_PLACE)).values():
-        rates.add(decode_rate(value))
+    rates = await read_rates(kafka)
     fenced = FencedLog(kafka, f"{settings.deployment}-redrive", role="redrive")
     await fenced.start()
     try:

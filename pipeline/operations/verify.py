@@ -21,13 +21,13 @@ from aiokafka import TopicPartition
 
 from pipeline import topics
 from pipeline.accounts.model import Account
-from pipeline.catalog.rates import Rate, decode_rate
+from pipeline.catalog.rates import Rate
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import query
 from pipeline.connection import KafkaConnection
 from pipeline.journal import PARTITIONS_MAX, JournalRecord, public_id, read_headers
 from pipeline.kafka.bounded import read_to_end
-from pipeline.kafka.catalog import PLACE as CATALOG_PLACE
+from pipeline.kafka.catalog import read_rates
 from pipeline.kafka.fenced import read_compacted
 from pipeline.kafka.partitions import partition_count
 from pipeline.operations.audit import Books, Difference, compare_accounts, compare_groups, compare_payments
@@ -59,8 +59,7 @@ async def verify(settings: Settings, engine: Engine) -> Report:
     """Compare everything and return the report. Raises what Kafka or the engine raises."""
     report = Report()
     partitions = await partition_count(settings.kafka)
-    catalog = (await read_compacted(settings.kafka, CATALOG_PLACE)).values()
-    rates = {(rate.model, rate.provider, rate.from_ms): rate for rate in map(decode_rate, catalog)}
+    rates = {(rate.model, rate.provider, rate.from_ms): rate for rate in await read_rates(settings.kafka)}
     for partition in range(partitions):
         await _verify_partition(settings.kafka, engine, partition, partitions, rates, report)
     below = [0] * PARTITIONS_MAX

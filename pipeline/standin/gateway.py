@@ -34,7 +34,8 @@ from pipeline.accounts.keys import KeyRecord
 from pipeline.catalog.rates import RateTable
 from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.gateway import Gateway, Refusal, SpoolError
-from pipeline.kafka.catalog import catalog_follower
+from pipeline.kafka.catalog import to_rates
+from pipeline.kafka.follow import TopicFollower
 from pipeline.standin.completion import Answer, BadRequest, ChatRequest, answer, providers_of, read
 
 SIMULATE = "x-standin-simulate"
@@ -328,7 +329,7 @@ async def serve(kafka_url: str, host: str, port: int, node: str, spool_dir: Path
     """Serve until SIGTERM or SIGINT; events that Kafka has not taken by then wait in the spool."""
     rates = RateTable()
     connection = KafkaConnection(kafka_url.removeprefix("kafka://"), KafkaSecurity.of_environment(os.environ))
-    catalog = catalog_follower(connection, rates)
+    catalog = TopicFollower(connection, [to_rates(rates)])
     async with Gateway(
         kafka_url=kafka_url, node=node, spool_dir=spool_dir, drain_limit_s=_DRAIN_LIMIT_S
     ) as gateway:

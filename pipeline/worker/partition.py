@@ -24,7 +24,7 @@ from pipeline.crashpoints import reach
 from pipeline.journal import read_headers
 from pipeline.kafka.bounded import last_committed
 from pipeline.kafka.fenced import FencedLog, Output
-from pipeline.kafka.follow import Follower
+from pipeline.kafka.follow import TopicFollower
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting.commands import catalog_offset_needed, post_commands, promos_offset_needed
 from pipeline.posting.requests import post_requests
@@ -40,12 +40,11 @@ CATALOG_AGE_LIMIT_S = 45.0
 
 @dataclass(frozen=True)
 class Catalog:
-    """The rates and the promo codes, and the followers that keep them."""
+    """The rates and the promo codes, and what keeps them up to date."""
 
     rates: RateTable
-    follower: Follower
     promos: PromoTable
-    promos_follower: Follower
+    follower: TopicFollower
 
 
 class Partition:
@@ -144,7 +143,7 @@ class Partition:
     async def _post(self, unit: Unit, topic: str, records: Sequence[InputRecord]) -> None:
         if topic == topics.BILLING:
             await self._catalog.follower.reached(topics.CATALOG, catalog_offset_needed(records))
-            await self._catalog.promos_follower.reached(topics.PROMOS, promos_offset_needed(records))
+            await self._catalog.follower.reached(topics.PROMOS, promos_offset_needed(records))
             post_commands(unit, records)
             return
         self.progress.awaits_turn()

@@ -13,15 +13,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
-from msgspec import MsgspecError
 
 from pipeline import telemetry, topics
-from pipeline.accounts.promos import PromoTable, decode_promo
+from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
-from pipeline.kafka.catalog import catalog_follower
+from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.clients import started_consumer
-from pipeline.kafka.follow import Follower
+from pipeline.kafka.follow import TopicFollower
 from pipeline.kafka.partitions import partition_count
+from pipeline.kafka.promos import to_promos
 from pipeline.kafka.reader import GroupReader
 from pipeline.settings import Settings
 from pipeline.worker.partition import Catalog, Partition, worker_group
@@ -58,9 +58,12 @@ class PartitionReader:
         self._owned: dict[int, Partition] = {}
         self._deciding = asyncio.Lock()
         self._rates = RateTable()
-        self._follower = catalog_follower(settings.kafka, self._rates)
         self._promos = PromoTable()
-        self._promos_follower = Follower(settings.kafka, [topics.PROMOS], self._take_promo)
+        self._follower = TopicFollower(
+            settings.kafka,
+            [to_rates(self._rates), to_promos(self._promos)],
+            count_bad=telemetry.count_bad_record,
+        )
         self._reader = GroupReader(
             settings.kafka,
             worker_group(settings.deployment),
@@ -75,7 +78,6 @@ class PartitionReader:
         """Read the catalog to its end, then work until cancelled. Raises what must end the process."""
         self._partitions = await partition_count(self._settings.kafka)
         await self._follower.start()
-        await self._promos_follower.start()
         watchdog = asyncio.create_task(self._watch())
         reading = asyncio.create_task(self._reader.run())
         try:
@@ -87,7 +89,6 @@ class PartitionReader:
             reading.cancel()
             await asyncio.wait([watchdog, reading], timeout=40)
             await self._follower.stop()
-            await self._promos_follower.stop()
 
     @property
     def problem(self) -> str | None:
@@ -102,7 +103,7 @@ class PartitionReader:
             settings.deployment,
             partition,
             self._partitions,
-            Catalog(self._rates, self._follower, self._promos, self._promos_follower),
+            Catalog(self._rates, self._promos, self._follower),
             self._deciding,
         )
         self._owned[partition] = owned
@@ -122,12 +123,6 @@ class PartitionReader:
         if owned is not None:
             await owned.close()
         telemetry.PARTITIONS_OWNED.set(len(self._owned))
-
-    def _take_promo(self, record: ConsumerRecord) -> None:
-        try:
-            self._promos.add(decode_promo(record.value))
-        except MsgspecError:
-            log.exception("a record of %s is no promo and is ignored: offset %d", record.topic, record.offset)
 
     async def _watch(self) -> None:
         """Ask the broker itself for the ends of the inputs, so that a stuck reader cannot hide its lag."""

@@ -47,7 +47,7 @@ def servers() -> Iterator[str]:
 
 
 def _partition(servers: str, number: int) -> Partition:
-    catalog = Catalog(rate_table(), Followed(), Mock(), Followed())
+    catalog = Catalog(rate_table(), Mock(), Followed())
     return Partition(KafkaConnection(servers), "metering", number, PARTITIONS, catalog, asyncio.Lock())
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.catalog.rates import RATE_MAX_NANO, Rate, decode_rate, encode_rate
+from pipeline.catalog.rates import RATE_MAX_NANO, Rate, decode_rate, decode_rate_key, encode_rate
 from tests.support.builders import EXAMPLES, rate, rate_table
 
 
@@ -67,3 +67,12 @@ def test_a_record_with_an_absurd_rate_is_refused(changes: dict[str, int]) -> Non
 def test_a_route_is_model_and_provider() -> None:
     assert Rate("m", "p", 0, 1, 1, 1).route == ("m", "p")
     assert rate_table().of_route(("m", "p")) == ()
+
+
+def test_a_withdrawn_rate_is_gone_and_the_others_stay() -> None:
+    table = rate_table(rate(from_ms=1), rate(from_ms=5))
+    table.remove(*decode_rate_key(encode_rate(rate(from_ms=5))[0]))
+    table.remove(*decode_rate_key(encode_rate(rate(from_ms=4))[0]))
+    assert list(table) == [rate(from_ms=1)]
+    table.remove(("krutrim-2", "krutrim"), 1)
+    assert list(table) == [] and table.of_route(("krutrim-2", "krutrim")) == ()
