@@ -65,7 +65,7 @@ class Admission:
         self._stale_after_ms = stale_after_ms
         self._closed_when_stale = when_stale == "closed"
         self._orgs: dict[str, Org] = {}
-        self._records: dict[tuple[str, str], KeyRecord] = {}
+        self._records: dict[str, KeyRecord] = {}
         self._by_hash: dict[str, KeyRecord] = {}
         self._holds = Holds(reservation_limit_ms)
         self._sent: dict[int, SentHolds] = {}
@@ -188,8 +188,8 @@ class Admission:
                 self._drop_gate_unless_needed(known, key_id)
         for key_id, windows in refused.items():
             known.gate(key_id).set_windows(windows)
-            record = self._records.get((verdict.org, key_id))
-            if record is not None:
+            record = self._records.get(key_id)
+            if record is not None and record.org == verdict.org:
                 known.gate(key_id).set_record(record)
 
     def take_progress(self, progress: Progress) -> None:
@@ -198,15 +198,35 @@ class Admission:
 
     def take_key(self, record: KeyRecord) -> None:
         """Take in a key's record; the highest version counts."""
-        place = record.org, record.key_id
-        earlier = self._records.get(place)
+        earlier = self._records.get(record.key_id)
         if earlier is not None and earlier.version > record.version:
             return
-        self._records[place] = record
+        self._records[record.key_id] = record
         self._by_hash[record.hash] = record
         known = self._org(record.org)
         known.gate(record.key_id).set_record(record)
         self._drop_gate_unless_needed(known, record.key_id)
+
+    def forget_verdict(self, org: str) -> None:
+        """Know no balance and no refused windows of an org any more: its verdict was deleted."""
+        known = self._orgs.get(org)
+        if known is None:
+            return
+        known.forget()
+        for key_id, gate in list(known.gates.items()):
+            gate.set_windows(())
+            self._drop_gate_unless_needed(known, key_id)
+
+    def forget_key(self, key_id: str) -> None:
+        """Know a key no more, as if it had never been made: its record was deleted."""
+        record = self._records.pop(key_id, None)
+        if record is None:
+            return
+        if self._by_hash.get(record.hash) is record:
+            del self._by_hash[record.hash]
+        known = self._org(record.org)
+        known.gate(key_id).forget_record()
+        self._drop_gate_unless_needed(known, key_id)
 
     def heard(self, at_ms: int) -> None:
         """Note that everything the broker had at an instant has been taken in."""

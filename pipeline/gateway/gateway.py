@@ -29,7 +29,7 @@ from pipeline.gateway.amounts import Amount
 from pipeline.gateway.batches import Record
 from pipeline.gateway.entry import Entry, encode, size_of
 from pipeline.gateway.errors import GatewayClosed, SpoolError, SpoolFull, SpoolUnclear
-from pipeline.gateway.follow import Follower
+from pipeline.gateway.follow import verdict_follower
 from pipeline.gateway.holds import Hold
 from pipeline.gateway.prepare import Prepared, prepare
 from pipeline.gateway.sender import Sender
@@ -152,7 +152,7 @@ class Gateway:
             sent=self._sent,
             acknowledged=self._acknowledged,
         )
-        self._follower = Follower(self._kafka, self._options, self._admission)
+        self._follower = verdict_follower(self._kafka, self._options, self._admission)
         runs = (self._sender.run(), self._follower.run(), self._tick())
         self._tasks = [asyncio.create_task(run) for run in runs]
         self._open = True

@@ -21,13 +21,13 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pipeline.connection import KafkaConnection
-from pipeline.gateway.attempts import attempt, within
+from pipeline.connection import KafkaConnection, KafkaSettingsError
 from pipeline.gateway.batches import Partitions, Record, lanes
 from pipeline.gateway.entry import Entry
 from pipeline.gateway.errors import GatewayError
 from pipeline.gateway.spool import Cursor, Spool
 from pipeline.kafka import clients
+from pipeline.kafka.attempts import attempt, described, within
 from pipeline.topics import REQUESTS
 
 log = logging.getLogger(__name__)
@@ -88,9 +88,12 @@ class Sender:
         while True:
             before = self.records_sent
             try:
-                problem = await attempt(self._attempt(), f"sending to {REQUESTS}")
+                failure = await attempt(
+                    self._attempt(), f"sending to {REQUESTS}", expected=(GatewayError, KafkaSettingsError)
+                )
             finally:
                 await self._disconnect()
+            problem = described(failure)
             if problem != self.problem:
                 log.warning("sending to %s is interrupted, events wait in the spool: %s", REQUESTS, problem)
             self.problem = problem

@@ -123,6 +123,36 @@ def test_the_highest_version_of_a_key_counts() -> None:
     assert code(made, "org_1", "key_1") == "invalid_api_key"
 
 
+def test_a_key_whose_record_is_deleted_is_as_if_it_had_never_been_made() -> None:
+    made = admission()
+    made.take_verdict(Verdict("org_1", RUPEE, ()))
+    made.take_key(key(version=3, rpm_limit=1))
+    made.take_key(key("key_2", version=1))
+    assert [code(made, "org_1", "key_1") for _ in range(2)] == [None, "rate_limit_exceeded"]
+    made.forget_key("key_1")
+    made.forget_key("never there")
+    assert made.key_of_hash("hash of key_1") is None
+    assert made.key_of_hash("hash of key_2") is not None
+    assert code(made, "org_1", "key_1") is None
+    made.take_key(key(version=1))
+    assert made.key_of_hash("hash of key_1") is not None
+
+
+def test_an_org_whose_verdict_is_deleted_is_a_stranger_again_and_what_is_held_stays_held() -> None:
+    made = admission()
+    window = Refused("key_1", "budget_exceeded", 0, NOW_MS * 2, 1, 1)
+    made.take_verdict(Verdict("org_1", RUPEE, (window,)))
+    assert code(made, "org_1", "key_1") == "budget_exceeded"
+    assert code(made, "org_1", "key_2", max_cost_inr="0.4") is None
+    made.forget_verdict("org_1")
+    made.forget_verdict("never there")
+    assert code(made, "org_1", "key_2") == "insufficient_credits"
+    assert code(made, "org_1", "key_1", byok=True) is None
+    assert made.spendable_nano("org_1") is None
+    made.take_verdict(Verdict("org_1", RUPEE, ()))
+    assert made.spendable_nano("org_1") == RUPEE * 6 // 10
+
+
 def test_a_key_that_nobody_registered_has_no_limits_of_its_own() -> None:
     made = admission()
     made.take_verdict(Verdict("org_1", RUPEE, ()))
