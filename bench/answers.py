@@ -38,12 +38,12 @@ from bench.year import (
     newest_ms,
     roll_up_rows,
 )
-from pipeline.api.app import create_app
-from pipeline.api.events import Pages
-from pipeline.api.parameters import Range, last_days, open_range
-from pipeline.api.parts import Parts
-from pipeline.api.sessions import issue
-from pipeline.api.together import Together
+from pipeline.api.http.parameters import Range, last_days, open_range
+from pipeline.api.http.sessions import issue
+from pipeline.api.routes.events import Pages
+from pipeline.api.server.app import create_app
+from pipeline.api.services.coalesced_reads import CoalescedReads
+from pipeline.api.services.context import Parts
 from pipeline.catalog.rates import Rate, RateTable
 from pipeline.clickhouse.client import Engine, open_engine
 from pipeline.clickhouse.migrate import migrate
@@ -71,7 +71,7 @@ class Question:
 
 def questions(parts: Parts, numbers: int) -> list[Question]:
     """Return what is asked: each draws its own parameters."""
-    together, page_reader, now_ms = Together(parts.engine), Pages(parts), parts.now_ms()
+    reads, page_reader, now_ms = CoalescedReads(parts.engine), Pages(parts), parts.now_ms()
     year, month = last_days(now_ms, 366), last_days(now_ms, 30)
 
     def any_org(draw: random.Random) -> str:
@@ -81,7 +81,7 @@ def questions(parts: Parts, numbers: int) -> list[Question]:
         return LARGE_ORG
 
     def days(org: str, name: str, of: Range, **more: object) -> Awaitable[object]:
-        return together.ask(query(name), OrgScope(org), from_day=of.first, to_day=of.last, **more)
+        return reads.ask(query(name), OrgScope(org), from_day=of.first, to_day=of.last, **more)
 
     def page(draw: random.Random, org: str) -> Awaitable[object]:
         before = draw.randrange(1, numbers) * ID_STEP

@@ -20,9 +20,10 @@ from pipeline import ist
 from pipeline.accounts.keys import KeyRecord
 from pipeline.accounts.model import TRIAL_REQUESTS_PER_MINUTE, Refused
 from pipeline.accounts.verdicts import Verdict
-from pipeline.gateway import Gateway, amounts
-from pipeline.gateway.admission import Admission
-from pipeline.gateway.gate import Gate
+from pipeline.gateway import Gateway
+from pipeline.gateway.admission import amounts
+from pipeline.gateway.admission.admission import Admission
+from pipeline.gateway.admission.gate import Gate
 from pipeline.money import NANO_PER_RUPEE
 
 CALLS = 1_000

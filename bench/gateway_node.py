@@ -19,7 +19,7 @@ from msgspec import Struct, field
 
 from bench.events import MODELS, PROVIDERS
 from pipeline.gateway import Gateway
-from pipeline.gateway.batches import Record
+from pipeline.gateway.sending.batches import Record
 
 TICK_S = 0.01
 WATCH_S = 0.002

@@ -18,7 +18,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from bench.processes import Process
 from pipeline import topics
-from pipeline.gateway.sender import COMPRESSION
+from pipeline.gateway.sending.sender import COMPRESSION
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting.state import PartitionState
 

@@ -27,7 +27,7 @@ from bench.processes import SESSION_SECRET, Bench, Process, bench
 from bench.report import Report, percentile
 from bench.whole import Queryable
 from pipeline import topics
-from pipeline.api.sessions import issue
+from pipeline.api.http.sessions import issue
 from pipeline.journal import REQUEST_COLUMNS, REQUESTS, decode_rows, public_id, read_headers
 from pipeline.kafka.reader import SESSION_TIMEOUT_MS
 from pipeline.local.ports import free

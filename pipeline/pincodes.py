@@ -1,7 +1,7 @@
 """Which city and state a PIN code belongs to, from data that travels with the product.
 
 Owns: the lookup, and how names of the data are written for people.
-Called by: `api/pincodes.py`. Nothing is fetched: the package `indian-pincode` carries the directory of the
+Called by: `api/routes/pincodes.py`. Nothing is fetched: the package `indian-pincode` carries the directory of the
 Department of Posts.
 
 The directory knows districts, not cities, so the district stands for the city: a suggestion that whoever

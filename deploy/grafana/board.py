@@ -1,6 +1,6 @@
 """Write the Grafana board: what to look at first, then each part of the pipeline.
 
-Owns: the panels. Their queries use the metrics of `pipeline/telemetry.py` and `pipeline/api/metrics.py`.
+Owns: the panels. Their queries use the metrics of `pipeline/telemetry.py` and `pipeline/api/http/metrics.py`.
 Called by: a person, after a change here; `tests/deploy` checks that the JSON is up to date.
 
     python deploy/grafana/board.py            writes deploy/grafana/dashboards/metering.json

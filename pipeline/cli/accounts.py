@@ -62,7 +62,7 @@ def key_create(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Create a key and print it: it is shown this once."""
-    from pipeline.api.keys import random_key
+    from pipeline.api.routes.keys import random_key
 
     api_key = random_key(tier)
     command = CreateKey(
@@ -129,7 +129,7 @@ def session(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Print a signed session token for the HTTP API."""
-    from pipeline.api.sessions import DEFAULT_TTL_S, ROLES, issue
+    from pipeline.api.http.sessions import DEFAULT_TTL_S, ROLES, issue
 
     if role not in ROLES:
         raise typer.BadParameter(f"one of {', '.join(ROLES)}", param_hint="--role")

@@ -1,7 +1,7 @@
 """Work that needs ClickHouse: done by the server of a running `up`, else here.
 
 Owns: the way to the operator's endpoints, and how failures are said.
-Called by: `cli/verify.py`, `cli/reconcile.py`. Next: `api/operator.py`.
+Called by: `cli/verify.py`, `cli/reconcile.py`. Next: `api/routes/operator.py`.
 
 The embedded engine belongs to one process, the server's, so a command beside it has to ask that one.
 """
@@ -43,7 +43,7 @@ def do(name: str, work: Work[T], report: type[T], data_dir: Path) -> T:
 def _in_server(at: Deployment, name: str, report: type[T]) -> T:
     import httpx2
 
-    from pipeline.api.operator import TOKEN_HEADER
+    from pipeline.api.routes.operator import TOKEN_HEADER
 
     try:
         answer = httpx2.post(

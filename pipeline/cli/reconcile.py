@@ -1,6 +1,6 @@
 """The command that holds Razorpay, the ledger and the receipts against each other: reconcile.
 
-Called by: `cli/main.py`. Next: `operations/reconcile.py`, by way of `cli/engine_work.py`.
+Called by: `cli/main.py`. Next: `payments/reconcile.py`, by way of `cli/engine_work.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
     @app.command("reconcile")
     def reconcile_command(data_dir: DataDir = DATA_DIR) -> None:
         """Compare Razorpay's payments, the ledger and the receipts; exit 1 where one does not match."""
-        from pipeline.operations.reconcile import Reconciliation, reconcile
+        from pipeline.payments.reconcile import Reconciliation, reconcile
         from pipeline.razorpay.client import RazorpayRefusedError, RazorpayUnavailableError
 
         try:

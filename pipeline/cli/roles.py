@@ -1,7 +1,7 @@
 """One role alone (`worker`, `server`, `sink`), and what prepares for them (`migrate`, `topics`).
 
 Owns: nothing but the way there: each role is imported only when it runs.
-Called by: `cli/main.py`.  Next: `worker/app.py`, `api/main.py`, `sink/main.py`, `clickhouse/migrate.py`.
+Called by: `cli/main.py`.  Next: `worker/app.py`, `api/server/main.py`, `sink/main.py`, `clickhouse/migrate.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def server(data_dir: DataDir = DATA_DIR) -> None:
         """Run the HTTP server, with the ClickHouse sink beside it."""
-        from pipeline.api.main import main
+        from pipeline.api.server.main import main
 
         raise typer.Exit(main(settings_for(data_dir)))
 

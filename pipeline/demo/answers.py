@@ -16,7 +16,7 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
-from pipeline.api.sessions import DEFAULT_TTL_S, issue
+from pipeline.api.http.sessions import DEFAULT_TTL_S, issue
 from pipeline.demo.platform import DemoOrg
 
 SHOWN_LIMIT_S = 90.0

@@ -5,6 +5,7 @@ It needs neither Faust nor ClickHouse nor FastAPI: only aiokafka and msgspec.
 
 from pipeline.accounts.keys import KeyRecord
 from pipeline.connection import KafkaSecurity, KafkaSettingsError
+from pipeline.gateway.admission.refusal import Refusal
 from pipeline.gateway.errors import (
     GatewayClosed,
     GatewayError,
@@ -16,7 +17,6 @@ from pipeline.gateway.errors import (
     SpoolUnclear,
 )
 from pipeline.gateway.gateway import Gateway, Status
-from pipeline.gateway.refusal import Refusal
 from pipeline.money import AmountError
 
 __all__ = [

@@ -1,8 +1,8 @@
 """The gateway library: ask before a request, publish after it.
 
 Owns: starting and stopping the parts, and `publish` from the mapping to the disk.
-Called by: gateway nodes. Next: `gateway/admission.py` answers `admit`; `gateway/writer.py` stores what is
-published; `gateway/sender.py` carries it to Kafka; `gateway/follow.py` brings the verdicts back.
+Called by: gateway nodes. Next: `gateway/admission/admission.py` answers `admit`; `gateway/sending/writer.py` stores what is
+published; `gateway/sending/sender.py` carries it to Kafka; `gateway/following/follow.py` brings the verdicts back.
 
 A gateway belongs to one event loop, and one process has one spool. docs/gateway.md is its manual.
 """
@@ -24,17 +24,17 @@ from msgspec import Struct
 
 from pipeline.accounts.keys import KeyRecord
 from pipeline.connection import KafkaConnection, KafkaSecurity
-from pipeline.gateway.admission import Admission, WhenStale
-from pipeline.gateway.amounts import Amount
-from pipeline.gateway.batches import Record
-from pipeline.gateway.entry import Entry, encode, size_of
+from pipeline.gateway.admission.admission import Admission, WhenStale
+from pipeline.gateway.admission.amounts import Amount
+from pipeline.gateway.admission.holds import Hold
 from pipeline.gateway.errors import GatewayClosed, SpoolError, SpoolFull, SpoolUnclear
-from pipeline.gateway.follow import verdict_follower
-from pipeline.gateway.holds import Hold
-from pipeline.gateway.prepare import Prepared, prepare
-from pipeline.gateway.sender import Sender
-from pipeline.gateway.spool import Spool
-from pipeline.gateway.writer import Pending, SpoolWriter
+from pipeline.gateway.following.follow import verdict_follower
+from pipeline.gateway.sending.batches import Record
+from pipeline.gateway.sending.entry import Entry, encode, size_of
+from pipeline.gateway.sending.prepare import Prepared, prepare
+from pipeline.gateway.sending.sender import Sender
+from pipeline.gateway.sending.spool import Spool
+from pipeline.gateway.sending.writer import Pending, SpoolWriter
 
 log = logging.getLogger(__name__)
 

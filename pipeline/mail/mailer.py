@@ -1,7 +1,7 @@
 """The mailer: a member of its group that sends what the accounts' owners decided to tell.
 
 Owns: the partitions' tasks, and what the settings mean for mail.
-Called by: `api/main.py`, beside the API. Next: `mail/partition.py`.
+Called by: `api/server/main.py`, beside the API. Next: `mail/partition.py`.
 """
 
 from __future__ import annotations

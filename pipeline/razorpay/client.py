@@ -1,7 +1,7 @@
 """Ask Razorpay over its REST API.
 
 Owns: the calls, their time limits and retries, and what a failed call means.
-Called by: `api/orders.py`, `operations/`. Next: `razorpay/entities.py` for what the answers hold.
+Called by: `api/routes/orders.py`, `operations/`. Next: `razorpay/entities.py` for what the answers hold.
 
 A call that may safely be made twice is tried again, with growing pauses, until its time is up. Making an
 order is not: after an unclear answer the caller looks for it by its receipt. Amounts are paise.

@@ -1,7 +1,7 @@
 """What Razorpay tells: orders, payments, refunds and webhooks, as far as they matter here.
 
 Owns: decoding them from bytes. Fields that are not named here are ignored; amounts are paise.
-Called by: `razorpay/client.py`, `api/webhooks.py`, `operations/`.
+Called by: `razorpay/client.py`, `api/routes/webhooks.py`, `operations/`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns: the two signatures: of the checkout's callback with the key secret, of a webhook's body with the
 webhook secret.
-Called by: `api/orders.py`, `api/webhooks.py`, and the stand-in, which signs.
+Called by: `api/routes/orders.py`, `api/routes/webhooks.py`, and the stand-in, which signs.
 
 A signature shows who speaks, not that money came: credit follows a captured payment alone.
 """

@@ -1,6 +1,6 @@
 """The sink as a member of its group: partitions come and go, each with a writer of its own.
 
-Owns: the writers' tasks. Called by: `sink/main.py` alone, or `api/main.py` beside the API.
+Owns: the writers' tasks. Called by: `sink/main.py` alone, or `api/server/main.py` beside the API.
 Next: `sink/partition.py`.
 """
 

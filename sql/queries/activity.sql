@@ -1,5 +1,5 @@
 -- name: activity
--- caller: pipeline/api/activity.py
+-- caller: pipeline/api/routes/activity.py
 -- scope: orgs
 -- parameters: from_day Date, to_day Date, model String, key_id String
 --

@@ -1,5 +1,5 @@
 -- name: events_page
--- caller: pipeline/api/events.py
+-- caller: pipeline/api/routes/events.py
 -- scope: org
 -- parameters: from_rid UInt64, to_rid UInt64, rows UInt16
 --

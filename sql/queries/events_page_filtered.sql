@@ -1,5 +1,5 @@
 -- name: events_page_filtered
--- caller: pipeline/api/events.py
+-- caller: pipeline/api/routes/events.py
 -- scope: org
 -- parameters: from_rid UInt64, to_rid UInt64, from_day Date, to_day Date, model String, key_id String, rows UInt16
 --

@@ -1,5 +1,5 @@
 -- name: ledger_page
--- caller: pipeline/api/billing.py
+-- caller: pipeline/api/routes/billing.py
 -- scope: org
 -- parameters: from_rid UInt64, rows UInt16
 --

@@ -1,5 +1,5 @@
 -- name: rankings
--- caller: pipeline/api/rankings.py
+-- caller: pipeline/api/routes/rankings.py
 -- scope: platform
 -- parameters: from_day Date, recent_day Date, to_day Date
 --

@@ -1,5 +1,5 @@
 -- name: reconcile_ledger
--- caller: pipeline/operations/reconcile.py
+-- caller: pipeline/payments/reconcile.py
 -- scope: platform
 -- parameters:
 --

@@ -1,5 +1,5 @@
 -- name: usage_daily
--- caller: pipeline/api/usage.py
+-- caller: pipeline/api/routes/usage.py
 -- scope: orgs
 -- parameters: from_day Date, to_day Date
 --

@@ -18,14 +18,15 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from pipeline.accounts.model import Address
-from pipeline.api import errors, pincodes, receipt_page
-from pipeline.api.edge import Edge
-from pipeline.api.errors import ApiError, invalid
-from pipeline.api.pages import routes
-from pipeline.api.pages.origin import check_same_origin
-from pipeline.api.parts import Parts
-from pipeline.api.receipts import Payer, Receipt
-from pipeline.api.sessions import Role, SignedIn, issue
+from pipeline.api.http import errors
+from pipeline.api.http.edge import Edge
+from pipeline.api.http.errors import ApiError, invalid
+from pipeline.api.http.origin import check_same_origin
+from pipeline.api.http.sessions import Role, SignedIn, issue
+from pipeline.api.pages import receipt as receipt_page
+from pipeline.api.routes import pages, pincodes
+from pipeline.api.routes.receipts import Payer, Receipt
+from pipeline.api.services.context import Parts
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 
@@ -245,7 +246,7 @@ def running() -> Iterator[Product]:
     app.include_router(pincodes.router)
     app.include_router(_api(product))
     # By another name it is another origin, as Razorpay's is.
-    app.include_router(routes.router(f"http://localhost:{port}/checkout.js"))
+    app.include_router(pages.router(f"http://localhost:{port}/checkout.js"))
     thread.start()
     while not server.started:
         time.sleep(0.01)

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
-from pipeline.api.errors import ApiError, unavailable
+from pipeline.api.http.errors import ApiError, unavailable
 from tests.browser.product import ADDRESS, Product, entry
 
 

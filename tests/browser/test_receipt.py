@@ -9,8 +9,8 @@ from playwright.sync_api import Page, expect
 from pypdf import PdfReader
 
 from pipeline.accounts.model import Address
-from pipeline.api import receipt_page
-from pipeline.api.receipts import Payer
+from pipeline.api.pages import receipt as receipt_page
+from pipeline.api.routes.receipts import Payer
 from tests.browser import product as support
 from tests.browser.product import Product, receipt_of
 

@@ -20,7 +20,7 @@ import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.accounts.commands import SignUp, View
-from pipeline.api.sessions import issue
+from pipeline.api.http.sessions import issue
 from pipeline.catalog.rates import Rate
 from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id

@@ -14,8 +14,8 @@ from fastapi import APIRouter
 from prometheus_client import REGISTRY
 from pydantic import BaseModel, Field
 
-from pipeline.api.errors import ApiError
-from pipeline.api.health import engine_check
+from pipeline.api.http.errors import ApiError
+from pipeline.api.routes.health import engine_check
 from pipeline.clickhouse.client import Engine, open_engine
 from tests.support.api.client import Api, api
 

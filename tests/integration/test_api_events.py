@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline import ist
-from pipeline.api import events
+from pipeline.api.routes import events
 from pipeline.clickhouse.client import Engine
 from pipeline.journal import PARTITIONS_MAX, public_id
 from tests.support.api.client import Api, api

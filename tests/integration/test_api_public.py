@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from pipeline import ist
-from pipeline.api.rankings import KEPT_MS
+from pipeline.api.routes.rankings import KEPT_MS
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineUnavailable

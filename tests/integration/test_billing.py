@@ -83,7 +83,7 @@ def test_a_top_up_by_callback_and_webhook_is_credited_once_and_has_a_receipt(run
 
 
 def _page(running: Shop, org: str, payment_id: str) -> tuple[int, str]:
-    from pipeline.api.sessions import issue
+    from pipeline.api.http.sessions import issue
     from tests.support.product.processes import SESSION_SECRET
 
     token = issue(SESSION_SECRET, org, "member", "m@x.example", int(time.time() * 1000))
@@ -426,7 +426,7 @@ def test_strays_are_taken_and_reported_and_the_books_agree(running: Shop) -> Non
 
 
 def _reconcile(running: Shop) -> Any:
-    from pipeline.api.operator import TOKEN_HEADER
+    from pipeline.api.routes.operator import TOKEN_HEADER
     from tests.support.product.processes import OPERATOR_TOKEN
 
     answer = running.http.post("/operator/reconcile", headers={TOKEN_HEADER: OPERATOR_TOKEN})

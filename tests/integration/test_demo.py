@@ -15,7 +15,7 @@ import httpx2
 import msgspec
 import pytest
 
-from pipeline.api.sessions import issue
+from pipeline.api.http.sessions import issue
 from pipeline.demo.marker import FILE, Marker
 from pipeline.demo.platform import AGENCY, ORGS, STARTUP
 from pipeline.demo.seeding import catalog, table_of

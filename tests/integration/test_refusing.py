@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from pipeline import ist
-from pipeline.api.sessions import issue
+from pipeline.api.http.sessions import issue
 from pipeline.gateway import Gateway
 from pipeline.local.broker import Broker
 from tests.support import ports

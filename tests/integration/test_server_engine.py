@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.api.together import lines_by_org
+from pipeline.api.services.coalesced_reads import lines_by_org
 from pipeline.clickhouse.client import Engine, open_engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import migrate

@@ -21,7 +21,7 @@ from openai.types.chat import ChatCompletion
 
 from pipeline.accounts.commands import AccountCommand, CreateKey, Credit, SignUp
 from pipeline.accounts.keys import hash_key
-from pipeline.api.sessions import issue
+from pipeline.api.http.sessions import issue
 from pipeline.catalog.rates import Rate
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.catalog import publish_rates

@@ -1,7 +1,7 @@
 """The pages' scripts and styles: files of ours, under a path that changes when they do.
 
 Owns: which files there are, and how long browsers may keep them.
-Called by: `api/pages/routes.py`. The files are in `api/static/billing/`.
+Called by: `api/routes/pages.py`. The files are in `api/static/billing/`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
-from pipeline.api.errors import not_found
+from pipeline.api.http.errors import not_found
 
 _DIRECTORY = Path(__file__).parent.parent / "static" / "billing"
 _TYPES = {".css": "text/css", ".js": "text/javascript"}

@@ -1,6 +1,6 @@
 """What a page may load, and from where: the Content-Security-Policy of each.
 
-Called by: `api/pages/routes.py`.
+Called by: `api/routes/pages.py`.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.testclient import TestClient
 
-from pipeline.api.app import create_app
-from pipeline.api.parts import Check, Parts
-from pipeline.api.sessions import Role, issue
+from pipeline.api.http.sessions import Role, issue
+from pipeline.api.server.app import create_app
+from pipeline.api.services.context import Check, Parts
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 from tests.support.builders import NOW_MS, rate_table

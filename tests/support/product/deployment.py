@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 from aiokafka import AIOKafkaProducer
 
-from pipeline.api.sessions import Role, issue
+from pipeline.api.http.sessions import Role, issue
 from pipeline.partitioning import partition_of
 from tests.support.product.processes import SESSION_SECRET, Product
 

@@ -20,7 +20,7 @@ from typing import TypeVar
 import httpx2
 import msgspec
 
-from pipeline.api.operator import TOKEN_HEADER
+from pipeline.api.routes.operator import TOKEN_HEADER
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.admin import ensure_topics
 from pipeline.local.broker import Broker

@@ -23,7 +23,7 @@ from typing import Any
 import httpx2
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from pipeline.api.sessions import Role, issue
+from pipeline.api.http.sessions import Role, issue
 from pipeline.kafka.admin import ensure_topics
 from pipeline.local.broker import Broker
 from pipeline.razorpay.signatures import sign

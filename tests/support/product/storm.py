@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import httpx2
 
 from pipeline.accounts.commands import Credit, View
-from pipeline.api.sessions import issue
+from pipeline.api.http.sessions import issue
 from pipeline.catalog.rates import Rate
 from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id

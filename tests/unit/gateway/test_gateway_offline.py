@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.accounts.verdicts import Verdict
 from pipeline.gateway import Gateway, GatewayClosed, InvalidEvent, SpoolBroken, SpoolFull, SpoolLocked
-from pipeline.gateway.entry import Entry
-from pipeline.gateway.spool import Spool
+from pipeline.gateway.sending.entry import Entry
+from pipeline.gateway.sending.spool import Spool
 from pipeline.money import NANO_PER_RUPEE
 from tests.support.builders import DROP, event
 

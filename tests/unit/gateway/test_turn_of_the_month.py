@@ -14,7 +14,7 @@ from pipeline import ist
 from pipeline.accounts.commands import ChangeKey, CreateKey, Credit
 from pipeline.accounts.keys import decode_key
 from pipeline.accounts.verdicts import Verdict, decode_record
-from pipeline.gateway.admission import Admission
+from pipeline.gateway.admission.admission import Admission
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting.unit import Outcome
 from tests.support.builders import COST_NANO, Books, event, packed, time_text

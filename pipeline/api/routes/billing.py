@@ -1,0 +1,140 @@
+"""`GET /me/billing`: the balance and the ledger.
+
+Owns: the answer, and that it holds whatever any command was answered before.
+Called by: `api/server/main.py` adds the routes. Next: `kafka/commands.py` for the balance, as the account's owner
+knows it now; `sql/queries/ledger_page.sql` for the entries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Response
+from msgspec import Struct
+
+from pipeline.accounts.commands import View
+from pipeline.api.http.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
+from pipeline.api.http.errors import unavailable
+from pipeline.api.http.parameters import BEFORE_MAX, LIMIT_DEFAULT, Before, Limit, only
+from pipeline.api.http.sessions import SignedIn, signed_in
+from pipeline.api.services.context import PartsOf
+from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.queries import OrgScope, query
+from pipeline.kafka.commands import CommandClient, UnavailableError, new_command_id
+
+ENTRIES_LIMIT_S = 2.5
+ENTRIES_POLL_S = 0.05
+
+
+class LedgerEntry(Documented):
+    """One money event. `balance_after_inr` counts request debits too."""
+
+    id: Count
+    at: Moment
+    kind: str
+    amount_inr: Rupees
+    balance_after_inr: Rupees
+    payment_id: str | None
+    order_id: str | None
+    promo_code: str | None
+    note: str | None
+
+
+class BillingAnswer(Documented):
+    """The balance now, and a page of the ledger; `next_before` is the next page's `before`."""
+
+    balance_inr: Rupees
+    threshold_inr: Rupees
+    address: dict[str, str | None] | None
+    entries: list[LedgerEntry]
+    next_before: int | None
+
+
+class _EntryRow(Struct, array_like=True, frozen=True):
+    id: int
+    posted_ms: int
+    kind: str
+    amount_nano: int
+    balance_after_nano: int
+    payment_id: str
+    order_id: str
+    promo_code: str
+    note: str
+
+    def shown(self) -> dict[str, object]:
+        return {
+            "id": self.id,
+            "at": moment(self.posted_ms),
+            "kind": self.kind,
+            "amount_inr": rupees(self.amount_nano),
+            "balance_after_inr": rupees(self.balance_after_nano),
+            "payment_id": self.payment_id or None,
+            "order_id": self.order_id or None,
+            "promo_code": self.promo_code or None,
+            "note": self.note or None,
+        }
+
+
+def router(client: CommandClient) -> APIRouter:
+    """Return the billing routes, which ask the accounts' owners through `client`."""
+    routes = APIRouter(tags=["billing"], dependencies=[Depends(signed_in)])
+
+    @routes.get("/me/billing", response_model=BillingAnswer, responses=failures(400, 401))
+    async def billing(
+        session: SignedIn,
+        parts: PartsOf,
+        _checked: Annotated[None, Depends(only("before", "limit"))],
+        before: Before = None,
+        limit: Limit = LIMIT_DEFAULT,
+    ) -> Response:
+        """The balance, and the money events newest first. Single requests are not in it."""
+        account = await view_account(client, session.org)
+        rows = await _page(parts.engine, session.scope, before, limit + 1, account["entry_id"])
+        shown, threshold_nano = rows[:limit], account["threshold_nano"]
+        return json_answer(
+            {
+                "balance_inr": rupees(account["balance_nano"]),
+                "threshold_inr": None if threshold_nano is None else rupees(threshold_nano),
+                "address": account["address"],
+                "entries": [row.shown() for row in shown],
+                "next_before": shown[-1].id if len(rows) > limit else None,
+            }
+        )
+
+    return routes
+
+
+async def view_account(client: CommandClient, org: str) -> Any:
+    """Return an org's account as its owner knows it now. Raises ApiError 503 where nobody answers."""
+    try:
+        reply = await client.send(View(new_command_id(), org))
+    except UnavailableError:
+        raise unavailable() from None
+    return msgspec.json.decode(reply.result)
+
+
+async def _page(
+    engine: Engine, scope: OrgScope, before: int | None, rows: int, newest_id: int
+) -> list[_EntryRow]:
+    """Return a page of the ledger once it is written up to an id. Raises ApiError 503 where it is not.
+
+    The owner's answer may be a moment ahead of ClickHouse; an answer must hold every entry whose command
+    was answered before.
+    """
+    bound = query("ledger_page").of_org(
+        scope, from_rid=0 if before is None else BEFORE_MAX - before, rows=rows
+    )
+    deadline = time.monotonic() + ENTRIES_LIMIT_S
+    while True:
+        page = await engine.async_query(
+            bound.sql, bound.parameters, row=_EntryRow, settings={"max_threads": 1}
+        )
+        is_there = newest_id == 0 or any(row.id >= newest_id for row in page)
+        if is_there or (before is not None and before <= newest_id):
+            return page
+        if time.monotonic() > deadline:
+            raise unavailable()
+        await asyncio.sleep(ENTRIES_POLL_S)

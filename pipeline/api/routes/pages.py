@@ -1,0 +1,130 @@
+"""The pages: `/billing`, and the way in and out (`/login`, `/logout`).
+
+Owns: the session cookie, and which page a visitor sees.
+Called by: the server adds the routes. Next: `templates/`, and the JSON API from the browser.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Cookie, Request, Response
+from fastapi.responses import RedirectResponse
+
+from pipeline.api.http.errors import invalid
+from pipeline.api.http.origin import came_from_elsewhere, check_same_origin
+from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session, verify
+from pipeline.api.pages import assets
+from pipeline.api.pages.policy import checkout_policy, plain_policy
+from pipeline.api.pages.templates import template
+from pipeline.api.services.context import Parts, PartsOf
+from pipeline.pincodes import ATTRIBUTION
+
+FORM_BYTES_MAX = 16_384
+HOME = "/billing"
+
+SessionCookie = Annotated[str | None, Cookie(alias=COOKIE)]
+
+
+def router(checkout_url: str, public_url: str | None = None) -> APIRouter:
+    """Return the pages' routes. `public_url` is where browsers reach them, if that is known."""
+    routes = APIRouter(include_in_schema=False)
+    routes.include_router(assets.router)
+
+    @routes.get("/billing")
+    async def billing(parts: PartsOf, token: SessionCookie = None) -> Response:
+        """The billing page of the session's org; without a session, how to get one."""
+        session = _session(parts, token)
+        if session is None:
+            return _page("login.html", 401, plain_policy(), session=None, problem=None)
+        # Only an owner can pay, so only an owner's page may load anything for it.
+        owner = session.role == "owner"
+        return _page(
+            "billing.html",
+            200,
+            checkout_policy(checkout_url) if owner else plain_policy(),
+            session=session,
+            owner=owner,
+            checkout_url=checkout_url if owner else "",
+            attribution=ATTRIBUTION,
+        )
+
+    @routes.get("/login")
+    async def login(request: Request, parts: PartsOf, token: str | None = None) -> Response:
+        """Exchange a token for the cookie, or ask for one.
+
+        Who comes by another site's link is asked first: the link may be into somebody else's org.
+        """
+        if token is None:
+            return _page("login.html", 200, plain_policy(), session=None, problem=None)
+        session = _session(parts, token)
+        if session is None:
+            return _refused()
+        if came_from_elsewhere(request):
+            return _page("confirm.html", 200, plain_policy(), session=session, token=token)
+        return _opened(request, token, public_url)
+
+    @routes.post("/login")
+    async def login_form(request: Request, parts: PartsOf) -> Response:
+        """Exchange a token that was typed in for the cookie."""
+        check_same_origin(request, public_url)
+        token = await _field(request, "token")
+        if _session(parts, token) is None:
+            return _refused()
+        return _opened(request, token, public_url)
+
+    @routes.post("/logout")
+    async def logout(request: Request) -> Response:
+        """Forget the cookie."""
+        check_same_origin(request, public_url)
+        response = RedirectResponse("/login", 303)
+        response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+        return response
+
+    return routes
+
+
+def _session(parts: Parts, token: str | None) -> Session | None:
+    try:
+        return verify(parts.session_secret, token or "", parts.now_ms())
+    except InvalidSessionError:
+        return None
+
+
+async def _field(request: Request, name: str) -> str:
+    """Return a field of a submitted form. Raises ApiError for a body that is none."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > FORM_BYTES_MAX:
+            raise invalid("body", "the form is too large")
+    try:
+        values = parse_qs(body.decode("ascii"), max_num_fields=10).get(name, [""])
+    except ValueError:
+        raise invalid("body", "the form cannot be read") from None
+    return values[0].strip()
+
+
+def _opened(request: Request, token: str, public_url: str | None) -> Response:
+    secure = request.url.scheme == "https" or (public_url or "").startswith("https://")
+    response = RedirectResponse(HOME, 303)
+    # Lax, so that the link in a mail finds the session; what changes something checks the origin as well.
+    response.set_cookie(COOKIE, token, path="/", httponly=True, samesite="lax", secure=secure)
+    return response
+
+
+def _refused() -> Response:
+    problem = "This token is not valid, or its time is over. Ask for a new one."
+    return _page("login.html", 401, plain_policy(), session=None, problem=problem)
+
+
+def _page(name: str, status: int, policy: str, **values: object) -> Response:
+    html = template(name).render(assets=f"/assets/{assets.VERSION}", **values)
+    headers = {
+        "Content-Security-Policy": policy,
+        "Cache-Control": "private, no-store",
+        # Razorpay asks which site opened its Checkout; no path and no query is told.
+        "Referrer-Policy": "strict-origin-when-cross-origin",
+    }
+    return Response(html, status, media_type="text/html", headers=headers)

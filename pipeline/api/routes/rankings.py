@@ -1,0 +1,125 @@
+"""`GET /v1/rankings`: the most used models of the whole platform, for everyone.
+
+Owns: the answer kept in memory, and that it is computed once however many ask at the same moment.
+Called by: `api/server/app.py`. Next: `sql/queries/rankings.sql`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import date
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
+from msgspec import Struct
+from pydantic import Field
+
+from pipeline.api.http import metrics
+from pipeline.api.http.answers import Count, Documented, Moment, failures, json_answer, moment
+from pipeline.api.http.parameters import last_days, only
+from pipeline.api.services.context import Parts
+from pipeline.clickhouse.queries import query
+
+router = APIRouter(tags=["public"])
+
+KEPT_MS = 120_000
+RECENT_DAYS, DAYS = 7, 30
+_CACHE_CONTROL = "public, max-age=60"
+_NOT_CACHED = "no-store"
+
+
+class RankedModel(Documented):
+    """One model's requests and tokens over a window."""
+
+    model: str
+    requests: Count
+    tokens: Count
+
+
+class Windows(Documented):
+    """The windows, each with the most tokens first."""
+
+    recent: Annotated[list[RankedModel], Field(alias="7d")]
+    month: Annotated[list[RankedModel], Field(alias="30d")]
+
+
+class RankingsAnswer(Documented):
+    """The most used models on the catalog."""
+
+    as_of: Moment
+    windows: Windows
+
+
+class _ModelRow(Struct, array_like=True, frozen=True):
+    model: str
+    recent_requests: int
+    recent_tokens: int
+    requests: int
+    tokens: int
+
+
+class _Kept(Struct, frozen=True):
+    answer: bytes
+    empty: bool
+    first_day: date
+    until_ms: int
+
+
+class Rankings:
+    """Computes the rankings and keeps them for two minutes, but not beyond their IST day, nor if empty."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Start with nothing kept."""
+        self._parts = parts
+        self._kept: _Kept | None = None
+        self._under_way: asyncio.Task[_Kept] | None = None
+
+    async def answer(self) -> Response:
+        """Return the rankings. Raises EngineUnavailable where they cannot be computed."""
+        kept = self._kept
+        if kept is None or not self._is_fresh(kept):
+            kept = await self._compute_once()
+        return json_answer(kept.answer, _NOT_CACHED if kept.empty else _CACHE_CONTROL)
+
+    def _is_fresh(self, kept: _Kept) -> bool:
+        now_ms = self._parts.now_ms()
+        return now_ms < kept.until_ms and kept.first_day == last_days(now_ms, DAYS).first
+
+    async def _compute_once(self) -> _Kept:
+        if self._under_way is None or self._under_way.done():
+            self._under_way = asyncio.create_task(self._compute())
+        # A caller that leaves must not end the computation that others wait for.
+        return await asyncio.shield(self._under_way)
+
+    async def _compute(self) -> _Kept:
+        metrics.RANKINGS_COMPUTED.inc()
+        now_ms = self._parts.now_ms()
+        days, recent = last_days(now_ms, DAYS), last_days(now_ms, RECENT_DAYS)
+        bound = query("rankings").of_platform(from_day=days.first, recent_day=recent.first, to_day=days.last)
+        rows = await self._parts.engine.async_query(bound.sql, bound.parameters, row=_ModelRow)
+        on_catalog = self._parts.rates.models_in_force(now_ms)
+        rows = [row for row in rows if row.model in on_catalog]
+        windows = {
+            "7d": _ranked((row.model, row.recent_requests, row.recent_tokens) for row in rows),
+            "30d": _ranked((row.model, row.requests, row.tokens) for row in rows),
+        }
+        answer = msgspec.json.encode({"as_of": moment(now_ms), "windows": windows})
+        kept = _Kept(answer, not rows, days.first, now_ms + KEPT_MS)
+        self._kept = None if kept.empty else kept
+        return kept
+
+
+def _ranked(models: Iterable[tuple[str, int, int]]) -> list[dict[str, object]]:
+    """Return models with their requests and tokens, most tokens first, those without requests left out."""
+    used = sorted((m for m in models if m[1]), key=lambda m: (-m[2], -m[1], m[0]))
+    return [{"model": model, "requests": requests, "tokens": tokens} for model, requests, tokens in used]
+
+
+@router.get("/v1/rankings", response_model=RankingsAnswer, responses=failures(400))
+async def rankings(request: Request, _checked: Annotated[None, Depends(only())]) -> Response:
+    """The most used models on the catalog over the last 7 and 30 IST days. No session; kept two minutes."""
+    kept = request.app.state.rankings
+    assert isinstance(kept, Rankings)
+    return await kept.answer()

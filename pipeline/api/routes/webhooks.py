@@ -1,0 +1,95 @@
+"""`POST /webhooks/razorpay`: what Razorpay tells by itself, in any order and any number of times.
+
+Owns: that only Razorpay is believed, and that it hears 2xx only once what it told is durable.
+Called by: `api/server/main.py` adds the route. Next: `payments/intake.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from pipeline import telemetry
+from pipeline.api.http.answers import failures, json_answer
+from pipeline.api.http.errors import ApiError, invalid, unavailable
+from pipeline.api.services.billing import Money, answered_in_time
+from pipeline.razorpay import entities
+from pipeline.razorpay.entities import Webhook
+from pipeline.razorpay.signatures import is_webhook_signed
+
+log = logging.getLogger(__name__)
+
+BODY_MAX = 1024 * 1024
+ANSWER_LIMIT_S = 4.5
+"""Razorpay waits 5 s."""
+
+PAYMENT_EVENTS = frozenset({"payment.captured", "order.paid", "payment.failed"})
+REFUND_EVENTS = frozenset({"refund.created", "refund.processed", "refund.failed"})
+
+
+def router(money: Money) -> APIRouter:
+    """Return the route."""
+    routes = APIRouter(tags=["webhooks"])
+
+    @routes.post("/webhooks/razorpay", responses=failures(400))
+    async def razorpay(request: Request) -> Response:
+        """Take in a webhook of Razorpay, signed over its raw body in `X-Razorpay-Signature`."""
+        if not money.webhook_secrets:
+            raise unavailable()
+        body = await _body(request)
+        signature = request.headers.get("X-Razorpay-Signature", "")
+        if not is_webhook_signed(body, signature, money.webhook_secrets):
+            telemetry.WEBHOOKS.labels("bad signature").inc()
+            raise ApiError(400, "invalid_signature", "the signature does not verify")
+        try:
+            async with answered_in_time(ANSWER_LIMIT_S):
+                outcome = await _take(money, body)
+        except ApiError as error:
+            telemetry.WEBHOOKS.labels(error.code).inc()
+            raise
+        telemetry.WEBHOOKS.labels(outcome).inc()
+        return json_answer({"status": outcome})
+
+    return routes
+
+
+async def _body(request: Request) -> bytes:
+    """Return the raw body. Raises ApiError for one that is larger than any real one."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_MAX:
+            raise invalid("body", f"the body is over {BODY_MAX} bytes")
+    return bytes(body)
+
+
+async def _take(money: Money, body: bytes) -> str:
+    """Do what an event asks for; returns what became of it. Events of other kinds are none of ours."""
+    try:
+        event = entities.event_of(body)
+        if event not in PAYMENT_EVENTS and event not in REFUND_EVENTS:
+            return "ignored"
+        webhook = entities.decode_webhook(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        log.warning("a signed webhook cannot be read: %s", error)
+        raise invalid("body", "the body is not an event of Razorpay") from None
+    return await (_refund(money, webhook) if event in REFUND_EVENTS else _payment(money, webhook))
+
+
+async def _payment(money: Money, webhook: Webhook) -> str:
+    payment = webhook.payment
+    if payment is None:
+        raise invalid("body", "the event holds no payment")
+    result = await money.intake.payment(payment)
+    return str(result["status"])
+
+
+async def _refund(money: Money, webhook: Webhook) -> str:
+    refund = webhook.refund
+    if refund is None:
+        raise invalid("body", "the event holds no refund")
+    failed = webhook.event == "refund.failed"
+    result = await money.intake.refund(refund, webhook.payment, failed=failed)
+    return f"refund {result['status']}"

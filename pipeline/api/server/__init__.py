@@ -1,0 +1,1 @@
+"""Composition: the app out of its routers, and the process that serves it."""

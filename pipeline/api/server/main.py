@@ -1,0 +1,210 @@
+"""The server: the API, with the sink beside it unless told otherwise (`metering server`).
+
+Owns: the composition of the parts, readiness, and the order in which they start and stop.
+Called by: `cli/roles.py`. Next: `api/server/app.py`, `sink/sink.py`.
+
+The broker or the engine being away takes away only the answers that need it; the sink is started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Coroutine, Mapping
+from contextlib import AsyncExitStack
+
+import uvicorn
+import uvloop
+
+from pipeline import logs, telemetry, topics
+from pipeline.api.routes import (
+    addresses,
+    billing,
+    keys,
+    operator,
+    orders,
+    pages,
+    pincodes,
+    promos,
+    receipts,
+    webhooks,
+)
+from pipeline.api.routes.health import engine_check
+from pipeline.api.server.app import create_app
+from pipeline.api.server.supervised import Kept
+from pipeline.api.services.billing import money_of
+from pipeline.api.services.context import Check, Parts
+from pipeline.api.services.key_directory import KeyDirectory
+from pipeline.catalog.rates import RateTable
+from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
+from pipeline.clickhouse.migrate import migrate
+from pipeline.kafka.catalog import to_rates
+from pipeline.kafka.commands import CommandClient, UnavailableError
+from pipeline.kafka.follow import StaleError, Subscription, TopicFollower
+from pipeline.mail.mailer import Mailer
+from pipeline.payments.order_index import OrderIndex
+from pipeline.payments.order_poller import reconcile_open_orders
+from pipeline.settings import MissingSettingError, Settings
+from pipeline.sink.sink import Sink
+
+log = logging.getLogger(__name__)
+
+EXIT_SOFTWARE = 70
+STOP_LIMIT_S = 8
+WORKER_CHECK_S = 2.0
+WORKER_FRESH_S = 5.0
+FOLLOWER_FRESH_S = 30.0
+
+
+class PartFailedError(Exception):
+    """A part of the server ended by itself."""
+
+
+def main(settings: Settings) -> int:
+    """Run the server until it is told to stop; the exit code."""
+    logs.configure(settings.log_level)
+    if settings.clickhouse_url is None:
+        raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
+    if settings.session_secret is None:
+        raise MissingSettingError("METERING_SESSION_SECRET is not set")
+    return uvloop.run(_serve(settings, settings.clickhouse_url, settings.session_secret.get_secret_value()))
+
+
+async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -> int:
+    engine = open_engine(clickhouse_url)
+    await asyncio.to_thread(_migrate_now_or_later, engine)
+    async with AsyncExitStack() as stack:
+        stack.callback(engine.close)
+        directory, rates, order_index = (
+            KeyDirectory(),
+            RateTable(),
+            OrderIndex(int(settings.reconcile_every_s * 1000)),
+        )
+        follower = TopicFollower(
+            settings.kafka,
+            [
+                to_rates(rates),
+                Subscription(topics.KEYS, directory.put, directory.delete),
+                Subscription(topics.ORDERS, order_index.put, order_index.delete),
+            ],
+            count_bad=telemetry.count_bad_record,
+        )
+        client = CommandClient(settings.kafka)
+        await follower.start()
+        stack.push_async_callback(follower.stop)
+        await client.start()
+        stack.push_async_callback(client.stop)
+        money = money_of(settings, client, order_index)
+        stack.push_async_callback(money.close)
+        kept = {"mail": Kept("mailer", lambda: Mailer(settings))}
+        if settings.server_sink:
+            kept["sink"] = Kept("sink", lambda: Sink(settings, engine))
+        app = create_app(
+            Parts(
+                engine=engine,
+                key_names=directory,
+                rates=rates,
+                session_secret=session_secret,
+                now_ms=_now_ms,
+                checks=_checks(engine, client, follower, kept),
+                public_url=settings.public_url,
+                routers=(
+                    billing.router(client),
+                    *(part.router(money) for part in (addresses, promos, orders, webhooks, receipts)),
+                    keys.router(money, directory),
+                    pincodes.router,
+                    pages.router(settings.checkout_url, settings.public_url),
+                    operator.router(settings, engine),
+                ),
+            )
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=STOP_LIMIT_S,
+            )
+        )
+        beside = [part.run() for part in kept.values()]
+        if money.razorpay is not None:
+            beside.append(reconcile_open_orders(money.intake, order_index, _now_ms))
+        return await _until_stopped(server, beside)
+
+
+def _migrate_now_or_later(engine: Engine) -> None:
+    """Bring the schema up to date. With the engine away that is left to the sink, which waits for it."""
+    try:
+        migrate(engine)
+    except EngineUnavailable as error:
+        log.warning("started without the engine: %s", error)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, None, None]]) -> int:
+    """Serve until a signal stops the server or a part beside it ends by itself; the exit code."""
+    # uvicorn raises the signal that ended it once more: the parts beside it still have to end in order then.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    serving = asyncio.create_task(server.serve())
+    others = [asyncio.create_task(part) for part in beside]
+    await asyncio.wait([serving, *others], return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in others if task.done() and not task.cancelled()]
+    server.should_exit = True
+    for task in others:
+        task.cancel()
+    await asyncio.wait([serving, *others], timeout=STOP_LIMIT_S + 2)
+    for task in failed:
+        error = task.exception() or PartFailedError("a part ended by itself")
+        log.critical("server ends: %s: %s", type(error).__name__, error, exc_info=error)
+    return EXIT_SOFTWARE if failed else 0
+
+
+def _checks(
+    engine: Engine, client: CommandClient, follower: TopicFollower, kept: Mapping[str, Kept]
+) -> dict[str, Check]:
+    """Return what `/healthz` asks: each part by name."""
+
+    async def kafka() -> str | None:
+        try:
+            follower.check_fresh(FOLLOWER_FRESH_S)
+        except StaleError as error:
+            return str(error)
+        return None
+
+    return {
+        "kafka": kafka,
+        "clickhouse": engine_check(engine),
+        "worker": WorkerCheck(client),
+        **{name: part.problem for name, part in kept.items()},
+    }
+
+
+class WorkerCheck:
+    """Whether somebody answers for every partition: asked by a real command, seldom."""
+
+    def __init__(self, client: CommandClient) -> None:
+        """Ask through a client."""
+        self._client = client
+        self._answered_at = float("-inf")
+        self._asking = asyncio.Lock()
+
+    async def __call__(self) -> str | None:
+        """Return what is wrong, None where every partition has an owner."""
+        async with self._asking:
+            if time.monotonic() - self._answered_at < WORKER_FRESH_S:
+                return None
+            try:
+                await self._client.barrier(limit_s=WORKER_CHECK_S)
+            except UnavailableError as error:
+                return str(error)
+            self._answered_at = time.monotonic()
+            return None

@@ -1,0 +1,61 @@
+"""Keep a part running beside the API: when it ends by an error, start it anew from what it recorded.
+
+Owns: the pause between tries. Called by: `api/server/main.py`. Next: `sink/sink.py`, `mail/mailer.py`.
+
+The broker or the engine being away must not take the answers away too. Starting anew is as safe as a new
+process: the new part fences the old one's writers and goes on from what they recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+PAUSE_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class Part(Protocol):
+    """What can be kept running. A part that has failed is not run again; a new one is made."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps it from working, None where nothing does."""
+
+
+class Kept:
+    """A part that is made and started again whenever it fails."""
+
+    def __init__(self, name: str, make: Callable[[], Part]) -> None:
+        """Prepare; nothing is connected before `run`."""
+        self._name, self._make = name, make
+        self._part = make()
+        self._failure: str | None = None
+
+    async def problem(self) -> str | None:
+        """Return what keeps the part from working, None where nothing does."""
+        problem = self._part.problem
+        return f"{problem}, after: {self._failure}" if problem and self._failure else problem
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        clock = asyncio.get_running_loop().time
+        tries = 0
+        while True:
+            started = clock()
+            try:
+                await self._part.run()
+            except Exception as error:
+                log.exception("the %s failed and is started again", self._name)
+                self._failure = f"{type(error).__name__}: {error}"
+            if clock() - started > PAUSE_S[-1] * 2:
+                tries = 0
+            self._part = self._make()
+            await asyncio.sleep(PAUSE_S[min(tries, len(PAUSE_S) - 1)])
+            tries += 1

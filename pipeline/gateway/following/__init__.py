@@ -1,0 +1,1 @@
+"""Following: the verdicts and keys that Kafka brings, as admission needs them."""

@@ -1,0 +1,1 @@
+"""Sending: an event is prepared, kept in the spool on disk, and sent to Kafka from there."""

@@ -1,0 +1,82 @@
+"""Which org an order is of, and which orders are still unpaid: in memory, from `metering.orders`.
+
+Owns: the index of orders, and when each open one is to be asked about.
+Called by: the server feeds it and hands it to `payments/intake.py` and `payments/order_poller.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.accounts.orders import ASKED_FOR_MS, MINUTE_MS, ask_again_ms
+from pipeline.accounts.payments import decode_news
+
+
+@dataclass(slots=True)
+class OpenOrder:
+    """An unpaid order: when it was made, and when to ask about it next."""
+
+    org: str
+    created_ms: int
+    ask_ms: int
+
+
+class OrderIndex:
+    """Every order's org, every paying payment's order, and the open orders."""
+
+    def __init__(self, every_ms: int = MINUTE_MS) -> None:
+        """Start empty. `every_ms` is the shortest pause between two questions about an order."""
+        self._every_ms = every_ms
+        self._orgs: dict[str, str] = {}
+        self._order_of: dict[str, str] = {}
+        self._payment_of: dict[str, str] = {}
+        self._open: dict[str, OpenOrder] = {}
+
+    def put(self, _key: bytes, value: bytes) -> None:
+        """Take in a record of `metering.orders`. Raises msgspec.MsgspecError for what is no order."""
+        news = decode_news(value)
+        # The same text for all orders of an org: there are many orders and few orgs.
+        self._orgs[news.order_id] = self._orgs.get(news.order_id, news.org)
+        if news.paid_by is not None:
+            self._order_of[news.paid_by] = news.order_id
+            self._payment_of[news.order_id] = news.paid_by
+            self._open.pop(news.order_id, None)
+        elif news.order_id not in self._open:
+            first_ms = ask_again_ms(news.created_ms, news.created_ms, self._every_ms)
+            assert first_ms is not None
+            self._open[news.order_id] = OpenOrder(news.org, news.created_ms, first_ms)
+
+    def delete(self, key: bytes) -> None:
+        """Forget an order whose record was deleted, and the payment that paid it."""
+        order_id = key.decode()
+        self._orgs.pop(order_id, None)
+        self._open.pop(order_id, None)
+        payment_id = self._payment_of.pop(order_id, None)
+        if payment_id is not None:
+            self._order_of.pop(payment_id, None)
+
+    def org_of(self, order_id: str) -> str | None:
+        """Return an order's org, None where the order is not known here."""
+        return self._orgs.get(order_id)
+
+    def order_of(self, payment_id: str) -> str | None:
+        """Return the order that a payment paid."""
+        return self._order_of.get(payment_id)
+
+    def open_orders(self, now_ms: int) -> int:
+        """Return how many orders are open and not given up, and let go of those that are."""
+        for order_id in [o for o, order in self._open.items() if now_ms - order.created_ms > ASKED_FOR_MS]:
+            del self._open[order_id]
+        return len(self._open)
+
+    def due(self, now_ms: int) -> list[str]:
+        """Return the open orders to ask about now, longest due first, and plan when to ask again."""
+        due = sorted((order.ask_ms, o) for o, order in self._open.items() if order.ask_ms <= now_ms)
+        for _, order_id in due:
+            order = self._open[order_id]
+            next_ms = ask_again_ms(order.created_ms, now_ms, self._every_ms)
+            if next_ms is None:
+                del self._open[order_id]
+            else:
+                order.ask_ms = next_ms
+        return [order_id for _, order_id in due]

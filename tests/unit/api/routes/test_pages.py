@@ -1,0 +1,168 @@
+"""The pages over HTTP: who sees what, the cookie, and what each page may load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from fastapi.testclient import TestClient
+
+from pipeline.api.http.sessions import Role, issue
+from pipeline.api.pages import assets
+from pipeline.api.routes import pages, pincodes
+from pipeline.api.server.app import create_app
+from pipeline.api.services.context import Parts
+from pipeline.catalog.rates import RateTable
+from pipeline.clickhouse.client import Engine
+from pipeline.pincodes import ATTRIBUTION
+
+SECRET = "a secret of the tests, long enough to sign with"
+NOW_MS = 1_781_288_999_123
+CHECKOUT = "https://checkout.razorpay.com/v1/checkout.js"
+
+
+def _token(role: Role = "owner", org: str = "org_acme", ttl_s: int = 600) -> str:
+    return issue(SECRET, org, role, "asha@acme.example", NOW_MS, ttl_s)
+
+
+def _client(public_url: str | None = None) -> TestClient:
+    parts = Parts(
+        engine=cast(Engine, None),  # nothing here reads from it
+        key_names={},
+        rates=RateTable(),
+        session_secret=SECRET,
+        now_ms=lambda: NOW_MS,
+        routers=(pincodes.router, pages.router(CHECKOUT, public_url)),
+    )
+    return TestClient(create_app(parts), follow_redirects=False)
+
+
+@pytest.fixture
+def client() -> Iterator[TestClient]:
+    """A browser's view of the app, without a session."""
+    with _client() as client:
+        yield client
+
+
+def _signed_in(client: TestClient, role: Role = "owner", org: str = "org_acme") -> TestClient:
+    client.cookies.set("br_session", _token(role, org))
+    return client
+
+
+def test_without_a_session_the_page_says_how_to_get_one(client: TestClient) -> None:
+    answer = client.get("/billing")
+    assert answer.status_code == 401
+    assert "metering session --org" in answer.text and "<script" not in answer.text
+    client.cookies.set("br_session", _token(ttl_s=0))
+    assert client.get("/billing").status_code == 401
+
+
+def test_an_owners_page_may_open_checkout_and_no_other_page_may(client: TestClient) -> None:
+    owner = _signed_in(client).get("/billing")
+    policy = owner.headers["content-security-policy"]
+    assert "script-src 'self' https://checkout.razorpay.com;" in policy
+    assert "frame-src https://*.razorpay.com;" in policy and "default-src 'none'" in policy
+    assert "unsafe-eval" not in policy and "script-src 'self' 'unsafe" not in policy
+    assert owner.headers["referrer-policy"] == "strict-origin-when-cross-origin"
+    assert "no-store" in owner.headers["cache-control"]
+    # Nothing of it is loaded with the page.
+    assert f'src="{CHECKOUT}"' not in owner.text
+    member = _signed_in(client, "member").get("/billing")
+    for page in (member, client.get("/login")):
+        assert "razorpay" not in page.headers["content-security-policy"]
+        assert "unsafe" not in page.headers["content-security-policy"]
+    assert "razorpay.com" not in member.text and "<form id=" not in member.text
+
+
+def test_the_page_names_where_the_pin_codes_come_from(client: TestClient) -> None:
+    assert ATTRIBUTION in _signed_in(client).get("/billing").text
+
+
+def test_a_hostile_org_stays_text(client: TestClient) -> None:
+    page = _signed_in(client, org='<script>alert(1)</script>"').get("/billing").text
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page
+
+
+def test_a_token_becomes_a_cookie_that_scripts_cannot_read(client: TestClient) -> None:
+    answer = client.get("/login", params={"token": _token()})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/billing")
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=lax" in cookie and "secure" not in cookie
+    with _client("https://router.example") as behind_tls:
+        assert "secure" in behind_tls.get("/login", params={"token": _token()}).headers["set-cookie"].lower()
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", _token(ttl_s=0), _token() + "x"])
+def test_what_is_no_token_becomes_no_cookie(client: TestClient, token: str) -> None:
+    for answer in (
+        client.get("/login", params={"token": token}),
+        client.post("/login", data={"token": token}),
+    ):
+        assert answer.status_code == 401 and "set-cookie" not in answer.headers
+        assert not token or token not in answer.text
+
+
+def test_another_sites_link_is_asked_about_and_its_form_refused(client: TestClient) -> None:
+    asked = client.get("/login", params={"token": _token()}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert asked.status_code == 200 and "set-cookie" not in asked.headers and "org_acme" in asked.text
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ):
+        refused = client.post("/login", data={"token": _token()}, headers=headers)
+        assert refused.status_code == 403 and "set-cookie" not in refused.headers
+        assert client.post("/logout", headers=headers).status_code == 403
+    for ours in ({}, {"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://testserver"}):
+        assert client.post("/login", data={"token": _token()}, headers=ours).status_code == 303
+
+
+def test_a_form_that_is_none_or_too_large_is_refused(client: TestClient) -> None:
+    assert client.post("/login", content=b"token=\xff\xfe").status_code == 400
+    assert client.post("/login", content=b"x" * 20_000).status_code == 400
+    assert client.post("/login", content=b"&".join([b"a=1"] * 50)).status_code == 400
+
+
+def test_signing_out_takes_the_cookie_away(client: TestClient) -> None:
+    answer = _signed_in(client).post("/logout")
+    assert answer.headers["location"] == "/login" and "max-age=0" in answer.headers["set-cookie"].lower()
+
+
+def test_assets_are_kept_for_long_under_their_version_only(client: TestClient) -> None:
+    for name in ("pages.css", "billing.js", "money.js"):
+        answer = client.get(f"/assets/{assets.VERSION}/{name}")
+        assert answer.status_code == 200 and "immutable" in answer.headers["cache-control"]
+    assert client.get("/assets/old/pages.css").headers["cache-control"] == "no-store"
+    for nothing in ("nothing.js", "..%2fdocs.js", "%2e%2e%2fpages.css"):
+        assert client.get(f"/assets/{assets.VERSION}/{nothing}").status_code == 404
+
+
+def test_every_file_a_page_names_is_there(client: TestClient) -> None:
+    import re
+
+    page = _signed_in(client).get("/billing").text
+    named = re.findall(r'(?:src|href)="(/assets/[^"]+)"', page)
+    assert len(named) == 2
+    scripts = {name for name in assets._FILES if name.endswith(".js")}
+    imported = set()
+    for name in scripts:
+        text = assets._FILES[name].read_text(encoding="utf-8")
+        imported |= set(re.findall(r'from "\./([^"]+)"', text))
+        assert "http" not in text.replace("plain HTTP", "")
+    assert imported | {"billing.js"} == scripts
+
+
+def test_a_pin_code_is_looked_up_for_who_has_a_session(client: TestClient) -> None:
+    assert client.get("/me/billing/pin/560001").status_code == 401
+    _signed_in(client, "member")
+    place = client.get("/me/billing/pin/560001")
+    assert place.json() == {"pin": "560001", "city": "Bengaluru Urban", "state": "Karnataka"}
+    unknown = client.get("/me/billing/pin/999999")
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "not_found")
+    for pin in ("56000", "5600011", "56000a", "५६०००१", "560001%0A"):
+        wrong = client.get(f"/me/billing/pin/{pin}")
+        assert wrong.status_code == 400
+        assert (wrong.json()["error"]["code"], wrong.json()["error"]["param"]) == ("invalid_request", "pin")
+    assert client.get("/me/billing/pin/560001?x=1").status_code == 400

@@ -1,0 +1,46 @@
+"""What a refused caller is told."""
+
+from __future__ import annotations
+
+import json
+
+from pipeline import ist
+from pipeline.accounts.model import Refused
+from pipeline.gateway.admission import refusal
+from tests.support.builders import NOW_MS
+
+
+def test_a_spent_budget_names_the_amounts_and_when_it_resets() -> None:
+    month = ist.month_of(NOW_MS)
+    window = ist.month_start_ms(month), ist.month_end_ms(month)
+    no = refusal.of_window(Refused("k", "budget_exceeded", *window, 500_000_000_000, 500_006_100_000), NOW_MS)
+    assert (no.code, no.http_status) == ("budget_exceeded", 429)
+    assert no.retry_after == 18 * 86_400
+    assert no.headers() == {"Retry-After": "1555200"}
+    text = no.body().decode()
+    assert '"spent_inr":500.0061' in text
+    assert json.loads(text)["error"] == {
+        "message": "the key's monthly budget is spent",
+        "type": "rate_limit_error",
+        "code": "budget_exceeded",
+        "limit_inr": 500,
+        "spent_inr": 500.0061,
+        "resets_at": "2026-07-01T00:00:00.000+05:30",
+    }
+
+
+def test_a_budget_of_nothing_never_resets_by_itself() -> None:
+    no = refusal.of_window(Refused("k", "budget_exceeded", 0, 253_402_300_800_000, 0, 0), NOW_MS)
+    assert no.resets_at is None
+    assert no.retry_after == 18 * 86_400
+
+
+def test_seconds_are_rounded_up_and_never_zero() -> None:
+    assert refusal.seconds_until(NOW_MS + 1, NOW_MS) == 1
+    assert refusal.seconds_until(NOW_MS + 1001, NOW_MS) == 2
+    assert refusal.seconds_until(NOW_MS - 5, NOW_MS) == 1
+
+
+def test_no_credits_has_nothing_to_wait_for() -> None:
+    assert refusal.NO_CREDITS.headers() == {}
+    assert json.loads(refusal.NO_CREDITS.body())["error"]["code"] == "insufficient_credits"
