@@ -85,6 +85,7 @@ class Gateway:
         reservation_limit_s: float = 900.0,
         linger_ms: int = 3,
         ready_limit_s: float = 10.0,
+        unread_limit_s: float = 60.0,
         drain_limit_s: float = 10.0,
         publish_limit_s: float = 30.0,
         kafka_security: KafkaSecurity | None = None,
@@ -117,6 +118,7 @@ class Gateway:
             when_stale=when_stale,
             stale_after_ms=int(stale_after_s * 1000),
             reservation_limit_ms=int(reservation_limit_s * 1000),
+            unread_limit_ms=int(unread_limit_s * 1000),
         )
         # `Admission.admit` itself: it is asked before every request, and a method that only hands on would be a
         # third of its time.

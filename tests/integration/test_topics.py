@@ -67,12 +67,17 @@ async def test_topics_are_created_once_and_corrected_when_they_differ(empty_brok
     again = await ensure_topics(kafka, settings)
     assert (again.created, again.updated, set(again.unchanged)) == ((), (), _ALL)
     assert await _value(servers, topics.STATE, "cleanup.policy") == "compact"
+    assert await _value(servers, topics.VERDICTS, "segment.ms") == str(topics.SEGMENT_MS)
+    assert await _value(servers, topics.VERDICTS, "delete.retention.ms") == "3600000"
+    assert await _value(servers, topics.CATALOG, "delete.retention.ms") == "86400000"
     assert await _value(servers, topics.JOURNAL, "retention.ms") == "-1"
     assert await _value(servers, topics.REQUESTS, "message.timestamp.type") == "LogAppendTime"
 
     await _set(servers, topics.JOURNAL, {"retention.ms": "1000", "segment.ms": "86400000"})
+    await _set(servers, topics.STATE, {"cleanup.policy": "compact", "segment.ms": "604800000"})
     corrected = await ensure_topics(kafka, settings)
-    assert corrected.updated == (topics.JOURNAL,)
+    assert set(corrected.updated) == {topics.JOURNAL, topics.STATE}
+    await _until_set(servers, topics.STATE, "segment.ms", str(topics.SEGMENT_MS))
     await _until_set(servers, topics.JOURNAL, "retention.ms", "-1")
     assert await _value(servers, topics.JOURNAL, "segment.ms") == "86400000"
 

@@ -59,8 +59,12 @@ class Admission:
         when_stale: WhenStale,
         stale_after_ms: int,
         reservation_limit_ms: int,
+        unread_limit_ms: int = 0,
     ) -> None:
-        """Start knowing nothing: until `heard` says otherwise, verdicts count as stale."""
+        """Start knowing nothing: until `caught_up` says otherwise, verdicts count as stale.
+
+        Until then every request is refused, for `unread_limit_ms` from the first `tick` on.
+        """
         self._clock_ms = clock_ms
         self._stale_after_ms = stale_after_ms
         self._closed_when_stale = when_stale == "closed"
@@ -70,10 +74,12 @@ class Admission:
         self._holds = Holds(reservation_limit_ms)
         self._sent: dict[int, SentHolds] = {}
         self._passing: set[tuple[str, str]] = set()
-        self._heard_ms: int | None = None
+        self._read_ms: int | None = None
         self._ticked_ms = clock_ms()
+        self._unread_limit_ms = unread_limit_ms
+        self._unread_since_ms: int | None = None
         self._strangers_may = not self._closed_when_stale
-        self._shut = self._closed_when_stale
+        self._shut = self._must_refuse()
 
     # --- asking ---
 
@@ -228,15 +234,17 @@ class Admission:
         known.gate(key_id).forget_record()
         self._drop_gate_unless_needed(known, key_id)
 
-    def heard(self, at_ms: int) -> None:
+    def caught_up(self, at_ms: int) -> None:
         """Note that everything the broker had at an instant has been taken in."""
-        self._heard_ms = at_ms if self._heard_ms is None else max(at_ms, self._heard_ms)
+        self._read_ms = at_ms if self._read_ms is None else max(at_ms, self._read_ms)
         self._strangers_may = False
-        self._shut = self._closed_when_stale and self.is_stale()
+        self._shut = self._must_refuse()
 
     def tick(self) -> None:
         """Do what time brings: end old reservations, forget idle gates, notice stale verdicts."""
         now_ms = self._ticked_ms = self._clock_ms()
+        if self._unread_since_ms is None:
+            self._unread_since_ms = now_ms
         self._holds.expire(now_ms)
         for org, key_id in list(self._passing):
             known = self._orgs[org]
@@ -244,23 +252,31 @@ class Admission:
             if gate is None or gate.record is not None or not gate.is_needed(now_ms):
                 self._passing.discard((org, key_id))
                 self._drop_gate_unless_needed(known, key_id)
-        self._shut = self._closed_when_stale and self.is_stale()
+        self._shut = self._must_refuse()
+
+    def _must_refuse(self) -> bool:
+        """Return whether everybody is to be refused: nothing can be known yet, or not any more."""
+        if self._read_ms is None and self._unread_limit_ms:
+            since_ms = self._unread_since_ms
+            if since_ms is None or self._clock_ms() - since_ms < self._unread_limit_ms:
+                return True
+        return self._closed_when_stale and self.is_stale()
 
     # --- how it stands ---
 
     @property
     def is_ready(self) -> bool:
         """Whether everything there was has been read once."""
-        return self._heard_ms is not None
+        return self._read_ms is not None
 
     def is_stale(self) -> bool:
         """Whether the verdicts may no longer be believed: the broker or the worker has fallen silent."""
-        return self.age_ms() > self._stale_after_ms if self._heard_ms is not None else True
+        return self.age_ms() > self._stale_after_ms if self._read_ms is not None else True
 
     def age_ms(self) -> int:
         """Return how old the verdicts may be: since the last word of the broker, or uncounted so long."""
         now_ms = self._clock_ms()
-        silent_ms = now_ms - self._heard_ms if self._heard_ms is not None else now_ms
+        silent_ms = now_ms - self._read_ms if self._read_ms is not None else now_ms
         return max(silent_ms, self.uncounted_ms(), 0)
 
     def uncounted_ms(self) -> int:

@@ -50,6 +50,6 @@ def verdict_follower(
             ),
         ],
         confirm_every_s=CONFIRM_EVERY_S,
-        confirmed=admission.heard,
+        confirmed=admission.caught_up,
         **{"fetch_max_wait_ms": FETCH_WAIT_MS, "max_partition_fetch_bytes": FETCH_BYTES, **options},
     )
