@@ -13,8 +13,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.catalog.rating import FAILED_FROM
-from pipeline.events import RequestEvent
+from pipeline.events import FAILED_FROM, RequestEvent
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 EVENT_FILE = "request-event.schema.json"
@@ -35,6 +34,10 @@ def event_schema() -> Schema:
     }
     data["if"] = {"properties": {"status": {"maximum": FAILED_FROM - 1}}}
     data["then"] = {"required": list(names), "properties": names}
+    data["properties"]["usage"] = {
+        "description": "Of a failed request: whatever it is, the request counts.",
+        "default": None,
+    }
     return {
         "$schema": _DIALECT,
         "$id": "request-event.schema.json",

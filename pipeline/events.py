@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, structs
 
 from pipeline.ist import DAY_MS
+from pipeline.usage import UNREADABLE, Usage
 
 ELEMENTS_MAX = 20_000
 """More elements than valid events fit into a record: a record of two million commas must not become two
 million dead letters."""
+FAILED_FROM = 400
+"""The lowest status of a failed request."""
 EVENT_TYPE = "bharatrouter.request.completed.v1"
-MAX_TOKENS = 100_000_000
 MAX_LATENCY_MS = 86_400_000
 MAX_SEQUENCE_DIGITS = 20
 
@@ -33,36 +35,12 @@ OrgId = Annotated[
     Meta(min_length=1, max_length=128, extra_json_schema={"not": {"pattern": "[\\u0000-\\u001f]"}}),
 ]
 KeyId = Annotated[str, Meta(min_length=1, max_length=128)]
-Tokens = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
-Milliseconds = Annotated[int, Meta(ge=0, le=MAX_LATENCY_MS)]
-TotalTokens = Annotated[int, Meta(ge=0, le=2 * MAX_TOKENS)]
+Milliseconds = Annotated[int, Meta(ge=0, le=MAX_LATENCY_MS)] | Annotated[float, Meta(ge=0, le=MAX_LATENCY_MS)]
 Timestamp = Annotated[str, Meta(min_length=20, max_length=40, extra_json_schema={"format": "date-time"})]
 Sequence = Annotated[
     str,
     Meta(min_length=1, max_length=MAX_SEQUENCE_DIGITS, extra_json_schema={"not": {"pattern": "[^0-9]"}}),
 ]
-
-
-class PromptDetails(Struct, gc=False):
-    """OpenAI's `prompt_tokens_details`; cached tokens are part of `prompt_tokens`."""
-
-    cached_tokens: Tokens | None = None
-
-
-class CompletionDetails(Struct, gc=False):
-    """OpenAI's `completion_tokens_details`; reasoning tokens are part of `completion_tokens`."""
-
-    reasoning_tokens: Tokens | None = None
-
-
-class Usage(Struct, gc=False):
-    """OpenAI's usage object, in tokens."""
-
-    prompt_tokens: Tokens
-    completion_tokens: Tokens
-    total_tokens: TotalTokens | None = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
 
 
 class RequestData(Struct, gc=False):
@@ -81,6 +59,13 @@ class RequestData(Struct, gc=False):
     stream: bool | None = None
 
 
+class FailedData(RequestData, gc=False, kw_only=True):
+    """What happened in a failed request: whatever its usage is, the request counts."""
+
+    status: Annotated[int, Meta(ge=FAILED_FROM, le=599)]
+    usage: Any = None
+
+
 class RequestEvent(Struct, gc=False):
     """One finished request as a CloudEvent. `subject` is the org; `time` is RFC 3339 with an offset."""
 
@@ -94,6 +79,12 @@ class RequestEvent(Struct, gc=False):
     sequence: Sequence | None = None
 
 
+class FailedEvent(RequestEvent, gc=False, kw_only=True):
+    """A failed request as a CloudEvent."""
+
+    data: FailedData
+
+
 class Rejected(Struct, frozen=True):
     """Bytes that are no event: `reason` is the dead letter's, `detail` says what is wrong."""
 
@@ -103,6 +94,7 @@ class Rejected(Struct, frozen=True):
 
 _decode_batch = msgspec.json.Decoder(list[RequestEvent]).decode
 _decode_event = msgspec.json.Decoder(RequestEvent).decode
+_decode_failed = msgspec.json.Decoder(FailedEvent).decode
 _decode_raw_batch = msgspec.json.Decoder(list[Raw]).decode
 
 _ARRAY = ord("[")
@@ -199,11 +191,30 @@ def decode_element(value: bytes) -> RequestEvent | Rejected:
     try:
         return _decode_event(value)
     except msgspec.ValidationError as error:
-        return Rejected("invalid", str(error))
+        return _failed_of(value) or Rejected("invalid", str(error))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return Rejected("malformed", f"not JSON: {error}")
     except RecursionError:
         return Rejected("malformed", "nested too deeply")
+
+
+def _failed_of(value: bytes) -> RequestEvent | None:
+    """Return the event of a failed request that is valid but for its usage, or None."""
+    try:
+        return without_usage(_decode_failed(value))
+    except msgspec.MsgspecError:
+        return None
+
+
+def without_usage(failed: FailedEvent) -> RequestEvent:
+    """Return the event of a failed request whose usage is none; it is marked where it is counted."""
+    data = RequestData(**{**structs.asdict(failed.data), "usage": UNREADABLE})
+    return RequestEvent(**{**structs.asdict(failed), "data": data})
+
+
+def whole_ms(latency_ms: float) -> int:
+    """Return a latency rounded to whole milliseconds, a half upwards."""
+    return latency_ms if isinstance(latency_ms, int) else int(latency_ms + 0.5)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

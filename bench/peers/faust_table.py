@@ -55,7 +55,7 @@ async def debit(values: faust.StreamT[bytes]) -> None:
         assert usage is not None
         rate = table_of_rates.in_force(data.model, data.provider or "", ms_of(event.time) or 0)
         assert rate is not None
-        cost = cost_nano(rate, usage.prompt_tokens, 0, usage.completion_tokens)
+        cost = cost_nano(rate, usage.prompt_tokens, 0, usage.completion_tokens or 0)
         spent[event.subject] += cost
         await journal.send(key=event.subject, value=encode([event.id, event.subject, data.model, cost]))
 

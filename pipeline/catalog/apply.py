@@ -7,24 +7,41 @@ Called by: `cli/catalog.py`, the demo. Next: `kafka/catalog.py` publishes what `
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import yaml
 
 from pipeline import ist
-from pipeline.catalog.rates import RATE_MAX_NANO, Rate, RateTable, Route
+from pipeline.catalog.rates import (
+    RATE_MAX_NANO,
+    REQUEST_MAX_NANO,
+    Prices,
+    Rate,
+    RateTable,
+    Route,
+    Tier,
+    price_fields,
+    prices_by_class,
+)
 from pipeline.events import Timestamps
-from pipeline.money import AmountError, format_rate, rate_nano_per_token
+from pipeline.money import AmountError, format_inr, format_rate, parse_inr, rate_nano_per_token
+from pipeline.usage import CLASSES, MAX_TOKENS
 
 ANNOUNCED_MS = 60_000
 """How far ahead a rate must start before it may still be added or replaced: workers need time to hear of it."""
 NAME_MAX = 256
 _START_MAX_MS = 32_503_680_000_000
 
+_PER_MTOK = "_inr_per_mtok"
+_PRICES = tuple(name + _PER_MTOK for name in CLASSES)
+_REQUEST = "request_inr"
+_TIERS, _ABOVE = "tiers", "above_prompt_tokens"
 _REQUIRED = ("model", "provider", "effective_from", "input_inr_per_mtok", "output_inr_per_mtok")
-_CACHED = "cached_input_inr_per_mtok"
-_FIELDS = (*_REQUIRED, _CACHED)
+_FIELDS = ("model", "provider", "effective_from", *_PRICES, _REQUEST, _TIERS)
+_TIER_FIELDS = (_ABOVE, *_PRICES)
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,12}")
 
 _timestamps = Timestamps()
 
@@ -95,25 +112,76 @@ def _rate(entry: object, number: int) -> Rate:
     for field in _REQUIRED:
         if entry.get(field) is None:
             raise CatalogError(f"{label}: {field}: is missing")
-    for field in entry:
-        if field not in _FIELDS:
-            raise CatalogError(f"{label}: {str(field)[:60]}: is not known; the keys are {', '.join(_FIELDS)}")
-    texts = {field: _text(value, label, field) for field, value in entry.items() if value is not None}
+    tiers = entry.get(_TIERS)
+    texts = _texts({k: v for k, v in entry.items() if k != _TIERS}, label, _FIELDS)
     from_ms = _timestamps.ms(texts["effective_from"])
     if from_ms is None or not 0 <= from_ms < _START_MAX_MS:
         raise CatalogError(
             f"{label}: effective_from: must be a time such as 2026-04-01T00:00:00+05:30, with an offset"
         )
-    prices = {f: _price(texts[f], label, f) for f in texts if f.endswith("_per_mtok")}
-    input_nano = prices["input_inr_per_mtok"]
-    return Rate(
-        model=_name(texts["model"], label, "model"),
-        provider=_name(texts["provider"], label, "provider"),
-        from_ms=from_ms,
-        input_nano=input_nano,
-        cached_nano=prices.get(_CACHED, input_nano),
-        output_nano=prices["output_inr_per_mtok"],
-    )
+    prices = _prices(texts, label)
+    fields = {
+        "model": _name(texts["model"], label, "model"),
+        "provider": _name(texts["provider"], label, "provider"),
+        "from_ms": from_ms,
+        **price_fields(prices),
+        "request_nano": _fee(texts, label),
+        "tiers": _tiers(tiers, prices, label) if tiers is not None else (),
+    }
+    return Rate(**fields)
+
+
+def _tiers(entries: object, base: Mapping[str, int], label: str) -> tuple[Tier, ...]:
+    """Return the tiers of a rate, the largest first; what one leaves out is as the rate has it, or has not."""
+    if not isinstance(entries, list):
+        raise CatalogError(f"{label}: {_TIERS}: must be a list")
+    tiers: dict[int, Tier] = {}
+    for number, entry in enumerate(entries, 1):
+        place = f"{label}: tier {number}"
+        if not isinstance(entry, Mapping):
+            raise CatalogError(f"{place}: must be a mapping with the keys {', '.join(_TIER_FIELDS)}")
+        texts = _texts(entry, place, _TIER_FIELDS)
+        above = _whole_number(texts.pop(_ABOVE, None), place)
+        if above in tiers:
+            raise CatalogError(f"{place}: {_ABOVE}: another tier has {above} too")
+        prices = _prices(texts, place)
+        if not prices:
+            raise CatalogError(f"{place}: gives no price")
+        tiers[above] = Tier(above, **price_fields({**base, **prices}))
+    return tuple(tiers[above] for above in sorted(tiers, reverse=True))
+
+
+def _whole_number(text: str | None, label: str) -> int:
+    if text is None:
+        raise CatalogError(f"{label}: {_ABOVE}: is missing")
+    if not _WHOLE_NUMBER.fullmatch(text) or not 1 <= int(text) <= MAX_TOKENS:
+        raise CatalogError(f"{label}: {_ABOVE}: must be a whole number of tokens from 1 to {MAX_TOKENS}")
+    return int(text)
+
+
+def _texts(entry: Mapping[str, object], label: str, known: Sequence[str]) -> dict[str, str]:
+    """Return the fields of an entry that are given. Raises CatalogError for one that is not known, or no text."""
+    for field in entry:
+        if field not in known:
+            raise CatalogError(f"{label}: {str(field)[:60]}: is not known; the keys are {', '.join(known)}")
+    return {field: _text(value, label, field) for field, value in entry.items() if value is not None}
+
+
+def _prices(texts: Mapping[str, str], label: str) -> dict[str, int]:
+    """Return the prices that are given, in nano-rupees a token by class."""
+    given = {name: name + _PER_MTOK for name in CLASSES if name + _PER_MTOK in texts}
+    return {name: _price(texts[field], label, field) for name, field in given.items()}
+
+
+def _fee(texts: Mapping[str, str], label: str) -> int:
+    """Return the fee a request, in nano-rupees; 0 where none is given."""
+    try:
+        fee_nano = parse_inr(texts.get(_REQUEST, "0"))
+    except AmountError as error:
+        raise CatalogError(f"{label}: {_REQUEST}: {error}") from None
+    if not 0 <= fee_nano <= REQUEST_MAX_NANO:
+        raise CatalogError(f"{label}: {_REQUEST}: must be from 0 to {format_inr(REQUEST_MAX_NANO)} rupees")
+    return fee_nano
 
 
 def _text(value: object, label: str, field: str) -> str:
@@ -146,8 +214,17 @@ def _label(number: int, model: object, provider: object) -> str:
 
 
 def _shown(rate: Rate) -> str:
-    prices = (rate.input_nano, rate.cached_nano, rate.output_nano)
-    return "input {}, cached {}, output {}".format(*(format_rate(price) for price in prices))
+    parts = [_shown_prices(rate)]
+    if rate.request_nano:
+        parts.append(f"request {format_inr(rate.request_nano)}")
+    parts += [
+        f"above {tier.above_prompt_tokens} tokens: {_shown_prices(tier)}" for tier in reversed(rate.tiers)
+    ]
+    return "; ".join(parts)
+
+
+def _shown_prices(prices: Prices) -> str:
+    return ", ".join(f"{name} {format_rate(nano)}" for name, nano in prices_by_class(prices).items())
 
 
 class _Loader(yaml.SafeLoader):

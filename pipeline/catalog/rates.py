@@ -1,6 +1,6 @@
 """Which rate of a route was in force at an instant.
 
-Owns: the rate, its record on `metering.catalog`, and the table of all of them.
+Owns: the rate and the table of all of them.
 Called by: `posting/requests.py` for each paid request, the API (`/v1/catalog`, rankings), `catalog/apply.py`.
 
 Rates never change once they are in force, so any reader that has reached a record's offset agrees with
@@ -9,22 +9,94 @@ every other about all instants before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Protocol
 
-import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
+
+from pipeline.money import NANO_PER_RUPEE
+from pipeline.usage import MAX_TOKENS, OTHER_CLASSES
 
 RATE_MAX_NANO = 100_000_000
 """100,000 rupees per million tokens, twice the dearest model: the largest cost stays far within Int64."""
 
+REQUEST_MAX_NANO = 100_000 * NANO_PER_RUPEE
+"""100,000 rupees a request."""
+
 RateNano = Annotated[int, Meta(ge=0, le=RATE_MAX_NANO)]
+OthersNano = tuple[RateNano, ...]
 Route = tuple[str, str]
 """(model, provider)."""
 
 
+class Prices(Protocol):
+    """What each class of tokens costs, in nano-rupees a token; `others_nano` in the order of `OTHER_CLASSES`."""
+
+    @property
+    def input_nano(self) -> int:
+        """A prompt token that is of no other class."""
+
+    @property
+    def cached_nano(self) -> int:
+        """A prompt token read from a cache."""
+
+    @property
+    def output_nano(self) -> int:
+        """A completion token that is of no other class."""
+
+    @property
+    def others_nano(self) -> tuple[int, ...]:
+        """A token of each other class."""
+
+
+def prices_by_class(prices: Prices) -> dict[str, int]:
+    """Return the nano-rupees a token of each class, by the class's name."""
+    return {
+        "input": prices.input_nano,
+        "cached_input": prices.cached_nano,
+        "output": prices.output_nano,
+        **{each.name: nano for each, nano in zip(OTHER_CLASSES, prices.others_nano, strict=True)},
+    }
+
+
+def price_fields(by_class: Mapping[str, int]) -> dict[str, Any]:
+    """Return the price fields of a rate or tier; a class without a price costs what its whole does."""
+    whole = {"prompt": by_class["input"], "completion": by_class["output"]}
+    return {
+        "input_nano": by_class["input"],
+        "cached_nano": by_class.get("cached_input", by_class["input"]),
+        "output_nano": by_class["output"],
+        "others_nano": tuple(by_class.get(each.name, whole[each.whole]) for each in OTHER_CLASSES),
+    }
+
+
+def _complete(prices: Tier | Rate) -> None:
+    if not prices.others_nano:
+        by_class = {"input": prices.input_nano, "output": prices.output_nano}
+        structs.force_setattr(prices, "others_nano", price_fields(by_class)["others_nano"])
+    elif len(prices.others_nano) != len(OTHER_CLASSES):
+        raise ValueError(f"{len(prices.others_nano)} prices for {len(OTHER_CLASSES)} classes of tokens")
+
+
+class Tier(Struct, frozen=True, gc=False):
+    """The prices of requests of more than `above_prompt_tokens` prompt tokens, in nano-rupees a token."""
+
+    above_prompt_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+    input_nano: RateNano
+    cached_nano: RateNano
+    output_nano: RateNano
+    others_nano: OthersNano = ()
+
+    def __post_init__(self) -> None:
+        """Complete the prices of the other classes. Raises ValueError for too many of them."""
+        _complete(self)
+
+
 class Rate(Struct, frozen=True, gc=False):
-    """One route's prices from `from_ms` on, in nano-rupees a token."""
+    """One route's prices from `from_ms` on: nano-rupees a token, and `request_nano` for each charged request.
+
+    `tiers` are the prices of larger prompts, the largest first.
+    """
 
     model: str
     provider: str
@@ -32,32 +104,25 @@ class Rate(Struct, frozen=True, gc=False):
     input_nano: RateNano
     cached_nano: RateNano
     output_nano: RateNano
+    others_nano: OthersNano = ()
+    request_nano: Annotated[int, Meta(ge=0, le=REQUEST_MAX_NANO)] = 0
+    tiers: tuple[Tier, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Complete the prices of the other classes. Raises ValueError for too many of them."""
+        _complete(self)
 
     @property
     def route(self) -> Route:
         """The (model, provider) this rate is for."""
         return (self.model, self.provider)
 
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Rate).decode
-_decode_key = msgspec.json.Decoder(tuple[str, str, int]).decode
-
-
-def encode_rate(rate: Rate) -> tuple[bytes, bytes]:
-    """Return the key and value of a rate's record; the key is the route and start, so it compacts."""
-    return _encode([rate.model, rate.provider, rate.from_ms]), _encode(rate)
-
-
-def decode_rate(value: bytes) -> Rate:
-    """Return the rate of a record's value. Raises msgspec.MsgspecError for anything else."""
-    return _decode(value)
-
-
-def decode_rate_key(key: bytes) -> tuple[Route, int]:
-    """Return the route and the start in milliseconds of a record's key. Raises msgspec.MsgspecError."""
-    model, provider, from_ms = _decode_key(key)
-    return (model, provider), from_ms
+    def tier_of(self, prompt_tokens: int) -> Tier | None:
+        """Return the highest tier whose bound the prompt exceeds, or None where it exceeds none."""
+        for tier in self.tiers:
+            if prompt_tokens > tier.above_prompt_tokens:
+                return tier
+        return None
 
 
 class RateTable:

@@ -14,7 +14,8 @@ from aiokafka import TopicPartition
 from msgspec import MsgspecError
 
 from pipeline import topics
-from pipeline.catalog.rates import Rate, RateTable, decode_rate, decode_rate_key, encode_rate
+from pipeline.catalog.rates import Rate, RateTable
+from pipeline.catalog.stored import NewerRate, decode_rate, decode_rate_key, encode_rate
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.bounded import ends_of
 from pipeline.kafka.fenced import FencedLog, Output, read_compacted
@@ -26,16 +27,20 @@ PLACE = TopicPartition(topics.CATALOG, 0)
 
 
 def to_rates(rates: RateTable) -> Subscription:
-    """Return the subscription that keeps a table of rates up to date."""
+    """Return the subscription that keeps a table of rates up to date.
+
+    A rate of a newer release stops it: to go on without that rate would be to charge by the one before.
+    """
     return Subscription(
         topics.CATALOG,
         put=lambda _key, value: rates.add(decode_rate(value)),
         delete=lambda key: rates.remove(*decode_rate_key(key)),
+        stops_at=(NewerRate,),
     )
 
 
 async def read_rates(kafka: KafkaConnection) -> RateTable:
-    """Return the rates as they are now. Raises what Kafka raises."""
+    """Return the rates as they are now. Raises NewerRate, and what Kafka raises."""
     return _table_of(await read_compacted(kafka, PLACE))
 
 
@@ -44,7 +49,7 @@ async def publish_rates(
 ) -> tuple[Sequence[Rate], int]:
     """Publish the rates that `plan` makes of those there are; return them and the catalog's end after.
 
-    Raises what `plan` raises, with nothing published.
+    Raises what `plan` raises, and NewerRate, with nothing published.
     """
     fenced = FencedLog(kafka, f"{deployment}-catalog")
     await fenced.start()
@@ -58,7 +63,7 @@ async def publish_rates(
 
 
 def _table_of(records: Mapping[bytes, bytes]) -> RateTable:
-    """Return the rates of the topic's records; what is no rate is passed over, loudly, as by every follower."""
+    """Return the rates of the topic's records, what is no rate passed over loudly, as every follower does."""
     table = RateTable()
     for key, value in records.items():
         try:

@@ -7,7 +7,8 @@ keys), and `kafka/commands.py` (replies).
 
 A compacted topic holds at least the newest record of each key, so reading it from the beginning gives the
 newest of everything. A record without a value (a tombstone) says that its key is deleted. A record that cannot
-be understood is logged and counted, and concerns nobody but itself: its neighbours are taken all the same.
+be understood is logged and counted, and concerns nobody but itself: its neighbours are taken all the same. Where
+to go on without it would be wrong, the subscription says so, and nothing after it is taken.
 
 How fresh it is, the broker says: silence on a topic may mean that nothing happens or that nothing arrives. So
 the broker is asked for the ends of the topics again and again, and what counts is the last time that everything
@@ -63,12 +64,14 @@ def _ignore(_key: bytes) -> None:
 class Subscription:
     """A topic to follow and where its records go: `put` takes key and value, `delete` the key of a tombstone.
 
-    `put` and `delete` may raise anything for a record that they cannot understand.
+    `put` and `delete` may raise anything for a record that they cannot understand, and it is passed over. An error
+    of a type in `stops_at` says that to go on without the record would be wrong: nothing after it is taken.
     """
 
     topic: str
     put: Callable[[bytes, bytes], None]
     delete: Callable[[bytes], None] = _ignore
+    stops_at: tuple[type[Exception], ...] = ()
 
 
 class TopicFollower:
@@ -96,6 +99,7 @@ class TopicFollower:
         self._kafka, self._options = kafka, options
         self._subscriptions = {each.topic: each for each in subscriptions}
         self._names = ", ".join(self._subscriptions)
+        self._stops_at = tuple(kind for each in subscriptions for kind in each.stops_at)
         self._next = dict(start_at or {})
         self._from_end = from_end
         self._confirm_every_s, self._confirmed, self._count_bad = confirm_every_s, confirmed, count_bad
@@ -144,7 +148,9 @@ class TopicFollower:
         while True:
             before = self.problem
             failure = await attempt(
-                self._connected(), f"following {self._names}", expected=(SilentTopicError, KafkaSettingsError)
+                self._connected(),
+                f"following {self._names}",
+                expected=(SilentTopicError, KafkaSettingsError, *self._stops_at),
             )
             self._failure = failure
             self._failed.set()
@@ -153,10 +159,14 @@ class TopicFollower:
             await asyncio.sleep(BACKOFF_S)
 
     def check_fresh(self, limit_s: float) -> None:
-        """Raise StaleError where everything was last confirmed to be taken longer ago than `limit_s`."""
+        """Raise StaleError where everything was last confirmed to be taken longer ago than `limit_s`.
+
+        At once where a record is there that nobody may go on without.
+        """
         age_s = self.age_s()
-        if age_s > limit_s:
-            raise StaleError(f"{self._names} was last read to its end {age_s:.0f} s ago")
+        if age_s > limit_s or isinstance(self._failure, self._stops_at):
+            why = "" if self.problem is None else f": {self.problem}"
+            raise StaleError(f"{self._names} was last read to its end {age_s:.0f} s ago{why}")
 
     def age_s(self) -> float:
         """Return how long ago everything was last confirmed to be taken, in seconds; infinite before the first time."""
@@ -265,6 +275,8 @@ class TopicFollower:
                 subscription.delete(key)
             else:
                 subscription.put(key, record.value)
+        except subscription.stops_at:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a record concerns that record alone
             self._note_bad(record, error)
 

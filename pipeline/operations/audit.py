@@ -20,8 +20,8 @@ from pipeline.accounts.model import Account
 from pipeline.accounts.payments import Payment
 from pipeline.accounts.promos import key_of
 from pipeline.catalog.rates import Rate
-from pipeline.catalog.rating import FAILED_FROM
 from pipeline.catalog.rating import cost_nano as cost_of
+from pipeline.events import FAILED_FROM
 from pipeline.journal import REQUESTS, JournalRecord, decode_rows, position_of
 from pipeline.money import NANO_PER_PAISA
 

@@ -12,8 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.catalog.rating import FAILED_FROM, cost_nano, is_free
-from pipeline.events import RequestEvent, Timestamps, decode_record, is_org, is_sequence
+from pipeline.catalog.rating import cost_nano, is_free
+from pipeline.events import (
+    FAILED_FROM,
+    RequestEvent,
+    Timestamps,
+    decode_record,
+    is_org,
+    is_sequence,
+    whole_ms,
+)
 from pipeline.ist import DAY_MS
 from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD
 from pipeline.partitioning import partition_of
@@ -21,6 +29,7 @@ from pipeline.posting.duplicates import mark_of
 from pipeline.posting.reading import Readings
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, InputRecord, Moved, Unit, origin
+from pipeline.usage import NOTHING, counts_of
 
 _timestamps = Timestamps()
 ID_STEP = PARTITIONS_MAX
@@ -59,18 +68,12 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             data, org, source, sequence = event.data, event.subject, event.source, event.sequence
             usage, status, provider = data.usage, data.status, data.provider
             at_ms = ms(event.time)
-            prompt = completion = cached = reasoning = 0
-            if usage is not None:
-                prompt, completion = usage.prompt_tokens, usage.completion_tokens
-                if usage.prompt_tokens_details is not None:
-                    cached = usage.prompt_tokens_details.cached_tokens or 0
-                if usage.completion_tokens_details is not None:
-                    reasoning = usage.completion_tokens_details.reasoning_tokens or 0
+            prompt, cached, completion, reasoning, others, irregular = (
+                counts_of(usage, failed=status >= FAILED_FROM) if usage is not None else NOTHING
+            )
             if (
                 at_ms is None
                 or not oldest_ms <= at_ms <= newest_ms
-                or cached > prompt
-                or reasoning > completion
                 or (status < FAILED_FROM and (usage is None or provider is None))
             ):
                 _reject(
@@ -146,7 +149,10 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     if number >= 0:
                         state.unpriced.add(mark_of(source, event.id))
                     continue
-                cost, rate_from_ms = cost_nano(rate, prompt, cached, completion), rate.from_ms
+                cost, rate_from_ms = (
+                    cost_nano(rate, prompt, cached, completion, reasoning, others, irregular),
+                    rate.from_ms,
+                )
                 if cost >= meter.ask_from_nano and not unit.meters.has_room(meter.account):
                     unit.reject(
                         record,
@@ -180,8 +186,8 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     provider or "",
                     status,
                     data.error_code or "",
-                    data.latency_ms,
-                    data.ttft_ms,
+                    whole_ms(data.latency_ms),
+                    whole_ms(data.ttft_ms) if data.ttft_ms is not None else None,
                     data.stream is True,
                     prompt,
                     cached,
@@ -238,10 +244,8 @@ def _reject(
             unit.state.unpriced.add(mark_of(event.source, event.id))
     elif data.status < FAILED_FROM and usage is None:
         reason, detail = "invalid", "a served request needs `usage`"
-    elif data.status < FAILED_FROM and data.provider is None:
-        reason, detail = "invalid", "a served request needs `provider`"
     else:
-        reason, detail = "invalid", "more cached or reasoning tokens than tokens they are part of"
+        reason, detail = "invalid", "a served request needs `provider`"
     unit.reject(record, value, reason, detail)
 
 

@@ -40,7 +40,7 @@ MISTAKES: dict[str, Patch] = {
     "cached tokens charged twice": lambda patch: patch.setattr(
         requests,
         "cost_nano",
-        lambda rate, prompt, cached, done: (
+        lambda rate, prompt, cached, done, *_: (
             prompt * rate.input_nano + cached * rate.cached_nano + done * rate.output_nano
         ),
     ),

@@ -98,7 +98,7 @@ def _tell_no_refusals() -> AbstractContextManager[Any]:
     return patch.object(verdicts, "news", news)
 
 
-def _dear_cache(rate: Rate, prompt: int, cached: int, completion: int) -> int:
+def _dear_cache(rate: Rate, prompt: int, cached: int, completion: int, *_rest: object) -> int:
     _ = cached
     return prompt * rate.input_nano + completion * rate.output_nano
 

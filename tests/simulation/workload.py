@@ -225,7 +225,7 @@ class Workload:
         trial, byok, failed, broken = key == KEYS_AN_ORG - 1, below(20) == 0, below(20) == 0, below(300) == 0
         prompt, completion = below(3_000), below(1_000)
         cached = below(prompt + 1) if completion % 2 else 0
-        if failed and not broken:
+        if failed:
             prompt = cached = completion = 0
         partition = self._partition[org]
         if astray and self._plan.partitions > 1 and key == 0:
@@ -242,7 +242,7 @@ class Workload:
             at_ms=self._time(),
             tokens=(prompt, cached, completion),
             free=trial or byok or failed,
-            valid=not broken,
+            valid=failed or not broken,
             partition=partition,
             value=b"",
         )
@@ -370,16 +370,15 @@ class Workload:
 def _bytes_of(sent: Sent, number: str, latency_ms: int) -> bytes:
     """Return the event as its gateway writes it; written by hand, as it is written a million times."""
     prompt, cached, completion = sent.tokens
-    cached_told = cached if sent.valid else prompt + 1
     usage = (
         f'{{"prompt_tokens":{prompt},"completion_tokens":{completion},'
-        f'"prompt_tokens_details":{{"cached_tokens":{cached_told}}}}}'
+        f'"prompt_tokens_details":{{"cached_tokens":{cached}}}}}'
     )
     if sent.failed:
-        usage = usage if not sent.valid else "null"
-        served = f'"status":429,"error_code":"upstream","provider":null,"usage":{usage}'
+        served = '"status":429,"error_code":"upstream","provider":null,"usage":null'
     else:
-        served = f'"status":200,"provider":"provider","usage":{usage}'
+        provider = '"provider"' if sent.valid else "null"
+        served = f'"status":200,"provider":{provider},"usage":{usage}'
     sequence = f'"sequence":"{number}",' if number else ""
     return (
         f'{{"specversion":"1.0","type":"bharatrouter.request.completed.v1","source":"{sent.source}",'

@@ -11,9 +11,19 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from pipeline import events
-from pipeline.events import Rejected, RequestEvent, Timestamps, decode_record, elements_of, split_record
+from pipeline.events import (
+    Rejected,
+    RequestEvent,
+    Timestamps,
+    decode_record,
+    elements_of,
+    split_record,
+    whole_ms,
+)
+from pipeline.usage import UNREADABLE
 from tests.support.builders import DROP, EXAMPLES, MANY_EXAMPLES, event, packed
 
 
@@ -52,12 +62,20 @@ class TestDecoding:
             {"data__tier": "Standard"},
             {"data__latency_ms": -1},
             {"data__latency_ms": 10**30},
-            {"data__latency_ms": 1.5},
+            {"data__latency_ms": -0.5},
+            {"data__latency_ms": "1"},
+            {"data__ttft_ms": 86_400_000.5},
             {"data__usage__prompt_tokens": 1e300},
             {"data__usage__prompt_tokens": -1},
             {"data__usage__prompt_tokens": 10**8 + 1},
-            {"data__usage__completion_tokens": DROP},
+            {"data__usage__prompt_tokens": 200.0},
+            {"data__usage__prompt_tokens": None},
+            {"data__usage__completion_tokens": -1},
+            {"data__usage__total_tokens": 4 * 10**8 + 1},
             {"data__usage__prompt_tokens_details": 5},
+            {"data__usage__prompt_tokens_details": [{}]},
+            {"data__usage__prompt_tokens_details__cached_tokens": 1.5},
+            {"data__usage__completion_tokens_details": {"audio_tokens": -1}},
             {"data__error_code": "e" * 257},
         ],
         ids=lambda changes: str(changes)[:50],
@@ -124,6 +142,55 @@ class TestDecoding:
     def test_a_broken_string_in_a_field_nobody_reads_is_no_harm(self) -> None:
         value = packed(event(x="XX")).replace(b"XX", b"\xff\xfe")
         assert decode_record(value) == [only(value)]
+
+
+class TestFailed:
+    @pytest.mark.parametrize(
+        "usage",
+        [
+            "n/a",
+            5,
+            [],
+            {},
+            {"prompt_tokens": None},
+            {"prompt_tokens": -1, "completion_tokens": 2},
+            {"prompt_tokens": 1.5},
+            {"prompt_tokens": 8, "prompt_tokens_details": "none"},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("status", [400, 599])
+    def test_whatever_the_usage_of_a_failed_request_is_it_is_an_event(
+        self, usage: object, status: int
+    ) -> None:
+        value = packed(event(sequence="7", data__status=status, data__usage=usage, data__error_code="e"))
+        [perfect] = (
+            decode_record(packed(event(sequence="7", data__status=status, data__error_code="e"))) or []
+        )
+        found = only(value)
+        assert isinstance(found, RequestEvent)
+        assert found.data.usage == UNREADABLE
+        assert structs.replace(found, data=structs.replace(found.data, usage=perfect.data.usage)) == perfect
+        served = only(packed(event(data__status=399, data__usage=usage)))
+        assert isinstance(served, Rejected)
+
+    def test_what_else_is_wrong_with_it_makes_it_invalid_still(self) -> None:
+        found = only(packed(event(data__status=500, data__usage="n/a", data__byok="no")))
+        assert isinstance(found, Rejected)
+        assert "byok" in found.detail or "usage" in found.detail
+
+
+class TestDurations:
+    @pytest.mark.parametrize(
+        ("given_ms", "whole"),
+        [(0, 0), (740, 740), (740.4, 740), (740.5, 741), (741.5, 742), (86_400_000.0, 86_400_000)],
+    )
+    def test_a_fraction_is_rounded_a_half_upwards(self, given_ms: float, whole: int) -> None:
+        [found] = decode_record(packed(event(data__latency_ms=given_ms, data__ttft_ms=given_ms))) or []
+        assert found.data.ttft_ms is not None
+        for ms in (whole_ms(found.data.latency_ms), whole_ms(found.data.ttft_ms)):
+            assert ms == whole
+            assert isinstance(ms, int)
 
 
 class TestNeighbours:

@@ -17,8 +17,17 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from pipeline.catalog.rating import FAILED_FROM, is_free
-from pipeline.events import EVENT_TYPE, RequestEvent, Timestamps, is_org, is_sequence
+from pipeline.catalog.rating import is_free
+from pipeline.events import (
+    EVENT_TYPE,
+    FAILED_FROM,
+    FailedEvent,
+    RequestEvent,
+    Timestamps,
+    is_org,
+    is_sequence,
+    without_usage,
+)
 from pipeline.gateway.errors import InvalidEvent
 
 _encode = msgspec.json.Encoder().encode
@@ -75,9 +84,7 @@ def prepare(given: Mapping[str, Any], source: str, at_ms: int, random: bytes, nu
 
 def _convert(fields: dict[str, Any]) -> tuple[RequestEvent, bytes]:
     try:
-        event = msgspec.convert(fields, RequestEvent)
-        # Text that is no Unicode passes the types and fails only here.
-        return event, _encode(event)
+        return _convert_as(fields)
     except msgspec.ValidationError as error:
         found = _PLACE.match(str(error))
         problem, place = (found.group(1), found.group(2)) if found else (str(error), None)
@@ -88,6 +95,22 @@ def _convert(fields: dict[str, Any]) -> tuple[RequestEvent, bytes]:
         raise InvalidEvent(place or "event", problem) from None
     except (UnicodeError, RecursionError, TypeError, ValueError) as error:
         raise InvalidEvent("event", f"cannot be written as JSON: {error}") from None
+
+
+def _convert_as(fields: dict[str, Any]) -> tuple[RequestEvent, bytes]:
+    """Return the event of the fields and its bytes: those of a failed request have its usage as it was given."""
+    try:
+        event = msgspec.convert(fields, RequestEvent)
+    except msgspec.ValidationError:
+        try:
+            failed = msgspec.convert(fields, FailedEvent)
+        except msgspec.ValidationError:
+            failed = None
+        if failed is None:
+            raise
+        return without_usage(failed), _encode(failed)
+    # Text that is no Unicode passes the types and fails only here.
+    return event, _encode(event)
 
 
 def _check(event: RequestEvent) -> None:
@@ -103,12 +126,3 @@ def _check(event: RequestEvent) -> None:
             raise InvalidEvent("data.usage", "is missing: a served request needs it")
         if data.provider is None:
             raise InvalidEvent("data.provider", "is missing: a served request needs it")
-    if usage is None:
-        return
-    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
-    if prompt is not None and (prompt.cached_tokens or 0) > usage.prompt_tokens:
-        raise InvalidEvent("data.usage.prompt_tokens_details.cached_tokens", "is above prompt_tokens")
-    if completion is not None and (completion.reasoning_tokens or 0) > usage.completion_tokens:
-        raise InvalidEvent(
-            "data.usage.completion_tokens_details.reasoning_tokens", "is above completion_tokens"
-        )

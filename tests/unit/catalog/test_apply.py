@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.catalog.apply import ANNOUNCED_MS, CatalogError, parse_file, plan
-from pipeline.catalog.rates import Rate, RateTable, decode_rate, encode_rate
+from pipeline.catalog.rates import Rate, RateTable, Tier
+from pipeline.catalog.stored import decode_rate, encode_rate
 from tests.support.builders import EXAMPLES, NOW_MS, rate, rate_table
 
 ENTRY = {
@@ -22,6 +24,15 @@ ENTRY = {
     "input_inr_per_mtok": "12.5",
     "cached_input_inr_per_mtok": "3.125",
     "output_inr_per_mtok": "50",
+}
+TIER = {"above_prompt_tokens": 200_000, "input_inr_per_mtok": "25", "output_inr_per_mtok": "75"}
+FULL = {
+    **ENTRY,
+    "cache_write_inr_per_mtok": "15.625",
+    "audio_input_inr_per_mtok": "100",
+    "audio_output_inr_per_mtok": "200",
+    "request_inr": "0.05",
+    "tiers": [TIER],
 }
 FROM_MS = 1_774_981_800_000
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "catalog.yaml"
@@ -66,6 +77,30 @@ class TestReading:
         for name in ("c.json", "c.yaml"):
             assert parse_file(file_of(entry), name)[0].cached_nano == 12_500
 
+    def test_every_class_the_fee_and_tiers_are_read(self) -> None:
+        [found] = parse_file(file_of(FULL), "c.json")
+        assert found == rate(
+            from_ms=FROM_MS,
+            others_nano=(15_625, 100_000, 200_000),
+            request_nano=50_000_000,
+            tiers=(Tier(200_000, 25_000, 3_125, 75_000, (15_625, 100_000, 200_000)),),
+        )
+        assert parse_file(yaml.safe_dump({"rates": [FULL]}), "c.yaml") == [found]
+
+    def test_what_a_tier_leaves_out_is_as_the_rate_has_it_or_has_not(self) -> None:
+        bare = {k: v for k, v in ENTRY.items() if k != "cached_input_inr_per_mtok"}
+        [found] = parse_file(file_of({**bare, "audio_output_inr_per_mtok": "80", "tiers": [TIER]}), "c.json")
+        assert found.tiers == (Tier(200_000, 25_000, 25_000, 75_000, (25_000, 25_000, 80_000)),)
+        half = {"above_prompt_tokens": 5, "output_inr_per_mtok": "60"}
+        [found] = parse_file(file_of({**ENTRY, "tiers": [half]}), "c.json")
+        assert found.tiers == (Tier(5, 12_500, 3_125, 60_000, (12_500, 12_500, 60_000)),)
+
+    def test_tiers_may_come_in_any_order(self) -> None:
+        low = {**TIER, "above_prompt_tokens": 5}
+        found = [parse_file(file_of({**ENTRY, "tiers": t}), "c.json") for t in ([low, TIER], [TIER, low])]
+        assert found[0] == found[1]
+        assert [tier.above_prompt_tokens for tier in found[0][0].tiers] == [200_000, 5]
+
     def test_a_number_as_name_stays_text(self) -> None:
         assert parse_file(file_of(ENTRY).replace('"krutrim-2"', "7"), "c.yaml")[0].model == "7"
 
@@ -90,6 +125,22 @@ class TestReading:
             ({"output_inr_per_mtok": "fifty"}, ["entry 2", "output_inr_per_mtok", "fifty"]),
             ({"cached_input_inr_per_mtok": {}}, ["entry 2", "cached_input_inr_per_mtok"]),
             ({"cached_inr_per_mtok": "1"}, ["entry 2", "cached_inr_per_mtok", "not known"]),
+            ({"cache_write_inr_per_mtok": "1.0001"}, ["entry 2", "cache_write_inr_per_mtok", "3 decimals"]),
+            ({"audio_input_inr_per_mtok": "-1"}, ["entry 2", "audio_input_inr_per_mtok", "negative"]),
+            ({"audio_output_inr_per_mtok": "loud"}, ["entry 2", "audio_output_inr_per_mtok", "loud"]),
+            ({"request_inr": "0.0000000001"}, ["entry 2", "request_inr", "9 decimals"]),
+            ({"request_inr": "-0.05"}, ["entry 2", "request_inr"]),
+            ({"request_inr": "100001"}, ["entry 2", "request_inr", "100000"]),
+            ({"tiers": {}}, ["entry 2", "tiers", "list"]),
+            ({"tiers": ["x"]}, ["entry 2", "tier 1", "mapping"]),
+            ({"tiers": [{}]}, ["entry 2", "tier 1", "above_prompt_tokens", "missing"]),
+            ({"tiers": [{"above_prompt_tokens": "0"}]}, ["entry 2", "tier 1", "above_prompt_tokens"]),
+            ({"tiers": [{"above_prompt_tokens": "2e5"}]}, ["entry 2", "tier 1", "above_prompt_tokens"]),
+            ({"tiers": [{"above_prompt_tokens": 10**9}]}, ["entry 2", "tier 1", "above_prompt_tokens"]),
+            ({"tiers": [{"above_prompt_tokens": 5}]}, ["entry 2", "tier 1", "price"]),
+            ({"tiers": [TIER, TIER]}, ["entry 2", "tier 2", "200000"]),
+            ({"tiers": [{**TIER, "request_inr": "1"}]}, ["entry 2", "tier 1", "request_inr", "not known"]),
+            ({"tiers": [{**TIER, "input_inr_per_mtok": "x"}]}, ["entry 2", "tier 1", "input_inr_per_mtok"]),
         ],
         ids=lambda value: str(value)[:50],
     )
@@ -185,6 +236,13 @@ class TestPlanning:
     def test_a_rate_in_force_or_about_to_be_never_changes(self, from_ms: int) -> None:
         with pytest.raises(CatalogError, match="never change"):
             plan(rate_table(rate(from_ms=from_ms)), [rate(from_ms=from_ms, output_nano=9)], NOW_MS)
+
+    def test_a_fee_or_a_tier_is_a_change_too_and_the_error_shows_what_is_in_force(self) -> None:
+        table = rate_table(rate(from_ms=3, request_nano=5, tiers=(Tier(9, 1_000, 1_000, 2_000),)))
+        with pytest.raises(CatalogError) as error:
+            plan(table, [rate(from_ms=3)], NOW_MS)
+        for part in ("input 12.5", "cached_input 3.125", "request 0.000000005", "above 9 tokens", "output 2"):
+            assert part in str(error.value)
 
     def test_an_announced_rate_may_be_replaced(self) -> None:
         announced = rate(from_ms=NOW_MS + ANNOUNCED_MS, input_nano=1)

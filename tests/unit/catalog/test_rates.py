@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.catalog.rates import RATE_MAX_NANO, Rate, decode_rate, decode_rate_key, encode_rate
+from pipeline.catalog.rates import Rate, Tier
 from tests.support.builders import EXAMPLES, rate, rate_table
 
 
@@ -48,31 +47,19 @@ def test_the_catalog_shows_what_is_in_force_and_announced() -> None:
     assert table.models_in_force(9) == {"a", "krutrim-2"}
 
 
-def test_a_rate_comes_back_from_its_record() -> None:
-    key, value = encode_rate(rate(model='क"', from_ms=3))
-    assert decode_rate(value) == rate(model='क"', from_ms=3)
-    assert key == encode_rate(rate(model='क"', from_ms=3, input_nano=9))[0]
-    assert key != encode_rate(rate(model='क"', from_ms=4))[0]
+def test_classes_without_a_price_cost_what_their_whole_does() -> None:
+    assert rate().others_nano == (12_500, 12_500, 50_000)
+    assert Tier(5, 1, 2, 3).others_nano == (1, 1, 3)
+    with pytest.raises(ValueError, match="2 prices for 3 classes"):
+        rate(others_nano=(1, 2))
 
 
-@pytest.mark.parametrize(
-    "changes", [{"input_nano": -1}, {"cached_nano": RATE_MAX_NANO + 1}, {"output_nano": 10**30}]
-)
-def test_a_record_with_an_absurd_rate_is_refused(changes: dict[str, int]) -> None:
-    fields = msgspec.structs.asdict(rate())
-    with pytest.raises(msgspec.MsgspecError):
-        decode_rate(msgspec.json.encode({**fields, **changes}))
+@pytest.mark.parametrize(("prompt", "above"), [(0, None), (100, None), (101, 100), (200, 100), (201, 200)])
+def test_the_highest_tier_whose_bound_the_prompt_exceeds_counts(prompt: int, above: int | None) -> None:
+    tier = rate(tiers=(Tier(200, 3, 3, 3), Tier(100, 2, 2, 2))).tier_of(prompt)
+    assert (tier and tier.above_prompt_tokens) == above
 
 
 def test_a_route_is_model_and_provider() -> None:
     assert Rate("m", "p", 0, 1, 1, 1).route == ("m", "p")
     assert rate_table().of_route(("m", "p")) == ()
-
-
-def test_a_withdrawn_rate_is_gone_and_the_others_stay() -> None:
-    table = rate_table(rate(from_ms=1), rate(from_ms=5))
-    table.remove(*decode_rate_key(encode_rate(rate(from_ms=5))[0]))
-    table.remove(*decode_rate_key(encode_rate(rate(from_ms=4))[0]))
-    assert list(table) == [rate(from_ms=1)]
-    table.remove(("krutrim-2", "krutrim"), 1)
-    assert list(table) == [] and table.of_route(("krutrim-2", "krutrim")) == ()

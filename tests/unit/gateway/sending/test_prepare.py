@@ -77,12 +77,8 @@ def test_the_mapping_given_is_left_as_it_was() -> None:
         ({"data__usage__prompt_tokens": -1}, "data.usage.prompt_tokens"),
         ({"data__usage__prompt_tokens": 1.5}, "data.usage.prompt_tokens"),
         (
-            {"data__usage__prompt_tokens_details": {"cached_tokens": 201}},
+            {"data__usage__prompt_tokens_details": {"cached_tokens": -1}},
             "data.usage.prompt_tokens_details.cached_tokens",
-        ),
-        (
-            {"data__usage__completion_tokens_details": {"reasoning_tokens": 113}},
-            "data.usage.completion_tokens_details.reasoning_tokens",
         ),
         ({"sequence": "7"}, "sequence"),
         ({"source": "other", "sequence": "7x"}, "sequence"),
@@ -131,6 +127,30 @@ def test_what_is_accepted_is_charged_by_the_worker(changes: dict[str, Any]) -> N
     outcome = Books().publish(ready.value)
     assert set(reasons(outcome)) <= {"unpriced"}
     assert outcome.counts["events"] == 1
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 279, "completion_tokens": 6, "total_tokens": 374},
+        {"prompt_tokens": 1, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 965_602}},
+        {"prompt_tokens": 8, "total_tokens": 8},
+        {"prompt_tokens": 8, "prompt_tokens_details": [], "completion_tokens_details": None},
+    ],
+    ids=str,
+)
+def test_counts_that_contradict_each_other_are_no_reason_to_refuse(usage: dict[str, Any]) -> None:
+    ready = prepare(bare(data__usage=usage), SOURCE, NOW_MS, bytes(10), 1)
+    outcome = Books().publish(ready.value)
+    assert (reasons(outcome), len(outcome.journal)) == ([], 1)
+
+
+def test_a_failed_request_is_published_with_its_usage_as_it_was_given() -> None:
+    ready = prepare(bare(data__status=502, data__usage={"prompt_tokens": -5}), SOURCE, NOW_MS, bytes(10), 1)
+    assert ready.free
+    assert msgspec.json.decode(ready.value)["data"]["usage"] == {"prompt_tokens": -5}
+    outcome = Books().publish(ready.value)
+    assert (reasons(outcome), len(outcome.journal)) == ([], 1)
 
 
 def test_a_free_event_is_known_to_be_free() -> None:
