@@ -19,7 +19,15 @@ from pipeline.settings import MissingSettingError
 # Each module adds its commands to the program by `register`.
 GROUPS = (up, demo, roles, config, accounts, catalog, promo, verify, reconcile, redrive)
 
-_EXPECTED = (CommandError, LocalError, TopicsError, MissingSettingError)
+_EXPECTED = (
+    CommandError,
+    KafkaSettingsError,
+    LocalError,
+    MissingSettingError,
+    NewerRate,
+    SilentTopicError,
+    TopicsError,
+)
 
 
 def program() -> typer.Typer:
