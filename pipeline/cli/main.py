@@ -10,9 +10,12 @@ import sys
 
 import typer
 
+from pipeline.catalog.stored import NewerRate
 from pipeline.cli import accounts, catalog, config, demo, promo, reconcile, redrive, roles, up, verify
 from pipeline.cli.context import CommandError, say
+from pipeline.connection import KafkaSettingsError
 from pipeline.kafka.admin import TopicsError
+from pipeline.kafka.follow import SilentTopicError
 from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
 

@@ -18,8 +18,9 @@ from pipeline.catalog.rates import Rate, RateTable
 from pipeline.catalog.stored import NewerRate, decode_rate, decode_rate_key, encode_rate
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.bounded import ends_of
-from pipeline.kafka.fenced import FencedLog, Output, read_compacted
+from pipeline.kafka.fenced import FencedLog, read_compacted
 from pipeline.kafka.follow import Subscription
+from pipeline.steps import Output
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from pipeline import topics
 from pipeline.accounts.promos import Promo, PromoTable, decode_promo, encode_promo
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.bounded import ends_of
-from pipeline.kafka.fenced import FencedLog, Output
+from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.follow import Subscription
+from pipeline.steps import Output
 
 PLACE = TopicPartition(topics.PROMOS, 0)
 
