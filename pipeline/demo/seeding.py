@@ -24,7 +24,7 @@ from pipeline.connection import KafkaConnection
 from pipeline.demo.figures import Figures, figures
 from pipeline.demo.marker import Marker
 from pipeline.demo.platform import ORGS, DemoOrg
-from pipeline.demo.traffic import DAYS, SOURCE, Batch, history
+from pipeline.demo.traffic import DAYS, SOURCE, TrafficBatch, history
 from pipeline.events import Timestamps
 from pipeline.kafka import clients
 from pipeline.kafka.catalog import publish_rates
@@ -134,7 +134,7 @@ async def _open(settings: Settings, marker: Marker, wanted: Figures, say: Say) -
         await client.stop()
 
 
-async def _publish(kafka: KafkaConnection, batches: Sequence[Batch], say: Say) -> None:
+async def _publish(kafka: KafkaConnection, batches: Sequence[TrafficBatch], say: Say) -> None:
     partitions = await partition_count(kafka)
     oldest_ms = _now_ms() - KEPT_DAYS * ist.DAY_MS
     producer = clients.producer(kafka, linger_ms=5)

@@ -13,7 +13,7 @@ from pipeline.accounts.payments import decode_news
 
 
 @dataclass(slots=True)
-class OpenOrder:
+class UnpaidOrder:
     """An unpaid order: when it was made, and when to ask about it next."""
 
     org: str
@@ -30,7 +30,7 @@ class OrderIndex:
         self._orgs: dict[str, str] = {}
         self._order_of: dict[str, str] = {}
         self._payment_of: dict[str, str] = {}
-        self._open: dict[str, OpenOrder] = {}
+        self._open: dict[str, UnpaidOrder] = {}
 
     def put(self, _key: bytes, value: bytes) -> None:
         """Take in a record of `metering.orders`. Raises msgspec.MsgspecError for what is no order."""
@@ -44,7 +44,7 @@ class OrderIndex:
         elif news.order_id not in self._open:
             first_ms = ask_again_ms(news.created_ms, news.created_ms, self._every_ms)
             assert first_ms is not None
-            self._open[news.order_id] = OpenOrder(news.org, news.created_ms, first_ms)
+            self._open[news.order_id] = UnpaidOrder(news.org, news.created_ms, first_ms)
 
     def delete(self, key: bytes) -> None:
         """Forget an order whose record was deleted, and the payment that paid it."""
