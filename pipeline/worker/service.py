@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -40,7 +42,22 @@ WATCH_EVERY_S = 2.0
 WATCHED = (topics.REQUESTS, topics.BILLING)
 """`metering.moved` is written in transactions, whose markers take offsets that are never delivered."""
 
-Dispatch = Callable[[Partition, str, Sequence[ConsumerRecord]], Awaitable[None]]
+
+@dataclass(frozen=True)
+class PendingUnit:
+    """A batch of records on its way to an agent, for one unit of work. `committed` is resolved when that is done."""
+
+    partition: Partition
+    topic: str
+    records: Sequence[ConsumerRecord]
+    committed: asyncio.Future[None]
+
+
+class UnitChannel(Protocol):
+    """What a Faust channel is to the reader: a queue of bounded length that an agent takes units from."""
+
+    async def put(self, unit: PendingUnit, /) -> None:
+        """Add a unit, once there is room."""
 
 
 class StandstillError(Exception):
@@ -50,10 +67,10 @@ class StandstillError(Exception):
 class PartitionReader:
     """Opens the partitions that the group assigns, and hands their batches to the agents."""
 
-    def __init__(self, settings: Settings, dispatch: Dispatch) -> None:
-        """Prepare; nothing is connected before `run`."""
+    def __init__(self, settings: Settings, channels: Mapping[str, UnitChannel]) -> None:
+        """Prepare; nothing is connected before `run`. `channels` leads each input topic's units to their agent."""
         self._settings = settings
-        self._dispatch = dispatch
+        self._channels = channels
         self._partitions = 0
         self._owned: dict[int, Partition] = {}
         self._deciding = asyncio.Lock()
@@ -112,9 +129,11 @@ class PartitionReader:
         return offsets
 
     async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> None:
-        """Hand a batch to its agent, and return when it is committed and the partition's next unit may begin."""
+        """Give an agent a batch and wait until it is committed, and the partition's next unit may begin."""
         began = time.monotonic()
-        await self._dispatch(self._owned[partition], topic, records)
+        unit = PendingUnit(self._owned[partition], topic, records, asyncio.get_running_loop().create_future())
+        await self._channels[topic].put(unit)
+        await unit.committed
         await asyncio.sleep(began + UNIT_EVERY_S - time.monotonic())
 
     async def close(self, partition: int) -> None:
