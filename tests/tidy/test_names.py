@@ -9,7 +9,7 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[2]
 
 # Names that still stand for two things. It may only become shorter.
-_ALLOWED = {"Follower", "Refusal"}
+_ALLOWED = {"Refusal"}
 
 
 def _defined_twice(root: Path) -> dict[str, list[str]]:
