@@ -168,7 +168,7 @@ def _gates() -> list[Gate]:
 
 
 def _tell(made: Admission) -> None:
-    made.heard(_now_ms())
+    made.caught_up(_now_ms())
     windows = _window("spent", KeyRefusal.BUDGET_EXCEEDED), _window("done", KeyRefusal.DAILY_LIMIT_REACHED)
     made.take_verdict(Verdict("rich", 10**9 * NANO_PER_RUPEE, windows))
     made.take_verdict(Verdict("dry", 0, ()))

@@ -125,7 +125,7 @@ class Streams:
         run, rows, theirs = self._run, 0, Counter[str]()
         ours = await _charged_by_worker(run)
         for p in range(run.partitions):
-            async for records in read_to_end(run.servers, TopicPartition(f"{self.group}.journal", p)):
+            async for records in read_to_end(run.connection, TopicPartition(f"{self.group}.journal", p)):
                 for row in (row for record in records for row in _decode_rows(record.value)):
                     theirs[str(row[_ORG])] += int(str(row[_COST]))
                     rows += 1
@@ -142,7 +142,7 @@ async def _charged_by_worker(run: Bench) -> Counter[str]:
     """Return what the worker has debited each org, in nano-rupees."""
     debited = Counter[str]()
     for p in range(run.partitions):
-        records = await read_compacted(run.servers, TopicPartition(topics.STATE, p))
+        records = await read_compacted(run.connection, TopicPartition(topics.STATE, p))
         state = PartitionState.restored(p, run.partitions, records)
         debited.update({org: state.account(org).spending.debited_nano for org in state.orgs()})
     return debited
