@@ -54,15 +54,6 @@ MAIL_WAITING = Gauge(
     "metering_mail_waiting", "Mails refused for now that wait for another try", ["partition"]
 )
 
-MONEY_OUTCOMES = (
-    "payment captured",
-    "payment failed",
-    "payment mismatched",
-    "refund debited",
-    "refund failed",
-    "refund ignored",
-    "stray",
-)
 MONEY = Counter(
     "metering_money_records_total",
     "Payments and refunds by what became of them; `payment mismatched` and `stray` want a person to look",

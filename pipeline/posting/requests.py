@@ -25,6 +25,7 @@ from pipeline.events import (
 )
 from pipeline.ist import DAY_MS
 from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD, RequestRow
+from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
 from pipeline.posting.reading import RecordParts
@@ -95,7 +96,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     _reject_invalid(unit, record, parts.bytes_of(record, events, event), event)
                     continue
                 if source != running:
-                    unit.heard(running, newest, charged)
+                    unit.note_source(running, newest, charged)
                     running, newest, charged = source, last.get(source, -1), []
                 number = int(sequence)
                 if number <= newest:
@@ -130,7 +131,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                         newest = max(newest, number)
                         continue
                     account = unit.touch(org)
-                meter = unit.meters.turn(account, key_id, at_ms, trial=trial)
+                meter = unit.meters.meter_for(account, key_id, at_ms, trial=trial)
 
             if is_free(data):
                 cost, rate_from_ms = 0, 0
@@ -138,7 +139,9 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 rate = in_force(data.model, provider or "", at_ms)
                 if rate is None:
                     detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
-                    unit.reject(record, parts.bytes_of(record, events, event), "unpriced", detail)
+                    unit.reject(
+                        record, parts.bytes_of(record, events, event), DeadLetterReason.UNPRICED, detail
+                    )
                     if number >= 0:
                         state.unpriced.add(mark_of(source, event.id))
                     continue
@@ -146,11 +149,11 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     cost_nano(rate, prompt, cached, completion, reasoning, others, irregular),
                     rate.from_ms,
                 )
-                if cost >= meter.ask_from_nano and not unit.meters.has_room(meter.account):
+                if cost >= meter.check_from_nano and not unit.meters.has_room(meter.account):
                     unit.reject(
                         record,
                         parts.bytes_of(record, events, event),
-                        "invalid",
+                        DeadLetterReason.INVALID,
                         "the account's debits are beyond any real amount",
                     )
                     continue
@@ -197,7 +200,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
         if taken >= rest_at:
             rest_at = taken + rest_every
             yield
-    unit.heard(running, newest, charged)
+    unit.note_source(running, newest, charged)
     unit.took_ids(row_id)
     unit.debited_nano += debited_nano
     unit.counts["events"] += taken
@@ -218,9 +221,16 @@ def _remember(unit: Unit, mark: bytes) -> None:
 def _reject_age(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent, *, early: bool) -> None:
     """Send an event to the dead letters that came too late, or too early."""
     if not early:
-        unit.reject(record, value, "too_late", f"{event.time} is over 35 days before its arrival")
+        unit.reject(
+            record, value, DeadLetterReason.TOO_LATE, f"{event.time} is over 35 days before its arrival"
+        )
         return
-    unit.reject(record, value, "from_the_future", f"{event.time} is over 10 minutes ahead of its arrival")
+    unit.reject(
+        record,
+        value,
+        DeadLetterReason.FROM_THE_FUTURE,
+        f"{event.time} is over 10 minutes ahead of its arrival",
+    )
     if event.sequence is not None:
         # It may be redriven, and published again, once its time has come.
         unit.state.unpriced.add(mark_of(event.source, event.id))
@@ -230,7 +240,7 @@ def _reject_invalid(unit: Unit, record: InputRecord, value: bytes, event: Reques
     """Send an event that is not valid to the dead letters. The checks above are `problem_of`'s, in place for speed."""
     problem = problem_of(event)
     assert problem is not None, f"refused, but nothing is wrong with {event}"
-    unit.reject(record, value, "invalid", f"{problem.field} {problem.text}")
+    unit.reject(record, value, DeadLetterReason.INVALID, f"{problem.field} {problem.text}")
 
 
 def _move(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent) -> None:

@@ -103,7 +103,7 @@ class Truth:
         self.fates: dict[tuple[str, str], Fate] = {}
         self.bad: Counter[tuple[bytes, str]] = Counter()
         self.bad_commands: list[tuple[bytes, str]] = []
-        self.commands: list[tuple[int, commands.Command]] = []
+        self.commands: list[tuple[int, commands.AnyCommand]] = []
         self.rates: list[tuple[int, Rate]] = []
 
     def accept(self, timestamp: int, events: Iterable[Sent], bad: Iterable[tuple[bytes, str]]) -> None:
@@ -163,7 +163,7 @@ class Truth:
         return orgs
 
 
-def _carry_out(org: OrgTruth, command: commands.AccountCommand) -> None:
+def _carry_out(org: OrgTruth, command: commands.AnyAccountCommand) -> None:
     if isinstance(command, commands.ByPayment):
         _take_money_news(org, command)
         return

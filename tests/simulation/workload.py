@@ -294,7 +294,7 @@ class Workload:
             self._broker.publish(BILLING, partition, b'{"kind":"fly"}')
             self._truth.bad_commands.append((b'{"kind":"fly"}', "malformed"))
             return
-        command: commands.Command
+        command: commands.AnyCommand
         if what < 0.2 and self._commands:
             partition, command = rng.choice(self._commands)
         elif what < 0.25:

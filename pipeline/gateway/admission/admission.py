@@ -18,7 +18,7 @@ from typing import Literal
 
 from pipeline.accounts.keys import KeyRecord, is_active
 from pipeline.accounts.model import TRIAL_REQUESTS_PER_MINUTE, Refused
-from pipeline.accounts.verdicts import Progress, Verdict, floor_nano
+from pipeline.accounts.verdicts import Verdict, VerdictProgress, floor_nano
 from pipeline.gateway.admission import refusal
 from pipeline.gateway.admission.amounts import Amount, amount_nano
 from pipeline.gateway.admission.gate import Gate
@@ -198,7 +198,7 @@ class Admission:
             if record is not None and record.org == verdict.org:
                 known.gate(key_id).set_record(record)
 
-    def take_progress(self, progress: Progress) -> None:
+    def take_progress(self, progress: VerdictProgress) -> None:
         """Take in how far the verdicts of a partition count. To be called after those verdicts."""
         self._of_partition(progress.partition).count(progress.requests_offset)
 
