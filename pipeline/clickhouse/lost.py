@@ -1,7 +1,7 @@
 """Put back what an engine lost when it was killed in the middle of an insert.
 
 Owns: finding out what of a confirmed range is missing in its table and the roll-ups, and adding exactly that.
-Called by: `sink/partition.py`, after it has sent a range again. Next: `clickhouse/client.py`.
+Called by: `sink/partition.py`, as `sink/protocol.py` asks when a range was sent again. Next: `clickhouse/client.py`.
 
 An engine without a cluster notes the token of a block, and then puts the block into its place. Killed in
 between, it knows the token of a block that it does not have: sent again, the block is dropped as known.
@@ -18,13 +18,12 @@ from __future__ import annotations
 import logging
 import time
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
 from pipeline.clickhouse.client import Engine, EngineUnavailable
 from pipeline.clickhouse.queries import query
+from pipeline.inserts import JournalInsert
 
 log = logging.getLogger(__name__)
 
@@ -53,20 +52,6 @@ _ROLL_UPS = {
 }
 
 
-@dataclass(frozen=True)
-class Sent:
-    """Rows of one partition's journal, public ids `low` to `high`, that the engine has confirmed."""
-
-    table: str
-    columns: Sequence[str]
-    partition: int
-    low: int
-    high: int
-    rows: int
-    payload: bytes
-    token: str
-
-
 def may_have_lost(engine: Engine, sent_s: float) -> bool:
     """Return whether an engine may have been killed within the last `sent_s` seconds."""
     if engine.cluster is not None:
@@ -74,16 +59,13 @@ def may_have_lost(engine: Engine, sent_s: float) -> bool:
     return engine.query("SELECT uptime()", row=tuple[int])[0][0] <= sent_s + START_MARGIN_S
 
 
-def lacks_rows(engine: Engine, sent: Sent) -> bool:
-    """Return whether rows are missing in the table. Raises what the engine raises."""
+def count_rows(engine: Engine, sent: JournalInsert) -> int:
+    """Return how many rows of an insert are in its table. Raises what the engine raises."""
     bound = query("count_ids").of_platform(**_place(sent))
-    found = engine.query(bound.sql, bound.parameters, row=tuple[int])[0][0]
-    if found > sent.rows:
-        log.error("%s has %d rows of %s instead of %d", sent.table, found, sent.token, sent.rows)
-    return found < sent.rows
+    return engine.query(bound.sql, bound.parameters, row=tuple[int])[0][0]
 
 
-def prepare(engine: Engine, sent: Sent) -> str:
+def prepare(engine: Engine, sent: JournalInsert) -> str:
     """Make the table by way of which rows come back, and return its name.
 
     Then the caller makes sure that it still is the owner of the partition, and calls `put_back`. An owner
@@ -94,7 +76,7 @@ def prepare(engine: Engine, sent: Sent) -> str:
     return staging
 
 
-def put_back(engine: Engine, sent: Sent, staging: str) -> int:
+def put_back(engine: Engine, sent: JournalInsert, staging: str) -> int:
     """Add the rows that are missing in the table, and return how many were.
 
     Raises what the engine raises; then it is unknown what was done, and all is to be done again.
@@ -115,7 +97,7 @@ def put_back(engine: Engine, sent: Sent, staging: str) -> int:
     return len(missing)
 
 
-def complete_roll_ups(engine: Engine, sent: Sent) -> int:
+def complete_roll_ups(engine: Engine, sent: JournalInsert) -> int:
     """Add what the roll-ups lack of the orgs and days of request rows; return how many rows were added.
 
     To be called when the rows themselves are all there. Raises as `put_back` does.
@@ -140,7 +122,7 @@ def complete_roll_ups(engine: Engine, sent: Sent) -> int:
     return added
 
 
-def _missing(engine: Engine, sent: Sent) -> list[bytes]:
+def _missing(engine: Engine, sent: JournalInsert) -> list[bytes]:
     """Return the lines of the payload whose rows are not there."""
     bound = query("range_ids").of_platform(**_place(sent))
     there = {row[0] for row in engine.query(bound.sql, bound.parameters, row=tuple[int], settings=SCAN)}
@@ -148,15 +130,15 @@ def _missing(engine: Engine, sent: Sent) -> list[bytes]:
     return [line for line in lines if msgspec.json.decode(line)[0] not in there]
 
 
-def _place(sent: Sent) -> dict[str, object]:
+def _place(sent: JournalInsert) -> dict[str, object]:
     return {"table": sent.table, "low": sent.low, "high": sent.high, "partition": sent.partition}
 
 
-def _prefix(sent: Sent) -> str:
+def _prefix(sent: JournalInsert) -> str:
     return f"again_{sent.table}_{sent.partition}_"
 
 
-def _drop_all(engine: Engine, sent: Sent, but: str = "") -> None:
+def _drop_all(engine: Engine, sent: JournalInsert, but: str = "") -> None:
     """Drop what was made by `prepare`, and wait until nothing reads it any more."""
     found = engine.query(
         "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})",

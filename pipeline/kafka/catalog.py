@@ -17,8 +17,9 @@ from pipeline import topics
 from pipeline.catalog.rates import Rate, RateTable
 from pipeline.catalog.stored import decode_rate, encode_rate
 from pipeline.kafka.bounded import ends_of
-from pipeline.kafka.fenced import FencedLog, Output
+from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.follow import Follower
+from pipeline.steps import Output
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 Owns: fencing the previous owner, restoring a state topic, and committing one unit of work as one Kafka
 transaction. Every wait has a limit, as the futures of a fenced producer may never resolve.
-Called by: `worker/partition.py` and `sink/partition.py`.
+Called by: `worker/partition.py`, `sink/partition.py`, `mail/partition.py`, `operations/redrive.py`.
 
 Starting a producer with a transactional id ends every earlier producer of that id, and aborts what it
 had open (KIP-98), so after `start` nobody else can write, and what `restore` reads is the whole truth.
@@ -15,28 +15,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
-from msgspec import Struct
 
 from pipeline.crashpoints import reach
 from pipeline.kafka.bounded import read_to_end
+from pipeline.steps import Output, Outputs, TopicPlace
 from pipeline.topics import OUTPUT_BYTES_MAX
 
 BATCH_BYTES = 1024 * 1024
 TRANSACTION_TIMEOUT_MS = 60_000
 DEFAULT_LIMIT_S = 20.0
-
-Headers = Sequence[tuple[str, bytes]]
-
-
-class Output(Struct, frozen=True):
-    """A record to write, without saying to which topic and partition."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
-
-
-Outputs = Mapping[TopicPartition, Sequence[Output]]
 
 
 class FencedLog:
@@ -76,7 +63,7 @@ class FencedLog:
         return await read_compacted(self._servers, TopicPartition(topic, partition))
 
     async def commit(
-        self, outputs: Outputs, offsets: Mapping[TopicPartition, int] | None = None, group: str = ""
+        self, outputs: Outputs, offsets: Mapping[TopicPlace, int] | None = None, group: str = ""
     ) -> None:
         """Write the outputs, and the group's offsets where given, in one transaction.
 
@@ -87,12 +74,16 @@ class FencedLog:
             await self._producer.begin_transaction()
             writes = [self._write(where, records) for where, records in outputs.items() if records]
             if offsets:
-                writes.append(self._producer.send_offsets_to_transaction(dict(offsets), group))
+                writes.append(
+                    self._producer.send_offsets_to_transaction(
+                        {TopicPartition(*place): offset for place, offset in offsets.items()}, group
+                    )
+                )
             await asyncio.gather(*writes)
             reach(f"{self._role}.sent")
             await self._producer.commit_transaction()
 
-    async def _write(self, where: TopicPartition, records: Sequence[Output]) -> None:
+    async def _write(self, where: TopicPlace, records: Sequence[Output]) -> None:
         # One after the other: batches of a partition are sent in order, and the next is not built before.
         futures = [
             await self._producer.send_batch(batch, where.topic, partition=where.partition)

@@ -11,7 +11,8 @@ from aiokafka import TopicPartition
 from pipeline import topics
 from pipeline.accounts.promos import Promo, encode_promo
 from pipeline.kafka.bounded import ends_of
-from pipeline.kafka.fenced import FencedLog, Output
+from pipeline.kafka.fenced import FencedLog
+from pipeline.steps import Output
 
 PLACE = TopicPartition(topics.PROMOS, 0)
 

@@ -1,4 +1,4 @@
-"""The mailer: a member of its group that sends what the accounts' owners decided to tell.
+"""Run the mailer: send the mails of the partitions that the consumer group assigns to this process.
 
 Owns: the partitions' tasks, and what the settings mean for mail.
 Called by: `api/server/main.py`, beside the API. Next: `mail/partition.py`.
@@ -15,8 +15,8 @@ from aiokafka import ConsumerRecord
 from pipeline import topics
 from pipeline.kafka.reader import GroupReader
 from pipeline.mail.partition import FIRST_RETRY_S, MailPartition, Post, mail_group
-from pipeline.mail.render import Sender
-from pipeline.mail.smtp import Server
+from pipeline.mail.render import MailSender
+from pipeline.mail.smtp import MailServer
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,8 @@ class Mailer:
     def __init__(self, settings: Settings, *, first_retry_s: float = FIRST_RETRY_S) -> None:
         """Prepare; nothing is connected before `run`. Raises SmtpUrlError or AddressError for bad settings."""
         url = settings.smtp_url
-        server = Server.parse(url.get_secret_value()) if url is not None else None
-        self._post = Post(server, Sender.parse(settings.mail_from, settings.public_url), first_retry_s)
+        server = MailServer.parse(url.get_secret_value()) if url is not None else None
+        self._post = Post(server, MailSender.parse(settings.mail_from, settings.public_url), first_retry_s)
         self._settings = settings
         self._partitions: dict[int, tuple[MailPartition, asyncio.Task[None]]] = {}
         self._reader = GroupReader(
@@ -71,7 +71,7 @@ class Mailer:
         partition: int,
         records: Sequence[ConsumerRecord],
     ) -> None:
-        """Hand records to the partition; returns when they are dealt with."""
+        """Hand records to the partition, and return when each of them is out of the topic for good."""
         await self._partitions[partition][0].add(records)
 
     async def close(self, partition: int) -> None:
@@ -87,5 +87,5 @@ class Mailer:
 
     @property
     def problem(self) -> str | None:
-        """What keeps mails from being read, None where nothing does; a mail server that is down is not."""
+        """What keeps mails from being read, None where nothing does. A mail server that is down does not."""
         return None if self._reader.joined else "joining the group"

@@ -1,8 +1,8 @@
-"""What is still to be sent of one partition, and what must never be sent again.
+"""The outbox of one partition: which record of the topic is read next, and which mails wait for another try.
 
 Owns: the outbox, kept as one state record: the next mail to read, and the mails that a server definitely
-refused for now. Pure: it says what becomes of the outbox, `mail/partition.py` commits it.
-Called by: `mail/partition.py`.
+refused for now. Pure: it says what becomes of the outbox, `mail/protocol.py` has that committed.
+Called by: `mail/protocol.py`.
 
 A mail leaves the outbox, durably, before it is handed to a server, and comes back only when it is certain
 that the server did not take it. So a crash at any moment loses at most the mail in hand, and sends none
@@ -10,6 +10,8 @@ twice.
 """
 
 from __future__ import annotations
+
+from enum import Enum
 
 import msgspec
 from msgspec import Struct
@@ -19,8 +21,20 @@ from pipeline.mail.record import Mail
 WAITING_MAX = 500
 """How many refused mails wait at most. Then nothing more is read until there is room."""
 AGE_MAX_MS = 24 * 3_600_000
-"""A balance of yesterday is no news: an older mail is dropped."""
+"""A mail that is older is dropped: the balance that it tells of is out of date."""
 BACK_OFF_MAX_MS = 30 * 60_000
+
+
+class Delivery(Enum):
+    """What became of a message that was handed to the mail server."""
+
+    SENT = "sent"
+    NOT_TAKEN = "not_taken"
+    """The server definitely does not have it: it may be tried again."""
+    REFUSED = "refused"
+    """The server will never take it."""
+    UNCLEAR = "unclear"
+    """Nobody knows whether the server has it: it must not be sent again."""
 
 
 class Waiting(Struct, frozen=True):

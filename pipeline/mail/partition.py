@@ -1,7 +1,7 @@
-"""Send one partition's mails: each is committed as sent before it is handed to the mail server.
+"""Send one partition's mails: take the steps of the mailer's protocol with a real Kafka and mail server.
 
-Owns: the order of those steps, and when a refused mail is tried again.
-Called by: `mail/mailer.py`. Next: `mail/outbox.py`, `mail/render.py`, `mail/smtp.py`.
+Owns: what waits to be sent, how each step is taken, and what is counted.
+Called by: `mail/mailer.py`. Next: `mail/protocol.py` has the steps in their order, `mail/smtp.py` sends.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from pipeline import telemetry, topics
-from pipeline.kafka.fenced import FencedLog, Output
-from pipeline.mail import outbox, record, render, smtp
-from pipeline.mail.outbox import Outbox, Waiting
-from pipeline.mail.record import Mail
-from pipeline.mail.render import Sender
-from pipeline.mail.smtp import Outcome
+from pipeline.driving import drive
+from pipeline.kafka.fenced import FencedLog
+from pipeline.mail import smtp
+from pipeline.mail.outbox import Delivery
+from pipeline.mail.protocol import Beginning, Ended, Fate, HandOver, MailStep, MailTurns, Retried, Taken
+from pipeline.mail.render import MailSender
+from pipeline.steps import Commit, Fence, Now, Restore
 
 log = logging.getLogger(__name__)
 
-OUTBOX_KEY = b"outbox"
 FIRST_RETRY_S = 30.0
 STOP_LIMIT_S = 8.0
 """How long a mail that is on its way is waited for when the partition is given up."""
@@ -33,10 +34,10 @@ STOP_LIMIT_S = 8.0
 
 @dataclass(frozen=True)
 class Post:
-    """How mails go out: the server, None where none is set, and whom they come from."""
+    """How mails are sent: by which server, None where none is set, from whom, and when first tried again."""
 
-    server: smtp.Server | None
-    sender: Sender
+    server: smtp.MailServer | None
+    sender: MailSender
     first_retry_s: float = FIRST_RETRY_S
 
 
@@ -44,13 +45,18 @@ class MailPartition:
     """One partition of the mail topic on its way to the mail server."""
 
     def __init__(self, servers: str, deployment: str, partition: int, post: Post) -> None:
-        """Prepare; `open` makes it ours."""
-        self._servers, self._group = servers, mail_group(deployment)
+        """Prepare; nothing is connected before `open`."""
+        self._servers = servers
         self._topic = TopicPartition(topics.MAIL, partition)
-        self._state = TopicPartition(topics.MAIL_STATE, partition)
         self._post = post
         self._log = FencedLog(servers, f"{deployment}-mail-{partition}")
-        self._outbox = Outbox()
+        self._turns = MailTurns(
+            partition,
+            mail_group(deployment),
+            post.sender,
+            first_retry_ms=int(post.first_retry_s * 1000),
+            has_server=post.server is not None,
+        )
         self._records: deque[ConsumerRecord] = deque()
         self._changed = asyncio.Event()
         self._taken = asyncio.Event()
@@ -58,16 +64,10 @@ class MailPartition:
 
     async def open(self) -> int:
         """Fence the previous owner and return the offset of the next mail."""
-        await self._log.start()
-        state = await self._log.restore(topics.MAIL_STATE, self._state.partition)
-        if (kept := state.get(OUTBOX_KEY)) is not None:
-            self._outbox = outbox.decode(kept)
-        # What the topic dropped for its age nobody would send any more.
-        first = await _beginning(self._servers, self._topic)
-        return max(self._outbox.next_offset, first)
+        return await drive(self._turns.take_over(), self._take)
 
     async def add(self, records: Sequence[ConsumerRecord]) -> None:
-        """Take records in, and return when they are dealt with."""
+        """Take records in, and return when each of them is out of the topic for good."""
         self._records.extend(records)
         self._changed.set()
         while self._records:
@@ -90,15 +90,13 @@ class MailPartition:
     async def run(self) -> None:
         """Send until stopped. Raises what must end the process: another owner, or a broker out of reach."""
         while not self._stopping:
-            telemetry.MAIL_WAITING.labels(self._topic.partition).set(len(self._outbox.waiting))
-            due = self._outbox.first_due()
-            wait_s = None if due is None else max(0.0, (due.due_ms - _now_ms()) / 1000)
-            if due is not None and wait_s == 0:
-                await self._retry(due)
-            elif self._records and not self._outbox.is_full:
-                await self._next()
-            else:
-                await self._until_something_to_do(wait_s)
+            telemetry.MAIL_WAITING.labels(self._topic.partition).set(len(self._turns.outbox.waiting))
+            idle = await drive(self._turns.turn(self._records), self._take)
+            if idle is not None:
+                due_ms = idle.until_ms
+                await self._until_something_to_do(
+                    None if due_ms is None else max(0.0, (due_ms - _now_ms()) / 1000)
+                )
 
     async def _until_something_to_do(self, wait_s: float | None) -> None:
         self._changed.clear()
@@ -110,77 +108,48 @@ class MailPartition:
         except TimeoutError:
             return
 
-    async def _next(self) -> None:
-        """Take the next record out of the topic for good, and send its mail if it is one."""
-        if self._post.server is None:
-            await self._skip()
-            return
-        head = self._records[0]
-        await self._commit(self._outbox.read_up_to(head.offset + 1))
-        self._done_with(1)
-        try:
-            mail = record.decode(head.value)
-        except record.NoMailError as error:
-            self._count("invalid", f"offset {head.offset}", str(error))
-            return
-        await self._hand_over(self._post.server, mail, head.timestamp, tries=1)
+    async def _take(self, step: MailStep) -> object:  # noqa: C901 - one case a step
+        """Take a step of the protocol and return its answer."""
+        match step:
+            case Fence():
+                await self._log.start()
+            case Restore(place):
+                return step.answered(await self._log.restore(place.topic, place.partition))
+            case Beginning(place):
+                return step.answered(await _beginning(self._servers, TopicPartition(*place)))
+            case Commit():
+                await self._log.commit(step.outputs, step.offsets, step.group)
+            case Now():
+                return step.answered(_now_ms())
+            case Taken(count):
+                for _ in range(count):
+                    self._records.popleft()
+                self._taken.set()
+            case HandOver():
+                return step.answered(await self._hand_over(step))
+            case Retried():
+                telemetry.MAIL_RETRIES.inc()
+            case Ended():
+                _note(step)
+            case _:
+                assert_never(step)
+        return None
 
-    async def _retry(self, item: Waiting) -> None:
-        """Take a waiting mail out of the outbox, durably, and try it again."""
-        await self._commit(self._outbox.without(item))
-        if self._post.server is None:
-            self._count("skipped", item.mail.id, "no mail server is set")
-            return
-        telemetry.MAIL_RETRIES.inc()
-        await self._hand_over(self._post.server, item.mail, item.came_ms, tries=item.tries + 1)
-
-    async def _skip(self) -> None:
-        """Without a mail server, take everything at hand out of the topic and count it."""
-        count = len(self._records)
-        await self._commit(self._outbox.read_up_to(self._records[-1].offset + 1))
-        self._done_with(count)
-        telemetry.MAIL.labels("skipped").inc(count)
-
-    async def _hand_over(self, server: smtp.Server, mail: Mail, came_ms: int, tries: int) -> None:
-        if outbox.is_too_old(came_ms, _now_ms()):
-            self._count("expired", mail.id, f"after {tries - 1} tries")
-            return
-        try:
-            message = render.render(mail, self._post.sender)
-        except render.AddressError as error:
-            self._count("invalid", mail.id, str(error))
-            return
-        outcome, word = await smtp.send(server, message, self._post.sender.address, mail.to)
-        if outcome is Outcome.NOT_TAKEN:
-            log.warning("mail %s was not taken, it is tried again: %s", mail.id, word)
-            first_ms = int(self._post.first_retry_s * 1000)
-            item = outbox.again(mail, came_ms, tries, _now_ms(), first_ms)
-            await self._commit(self._outbox.back(item))
-            return
-        self._count(outcome.value, mail.id, word)
-
-    async def _commit(self, changed: Outbox) -> None:
-        await self._log.commit(
-            {self._state: [Output(OUTBOX_KEY, outbox.encode(changed))]},
-            {self._topic: changed.next_offset},
-            self._group,
+    async def _hand_over(self, step: HandOver) -> tuple[Delivery, str]:
+        assert self._post.server is not None, "nothing is handed over where there is no server"
+        delivery, word = await smtp.send(
+            self._post.server, step.message, self._post.sender.address, step.recipient
         )
-        self._outbox = changed
+        if delivery is Delivery.NOT_TAKEN:
+            log.warning("mail %s was not taken, it is tried again: %s", step.mail_id, word)
+        return delivery, word
 
-    def _done_with(self, count: int) -> None:
-        for _ in range(count):
-            self._records.popleft()
-        self._taken.set()
 
-    def _count(self, outcome: str, name: str, word: str) -> None:
-        telemetry.MAIL.labels(outcome).inc()
-        log.log(
-            logging.INFO if outcome == Outcome.SENT.value else logging.WARNING,
-            "mail %s: %s (%s)",
-            name,
-            outcome,
-            word,
-        )
+def _note(ended: Ended) -> None:
+    telemetry.MAIL.labels(ended.fate.value).inc(ended.count)
+    level = logging.INFO if ended.fate is Fate.SENT else logging.WARNING
+    if ended.name:
+        log.log(level, "mail %s: %s (%s)", ended.name, ended.fate.value, ended.word)
 
 
 def mail_group(deployment: str) -> str:

@@ -1,6 +1,6 @@
 """A mail as it travels on `metering.mail`.
 
-Owns: its shape. Called by: `mail/partition.py`; the worker's unit writes the same fields.
+Owns: its shape. Called by: `mail/protocol.py`; the worker's unit writes the same fields.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a mail reads like: subject, plain text and HTML, from the record alone.
+"""Make the message of a mail, with subject, plain text and HTML, from its record alone.
 
 Owns: the words, the headers, and that nothing from outside becomes a header or markup. Pure.
-Called by: `mail/partition.py`.
+Called by: `mail/protocol.py`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class AddressError(ValueError):
 
 
 @dataclass(frozen=True)
-class Sender:
+class MailSender:
     """Whom mails come from, and where the product is reached by a browser, if that is known."""
 
     name: str
@@ -46,7 +46,7 @@ class Sender:
     public_url: str | None = None
 
     @classmethod
-    def parse(cls, text: str, public_url: str | None = None) -> Sender:
+    def parse(cls, text: str, public_url: str | None = None) -> MailSender:
         """Return the sender of `Name <name@host>` or a bare address. Raises AddressError."""
         name, address = parseaddr(text)
         return cls(one_line(name), plain_address(address), public_url)
@@ -79,7 +79,7 @@ def message_id(mail_id: str, domain: str) -> str:
     return f"<{hashlib.sha256(mail_id.encode()).hexdigest()[:40]}@{domain}>"
 
 
-def render(mail: Mail, sender: Sender) -> EmailMessage:
+def render(mail: Mail, sender: MailSender) -> EmailMessage:
     """Return the message of a mail. Raises AddressError where its address is none."""
     recipient = plain_address(mail.to)
     name = one_line(mail.org_name) or mail.org

@@ -1,4 +1,4 @@
-"""Hand one message to a mail server, and tell what surely happened.
+"""Hand one message to a mail server, and say whether the server has it, has it not, or may have it.
 
 Owns: the server's address, TLS, time limits, and what each failure means.
 Called by: `mail/partition.py`. Its address and the recipients are never logged.
@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import SMTP as WIRE
-from enum import Enum
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
+
+from pipeline.mail.outbox import Delivery
 
 LIMIT_S = 20.0
 SUBMISSION_PORT = 587
@@ -22,24 +23,12 @@ SUBMISSION_TLS_PORT = 465
 _REFUSED_FOR_NOW, _REFUSED_FOR_GOOD, _NO_ANSWER_ANY_MORE = 400, 500, 600
 
 
-class Outcome(Enum):
-    """What became of a message."""
-
-    SENT = "sent"
-    NOT_TAKEN = "not_taken"
-    """The server definitely does not have it: it may be tried again."""
-    REFUSED = "refused"
-    """The server will never take it."""
-    UNCLEAR = "unclear"
-    """Nobody knows whether the server has it: it must not be sent again."""
-
-
 class SmtpUrlError(ValueError):
     """A URL that names no mail server."""
 
 
 @dataclass(frozen=True)
-class Server:
+class MailServer:
     """A mail server: `smtp://user:password@host:port`, `smtps://` for TLS from the first byte."""
 
     host: str
@@ -49,7 +38,7 @@ class Server:
     password: str | None = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, url: str) -> Server:
+    def parse(cls, url: str) -> MailServer:
         """Return the server of a URL. Raises SmtpUrlError, which does not repeat the URL."""
         try:
             parts = urlsplit(url)
@@ -70,8 +59,10 @@ class Server:
         )
 
 
-async def send(server: Server, message: EmailMessage, sender: str, recipient: str) -> tuple[Outcome, str]:
-    """Hand a message over; what happened, and a word about it without any address in it."""
+async def send(
+    server: MailServer, message: EmailMessage, sender: str, recipient: str
+) -> tuple[Delivery, str]:
+    """Hand a message over; return what became of it, and a word about that without any address in it."""
     client = aiosmtplib.SMTP(
         hostname=server.host,
         port=server.port,
@@ -96,21 +87,21 @@ async def send(server: Server, message: EmailMessage, sender: str, recipient: st
     except aiosmtplib.SMTPResponseException as error:
         return _answered(error, handed_over)
     except (OSError, aiosmtplib.SMTPException) as error:
-        return (Outcome.UNCLEAR if handed_over else Outcome.NOT_TAKEN), type(error).__name__
+        return (Delivery.UNCLEAR if handed_over else Delivery.NOT_TAKEN), type(error).__name__
     finally:
         client.close()
-    return Outcome.SENT, "taken"
+    return Delivery.SENT, "taken"
 
 
-def _answered(error: aiosmtplib.SMTPResponseException, handed_over: bool) -> tuple[Outcome, str]:
+def _answered(error: aiosmtplib.SMTPResponseException, handed_over: bool) -> tuple[Delivery, str]:
     """Return what a server's answer means. Its text may hold the recipient, so only the code is told."""
     word = f"{type(error).__name__} {error.code}"
     if not _REFUSED_FOR_NOW <= error.code < _NO_ANSWER_ANY_MORE:
         # No plain no: a cut connection and an unreadable answer look like this.
-        return (Outcome.UNCLEAR if handed_over else Outcome.NOT_TAKEN), word
+        return (Delivery.UNCLEAR if handed_over else Delivery.NOT_TAKEN), word
     # A refused greeting or login is about us, not about the mail: the next try may find it mended.
     is_about_the_mail = isinstance(
         error, aiosmtplib.SMTPSenderRefused | aiosmtplib.SMTPRecipientRefused | aiosmtplib.SMTPDataError
     )
     is_final = error.code >= _REFUSED_FOR_GOOD and is_about_the_mail
-    return (Outcome.REFUSED if is_final else Outcome.NOT_TAKEN), word
+    return (Delivery.REFUSED if is_final else Delivery.NOT_TAKEN), word

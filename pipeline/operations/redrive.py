@@ -1,50 +1,38 @@
 """Charge dead letters that can be charged now: each once, whenever this is interrupted.
 
-Owns: which letters were redriven before, and publishing the others to `metering.moved` together with that.
-Called by: `cli/redrive.py`. Next: `posting/redriving.py` decides; the worker charges what is moved.
-
-A letter's mark and its copy on `metering.moved` are written in one fenced transaction, so a letter is
-either redriven or not, and two operators cannot redrive it twice. The letter itself stays where it is.
+Owns: taking the redriver's steps with a real Kafka, and waiting until the workers have charged what was redriven.
+Called by: `cli/redrive.py`.
+Next: `posting/redriving.py` has the steps in their order and decides; the worker charges what is moved.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from typing import assert_never
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline import topics
 from pipeline.catalog.rates import RateTable
 from pipeline.catalog.stored import decode_rate
+from pipeline.driving import drive
 from pipeline.kafka.bounded import ends_of, read_to_end
 from pipeline.kafka.catalog import PLACE as CATALOG_PLACE
-from pipeline.kafka.fenced import FencedLog, Output, read_compacted
+from pipeline.kafka.fenced import FencedLog, read_compacted
 from pipeline.kafka.partitions import partition_count
-from pipeline.partitioning import partition_of
-from pipeline.posting.redriving import chargeable
+from pipeline.posting import redriving
+from pipeline.posting.redriving import Letter, NextLetters, Redriven, RedriveStep
 from pipeline.settings import Settings
+from pipeline.steps import Commit, Fence, Now, Restore
 
-STATE_PLACE = TopicPartition(topics.REDRIVE_STATE, 0)
-LETTERS_A_TRANSACTION = 1_000
 CHARGED_LIMIT_S = 60.0
 
 
 class NotYetChargedError(Exception):
     """The letters are redriven, but no worker has charged them yet."""
-
-
-@dataclass
-class Redriven:
-    """How many letters were redriven now and earlier, and how many stay, by reason."""
-
-    redriven: int = 0
-    earlier: int = 0
-    left: Counter[str] = field(default_factory=Counter)
 
 
 async def redrive(settings: Settings, *, too_late: bool) -> Redriven:
@@ -58,28 +46,9 @@ async def redrive(settings: Settings, *, too_late: bool) -> Redriven:
     for value in (await read_compacted(servers, CATALOG_PLACE)).values():
         rates.add(decode_rate(value))
     fenced = FencedLog(servers, f"{settings.deployment}-redrive", role="redrive")
-    await fenced.start()
     try:
-        done = set(await fenced.restore(STATE_PLACE.topic, STATE_PLACE.partition))
-        report = Redriven()
-        batch: list[tuple[bytes, int, Output]] = []
-        async for letter in _letters(servers, partitions):
-            mark = f"{letter.partition}-{letter.offset}".encode()
-            headers = dict(letter.headers)
-            reason = headers.get("reason", b"").decode()
-            now_ms = time.time_ns() // 1_000_000
-            event = chargeable(letter.value or b"", reason, rates, now_ms, too_late=too_late)
-            if mark in done:
-                report.earlier += 1
-            elif event is None:
-                report.left[reason] += 1
-            else:
-                output = Output(None, letter.value, [*letter.headers, ("redriven", mark)])
-                batch.append((mark, partition_of(event.subject, partitions), output))
-            if len(batch) == LETTERS_A_TRANSACTION:
-                report.redriven += await _publish(fenced, batch)
-                batch = []
-        report.redriven += await _publish(fenced, batch)
+        steps = _Steps(fenced, _letters(servers, partitions))
+        report = await drive(redriving.redrive(rates, partitions, too_late=too_late), steps.take)
     finally:
         await fenced.close()
     if report.redriven:
@@ -87,22 +56,35 @@ async def redrive(settings: Settings, *, too_late: bool) -> Redriven:
     return report
 
 
-async def _publish(fenced: FencedLog, batch: list[tuple[bytes, int, Output]]) -> int:
-    outputs: dict[TopicPartition, list[Output]] = defaultdict(list)
-    for mark, partition, output in batch:
-        outputs[STATE_PLACE].append(Output(mark, b"1"))
-        outputs[TopicPartition(topics.MOVED, partition)].append(output)
-    if batch:
-        await fenced.commit(outputs)
-    return len(batch)
+class _Steps:
+    """Takes the redriver's steps."""
+
+    def __init__(self, fenced: FencedLog, letters: AsyncIterator[Sequence[Letter]]) -> None:
+        self._log, self._letters = fenced, letters
+
+    async def take(self, step: RedriveStep) -> object:
+        """Take a step of the protocol and return its answer."""
+        match step:
+            case Fence():
+                await self._log.start()
+            case Restore(place):
+                return step.answered(await self._log.restore(place.topic, place.partition))
+            case NextLetters():
+                return step.answered(await anext(self._letters, None))
+            case Now():
+                return step.answered(time.time_ns() // 1_000_000)
+            case Commit():
+                await self._log.commit(step.outputs, step.offsets, step.group)
+            case _:
+                assert_never(step)
+        return None
 
 
-async def _letters(servers: str, partitions: int) -> AsyncIterator[ConsumerRecord]:
-    """Yield every dead letter there is, partition by partition."""
+async def _letters(servers: str, partitions: int) -> AsyncIterator[Sequence[Letter]]:
+    """Yield the dead letters there are, partition by partition, some at a time."""
     for partition in range(partitions):
         async for records in read_to_end(servers, TopicPartition(topics.DEAD_LETTERS, partition)):
-            for record in records:
-                yield record
+            yield [Letter(partition, r.offset, r.value or b"", r.headers) for r in records]
 
 
 async def _charged(settings: Settings, partitions: int) -> None:

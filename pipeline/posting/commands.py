@@ -1,7 +1,7 @@
 """Carry out commands: decide, apply, answer.
 
 Owns: the steps from a command's bytes to its entries, rows, keys and reply.
-Called by: `worker/partition.py` with a batch of `metering.billing`.
+Called by: `posting/protocol.py` with a batch of `metering.billing`.
 Next: `accounts/decide.py` decides; `posting/unit.py` closes the unit.
 """
 

@@ -1,19 +1,116 @@
-"""Which dead letters can be charged now.
+"""The redriver's protocol: charge dead letters that can be charged now, each once.
 
-Owns: the decision for one letter. Pure.
-Called by: `operations/redrive.py`, which reads the letters and publishes those to `metering.moved`.
+Owns: the decision for one letter, and the order of steps in which letters are redriven. Pure.
+Called by: `operations/redrive.py`, which takes the steps with a real Kafka, and the simulation in
+`tests/simulation`, which takes them with a model of one and ends at any of them.
+
+A letter's mark and its copy on `metering.moved` are written in one fenced transaction, so a letter is
+either redriven or not, and two operators cannot redrive it twice. The letter itself stays where it is.
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+from pipeline import topics
 from pipeline.catalog.rates import RateTable
 from pipeline.catalog.rating import is_free
 from pipeline.events import RequestEvent, Timestamps, decode_element
+from pipeline.partitioning import partition_of
 from pipeline.posting.unit import AHEAD_MS
+from pipeline.steps import Commit, Fence, Headers, Now, Output, Restore, Step, TopicPlace
+
+T = TypeVar("T")
 
 UNPRICED, FROM_THE_FUTURE, TOO_LATE = "unpriced", "from_the_future", "too_late"
+STATE_PLACE = TopicPlace(topics.REDRIVE_STATE, 0)
+LETTERS_A_TRANSACTION = 1_000
 
 _timestamps = Timestamps()
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter: its place among those of its partition, its bytes, and the headers that say why it is one."""
+
+    partition: int
+    offset: int
+    value: bytes
+    headers: Headers
+
+    @property
+    def mark(self) -> bytes:
+        """What the redriver's state knows the letter by."""
+        return f"{self.partition}-{self.offset}".encode()
+
+
+class NextLetters(Step[Sequence[Letter] | None]):
+    """Read some more of the dead letters there were at first; None when all have been read."""
+
+
+RedriveStep: TypeAlias = Fence | Restore | Commit | Now | NextLetters
+RedriveProtocol: TypeAlias = Generator[RedriveStep, Any, T]
+
+
+@dataclass
+class Redriven:
+    """How many letters were redriven now and earlier, and how many stay, by reason."""
+
+    redriven: int = 0
+    earlier: int = 0
+    left: Counter[str] = field(default_factory=Counter)
+
+
+def redrive(
+    rates: RateTable, partitions: int, *, too_late: bool, letters_max: int = LETTERS_A_TRANSACTION
+) -> RedriveProtocol[Redriven]:
+    """Redrive all letters that can be charged now, `letters_max` a transaction; return how many those were."""
+    # 1. From here on no other redriver writes, so what it had marked is all there is.
+    yield from Fence()
+    done = yield from Restore(STATE_PLACE)
+    report = Redriven()
+    batch: list[tuple[Letter, RequestEvent]] = []
+    while (letters := (yield from NextLetters())) is not None:
+        for letter in letters:
+            # 2. Decide: a letter that was not redriven before and can be charged now.
+            reason = dict(letter.headers).get("reason", b"").decode()
+            now_ms = yield from Now()
+            event = chargeable(letter.value, reason, rates, now_ms, too_late=too_late)
+            if letter.mark in done:
+                report.earlier += 1
+            elif event is None:
+                report.left[reason] += 1
+            else:
+                batch.append((letter, event))
+            # 3. Mark and publish some at a time, both in one transaction.
+            if len(batch) == letters_max:
+                yield from _publish(batch, partitions, report)
+    yield from _publish(batch, partitions, report)
+    return report
+
+
+def _publish(
+    batch: list[tuple[Letter, RequestEvent]], partitions: int, report: Redriven
+) -> RedriveProtocol[None]:
+    if batch:
+        yield from Commit(redriven_outputs(batch, partitions))
+    report.redriven += len(batch)
+    batch.clear()
+
+
+def redriven_outputs(
+    batch: Sequence[tuple[Letter, RequestEvent]], partitions: int
+) -> dict[TopicPlace, list[Output]]:
+    """Return what redriving letters writes: each one's mark, and its copy for the partition of its org."""
+    outputs: dict[TopicPlace, list[Output]] = defaultdict(list)
+    for letter, event in batch:
+        copy = Output(None, letter.value, [*letter.headers, ("redriven", letter.mark)])
+        outputs[STATE_PLACE].append(Output(letter.mark, b"1"))
+        outputs[TopicPlace(topics.MOVED, partition_of(event.subject, partitions))].append(copy)
+    return outputs
 
 
 def chargeable(

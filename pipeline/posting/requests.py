@@ -1,7 +1,7 @@
 """Charge request events: the hot path.
 
 Owns: what makes an event chargeable beyond its types, and the order of the checks.
-Called by: `worker/partition.py` with a batch of `metering.requests` or `metering.moved`.
+Called by: `posting/protocol.py` with a batch of `metering.requests` or `metering.moved`.
 Next: `posting/unit.py` closes the unit.
 
 Each event meets, in order: validity, age, the duplicate check, its place, its rate. Only then is it
@@ -26,7 +26,7 @@ from pipeline.ist import DAY_MS
 from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
-from pipeline.posting.reading import Readings
+from pipeline.posting.reading import RecordParts
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, InputRecord, Moved, Unit, origin
 from pipeline.usage import NOTHING, counts_of
@@ -47,7 +47,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     of their source's order, so they are duplicates only where their mark or their very number is known. The
     yields, one every `rest_every` events or so, let the caller attend to its connections in a long unit.
     """
-    state, touched, rows, readings = unit.state, unit.touched, unit.requests, Readings(unit)
+    state, touched, rows, parts = unit.state, unit.touched, unit.requests, RecordParts(unit)
     last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known
     meters, in_force, ms = unit.meters.by_key, unit.rates.in_force, _timestamps.ms
     row_id, debited_nano, taken, duplicates, rest_at = unit.next_id(), 0, 0, 0, rest_every
@@ -62,7 +62,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             unit.requests_ms = max(unit.requests_ms, timestamp)
         events = decode_record(record.value)
         if events is None:
-            events = readings.carefully(record)
+            events = parts.valid_events(record)
         taken += len(events)
         for event in events:
             data, org, source, sequence = event.data, event.subject, event.source, event.sequence
@@ -77,7 +77,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 or (status < FAILED_FROM and (usage is None or provider is None))
             ):
                 _reject(
-                    unit, record, readings.bytes_of(record, events, event), event, at_ms, oldest_ms, newest_ms
+                    unit, record, parts.bytes_of(record, events, event), event, at_ms, oldest_ms, newest_ms
                 )
                 continue
 
@@ -91,7 +91,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 if not is_sequence(sequence):
                     unit.reject(
                         record,
-                        readings.bytes_of(record, events, event),
+                        parts.bytes_of(record, events, event),
                         "invalid",
                         "sequence is not made of digits",
                     )
@@ -126,13 +126,13 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     if not is_org(org):
                         unit.reject(
                             record,
-                            readings.bytes_of(record, events, event),
+                            parts.bytes_of(record, events, event),
                             "invalid",
                             "subject has control characters",
                         )
                         continue
                     if not state.owns(org):
-                        _move(unit, record, readings.bytes_of(record, events, event), event)
+                        _move(unit, record, parts.bytes_of(record, events, event), event)
                         _remember(unit, mark)
                         newest = max(newest, number)
                         continue
@@ -145,7 +145,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 rate = in_force(data.model, provider or "", at_ms)
                 if rate is None:
                     detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
-                    unit.reject(record, readings.bytes_of(record, events, event), "unpriced", detail)
+                    unit.reject(record, parts.bytes_of(record, events, event), "unpriced", detail)
                     if number >= 0:
                         state.unpriced.add(mark_of(source, event.id))
                     continue
@@ -156,7 +156,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 if cost >= meter.ask_from_nano and not unit.meters.has_room(meter.account):
                     unit.reject(
                         record,
-                        readings.bytes_of(record, events, event),
+                        parts.bytes_of(record, events, event),
                         "invalid",
                         "the account's debits are beyond any real amount",
                     )

@@ -1,7 +1,7 @@
 """What one partition knows: accounts, the duplicate check, and how far it has read and written.
 
 Owns: the records of `metering.state.accounts` and the memory they are restored into.
-Called by: `posting/unit.py` through a unit; `worker/partition.py` restores it and commits its changes.
+Called by: `posting/unit.py` through a unit; `posting/protocol.py` restores it and has its changes committed.
 
 Accounts at rest stay encoded, as a million of them have to fit in memory; an account in use is decoded
 once and kept so while it is busy. Record keys start with a letter that tells the kind.

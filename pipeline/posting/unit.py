@@ -1,10 +1,10 @@
 """One unit of work: input records in, one Kafka transaction's worth of output out.
 
 Owns: what a unit gathers, which records are fresh, and the order in which a unit is closed.
-Called by: `worker/partition.py`, which commits the outcome, and the simulator.
+Called by: `posting/protocol.py`, which has the output committed.
 Next: `posting/requests.py` and `posting/commands.py` post the records.
 
-Nothing here waits, reads a clock or draws a random number: the outcome is a function of the state and
+Nothing here waits, reads a clock or draws a random number: the output is a function of the state and
 the records, so any owner of the partition comes to the same one.
 """
 
@@ -86,7 +86,7 @@ class Moved:
 
 
 @dataclass(slots=True)
-class Outcome:
+class UnitOutput:
     """Everything a unit writes, to be committed in one transaction. `counts` is for the metrics."""
 
     journal: list[JournalRecord]
@@ -212,7 +212,7 @@ def fresh(state: PartitionState, records: Sequence[R], *, gapless: bool) -> list
     return kept
 
 
-def close(unit: Unit, requests_topic: str) -> Outcome:
+def close(unit: Unit, requests_topic: str) -> UnitOutput:
     """Bring the unit to an end: save what changed, tell the gateways, and encode the journal."""
     state, meta = unit.state, unit.state.meta
     unit.meters.post()
@@ -241,7 +241,7 @@ def close(unit: Unit, requests_topic: str) -> Outcome:
     unit.encode_requests()
     journal = unit.journal + encode_rows(LEDGER, unit.ledger)
     state.rest()
-    return Outcome(
+    return UnitOutput(
         journal=sorted(journal, key=lambda r: r.first),
         state=saved,
         verdicts=told,

@@ -1,7 +1,7 @@
-"""What the sink is about to write: a range of the journal, cut once and never cut differently again.
+"""Ranges of the journal: how records become one, what its inserts are, and which of an old one are to be sent.
 
-Owns: the intent, how records become a range, and what a recorded intent means at start. Pure.
-Called by: `sink/partition.py`.
+Owns: the recorded intent to write a range, and the rules about it. Pure.
+Called by: `sink/protocol.py`.
 
 ClickHouse drops an insert whose deduplication token it has seen, but only if it is the very same rows.
 So the range is recorded before it is first sent, and after a crash exactly it is sent again.
@@ -15,15 +15,17 @@ from enum import Enum, auto
 import msgspec
 from msgspec import Struct, structs
 
-from pipeline.journal import JournalRecord, public_id
+from pipeline.inserts import JournalInsert
+from pipeline.journal import COLUMNS, LEDGER, REQUESTS, JournalRecord, public_id
 
+TABLES = {REQUESTS: "events", LEDGER: "ledger"}
 RANGE_BYTES_MAX = 32 * 1024 * 1024
 RANGE_RECORDS_MAX = 500
 MONTHS_A_RANGE = 3
 """Into how many monthly blocks an insert is cut at most: its requests are up to 35 days apart."""
 
 
-class Part(Struct, frozen=True):
+class RangePart(Struct, frozen=True):
     """The rows of one kind within a range: positions `first` to `last`, and how many."""
 
     kind: str
@@ -38,15 +40,15 @@ class Intent(Struct, frozen=True):
     first_offset: int
     next_offset: int
     at_ms: int
-    parts: tuple[Part, ...]
+    parts: tuple[RangePart, ...]
 
 
-class Verdict(Enum):
-    """What to do about a recorded intent that is too old for deduplication to be relied on."""
+class PartState(Enum):
+    """How much of an old range's part is in its table."""
 
-    GO_ON = auto()
-    SEND = auto()
-    STOP = auto()
+    COMPLETE = auto()
+    ABSENT = auto()
+    INCOMPLETE = auto()
 
 
 class HalfThereError(Exception):
@@ -64,28 +66,35 @@ def decode(value: bytes) -> Intent:
 
 def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int) -> Intent:
     """Return the intent for journal records given with their offsets, in order."""
-    parts: dict[str, Part] = {}
+    parts: dict[str, RangePart] = {}
     for _, record in records:
         rows = record.last - record.first + 1
         known = parts.get(record.kind)
         first, before = (known.first, known.rows) if known else (record.first, 0)
-        parts[record.kind] = Part(record.kind, first, record.last, before + rows)
+        parts[record.kind] = RangePart(record.kind, first, record.last, before + rows)
     return Intent(records[0][0], records[-1][0] + 1, at_ms, tuple(parts.values()))
 
 
-def payload(records: Sequence[tuple[int, JournalRecord]], kind: str) -> bytes:
-    """Return the bytes to insert for one kind of a range's records."""
-    return b"".join(record.value for _, record in records if record.kind == kind)
+def insert_of(
+    deployment: str, partition: int, part: RangePart, records: Sequence[tuple[int, JournalRecord]]
+) -> JournalInsert:
+    """Return the insert of one part of a range, given the range's journal records with their offsets."""
+    return JournalInsert(
+        kind=part.kind,
+        table=TABLES[part.kind],
+        columns=COLUMNS[part.kind],
+        partition=partition,
+        low=public_id(partition, part.first),
+        high=public_id(partition, part.last),
+        rows=part.rows,
+        payload=b"".join(record.value for _, record in records if record.kind == part.kind),
+        token=token(deployment, partition, part),
+    )
 
 
-def token(deployment: str, partition: int, part: Part) -> str:
-    """Return the deduplication token of one kind of a range: the same for ever, and for nothing else."""
+def token(deployment: str, partition: int, part: RangePart) -> str:
+    """Return the deduplication token of one part of a range: the same for ever, and for nothing else."""
     return f"{deployment}:{partition}:{part.kind}:{part.first}-{part.last}"
-
-
-def ids(partition: int, part: Part) -> tuple[int, int]:
-    """Return the lowest and highest public id of a part's rows."""
-    return public_id(partition, part.first), public_id(partition, part.last)
 
 
 def safe_age_ms(window: int, partitions: int, inserts_a_second: float) -> int:
@@ -96,11 +105,19 @@ def safe_age_ms(window: int, partitions: int, inserts_a_second: float) -> int:
     return int(window / (partitions * inserts_a_second * MONTHS_A_RANGE) * 1000)
 
 
-def judge(part: Part, found: int) -> Verdict:
-    """Return what to do about an old intent's part, given how many of its rows are there."""
+def is_old(intent: Intent, now_ms: int, safe_ms: int) -> bool:
+    """Return whether an intent's tokens may be forgotten before it is sent.
+
+    `safe_ms` is for how long they are surely remembered. Half of that is kept for the sending.
+    """
+    return now_ms - intent.at_ms > safe_ms / 2
+
+
+def part_state(part: RangePart, found: int) -> PartState:
+    """Return the state of an old intent's part of which `found` rows are in its table."""
     if found == part.rows:
-        return Verdict.GO_ON
-    return Verdict.SEND if found == 0 else Verdict.STOP
+        return PartState.COMPLETE
+    return PartState.ABSENT if found == 0 else PartState.INCOMPLETE
 
 
 def left_of(intent: Intent, found: Mapping[str, int], at_ms: int) -> Intent | None:
@@ -109,10 +126,10 @@ def left_of(intent: Intent, found: Mapping[str, int], at_ms: int) -> Intent | No
     `found` tells by kind how many rows are there. A part that is there must not be recorded again: its
     token is forgotten. Raises HalfThereError where a part is there in part.
     """
-    verdicts = {part: judge(part, found[part.kind]) for part in intent.parts}
-    if Verdict.STOP in verdicts.values():
+    states = {part: part_state(part, found[part.kind]) for part in intent.parts}
+    if PartState.INCOMPLETE in states.values():
         raise HalfThereError(f"{intent} is only partly there: {dict(found)}")
-    parts = tuple(part for part, verdict in verdicts.items() if verdict is Verdict.SEND)
+    parts = tuple(part for part, state in states.items() if state is PartState.ABSENT)
     return structs.replace(intent, parts=parts, at_ms=at_ms) if parts else None
 
 

@@ -1,4 +1,4 @@
-"""The sink as a member of its group: partitions come and go, each with a writer of its own.
+"""Run the sink: one writer for each partition that the consumer group assigns to this process.
 
 Owns: the writers' tasks. Called by: `sink/main.py` alone, or `api/server/main.py` beside the API.
 Next: `sink/partition.py`.
@@ -91,7 +91,7 @@ class Sink:
         await self._partitions[partition][0].add(records)
 
     async def close(self, partition: int) -> None:
-        """Stop the partition's writer where it is: what it recorded, the next owner sends again."""
+        """Stop the partition's writer at once. The next owner sends again what it had recorded."""
         if partition not in self._partitions:
             return
         writer, task = self._partitions.pop(partition)

@@ -38,7 +38,7 @@ EXIT_SOFTWARE = 70
 
 
 class BootStrategy(FaustBootStrategy):
-    """Start agents and services only: what is read, and when it counts as read, is not Faust's to decide."""
+    """Start agents and services only. Reading and committing are done by `worker/service.py`, not by Faust."""
 
     enable_kafka = False
     enable_web = False
@@ -51,8 +51,8 @@ class App(faust.App):
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One unit of work on its way to an agent: `done` is resolved when it is committed."""
+class PendingUnit:
+    """A batch of records on its way to an agent, for one unit of work. `done` is resolved when that is committed."""
 
     partition: Partition
     topic: str
@@ -74,22 +74,22 @@ def create_app(settings: Settings) -> tuple[App, PartitionReader]:
     commands = app.channel(maxsize=AGENTS)
 
     async def dispatch(partition: Partition, topic: str, records: Sequence[ConsumerRecord]) -> None:
-        batch = Batch(partition, topic, records, asyncio.get_running_loop().create_future())
+        unit = PendingUnit(partition, topic, records, asyncio.get_running_loop().create_future())
         channel = commands if topic == topics.BILLING else requests
-        await channel.put(batch)  # type: ignore[arg-type]  # Faust types channels for its own events only
-        await batch.done
+        await channel.put(unit)  # type: ignore[arg-type]  # Faust types channels for its own events only
+        await unit.done
 
     @app.agent(requests, concurrency=AGENTS)
-    async def debit(batches: faust.StreamT[Batch]) -> None:
-        """Charge requests: one batch, one unit of work."""
-        async for batch in batches:
-            await carry_out(batch)
+    async def debit(units: faust.StreamT[PendingUnit]) -> None:
+        """Charge requests, one unit of work at a time."""
+        async for unit in units:
+            await carry_out(unit)
 
     @app.agent(commands, concurrency=AGENTS)
-    async def billing(batches: faust.StreamT[Batch]) -> None:
-        """Carry out commands: one batch, one unit of work."""
-        async for batch in batches:
-            await carry_out(batch)
+    async def billing(units: faust.StreamT[PendingUnit]) -> None:
+        """Carry out commands, one unit of work at a time."""
+        async for unit in units:
+            await carry_out(unit)
 
     reader = PartitionReader(settings, dispatch)
 
@@ -142,15 +142,15 @@ def _collect_rarely() -> None:
     gc.set_threshold(GARBAGE_OBJECTS, 20, 20)
 
 
-async def carry_out(batch: Batch) -> None:
-    """Do a batch's unit of work. An unexpected error ends the process, never just the agent."""
+async def carry_out(unit: PendingUnit) -> None:
+    """Carry out a unit of work. An unexpected error ends the process, never just the agent."""
     try:
-        await batch.partition.work(batch.topic, batch.records)
+        await unit.partition.work(unit.topic, unit.records)
     except asyncio.CancelledError:
         raise
     except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
         end_process(error)
-    batch.done.set_result(None)
+    unit.done.set_result(None)
 
 
 def end_process(error: BaseException) -> None:

@@ -47,7 +47,7 @@ class StandstillError(Exception):
 
 
 class PartitionReader:
-    """Opens partitions as the group assigns them and dispatches their batches to the agents."""
+    """Opens the partitions that the group assigns, and hands their batches to the agents."""
 
     def __init__(self, settings: Settings, dispatch: Dispatch) -> None:
         """Prepare; nothing is connected before `run`."""
@@ -110,7 +110,7 @@ class PartitionReader:
         return offsets
 
     async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> None:
-        """Hand a batch to its agent and wait until it is committed, and the partition's next unit may begin."""
+        """Hand a batch to its agent, and return when it is committed and the partition's next unit may begin."""
         began = time.monotonic()
         await self._dispatch(self._owned[partition], topic, records)
         await asyncio.sleep(began + UNIT_EVERY_S - time.monotonic())
@@ -151,14 +151,14 @@ class PartitionReader:
 
     def _check_progress(self, owned: Mapping[int, Partition], ends: Mapping[TopicPartition, int]) -> None:
         now = time.monotonic()
-        worker_moved_at = max((partition.progress.moved_at_s for partition in owned.values()), default=now)
+        worker_moved_at = max((partition.activity.moved_at_s for partition in owned.values()), default=now)
         for place, end in ends.items():
             partition = owned[place.partition]
             next_offset = partition.next_offsets.get(place.topic, 0)
             if end <= next_offset:
-                partition.progress.caught_up(place.topic, now)
+                partition.activity.caught_up(place.topic, now)
                 continue
-            still_s = partition.progress.still_s(place.topic, now, worker_moved_at)
+            still_s = partition.activity.still_s(place.topic, now, worker_moved_at)
             if still_s > STANDSTILL_LIMIT_S:
                 raise StandstillError(
                     f"{place.topic}/{place.partition} ends at {end}, {next_offset} is next, "

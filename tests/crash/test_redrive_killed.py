@@ -10,9 +10,10 @@ import sys
 from asyncio.subprocess import PIPE, Process
 
 import pytest
+from aiokafka import TopicPartition
 
 from pipeline.kafka.fenced import read_compacted
-from pipeline.operations.redrive import LETTERS_A_TRANSACTION, STATE_PLACE
+from pipeline.posting.redriving import LETTERS_A_TRANSACTION, STATE_PLACE
 from tests.support.product.storm import SEED, Storm
 from tests.support.product.traffic import RATES
 
@@ -53,7 +54,7 @@ async def _redrive(storm: Storm) -> tuple[int, int, int]:
 
 async def _marked(storm: Storm) -> int:
     """Return how many letters are known to be redriven."""
-    return len(await read_compacted(storm.running.servers, STATE_PLACE))
+    return len(await read_compacted(storm.running.servers, TopicPartition(*STATE_PLACE)))
 
 
 async def _letters(storm: Storm) -> int:

@@ -13,18 +13,19 @@ from dataclasses import dataclass, replace
 
 import pytest
 import pytest_asyncio
-from aiokafka import TopicPartition
 from aiokafka.errors import ProducerFenced
 
 from pipeline import topics
 from pipeline.clickhouse.client import Engine
+from pipeline.driving import drive
 from pipeline.journal import LEDGER, REQUESTS, JournalRecord, encode_rows, public_id
 from pipeline.kafka.admin import ensure_topics
-from pipeline.kafka.fenced import FencedLog, Output
+from pipeline.kafka.fenced import FencedLog
 from pipeline.local.broker import Broker
 from pipeline.settings import Settings
 from pipeline.sink import ranges
 from pipeline.sink.partition import SinkPartition
+from pipeline.steps import Output, TopicPlace
 from tests.support import parts
 from tests.support.journal_rows import ledger_row, payload, random_requests
 
@@ -79,9 +80,13 @@ async def journal(broker: Broker) -> Journal:
     writer = FencedLog(broker.servers, f"metering-{journal.partition}", role="worker")
     await writer.start()
     outputs = [Output(None, record.value, record.headers()) for record in journal.records()]
-    await writer.commit({TopicPartition(topics.JOURNAL, journal.partition): outputs})
+    await writer.commit({TopicPlace(topics.JOURNAL, journal.partition): outputs})
     await writer.close()
     return journal
+
+
+async def _record(owner: SinkPartition, intent: ranges.Intent) -> None:
+    await drive(owner._writer.record(intent), owner._take)
 
 
 def _stored(engine: Engine) -> list[int]:
@@ -99,10 +104,10 @@ async def test_the_next_owner_writes_what_is_missing_of_a_range(
 ) -> None:
     intent, records = journal.range(age_ms)
     first = await journal.fencing_owner(engine)
-    await first._record(intent)
+    await _record(first, intent)
     for part in intent.parts:
         if part.kind in done:
-            await first._send(part, records)
+            await first._insert(ranges.insert_of("metering", journal.partition, part, records))
     await first.close()
     second = journal.owner(engine)
     assert await second.open() == intent.next_offset
@@ -116,12 +121,12 @@ async def test_an_owner_stopped_for_long_sends_nothing_that_is_there(
     """By then its tokens are forgotten, so the engine would take the rows again."""
     intent, records = journal.range(30 * 86_400_000)
     stale = await journal.fencing_owner(engine)
-    await stale._record(intent)
+    await _record(stale, intent)
     owner = journal.owner(engine)
     await owner.open()
     for table in ("events", "usage_day", "model_day", "ledger"):
         engine.command(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 0")
-    await stale._insert(intent, records)
+    await drive(stale._writer.insert(intent, records), stale._take)
     assert _stored(engine) == [REQUEST_ROWS, 1]
     await owner.close()
     await stale.close()
@@ -134,7 +139,7 @@ async def test_an_owner_stopped_for_long_is_fenced_where_nothing_is_there(
     stale = await journal.fencing_owner(engine)
     owner = await journal.fencing_owner(engine)
     with pytest.raises(ProducerFenced):
-        await stale._insert(intent, records)
+        await drive(stale._writer.insert(intent, records), stale._take)
     assert _stored(engine) == [0, 0]
     await owner.close()
     await stale.close()
@@ -147,9 +152,9 @@ async def test_what_a_killed_engine_has_lost_of_a_range_it_knows_is_put_back(
     """Killed between a block's token and the block, an engine drops the block for ever after."""
     intent, records = journal.range(age_ms=3_600_000)
     first = await journal.fencing_owner(engine)
-    await first._record(intent)
+    await _record(first, intent)
     for part in intent.parts:
-        await first._send(part, records)
+        await first._insert(ranges.insert_of("metering", journal.partition, part, records))
     await first.close()
     before = _contents(engine)
     for table in ("events", "usage_day", "model_day", "ledger") if lost == "all" else (lost,):

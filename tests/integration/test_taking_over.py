@@ -10,18 +10,20 @@ from collections.abc import Iterator
 from unittest.mock import Mock
 
 import pytest
-from aiokafka import TopicPartition
 from aiokafka.errors import ProducerFenced
 
 from pipeline import topics
 from pipeline.accounts.commands import Credit, encode
+from pipeline.driving import drive
 from pipeline.journal import LEDGER, encode_rows, public_id
 from pipeline.kafka.admin import ensure_topics
-from pipeline.kafka.fenced import FencedLog, Output
+from pipeline.kafka.fenced import FencedLog
 from pipeline.partitioning import partition_of
+from pipeline.posting.protocol import WorkerStep, take_over
 from pipeline.posting.state import StateError
 from pipeline.settings import Settings
-from pipeline.worker.partition import Catalog, Partition
+from pipeline.steps import LastHeaders, Output, TopicPlace
+from pipeline.worker.partition import Catalog, Partition, worker_group
 from tests.support import parts
 from tests.support.builders import Record, rate_table
 
@@ -52,12 +54,16 @@ def _partition(servers: str, number: int) -> Partition:
 
 async def test_who_is_overtaken_during_its_restore_is_fenced_not_told_of_a_loss(servers: str) -> None:
     slow, fast = _partition(servers, OVERTAKEN), _partition(servers, OVERTAKEN)
-    await slow._log.start()
-    await fast.open()
     credit = encode(Credit(id="c1", org="org_1", amount_nano=5, reason="r"))
-    await fast.work(topics.BILLING, [Record(topics.BILLING, value=credit)])
+
+    async def take_overtaken(step: WorkerStep) -> object:
+        if isinstance(step, LastHeaders):
+            await fast.open()
+            await fast.work(topics.BILLING, [Record(topics.BILLING, value=credit)])
+        return await slow._take(step)
+
     with pytest.raises(ProducerFenced):
-        await slow._check_against_journal()
+        await drive(take_over(OVERTAKEN, PARTITIONS, worker_group("metering")), take_overtaken)
     await fast.close()
     await slow.close()
     after = _partition(servers, OVERTAKEN)
@@ -69,7 +75,7 @@ async def test_a_state_that_lost_what_the_journal_has_is_refused(servers: str) -
     [record] = encode_rows(LEDGER, [(public_id(LOST, 1), "org_1", 0, "promo", 5, 5, "", "", "", "")])
     writer = FencedLog(servers, f"metering-{LOST}", role="worker")
     await writer.start()
-    place = TopicPartition(topics.JOURNAL, LOST)
+    place = TopicPlace(topics.JOURNAL, LOST)
     await writer.commit({place: [Output(None, record.value, record.headers())]})
     await writer.close()
     partition = _partition(servers, LOST)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.accounts.commands import encode
 from pipeline.accounts.verdicts import decode_record
 from pipeline.journal import decode_rows
-from pipeline.posting.unit import Outcome
+from pipeline.posting.unit import UnitOutput
 from pipeline.topics import BILLING, MOVED, REQUESTS
 from tests.support.builders import EXAMPLES, NOW_MS, Books, event, everything, packed, time_text
 from tests.support.commands import COMMANDS
@@ -90,7 +90,7 @@ def odd_values(draw: st.DrawFn) -> bytes | None:
     return bytes(value)
 
 
-def check(outcome: Outcome, books: Books) -> None:
+def check(outcome: UnitOutput, books: Books) -> None:
     """Everything that came in went somewhere, what goes out can be read, and the state comes back."""
     posted = sum(record.last - record.first + 1 for record in outcome.journal if record.kind == "requests")
     assert sum(len(list(decode_rows(record.value))) for record in outcome.journal) == posted

@@ -2,7 +2,8 @@
 
 Owns: tables in monthly partitions, roll-ups fed by views, and deduplication by token: a table remembers
 the last few blocks by token and month, and drops a block it knows, whatever is in it. The views look
-into their own tables' windows, so that a repeated insert heals a view the first one did not reach.
+into their own tables' windows, so that a repeated insert heals a view the first one did not reach. A server
+that is killed between a block's token and the block has lost the block: it drops it ever after as known.
 Called by: `sink.py`.
 """
 
@@ -10,14 +11,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import TypeVar
 
+from pipeline.clickhouse.lost import START_MARGIN_S
+from pipeline.inserts import JournalInsert
 from pipeline.journal import LEDGER, REQUESTS, decode_rows
 from tests.simulation.faults import Plan
 
+T = TypeVar("T")
 Row = tuple[object, ...]
 IST = timedelta(hours=5, minutes=30)
 HALF_HOUR_MS = 1_800_000
@@ -30,15 +34,6 @@ class RefusedError(Exception):
 
 class LostError(Exception):
     """No answer came. All, some or nothing of the insert was written, or will be."""
-
-
-@dataclass(frozen=True)
-class Insert:
-    """An insert on its way."""
-
-    kind: str
-    payload: bytes
-    token: str
 
 
 class Window:
@@ -62,19 +57,25 @@ class Window:
 class Store:
     """The tables, and what may happen to an insert on its way into them."""
 
-    def __init__(self, rng: random.Random, plan: Plan) -> None:
-        """Start empty."""
-        self._rng, self.plan = rng, plan
+    def __init__(self, rng: random.Random, plan: Plan, now_ms: Callable[[], int]) -> None:
+        """Start empty. `now_ms` is the clock that tells how long the server has been up."""
+        self._rng, self.plan, self._now_ms = rng, plan, now_ms
+        self._started_ms = 0
         self.faults = True
         self.counts: Counter[str] = Counter()
         self.rows: dict[str, dict[int, list[Row]]] = {REQUESTS: {}, LEDGER: {}}
         self.usage_day: defaultdict[Row, list[int]] = defaultdict(lambda: [0] * 6)
         self.model_day: defaultdict[Row, list[int]] = defaultdict(lambda: [0] * 2)
-        self.late: list[Insert] = []
+        self.late: list[JournalInsert] = []
         self.half: set[str] = set()
+        """Tokens of inserts of which some blocks are missing that another try would add."""
+        self.torn: set[str] = set()
+        """Tokens of inserts of which a block is lost that no other try adds, until it is put back."""
+        self._staging: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+        self._staged = 0
         self._windows = {name: Window(plan.window) for name in (REQUESTS, LEDGER, "usage_day", "model_day")}
 
-    def insert(self, insert: Insert) -> None:
+    def insert(self, insert: JournalInsert) -> None:
         """Insert, or suffer one of the faults. Raises RefusedError or LostError."""
         plan, chance = self.plan, self._rng.random()
         if not self.faults:
@@ -85,13 +86,14 @@ class Store:
             ("lost", plan.insert_lost),
             ("half", plan.insert_half),
             ("late", plan.insert_late),
+            ("torn", plan.insert_torn),
         ):
             if chance < share:
                 self._suffer(name, insert)
             chance -= share
         self.apply(insert)
 
-    def _suffer(self, fault: str, insert: Insert) -> None:
+    def _suffer(self, fault: str, insert: JournalInsert) -> None:
         if fault == "lost" and self._rng.random() < 0.5:
             fault = "vanished"
         self.counts[f"inserts {fault}"] += 1
@@ -101,6 +103,9 @@ class Store:
             self.apply(insert)
         elif fault == "half":
             self.apply(insert, steps_max=self._rng.randrange(1, 6))
+        elif fault == "torn":
+            self.apply(insert, steps_max=self._rng.randrange(1, 6), torn=True)
+            self._started_ms = self._now_ms()
         elif fault == "late":
             self.late.append(insert)
         raise LostError
@@ -110,20 +115,24 @@ class Store:
         if self.late:
             self.apply(self.late.pop(self._rng.randrange(len(self.late))))
 
-    def apply(self, insert: Insert, steps_max: int = 1000) -> None:
-        """Write an insert's blocks, or only the first few before the server goes down."""
+    def apply(self, insert: JournalInsert, steps_max: int = 1000, *, torn: bool = False) -> None:
+        """Write an insert's blocks, or only the first few before the server goes down.
+
+        `torn` says that it is killed between the last one's token and the block itself.
+        """
         by_month: dict[int, list[Row]] = {}
         for listed in decode_rows(insert.payload):
             row = tuple(listed)
             by_month.setdefault(_month(row) if insert.kind == REQUESTS else 0, []).append(row)
-        steps: list[tuple[str, int, Callable[[list[Row]], None]]] = [
+        steps: list[tuple[str, int, Callable[[Sequence[Row]], None]]] = [
             (insert.kind, month, self._into_table(insert.kind)) for month in by_month
         ]
         if insert.kind == REQUESTS:
-            steps += [("usage_day", month, self._into_usage_day) for month in by_month]
-            steps += [("model_day", month, self._into_model_day) for month in by_month]
+            steps += [("usage_day", month, partial(add_to_usage_day, self.usage_day)) for month in by_month]
+            steps += [("model_day", month, partial(add_to_model_day, self.model_day)) for month in by_month]
         fed: set[int] = set()
-        for table, month, write in steps[:steps_max]:
+        last = min(steps_max, len(steps))
+        for number, (table, month, write) in enumerate(steps[:last], start=1):
             is_view = table not in self.rows
             known = (insert.token, month) in self._windows[table]
             if is_view and not self.plan.rules.views_deduplicated:
@@ -135,7 +144,11 @@ class Store:
             if not is_view:
                 fed.add(month)
             self._windows[table].add((insert.token, month))
-            write(by_month[month])
+            if torn and number == last:
+                self.torn.add(insert.token)
+                self.counts["blocks lost"] += 1
+            else:
+                write(by_month[month])
         if steps_max < len(steps):
             self.half.add(insert.token)
         else:
@@ -147,28 +160,95 @@ class Store:
             len(rows) for i, rows in self.rows[kind].items() if low <= i <= high and i % 1024 == partition
         )
 
-    def _into_table(self, kind: str) -> Callable[[list[Row]], None]:
+    # --- what puts lost rows back: pipeline/clickhouse/lost.py ---
+
+    def carry_out(self, statement: Callable[[], T]) -> T:
+        """Carry out another statement than an insert, or suffer a fault. Raises RefusedError or LostError."""
+        chance = self._rng.random() if self.faults else 1.0
+        if chance < self.plan.insert_refused / 2:
+            self.counts["statements refused"] += 1
+            raise RefusedError
+        answer = statement()
+        if chance < (self.plan.insert_refused + self.plan.insert_lost) / 2:
+            self.counts["statements done, answer lost"] += 1
+            raise LostError
+        return answer
+
+    def was_started_within(self, seconds: float) -> bool:
+        """Return whether the server may have been started within the last `seconds`."""
+        return self._now_ms() - self._started_ms <= (seconds + START_MARGIN_S) * 1000
+
+    def prepare(self, rows: JournalInsert) -> str:
+        """Make a staging table and return its name."""
+        self._staged += 1
+        name = f"again_{self._staged}"
+        self._staging[rows.kind, rows.partition].add(name)
+        return name
+
+    def put_back(self, rows: JournalInsert, staging: str) -> int:
+        """Add the rows that are missing, and drop all staging tables. Raises RefusedError where this one is gone."""
+        mine = self._staging[rows.kind, rows.partition]
+        if staging not in mine:
+            self.counts["staging tables dropped by a later owner"] += 1
+            raise RefusedError
+        mine.clear()
+        table = self.rows[rows.kind]
+        missing = [row for row in map(tuple, decode_rows(rows.payload)) if number(row[0]) not in table]
+        self._into_table(rows.kind)(missing)
+        self.counts["rows put back"] += len(missing)
+        if rows.kind == LEDGER:
+            self.torn.discard(rows.token)
+        return len(missing)
+
+    def complete_roll_ups(self, rows: JournalInsert) -> int:
+        """Add what the roll-ups lack of the orgs, days and models of these rows; return how many sums that took."""
+        stored = [row for at, found in self.rows[REQUESTS].items() if at <= rows.high for row in found]
+        mine = [
+            row for row in stored if rows.low <= number(row[0]) and number(row[0]) % 1024 == rows.partition
+        ]
+        usage_day: defaultdict[Row, list[int]] = defaultdict(lambda: [0] * 6)
+        model_day: defaultdict[Row, list[int]] = defaultdict(lambda: [0] * 2)
+        add_to_usage_day(usage_day, stored)
+        add_to_model_day(model_day, stored)
+        org_days = {(row[1], day_of(number(row[2]))) for row in mine}
+        models = {(day_of(number(row[2])), row[9], rows.partition) for row in mine}
+        lacking = [(self.usage_day, key, sums) for key, sums in usage_day.items() if key[:2] in org_days]
+        lacking += [(self.model_day, key, sums) for key, sums in model_day.items() if key in models]
+        added = 0
+        for roll_up, key, sums in lacking:
+            if sums[0] > roll_up[key][0]:
+                roll_up[key] = sums
+                added += 1
+        self.counts["sums of roll-ups put back"] += added
+        self.torn.discard(rows.token)
+        return added
+
+    def _into_table(self, kind: str) -> Callable[[Sequence[Row]], None]:
         table = self.rows[kind]
 
-        def write(rows: list[Row]) -> None:
+        def write(rows: Sequence[Row]) -> None:
             for row in rows:
                 table.setdefault(number(row[0]), []).append(row)
 
         return write
 
-    def _into_usage_day(self, rows: list[Row]) -> None:
-        for row in rows:
-            _, org, at_ms, _, _, _, key, tier, byok, model, provider, status = row[:12]
-            sums = self.usage_day[org, day_of(number(at_ms)), model, key, provider, byok, tier]
-            added = (1, number(status) >= 400, row[16], row[17], row[18], row[20])
-            for i, value in enumerate(added):
-                sums[i] += number(value)
 
-    def _into_model_day(self, rows: list[Row]) -> None:
-        for row in rows:
-            sums = self.model_day[day_of(number(row[2])), row[9], number(row[0]) % 1024]
-            sums[0] += 1
-            sums[1] += number(row[16]) + number(row[18])
+def add_to_usage_day(sums_by_group: defaultdict[Row, list[int]], rows: Sequence[Row]) -> None:
+    """Add rows of requests to the sums by org, day, model, key, provider, byok and tier."""
+    for row in rows:
+        _, org, at_ms, _, _, _, key, tier, byok, model, provider, status = row[:12]
+        sums = sums_by_group[org, day_of(number(at_ms)), model, key, provider, byok, tier]
+        added = (1, number(status) >= 400, row[16], row[17], row[18], row[20])
+        for i, value in enumerate(added):
+            sums[i] += number(value)
+
+
+def add_to_model_day(sums_by_group: defaultdict[Row, list[int]], rows: Sequence[Row]) -> None:
+    """Add rows of requests to the sums by day, model and partition."""
+    for row in rows:
+        sums = sums_by_group[day_of(number(row[2])), row[9], number(row[0]) % 1024]
+        sums[0] += 1
+        sums[1] += number(row[16]) + number(row[18])
 
 
 def number(value: object) -> int:

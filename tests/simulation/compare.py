@@ -13,12 +13,14 @@ from pipeline.accounts.commands import Barrier, ByPayment, View, decode_reply
 from pipeline.accounts.keys import decode_key
 from pipeline.events import Rejected, decode_element
 from pipeline.journal import REQUESTS
+from pipeline.mail.record import decode as decode_mail
 from pipeline.partitioning import partition_of
 from pipeline.topics import (
     BILLING,
     DEAD_LETTERS,
     INPUTS,
     KEYS,
+    MAIL,
     MOVED,
     REDRIVE_STATE,
     REPLIES,
@@ -50,6 +52,7 @@ CHECKS = (
     "keys",
     "verdicts",
     "offsets",
+    "mails",
     "stored rows",
     "roll-ups",
 )
@@ -72,6 +75,7 @@ def differences(world: World) -> list[Difference]:
         _keys,
         _verdicts,
         _offsets,
+        _mails,
         stored,
         rolled_up,
     ):
@@ -314,3 +318,16 @@ def _offsets(books: Books) -> Iterator[Difference]:
             end = entries[-1].offset + 1 if entries else 0
             if state.meta.offsets.get(topic, 0) != end:
                 yield "offsets", f"{topic}/{state.partition}: {state.meta.offsets.get(topic)}, not {end}"
+
+
+def _mails(books: Books) -> Iterator[Difference]:
+    """No mail is sent twice, and none is lost but those that a process had in hand when it ended."""
+    server = books.world.mail_server
+    for p in books.partitions:
+        for entry in books.world.broker.log(MAIL, p).all_committed():
+            mail_id = decode_mail(entry.value).id
+            if server.taken[mail_id] > 1:
+                yield "mails", f"{mail_id} was sent {server.taken[mail_id]} times"
+            ended = server.ended[mail_id]
+            if ended > 1 or (not ended and mail_id not in server.lost_in_hand):
+                yield "mails", f"{mail_id} has come to an end {ended} times"

@@ -19,34 +19,21 @@ from pipeline.sink.partition import LINGER_S
 
 @dataclass(frozen=True)
 class Rules:
-    """How the protocol goes. The defaults are the real one; a mutant changes one or a few."""
+    """How the models around the protocols behave. The defaults are right; a mutant changes one or a few."""
 
     fencing: bool = True
     start: str = "state"
     """Where reading starts: at the offsets in the `state`, or at those of the `group`."""
     group_offsets: str = "after"
-    """When the group's offsets are written: `after` the effect or `before` it, or `in transaction` with it."""
-    marks: bool = True
-    """Whether records below the state's mark are skipped."""
+    """When the group's offsets are written: `after` the effect or `before` it."""
     restore_end: str = "after fencing"
     """When the end of the state topic is asked for; or `before fencing`, or `short` of the end."""
-    journal_checked: bool = True
-    """Whether a worker compares the end of the journal with its state before it starts."""
     read_committed: bool = True
     after_unclear: str = "end"
-    """What a process does after an unclear commit: `end`, or write the unit `again`."""
-    token_per_try: bool = False
-    intent: str = "finish"
-    """What a sink does with a recorded range: `finish` it, `skip` it, or `cut anew`."""
-    insert_before_intent: bool = False
-    found_ranges_judged: bool = True
-    """Whether the rows of an old range that is found recorded are counted before it is sent again."""
+    """What a process does after an unclear commit: `end`, or write it all `again`."""
     unclear_insert_is_done: bool = False
     views_deduplicated: bool = True
-    numbers_checked: bool = True
-    marks_checked: bool = True
-    moved_checked: bool = True
-    letters_remembered: bool = True
+    unclear_mail_is_not_taken: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +45,7 @@ class Plan:
     partitions: int
     workers: int
     sinks: int
+    mailers: int
     orgs: int
     crash: float
     freeze: float
@@ -66,6 +54,9 @@ class Plan:
     insert_refused: float
     insert_half: float
     insert_late: float
+    insert_torn: float
+    """How often the server is killed between the token of a block and the block."""
+    mail_not_taken: float
     rebalance: float
     reset_offsets: float
     compact: float
@@ -136,6 +127,9 @@ def plan(
         restore_max=rng.choice((30, 200, 1000)),
         jump=rng.choice((0.0, 0.003, 0.02)),
         expire=rng.choice((0.3, 0.3, 0.04)),
+        insert_torn=0.0 if small_window else rng.choice((0.0, 0.05, 0.15)),
+        mailers=rng.choice((1, 2)),
+        mail_not_taken=rng.choice((0.0, 0.3)),
         rules=rules or Rules(),
     )
     return replace(drawn, **(conditions or {}))

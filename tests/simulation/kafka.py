@@ -1,6 +1,6 @@
 """A model of Kafka: partitioned logs, transactions, fencing, compaction, and what a group has committed.
 
-Owns: what a broker does, as its protocol documents it. Called by: `worker.py`, `sink.py`, `workload.py`.
+Owns: what a broker does, as its protocol documents it. Called by: `driving.py`, `worker.py`, `sink.py`, `mail.py`, `workload.py`.
 
 Control markers take offsets of their own. A transaction is decided at once, but its markers reach the
 partitions one by one, later; a reader of committed records stops at the last stable offset until then.
@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.steps import TopicPlace
+
 Headers = Sequence[tuple[str, bytes]]
-Place = tuple[str, int]
 DAY_MS = 86_400_000
 
 
@@ -162,7 +163,7 @@ class Broker:
         self.counts: Counter[str] = Counter()
         self.group_offsets: dict[tuple[str, str, int], int] = {}
         self.decided: list[Transaction] = []
-        self._logs: dict[Place, Log] = {}
+        self._logs: dict[tuple[str, int], Log] = {}
         self._current: dict[str, Producer] = {}
         self._producers: list[Producer] = []
         self._markers: list[tuple[Transaction, Log | None]] = []
@@ -299,7 +300,7 @@ class Producer:
         self._broker.check(self)
         log.append(self._broker.now_at(log), key, value, headers, self.transaction)
 
-    def send_offsets(self, group: str, offsets: Mapping[Place, int]) -> None:
+    def send_offsets(self, group: str, offsets: Mapping[TopicPlace, int]) -> None:
         """Add the group's offsets to the transaction. Raises FencedError."""
         self._broker.check(self)
         assert self.transaction is not None

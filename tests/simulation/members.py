@@ -1,7 +1,7 @@
 """Processes and the group that shares the partitions out among them.
 
 Owns: joining and leaving, revoking before opening anew, ends and freezes of processes, and stale owners
-that wake up. Called by: `world.py`. Next: `worker.py` and `sink.py`, one pump a partition.
+that wake up. Called by: `world.py`. Next: `worker.py`, `sink.py` and `mail.py`, one pump a partition.
 """
 
 from __future__ import annotations
@@ -10,14 +10,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pipeline.catalog.rates import RateTable
-from tests.simulation.clickhouse import Insert
+from pipeline.inserts import JournalInsert
 from tests.simulation.kafka import FencedError, Producer, UnclearError
+from tests.simulation.mail import MailPump
 from tests.simulation.sink import SinkPump
 from tests.simulation.worker import Rates, WorkerPump
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+PUMPS: dict[str, type[WorkerPump | SinkPump | MailPump]] = {
+    "worker": WorkerPump,
+    "sink": SinkPump,
+    "mail": MailPump,
+}
 NOTICES = 0.1
 """How likely at each step a process that was taken for dead hears of it."""
 
@@ -30,14 +36,16 @@ class Pump:
         self.partition = partition
         self.stopping = False
         self.step = ""
-        self.on_its_way: Insert | None = None
+        self.on_its_way: JournalInsert | None = None
+        """The insert that a sink has under way."""
+        self.mails_in_hand: set[str] = set()
+        """The mail that a mailer has taken out of the topic, by its id, and not brought to an end."""
         self.producer: Producer | None = None
-        owner = WorkerPump if member.kind == "worker" else SinkPump
-        self.steps: Iterator[str] = owner(world, member, self, partition).run()
+        self.steps: Iterator[str] = PUMPS[member.kind](world, member, self, partition).run()
 
 
 class Member:
-    """A process: a worker or a sink."""
+    """A process: a worker, a sink or a mailer."""
 
     def __init__(self, world: World, kind: str, number: int) -> None:
         """Start it; it owns nothing yet."""
@@ -154,7 +162,6 @@ class Group:
             return
         except (FencedError, UnclearError) as error:
             world.counts[f"ended by {type(error).__name__}"] += 1
-            pump.on_its_way = None
             self.end(member)
             return
         except Exception as error:  # noqa: BLE001 - whatever ends a process is for the comparison to tell
@@ -181,8 +188,9 @@ class Group:
             self.start()
 
     def _let_go(self, pump: Pump) -> None:
-        """Drop a partition where it is. An insert that was on its way may arrive all the same."""
-        if pump.on_its_way is not None and self._world.may_be_late():
+        """Drop a partition where it is. An insert on its way may arrive all the same; a mail in hand is lost."""
+        self._world.mail_server.lost_in_hand |= pump.mails_in_hand
+        if pump.on_its_way is not None:
             self._world.store.late.append(pump.on_its_way)
             self._world.counts["inserts on their way at the end"] += 1
         pump.on_its_way = None

@@ -1,31 +1,30 @@
 """Known mistakes, planted one at a time, to show that the simulation sees them.
 
-Owns: the mistakes, each as a change of the protocol's rules or a patch of the real core, and the checks
-that must find it. Called by: `runs.py`.
+Owns: the mistakes and the checks that must find each. A mistake is a change of the models around the
+protocols (`faults.Rules`), or a patch of one function of the product's own core or protocols; no step is
+written a second time here. Called by: `runs.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import count
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
-from msgspec import structs
-
-from pipeline.accounts import decide, verdicts
-from pipeline.accounts.model import Account
-from pipeline.catalog.rates import Rate
+from pipeline.accounts import decide
+from pipeline.mail.outbox import Outbox
 from pipeline.posting import meters, requests
+from pipeline.posting import protocol as worker_protocol
 from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 from pipeline.posting.state import PartitionState
-from pipeline.posting.unit import InputRecord, Unit
+from pipeline.sink import ranges
+from pipeline.sink.protocol import RangeWriter
+from tests.simulation import plants
 from tests.simulation.faults import LARGE_RING, SMALL_RING, Rules
+from tests.simulation.plants import Patch
 from tests.support.builders import utc_day_at
-
-Patch = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -67,67 +66,20 @@ _TOKENS_SOON_FORGOTTEN = {
 }
 
 
-def _drop_some_letters() -> AbstractContextManager[Any]:
-    letters, real = count(), Unit.reject
-
-    def reject(self: Unit, record: InputRecord, value: bytes, reason: str, detail: str) -> None:
-        if next(letters) % 10:
-            real(self, record, value, reason, detail)
-
-    return patch.object(Unit, "reject", reject)
-
-
-def _forget_positions() -> AbstractContextManager[Any]:
-    real = PartitionState.restored
-
-    def restored(partition: int, partitions: int, records: dict[bytes, bytes]) -> PartitionState:
-        state = real(partition, partitions, records)
-        state.meta.position = max(1, state.meta.position - 1)
-        return state
-
-    return patch.object(PartitionState, "restored", restored)
-
-
-def _tell_no_refusals() -> AbstractContextManager[Any]:
-    real = verdicts.news
-
-    def news(account: Account, at_ms: int) -> verdicts.Verdict | None:
-        verdict = real(account, at_ms)
-        return None if verdict is None else structs.replace(verdict, refused=account.spending.told)
-
-    return patch.object(verdicts, "news", news)
-
-
-def _dear_cache(rate: Rate, prompt: int, cached: int, completion: int, *_rest: object) -> int:
-    _ = cached
-    return prompt * rate.input_nano + completion * rate.output_nano
-
-
-def _sweep_by_any_time() -> AbstractContextManager[Any]:
-    real = Unit.advance
-
-    def advance(self: Unit, record: InputRecord) -> int:
-        self.requests_ms = real(self, record)
-        return self.requests_ms
-
-    return patch.object(Unit, "advance", advance)
-
-
 _ALL = (
     _mutant(
         "blind_add",
         "the state keeps neither an offset mark nor a duplicate check; what is read again is added again",
         "charged twice, conservation",
-        marks=False,
+        plants.keep_no_marks,
+        plants.forgetting(plants.forget_numbers_and_marks),
         start="group",
-        numbers_checked=False,
-        marks_checked=False,
     ),
     _mutant(
         "offset_before_effect",
         "the offset is committed before the effect it stands for",
         "not charged, conservation",
-        marks=False,
+        plants.keep_no_marks,
         start="group",
         group_offsets="before",
     ),
@@ -147,7 +99,7 @@ _ALL = (
         "new_token_per_try",
         "an insert that is tried again gets a new deduplication token",
         "stored rows",
-        token_per_try=True,
+        plants.new_token_per_try,
     ),
     _mutant(
         "utc_months",
@@ -159,27 +111,26 @@ _ALL = (
         "duplicate_check_off",
         "nothing is a duplicate",
         "charged twice",
-        numbers_checked=False,
-        marks_checked=False,
+        plants.forgetting(plants.forget_numbers_and_marks),
     ),
     _mutant(
         "dead_letter_dropped",
         "one dead letter in ten is not written",
         "dead letters, conservation",
-        _drop_some_letters,
+        plants.drop_some_letters,
     ),
     _mutant(
         "moved_not_checked",
         "an event that comes by way of another partition is not checked",
         "charged twice",
-        moved_checked=False,
+        plants.forgetting(plants.forget_marks_of_moved),
     ),
     _mutant(
         "letters_forgotten",
         "a dead letter that may be redriven is not remembered when its event comes again",
         "charged twice",
+        plants.forgetting(lambda state, _moved: state.unpriced.known.clear()),
         conditions={"partitions": 1, "ring": SMALL_RING},
-        letters_remembered=False,
     ),
     _mutant(
         "end_before_fencing",
@@ -209,7 +160,7 @@ _ALL = (
         "positions_reused",
         "after a restore the journal's positions begin one too low",
         "ids",
-        _forget_positions,
+        plants.forget_positions,
     ),
     _mutant(
         "marks_not_kept",
@@ -234,7 +185,7 @@ _ALL = (
         "sweep_by_any_time",
         "which sources are idle goes by the newest time of any topic",
         "charged twice",
-        _sweep_by_any_time,
+        plants.sweep_by_any_time,
         conditions={"partitions": 1, "jump": 0.03, "crash": 0.02},
     ),
     _mutant(
@@ -253,31 +204,32 @@ _ALL = (
         "dear_cache",
         "cached tokens cost as much as others",
         "charged wrongly",
-        lambda: patch.object(requests, "cost_nano", _dear_cache),
+        lambda: patch.object(requests, "cost_nano", plants.dear_cache),
     ),
     _mutant(
         "refusals_not_told",
         "a verdict repeats the refusals of the last one",
         "verdicts",
-        _tell_no_refusals,
+        plants.tell_no_refusals,
     ),
     _mutant(
         "range_skipped",
         "after a crash the sink goes on after the range it had recorded",
         "stored rows",
-        intent="skip",
+        plants.skip_recorded_range,
     ),
     _mutant(
         "range_cut_anew",
         "after a crash the sink cuts the recorded range anew",
         "stored rows",
-        intent="cut anew",
+        plants.skip_recorded_range,
+        plants.read_recorded_range_again,
     ),
     _mutant(
         "insert_before_intent",
         "a range is inserted before it is recorded",
         "stored rows",
-        insert_before_intent=True,
+        plants.insert_before_recording,
     ),
     _mutant(
         "unclear_insert_is_done",
@@ -287,16 +239,41 @@ _ALL = (
     ),
     _mutant(
         "found_range_not_judged",
-        "a range of an earlier owner, older than tokens are remembered, is sent without a look at its rows",
+        "a range that is older than tokens are remembered is sent without a look at its rows",
         "stored rows",
+        lambda: patch.object(ranges, "is_old", lambda *_: False),
         conditions=_TOKENS_SOON_FORGOTTEN | {"expire": 0.02},
-        found_ranges_judged=False,
     ),
     _mutant(
         "views_not_deduplicated",
         "a repeated insert does not reach the roll-ups that the first one missed",
         "roll-ups",
         views_deduplicated=False,
+    ),
+    _mutant(
+        "lost_rows_not_put_back",
+        "rows that a killed server has lost, though it knows their token, are not looked for",
+        "stored rows, roll-ups",
+        lambda: patch.object(RangeWriter, "put_back", plants.nothing),
+    ),
+    _mutant(
+        "mail_sent_before_taken_out",
+        "a mail is handed to the server before it is taken out of the topic",
+        "mails",
+        plants.send_before_taking_out,
+    ),
+    _mutant(
+        "unclear_mail_sent_again",
+        "a mail of which nobody knows whether the server has it is tried again",
+        "mails",
+        unclear_mail_is_not_taken=True,
+    ),
+    _mutant(
+        "refused_mail_not_kept",
+        "a mail that the server did not take for now is not tried again",
+        "mails",
+        lambda: patch.object(Outbox, "back", lambda box, _: box),
+        conditions={"mail_not_taken": 0.3},
     ),
 )
 
@@ -314,4 +291,5 @@ def planted(name: str | None) -> Iterator[Rules]:
         for make in mutant.patches:
             stack.enter_context(make())
         # The guard at start would end the process before most of these do harm. The harm has to be seen.
-        yield replace(mutant.rules, journal_checked=False)
+        stack.enter_context(patch.object(worker_protocol, "state_against_journal", lambda *_: None))
+        yield mutant.rules

@@ -1,51 +1,65 @@
-"""An operator redrives dead letters, step by step.
+"""An operator redrives dead letters over the models: the product's own steps, with a stop wherever it may end.
 
-Owns: the steps of `pipeline/operations/redrive.py` as a generator; which letters can be charged is the
-product's own decision. Called by: `world.py`.
+Owns: how each step is taken. The steps themselves, and which letters can be charged, are the product's
+(`pipeline/posting/redriving.py`). Called by: `world.py`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from pipeline.catalog.rates import RateTable
-from pipeline.partitioning import partition_of
-from pipeline.posting.redriving import chargeable
-from pipeline.topics import DEAD_LETTERS, MOVED, REDRIVE_STATE
-from tests.simulation.kafka import Entry
+from pipeline.posting import redriving
+from pipeline.posting.redriving import STATE_PLACE, Letter, NextLetters, RedriveStep
+from pipeline.steps import Commit, Fence, Now, Restore
+from pipeline.topics import DEAD_LETTERS
+from tests.simulation.driving import FencedLogModel, Stops, drive
+from tests.simulation.kafka import Producer
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-STEPS = ("redrive.fenced", "redrive.sent", "redrive.committed")
+STEPS = ("redrive.fenced", "redrive.restoring", "redrive.sending", "redrive.sent", "redrive.committed")
 
 
-def redrive(world: World, letters_max: int) -> Iterator[str]:
-    """Redrive all letters that can be charged now, `letters_max` a transaction, yielding each step."""
-    producer = world.broker.start_producer("redrive")
-    yield "redrive.fenced"
-    state = world.broker.log(REDRIVE_STATE, 0)
-    done = {entry.key for entry in state.all_committed()}
-    rates = RateTable()
-    for _, rate in world.workload.rates:
-        rates.add(rate)
-    batch: list[tuple[bytes, int, Entry]] = []
-    for partition in range(world.plan.partitions):
-        for letter in world.broker.log(DEAD_LETTERS, partition).all_committed():
-            mark = f"{partition}-{letter.offset}".encode()
-            reason = dict(letter.headers)["reason"].decode()
-            event = chargeable(letter.value or b"", reason, rates, world.clock.now_ms, too_late=False)
-            if event is not None and mark not in done:
-                batch.append((mark, partition_of(event.subject, world.plan.partitions), letter))
-    for start in range(0, len(batch), letters_max):
-        producer.begin(Counter())
-        world.broker.receive()
-        for mark, partition, letter in batch[start : start + letters_max]:
-            headers = [*letter.headers, ("redriven", mark)]
-            producer.send(world.broker.log(MOVED, partition), None, letter.value, headers)
-            producer.send(state, mark, b"1")
-        yield "redrive.sent"
-        producer.commit()
-        yield "redrive.committed"
+class Redriver:
+    """One run of the command."""
+
+    def __init__(self, world: World, letters_max: int) -> None:
+        """Prepare to redrive all letters that can be charged now, `letters_max` a transaction."""
+        self._world, self._letters_max = world, letters_max
+        self.producer: Producer | None = None
+        self._log = FencedLogModel(world, self, "redrive", "redrive")
+        self._unread = iter(range(world.plan.partitions))
+
+    def run(self) -> Iterator[str]:
+        """Redrive, yielding the name of each stop."""
+        rates = RateTable()
+        for _, rate in self._world.workload.rates:
+            rates.add(rate)
+        partitions = self._world.plan.partitions
+        steps = redriving.redrive(rates, partitions, too_late=False, letters_max=self._letters_max)
+        yield from drive(steps, self._take)
+
+    def _take(self, step: RedriveStep) -> Stops[object]:
+        match step:
+            case Fence():
+                yield from self._log.fence(STATE_PLACE)
+            case Restore(place):
+                return step.answered((yield from self._log.restore(place)))
+            case NextLetters():
+                partition = next(self._unread, None)
+                return step.answered(None if partition is None else self._letters(partition))
+            case Now():
+                return step.answered(self._world.clock.now_ms)
+            case Commit():
+                yield from self._log.commit(step)
+                yield "redrive.committed"
+            case _:
+                assert_never(step)
+        return None
+
+    def _letters(self, partition: int) -> list[Letter]:
+        entries = self._world.broker.log(DEAD_LETTERS, partition).all_committed()
+        return [Letter(partition, entry.offset, entry.value or b"", entry.headers) for entry in entries]

@@ -66,7 +66,7 @@ def run_many(seeds: Sequence[int], events: int, mutant: str | None = None, jobs:
 
 def _counts(world: World) -> Counter[str]:
     counts = world.counts + world.broker.counts + world.store.counts + world.clock.counts
-    counts += world.truth.counts
+    counts += world.truth.counts + world.mail_server.counts
     for transaction in world.broker.decided:
         counts.update(transaction.note)
     counts["seeds"] = 1

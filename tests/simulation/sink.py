@@ -1,30 +1,57 @@
-"""The sink's protocol, step by step, around the real rules for ranges.
+"""A sink over the models: it takes the steps of the product's own protocol, and stops wherever it may end.
 
-Owns: the steps of `pipeline/sink/partition.py` as a generator. Cutting, tokens, payloads and judging an
-old range are the product's own code. Called by: `members.py`.
+Owns: how each step is taken, and gathering what is to be written. The steps themselves, and the rules for
+ranges, are the product's (`pipeline/sink/protocol.py`). Called by: `members.py`.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
-from pipeline.journal import JournalRecord, read_headers
+from pipeline.inserts import JournalInsert
+from pipeline.journal import read_headers
 from pipeline.sink import ranges
-from pipeline.sink.partition import INTENT_KEY
-from pipeline.sink.ranges import Intent
+from pipeline.sink.protocol import (
+    CompleteRollUps,
+    CountRows,
+    Insert,
+    MayHaveLost,
+    NotConfirmedError,
+    Pause,
+    Placed,
+    PrepareStaging,
+    PutBack,
+    RangeWriter,
+    ReadJournal,
+    SinkStep,
+)
+from pipeline.steps import Commit, Fence, Now, Reached, Restore, TopicPlace
 from pipeline.topics import JOURNAL, SINK_STATE
-from tests.simulation.clickhouse import Insert, LostError, RefusedError
-from tests.simulation.kafka import Producer
+from tests.simulation.clickhouse import LostError, RefusedError
+from tests.simulation.driving import FencedLogModel, Stops, drive
 
 if TYPE_CHECKING:
     from tests.simulation.members import Member, Pump
     from tests.simulation.world import World
 
+T = TypeVar("T")
+
 GROUP = "sink"
-STEPS = ("sink.fenced", "sink.sent", "sink.recorded", "sink.inserting", "sink.retrying", "sink.inserted")
-Placed = tuple[int, JournalRecord]
+STEPS = (
+    "sink.fenced",
+    "sink.restoring",
+    "sink.sent",
+    "sink.recorded",
+    "sink.inserting",
+    "sink.retrying",
+    "sink.inserted",
+    "sink.counting",
+    "sink.staging",
+    "sink.putting back",
+    "sink.completing roll-ups",
+)
 
 
 class SinkPump:
@@ -35,26 +62,13 @@ class SinkPump:
         self._world, self._pump, self._partition = world, pump, partition
         self._broker, self._store, self._rng = world.broker, world.store, world.rng
         self._rules = world.plan.rules
-        self._safe_ms = world.plan.safe_ms
-        self._tries = 0
-        self._producer: Producer
+        self._log = FencedLogModel(world, pump, f"sink-{partition}", "sink")
+        self._writer = RangeWriter("simulation", partition, GROUP, world.plan.safe_ms)
         _ = member
 
     def run(self) -> Iterator[str]:
-        """Own the partition until told to stop, yielding the name of each step as it is reached."""
-        self._producer = self._broker.start_producer(f"sink-{self._partition}")
-        self._pump.producer = self._producer
-        yield "sink.fenced"
-        at = 0
-        intent = self._recorded()
-        if intent is not None:
-            at = intent.next_offset
-            if self._rules.intent == "finish":
-                judged = self._rules.found_ranges_judged
-                yield from self._insert(intent, self._read(intent), judged=judged)
-                yield "sink.inserted"
-            elif self._rules.intent == "cut anew":
-                at = intent.first_offset
+        """Own the partition until told to stop, yielding the name of each stop."""
+        at = yield from drive(self._writer.take_over(), self._take)
         journal = self._broker.log(JOURNAL, self._partition)
         buffer: deque[Placed] = deque()
         next_ms = 0
@@ -67,70 +81,81 @@ class SinkPump:
             most = min(
                 len(buffer), self._rng.randint(1, self._world.plan.range_max), ranges.RANGE_RECORDS_MAX
             )
-            yield from self._write([buffer.popleft() for _ in range(most)])
+            yield from drive(self._writer.write([buffer.popleft() for _ in range(most)]), self._take)
             next_ms = self._world.clock.now_ms + self._world.plan.linger_ms
 
-    def _recorded(self) -> Intent | None:
-        found = self._broker.log(SINK_STATE, self._partition).all_committed()
-        return ranges.decode(found[-1].value or b"") if found else None
+    def _take(self, step: SinkStep) -> Stops[object]:  # noqa: C901, PLR0911, PLR0912 - one case a step
+        store = self._store
+        match step:
+            case Fence():
+                yield from self._log.fence(TopicPlace(SINK_STATE, self._partition))
+            case Restore(place):
+                return step.answered((yield from self._log.restore(place)))
+            case Commit():
+                yield from self._log.commit(step)
+            case Reached(point):
+                yield point
+            case Now():
+                return step.answered(self._world.clock.now_ms)
+            case ReadJournal(first_offset, next_offset):
+                return step.answered(self._read(first_offset, next_offset))
+            case Insert(rows):
+                yield from self._insert(rows)
+            case CountRows(rows):
+                found = store.count(rows.kind, rows.low, rows.high, rows.partition)
+                yield "sink.counting"
+                return step.answered(found)
+            case MayHaveLost(within_s):
+                return step.answered(store.was_started_within(within_s))
+            case PrepareStaging(rows):
+                staging = self._asked(lambda: store.prepare(rows))
+                yield "sink.staging"
+                return step.answered(staging)
+            case PutBack(rows, staging):
+                added = self._asked(lambda: store.put_back(rows, staging))
+                yield "sink.putting back"
+                return step.answered(added)
+            case CompleteRollUps(rows):
+                added = self._asked(lambda: store.complete_roll_ups(rows))
+                yield "sink.completing roll-ups"
+                return step.answered(added)
+            case Pause():
+                yield "sink.retrying"
+            case _:
+                assert_never(step)
+        return None
 
-    def _write(self, records: Sequence[Placed]) -> Iterator[str]:
-        intent = ranges.cut(records, self._world.clock.now_ms)
-        if self._rules.insert_before_intent:
-            yield from self._insert(intent, records)
-        yield from self._record(intent)
-        if not self._rules.insert_before_intent:
-            yield from self._insert(intent, records)
-        yield "sink.inserted"
-
-    def _record(self, intent: Intent) -> Iterator[str]:
-        self._producer.begin(Counter())
-        self._broker.receive()
-        log = self._broker.log(SINK_STATE, self._partition)
-        self._producer.send(log, INTENT_KEY, ranges.encode(intent))
-        self._producer.send_offsets(GROUP, {(JOURNAL, self._partition): intent.first_offset})
-        yield "sink.sent"
-        self._producer.commit()
-        yield "sink.recorded"
-
-    def _read(self, intent: Intent) -> list[Placed]:
-        entries, _ = self._broker.log(JOURNAL, self._partition).read(intent.first_offset, 10**9)
+    def _read(self, first_offset: int, next_offset: int) -> list[Placed]:
+        entries, _ = self._broker.log(JOURNAL, self._partition).read(first_offset, 10**9)
         return [
-            (e.offset, read_headers(e.headers, e.value or b""))
-            for e in entries
-            if e.offset < intent.next_offset
+            (e.offset, read_headers(e.headers, e.value or b"")) for e in entries if e.offset < next_offset
         ]
 
-    def _insert(self, intent: Intent, records: Sequence[Placed], *, judged: bool = True) -> Iterator[str]:
-        left: Intent | None = intent
-        while left is not None:
-            part = left.parts[0]
-            token = ranges.token("simulation", self._partition, part)
-            if self._rules.token_per_try:
-                self._tries += 1
-                token = f"{token}/{self._tries}"
-            insert = Insert(part.kind, ranges.payload(records, part.kind), token)
-            # Whoever ends this process from here on may leave the insert on its way.
-            self._pump.on_its_way = insert
+    def _insert(self, rows: JournalInsert) -> Iterator[str]:
+        """Send an insert. While it is on its way, or its answer is, the process may end or freeze."""
+        if self._world.may_be_late():
+            # Whoever ends this process here may leave the insert on its way.
+            self._pump.on_its_way = rows
             yield "sink.inserting"
             self._pump.on_its_way = None
-            if judged and self._world.clock.now_ms - left.at_ms > self._safe_ms / 2:
-                left = self._left_of(left)
-                if left is not None:
-                    yield from self._record(left)
-                continue
-            try:
-                self._store.insert(insert)
-            except (LostError, RefusedError) as error:
-                if not (self._rules.unclear_insert_is_done and isinstance(error, LostError)):
-                    yield "sink.retrying"
-                    continue
-            left = ranges.without_first(left)
+            self._answer(rows)
+            return
+        try:
+            self._answer(rows)
+        finally:
+            yield "sink.inserting"
 
-    def _left_of(self, intent: Intent) -> Intent | None:
-        self._world.counts["ranges found too old"] += 1
-        found = {
-            part.kind: self._store.count(part.kind, *ranges.ids(self._partition, part), self._partition)
-            for part in intent.parts
-        }
-        return ranges.left_of(intent, found, self._world.clock.now_ms)
+    def _answer(self, rows: JournalInsert) -> None:
+        try:
+            self._store.insert(rows)
+        except RefusedError:
+            raise NotConfirmedError("refused") from None
+        except LostError:
+            if not self._rules.unclear_insert_is_done:
+                raise NotConfirmedError("no answer") from None
+
+    def _asked(self, statement: Callable[[], T]) -> T:
+        try:
+            return self._store.carry_out(statement)
+        except (RefusedError, LostError) as error:
+            raise NotConfirmedError(type(error).__name__) from None

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.simulation import redriver, sink, worker
+from tests.simulation import mail, redriver, sink, worker
 from tests.simulation.runs import Result
 
-CRASH_STEPS = (*worker.STEPS, *sink.STEPS, *redriver.STEPS)
+CRASH_STEPS = (*worker.STEPS, *sink.STEPS, *mail.STEPS, *redriver.STEPS)
 
 LINES = (
     ("seeds", "seeds"),
@@ -42,9 +42,20 @@ LINES = (
     ("inserts refused", "inserts refused"),
     ("inserts half", "inserts done in part"),
     ("inserts late", "inserts that arrived late"),
+    ("inserts torn", "servers killed in the middle of an insert"),
+    ("blocks lost", "blocks lost by that, their tokens known"),
+    ("rows put back", "lost rows put back"),
+    ("sums of roll-ups put back", "sums of roll-ups brought up to the rows"),
+    ("statements refused", "statements that put back refused"),
+    ("statements done, answer lost", "statements that put back done, answer lost"),
     ("inserts on their way at the end", "inserts still on their way when the sink ended"),
     ("blocks deduplicated", "repeated blocks dropped by token"),
     ("ranges found too old", "ranges older than half of the time a token is remembered"),
+    ("mails sent", "mails sent"),
+    ("mails not taken", "mails not taken for now"),
+    ("mails tried again", "mails tried again"),
+    ("mails refused", "mails refused for good"),
+    ("mails without an answer", "mails handed over without an answer"),
     ("gateways restarted", "gateways restarted, spool sent again"),
     ("numbered events sent again elsewhere", "numbered events sent again, to another partition"),
     ("clock jumps", "jumps of the clock"),

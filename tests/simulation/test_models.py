@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
-from pipeline.journal import LEDGER, REQUESTS, encode_rows, public_id
-from tests.simulation.clickhouse import Insert, Store
+from pipeline.inserts import JournalInsert
+from pipeline.journal import COLUMNS, LEDGER, REQUESTS, Row, encode_rows, public_id
+from pipeline.steps import TopicPlace
+from tests.simulation.clickhouse import RefusedError, Store
 from tests.simulation.faults import plan
 from tests.simulation.kafka import Broker, FencedError, Log, Producer
 
@@ -58,7 +61,7 @@ class TestKafka:
         kafka = broker(slow_markers=1.0)
         log, producer = kafka.log("t", 0), kafka.start_producer("id")
         send(producer, log, b"a")
-        producer.send_offsets("group", {("in", 0): 7})
+        producer.send_offsets("group", {TopicPlace("in", 0): 7})
         producer.commit()
         assert values(log) == []
         assert not kafka.group_offsets
@@ -107,17 +110,23 @@ AT_MS = 1_782_844_200_000
 """2026-06-30T18:30:00.000Z: the first instant of July in India."""
 
 
-def insert(token: str, *times_ms: int, first: int = 1) -> Insert:
+def insert_of(kind: str, rows: Sequence[Row], token: str) -> JournalInsert:
+    payload = encode_rows(kind, rows)[0].value
+    ids = [int(str(row[0])) for row in rows]
+    return JournalInsert(kind, kind, COLUMNS[kind], 0, ids[0], ids[-1], len(rows), payload, token)
+
+
+def insert(token: str, *times_ms: int, first: int = 1) -> JournalInsert:
     served = ("key", "standard", False, "m", "p", 200, "", 1, None, False, 10, 0, 5, 0, 100, 0)
     rows = [
         (public_id(0, first + n), "org", at_ms, 0, "s", f"e{n}", *served) for n, at_ms in enumerate(times_ms)
     ]
-    return Insert(REQUESTS, encode_rows(REQUESTS, rows)[0].value, token)
+    return insert_of(REQUESTS, rows, token)
 
 
 @pytest.fixture
 def store() -> Store:
-    store = Store(random.Random(1), plan(0, 1))
+    store = Store(random.Random(1), plan(0, 1), lambda: 1000)
     store.faults = False
     return store
 
@@ -149,7 +158,7 @@ class TestClickHouse:
 
     def test_a_token_is_forgotten_when_enough_blocks_came_after_it(self) -> None:
         seed = next(s for s in range(1000) if plan(s, 1).window == 8)
-        store = Store(random.Random(1), plan(seed, 1))
+        store = Store(random.Random(1), plan(seed, 1), lambda: 1000)
         store.faults = False
         for n in range(9):
             store.insert(insert(f"t{n}", AT_MS, first=10 * n + 1))
@@ -160,5 +169,43 @@ class TestClickHouse:
 
     def test_the_ledger_has_no_months(self, store: Store) -> None:
         row = (1024, "org", AT_MS, "promo", 5, 5, "", "", "", "")
-        store.insert(Insert(LEDGER, encode_rows(LEDGER, [row])[0].value, "t"))
+        store.insert(insert_of(LEDGER, [row], "t"))
         assert store.count(LEDGER, 1024, 1024, 0) == 1
+
+    @pytest.mark.parametrize("landed", range(1, 7))
+    def test_a_server_killed_after_a_token_has_lost_the_block_until_it_is_put_back(
+        self, store: Store, landed: int
+    ) -> None:
+        whole = insert("t", AT_MS - 1, AT_MS)
+        store.apply(whole, landed, torn=True)
+        store.apply(whole)
+        whole_again = (
+            store.count(REQUESTS, 0, 10**9, 0),
+            _rolled_up(store.usage_day),
+            _rolled_up(store.model_day),
+        )
+        assert whole_again != (2, 2, 2)
+        assert store.torn == {"t"}
+        store.put_back(whole, store.prepare(whole))
+        store.complete_roll_ups(whole)
+        assert store.count(REQUESTS, 0, 10**9, 0) == 2
+        assert (_rolled_up(store.usage_day), _rolled_up(store.model_day)) == (2, 2)
+        assert not store.torn
+
+    def test_what_is_all_there_is_not_put_back_twice(self, store: Store) -> None:
+        whole = insert("t", AT_MS - 1, AT_MS)
+        store.insert(whole)
+        assert store.put_back(whole, store.prepare(whole)) == 0
+        assert store.complete_roll_ups(whole) == 0
+
+    def test_a_later_owner_drops_the_staging_table_of_an_earlier_one(self, store: Store) -> None:
+        whole = insert("t", AT_MS)
+        earlier, later = store.prepare(whole), store.prepare(whole)
+        assert store.put_back(whole, later) == 1
+        with pytest.raises(RefusedError):
+            store.put_back(whole, earlier)
+        assert store.count(REQUESTS, 0, 10**9, 0) == 1
+
+
+def _rolled_up(sums: dict[Row, list[int]]) -> int:
+    return sum(each[0] for each in sums.values())

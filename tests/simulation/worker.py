@@ -1,26 +1,24 @@
-"""The worker's protocol, step by step, around the real core.
+"""A worker over the models: it takes the steps of the product's own protocol, and stops wherever it may end.
 
-Owns: the steps of `pipeline/worker/partition.py` as a generator that stops wherever a process may end,
-be frozen or be overtaken. What is decided, and what goes to which topic, is the product's own code.
-Called by: `members.py`.
+Owns: how each step is taken, and reading the inputs. The steps themselves, what is decided, and what goes to
+which topic are the product's (`pipeline/posting/protocol.py`). Called by: `members.py`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, cast
-from unittest.mock import Mock
+from typing import TYPE_CHECKING, assert_never
 
+from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
-from pipeline.journal import read_headers
-from pipeline.posting.commands import post_commands
-from pipeline.posting.requests import post_requests
-from pipeline.posting.state import PartitionState, StateError
-from pipeline.posting.unit import Outcome, Unit, close, fresh
-from pipeline.topics import BILLING, INPUTS, JOURNAL, MOVED, REQUESTS, STATE
-from pipeline.worker.partition import CATALOG_AGE_LIMIT_S, Partition
-from tests.simulation.kafka import Entry, Log, Producer, UnclearError
+from pipeline.posting import protocol
+from pipeline.posting.protocol import AwaitCatalog, Decide, WorkerStep
+from pipeline.posting.state import PartitionState
+from pipeline.steps import Commit, Fence, LastHeaders, Reached, Restore, TopicPlace
+from pipeline.topics import INPUTS, STATE
+from pipeline.worker.partition import CATALOG_AGE_LIMIT_S
+from tests.simulation.driving import FencedLogModel, Stops, drive
+from tests.simulation.kafka import Entry
 
 if TYPE_CHECKING:
     from tests.simulation.members import Member, Pump
@@ -48,15 +46,15 @@ class WorkerPump:
         self._world, self._member, self._pump = world, member, pump
         self._broker, self._rng = world.broker, world.rng
         self._rules, self._partition = world.plan.rules, partition
-        self._state = PartitionState(partition, world.plan.partitions)
-        # Which topic an output goes to is decided by the product's own methods.
-        self._real = cast(Partition, Mock(_partition=partition))
-        self._producer: Producer
+        self._log = FencedLogModel(world, pump, f"worker-{partition}", "worker")
+        self._topic = ""
+        self._promos = PromoTable()
 
     def run(self) -> Iterator[str]:
-        """Own the partition until told to stop, yielding the name of each step as it is reached."""
-        yield from self._open()
-        offsets = self._state.meta.offsets
+        """Own the partition until told to stop, yielding the name of each stop."""
+        taking_over = protocol.take_over(self._partition, self._world.plan.partitions, GROUP)
+        state = yield from drive(taking_over, self._take)
+        offsets = state.meta.offsets
         if self._rules.start == "group":
             offsets = {t: self._broker.group_offsets.get((GROUP, t, self._partition), 0) for t in INPUTS}
         at = {topic: offsets.get(topic, 0) for topic in INPUTS}
@@ -77,117 +75,45 @@ class WorkerPump:
                 if self._pump.stopping:
                     self._world.counts["batches dropped after a rebalance"] += 1
                     return
-                yield from self._unit(topic, records)
+                yield from self._work(state, topic, records)
 
-    def _open(self) -> Iterator[str]:
-        log = self._broker.log(STATE, self._partition)
-        end = log.stable_end
-        if self._rules.restore_end == "before fencing":
-            yield "worker.restoring"
-        self._producer = self._broker.start_producer(f"worker-{self._partition}")
-        self._pump.producer = self._producer
-        yield "worker.fenced"
-        if self._rules.restore_end != "before fencing":
-            end = log.stable_end if self._rules.read_committed else log.next_offset
-        found: dict[bytes, bytes] = {}
-        at = 0
-        while at < end:
-            if self._rules.restore_end == "short" and at and at + self._world.plan.restore_max >= end:
-                break
-            at = self._restore_some(log, at, found)
-            yield "worker.restoring"
-        self._state = PartitionState.restored(self._partition, self._world.plan.partitions, found)
-        if self._rules.journal_checked:
-            self._check_against_journal()
-        yield "worker.restored"
-
-    def _check_against_journal(self) -> None:
-        last = self._broker.log(JOURNAL, self._partition).last_committed()
-        in_journal = 1 if last is None else read_headers(last.headers, b"").last + 1
-        if self._state.meta.position != in_journal:
-            self._producer.begin(Counter())
-            self._producer.send_offsets(GROUP, {(REQUESTS, self._partition): 0})
-            self._producer.commit()
-            raise StateError(f"state at {self._state.meta.position}, journal at {in_journal}")
-
-    def _restore_some(self, log: Log, at: int, found: dict[bytes, bytes]) -> int:
-        records, at = log.read(at, self._world.plan.restore_max, committed=self._rules.read_committed)
-        for record in records:
-            assert record.key is not None
-            if record.value is None:
-                found.pop(record.key, None)
-            else:
-                found[record.key] = record.value
-        return at
-
-    def _unit(self, topic: str, records: Sequence[Entry]) -> Iterator[str]:
-        rules, state = self._rules, self._state
-        if rules.group_offsets == "before":
+    def _work(self, state: PartitionState, topic: str, records: Sequence[Entry]) -> Iterator[str]:
+        """Have a unit of work carried out, and the group's offsets follow it."""
+        self._topic = topic
+        if self._rules.group_offsets == "before":
             self._commit_offsets({topic: records[-1].offset + 1})
             yield "worker.posting"
-        if rules.marks:
-            kept = fresh(state, records, gapless=topic == REQUESTS)
-        else:
-            kept = list(records)
-            state.meta.offsets[topic] = records[-1].offset + 1
-        if not kept:
-            return
-        unit = Unit(state, self._member.rates_no_older_than(CATALOG_AGE_LIMIT_S))
-        if topic == BILLING:
-            post_commands(unit, kept)
-        else:
-            self._forget(topic)
-            for _ in post_requests(unit, kept, moved=topic == MOVED, rest_every=1):
-                if self._rng.random() < 0.1:
-                    yield "worker.posting"
-        outcome = close(unit, REQUESTS)
-        yield "worker.decided"
-        yield from self._commit(outcome, topic)
-        yield "worker.committed"
-        if rules.group_offsets == "after":
-            self._commit_offsets(outcome.offsets)
+        rates = self._member.rates_no_older_than(CATALOG_AGE_LIMIT_S)
+        # It pauses at each event, so that the worker may end or be overtaken there.
+        unit = protocol.unit_of_work(state, rates, self._promos, topic, records, rest_every=1)
+        posted = yield from drive(unit, self._take)
+        if posted is not None and self._rules.group_offsets == "after":
+            self._commit_offsets(posted.output.offsets)
 
-    def _forget(self, topic: str) -> None:
-        """Forget what a mutant does not look at; nothing by the real rules."""
-        rules, state = self._rules, self._state
-        if not rules.numbers_checked:
-            state.sources.last.clear()
-        if not rules.marks_checked or (topic == MOVED and not rules.moved_checked):
-            state.ring.known.clear()
-        if not rules.letters_remembered:
-            state.unpriced.known.clear()
-
-    def _commit(self, outcome: Outcome, topic: str) -> Iterator[str]:
-        note = outcome.counts
-        note[f"events of {topic}"] = note["events"]
-        self._producer.begin(note)
-        self._broker.receive()
-        writes = [
-            (self._broker.log(place.topic, place.partition), output)
-            for place, outputs in Partition._outputs(self._real, outcome).items()
-            for output in outputs
-        ]
-        if self._rng.random() < 0.5:
-            # The partitions' requests are under way together; each partition keeps its order.
-            self._rng.shuffle(order := list(dict.fromkeys(log for log, _ in writes)))
-            writes.sort(key=lambda write: order.index(write[0]))
-        pause = self._rng.randrange(len(writes) + 1) if self._rng.random() < 0.5 else -1
-        for number, (log, output) in enumerate(writes):
-            if number == pause:
-                yield "worker.sending"
-            self._producer.send(log, output.key, output.value, output.headers)
-        if self._rules.group_offsets == "in transaction":
-            self._producer.send_offsets(
-                GROUP, {(t, self._partition): offset for t, offset in outcome.offsets.items()}
-            )
-        yield "worker.sent"
-        try:
-            self._producer.commit()
-        except UnclearError:
-            if self._rules.after_unclear == "end":
-                raise
-            self._broker.expire(self._producer)
-            yield from self._commit(outcome, topic)
+    def _take(self, step: WorkerStep) -> Stops[object]:
+        match step:
+            case Fence():
+                yield from self._log.fence(TopicPlace(STATE, self._partition))
+            case Restore(place):
+                return step.answered((yield from self._log.restore(place)))
+            case LastHeaders(place):
+                last = self._broker.log(*place).last_committed()
+                return step.answered(None if last is None else last.headers)
+            case AwaitCatalog():
+                self._member.follow_catalog()
+            case Decide(decision):
+                self._member.rates_no_older_than(CATALOG_AGE_LIMIT_S)
+                for _ in decision:
+                    if self._rng.random() < 0.1:
+                        yield "worker.posting"
+            case Commit(counts=counts):
+                counts[f"events of {self._topic}"] = counts["events"]
+                yield from self._log.commit(step)
+            case Reached(point):
+                yield point
+            case _:
+                assert_never(step)
+        return None
 
     def _commit_offsets(self, offsets: dict[str, int]) -> None:
         for topic, offset in offsets.items():

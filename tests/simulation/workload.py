@@ -10,14 +10,16 @@ import random
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime
 
 from pipeline.accounts import commands
 from pipeline.catalog.rates import Rate
+from pipeline.mail.record import Mail
+from pipeline.mail.record import encode as encode_mail
 from pipeline.partitioning import partition_of
-from pipeline.topics import BILLING, REQUESTS
+from pipeline.topics import BILLING, MAIL, REQUESTS
 from tests.simulation.clock import Clock
+from tests.simulation.event_bytes import bytes_of
 from tests.simulation.faults import SMALL_RING, Plan
 from tests.simulation.kafka import Broker
 from tests.simulation.truth import Sent, Truth
@@ -47,6 +49,7 @@ OfAnOrg = (
     | commands.ChangeKey
     | commands.Credit
     | commands.ByPayment
+    | commands.SetThreshold
     | commands.View
 )
 
@@ -105,6 +108,16 @@ class Workload:
                 self._clock.advance(50_000)
                 for gateway in self._gateways:
                     self._restart(gateway)
+
+    # --- mails ---
+
+    def mail(self) -> None:
+        """Write a mail, as the worker's alerts are too rare to try the mailer by."""
+        self._made += 1
+        org = self._rng.choice(self._orgs)
+        at_ms = self._clock.now_ms
+        mail = Mail(f"m{self._made}", org, "low_balance", f"{org}@example.in", org, 5, 7, at_ms)
+        self._broker.publish(MAIL, self._partition[org], encode_mail(mail))
 
     # --- events ---
 
@@ -247,7 +260,7 @@ class Workload:
             value=b"",
         )
         number = "" if sequence is None else f"{sequence:020d}" if self._plan.seed % 2 else str(sequence)
-        sent.value = _bytes_of(sent, number, below(5_000))
+        sent.value = bytes_of(sent, number, below(5_000))
         return sent
 
     def _time(self) -> int:
@@ -301,7 +314,7 @@ class Workload:
         self._broker.publish(BILLING, partition, commands.encode(command))
         self._truth.commands.append((partition, command))
 
-    def _new_command(self) -> OfAnOrg:  # noqa: PLR0911 - one a kind of command
+    def _new_command(self) -> OfAnOrg:  # noqa: C901, PLR0911 - one a kind of command
         rng = self._rng
         self._made += 1
         org, command_id = rng.choice(self._orgs), f"c{self._made}"
@@ -329,8 +342,13 @@ class Workload:
             return commands.ChangeKey(command_id, org, key, revoked=True)
         if what < 0.7:
             return commands.View(command_id, org)
-        if what < 0.85:
+        if what < 0.82:
             return self._payment(command_id, org)
+        if what < 0.88:
+            threshold_nano = rng.choice((None, 50, 5_000, 1_000_000))
+            if threshold_nano is not None:
+                threshold_nano *= NANO_PER_RUPEE
+            return commands.SetThreshold(command_id, org, threshold_nano)
         amount_nano = rng.choice((1, 500, 2_000, 50_000)) * NANO_PER_RUPEE + rng.randrange(1000)
         sign = -1 if rng.random() < 0.15 else 1
         if rng.random() < 0.05 and self._commands:
@@ -365,34 +383,3 @@ class Workload:
             0,
             order=commands.FoundOrder(amount_paise),
         )
-
-
-def _bytes_of(sent: Sent, number: str, latency_ms: int) -> bytes:
-    """Return the event as its gateway writes it; written by hand, as it is written a million times."""
-    prompt, cached, completion = sent.tokens
-    usage = (
-        f'{{"prompt_tokens":{prompt},"completion_tokens":{completion},'
-        f'"prompt_tokens_details":{{"cached_tokens":{cached}}}}}'
-    )
-    if sent.failed:
-        served = '"status":429,"error_code":"upstream","provider":null,"usage":null'
-    else:
-        provider = '"provider"' if sent.valid else "null"
-        served = f'"status":200,"provider":{provider},"usage":{usage}'
-    sequence = f'"sequence":"{number}",' if number else ""
-    return (
-        f'{{"specversion":"1.0","type":"bharatrouter.request.completed.v1","source":"{sent.source}",'
-        f'"id":"{sent.event_id}","subject":"{sent.org}","time":"{_time_text(sent.at_ms)}",{sequence}'
-        f'"data":{{"key_id":"{sent.key}","tier":"{sent.tier}","byok":{"true" if sent.byok else "false"},'
-        f'"model":"{sent.model}","latency_ms":{latency_ms},{served}}}}}'
-    ).encode()
-
-
-def _time_text(at_ms: int) -> str:
-    minute, ms = divmod(at_ms, MINUTE_MS)
-    return f"{_minute_text(minute)}{ms // 1000:02d}.{ms % 1000:03d}Z"
-
-
-@lru_cache(maxsize=4096)
-def _minute_text(minute: int) -> str:
-    return f"{_EPOCH + timedelta(minutes=minute):%Y-%m-%dT%H:%M:}"

@@ -12,17 +12,20 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from hashlib import blake2b
 
-from pipeline.topics import INPUTS, JOURNAL, KEYS, REQUESTS, SINK_STATE, STATE, VERDICTS
+from pipeline.topics import INPUTS, JOURNAL, KEYS, MAIL_STATE, REQUESTS, SINK_STATE, STATE, VERDICTS
 from tests.simulation.clickhouse import Store
 from tests.simulation.clock import Clock
 from tests.simulation.faults import Plan
 from tests.simulation.kafka import Broker, FencedError, UnclearError
+from tests.simulation.mail import MailServer
 from tests.simulation.members import Group, Member, Pump
-from tests.simulation.redriver import redrive
+from tests.simulation.redriver import Redriver
 from tests.simulation.truth import Truth
 from tests.simulation.workload import Workload
 
-COMPACTED = (STATE, SINK_STATE, KEYS, VERDICTS)
+COMPACTED = (STATE, SINK_STATE, MAIL_STATE, KEYS, VERDICTS)
+SETTLED = (*INPUTS, STATE, JOURNAL, SINK_STATE, MAIL_STATE)
+"""The topics that stand still once there is nothing more to do."""
 TRACE_KEPT = 25
 DRAIN_STEPS_MAX = 400_000
 DEATHS_MAX = 50
@@ -46,12 +49,17 @@ class World:
             rng, lambda: self.clock.now_ms, fencing=plan.rules.fencing, slow_markers=plan.slow_markers
         )
         self.broker.lost_answer = plan.lost_answer
-        self.store = Store(rng, plan)
+        self.store = Store(rng, plan, lambda: self.clock.now_ms)
+        self.mail_server = MailServer(rng, plan)
         self.workload = Workload(rng, plan, self.broker, self.clock, self.truth)
         self.healed = False
         self.redriven_ms = 0
         self._redrivers: list[Iterator[str]] = []
-        self.groups = [Group(self, "worker", plan.workers), Group(self, "sink", plan.sinks)]
+        self.groups = [
+            Group(self, "worker", plan.workers),
+            Group(self, "sink", plan.sinks),
+            Group(self, "mail", plan.mailers),
+        ]
 
     @property
     def digest(self) -> str:
@@ -67,7 +75,7 @@ class World:
         # Whoever redrives right after applying a rate may be ahead of a worker's copy of the catalog.
         self.clock.advance(60_000)
         self.redriven_ms = self.clock.now_ms
-        for _ in redrive(self, 1000):
+        for _ in Redriver(self, 1000).run():
             pass
         self._drain()
 
@@ -82,9 +90,8 @@ class World:
         """Whether everything that came in has been carried to the end."""
         if self.store.late or self.workload.flush():
             return False
-        workers, sinks = ({p: m for m in g.members for p in m.pumps} for g in self.groups)
-        partitions = range(self.plan.partitions)
-        if any(p not in workers or p not in sinks for p in partitions):
+        every = set(range(self.plan.partitions))
+        if any({p for m in g.members for p in m.pumps} != every for g in self.groups):
             return False
         if any(
             m.generation != g.generation or pump.step != "idle"
@@ -98,11 +105,7 @@ class World:
     def _settled(self) -> bool:
         """Whether nothing is open and two rounds of every pump find nothing to do."""
         self.broker.settle_all()
-        ends = [
-            self.broker.log(topic, p).next_offset
-            for topic in (*INPUTS, STATE, JOURNAL, SINK_STATE)
-            for p in range(self.plan.partitions)
-        ]
+        ends = self._ends()
         for group in self.groups:
             for member in list(group.members):
                 for pump in list(member.pumps.values()) * 2:
@@ -110,11 +113,11 @@ class World:
                         group._advance(member, pump)
                     if pump.step != "idle":
                         return False
-        return ends == [
-            self.broker.log(topic, p).next_offset
-            for topic in (*INPUTS, STATE, JOURNAL, SINK_STATE)
-            for p in range(self.plan.partitions)
-        ]
+        return ends == self._ends()
+
+    def _ends(self) -> list[int]:
+        partitions = range(self.plan.partitions)
+        return [self.broker.log(topic, p).next_offset for topic in SETTLED for p in partitions]
 
     # --- whose turn it is ---
 
@@ -133,7 +136,9 @@ class World:
             self.store.land_late()
         elif chance < 0.175:
             self._redrive_step()
-        elif chance < 0.205:
+        elif chance < 0.18:
+            self.workload.mail()
+        elif chance < 0.21:
             self._group_step(rng.choice(self.groups))
         else:
             self._process_step()
@@ -153,7 +158,7 @@ class World:
             self._process_step()
 
     def _process_step(self) -> None:
-        group = self.groups[self.rng.random() < 0.35]
+        [group] = self.rng.choices(self.groups, cum_weights=(60, 94, 100))
         processes = group.processes()
         if processes:
             group.step(self.rng.choice(processes))
@@ -223,7 +228,7 @@ class World:
         """Let an operator begin to redrive, maybe beside another one, or go on, or be interrupted."""
         rng = self.rng
         if not self._redrivers or (len(self._redrivers) < 2 and rng.random() < 0.1):
-            self._redrivers.append(redrive(self, rng.choice((1, 5, 1000))))
+            self._redrivers.append(Redriver(self, rng.choice((1, 5, 1000))).run())
             self.counts["redrives"] += 1
         redriver = rng.choice(self._redrivers)
         try:
@@ -243,7 +248,9 @@ class World:
         if self.rng.random() < self.plan.jump:
             while self.store.late:
                 self.store.land_late()
-            if not self.store.half and not (self.plan.insert_half and self._range_in_hand()):
+            can_be_partial = self.plan.insert_half or self.plan.insert_torn
+            in_part = self.store.half or self.store.torn
+            if not in_part and not (can_be_partial and self._range_in_hand()):
                 if self.rng.random() < 0.15:
                     self._long_outage()
                 else:
@@ -305,7 +312,7 @@ class World:
         """No more faults. Stale owners wake up and try to go on."""
         self.healed = True
         self.broker.lost_answer = 0.0
-        self.store.faults = False
+        self.store.faults = self.mail_server.faults = False
         for group in self.groups:
             for member in group.processes():
                 if member.frozen:

@@ -15,7 +15,7 @@ from pipeline.accounts.commands import (
 )
 from pipeline.accounts.promos import Promo
 from pipeline.journal import decode_rows
-from pipeline.posting.unit import Outcome
+from pipeline.posting.unit import UnitOutput
 from tests.support.builders import NOW_MS, Books
 
 ORG, ORDER, PAYMENT = "org_1", "order_1", "pay_1"
@@ -53,7 +53,7 @@ class Shop(Books):
         """Return the kind and rupees of all ledger entries so far."""
         return [(kind, nano // RUPEE) for kind, nano, _ in self.ledger]
 
-    def post(self, records: Any) -> Outcome:
+    def post(self, records: Any) -> UnitOutput:
         """Post records in one unit, and keep its ledger."""
         outcome = super().post(records)
         for record in outcome.journal:

@@ -25,7 +25,7 @@ from pipeline.catalog.apply import plan
 from pipeline.catalog.rates import Rate
 from pipeline.journal import REQUEST_COLUMNS, decode_rows
 from pipeline.partitioning import partition_of
-from pipeline.posting.unit import Outcome
+from pipeline.posting.unit import UnitOutput
 from pipeline.topics import MOVED, REQUESTS
 from tests.support.builders import Books, Record, event, everything, rate, rate_table, time_text
 from tests.support.oracle import Oracle, Price
@@ -310,7 +310,7 @@ class BooksMachine(RuleBasedStateMachine):
             self._hear(outcome, {command.org})
         assert answers[0] == answers[1]
 
-    def _unit(self, books: Books, record: Record) -> Outcome:
+    def _unit(self, books: Books, record: Record) -> UnitOutput:
         if self.crash_next:
             self.crash_next = False
             before = dict(books.topic)
@@ -322,7 +322,7 @@ class BooksMachine(RuleBasedStateMachine):
             return outcome
         return books.post([record])
 
-    def _hear(self, outcome: Outcome, touched: set[str]) -> None:
+    def _hear(self, outcome: UnitOutput, touched: set[str]) -> None:
         """Gateways must refuse whom they should, and never believe in more than there is."""
         for key, value in outcome.verdicts:
             verdict = verdicts.decode_record(key, value)

@@ -23,7 +23,7 @@ from pipeline.catalog.rates import Rate, RateTable
 from pipeline.posting.commands import post_commands
 from pipeline.posting.requests import post_requests
 from pipeline.posting.state import PartitionState, StateRecord
-from pipeline.posting.unit import Outcome, Unit, close, fresh
+from pipeline.posting.unit import Unit, UnitOutput, close, fresh
 from pipeline.topics import BILLING, MOVED, REQUESTS
 
 NOW_MS = 1_781_289_000_000
@@ -146,16 +146,16 @@ class Books:
         self.next_offset[topic] = offset + 1
         return Record(topic, self.state.partition, offset, at_ms, value)
 
-    def publish(self, *values: bytes | None, at_ms: int = NOW_MS, topic: str = REQUESTS) -> Outcome:
+    def publish(self, *values: bytes | None, at_ms: int = NOW_MS, topic: str = REQUESTS) -> UnitOutput:
         """Post records in one unit and return its outcome."""
         return self.post([self.record(topic, value, at_ms) for value in values])
 
-    def send(self, *commands: Command | bytes, at_ms: int = NOW_MS) -> Outcome:
+    def send(self, *commands: Command | bytes, at_ms: int = NOW_MS) -> UnitOutput:
         """Carry out commands in one unit and return its outcome."""
         values = [c if isinstance(c, bytes) else encode_command(c) for c in commands]
         return self.publish(*values, at_ms=at_ms, topic=BILLING)
 
-    def post(self, records: Sequence[Record]) -> Outcome:
+    def post(self, records: Sequence[Record]) -> UnitOutput:
         """Post records of one topic in one unit, and keep its state records."""
         topic = records[0].topic
         unit = Unit(self.state, self.rates, promos=self.promos)
@@ -207,7 +207,7 @@ def everything(state: PartitionState) -> Mapping[str, object]:
     }
 
 
-def reasons(outcome: Outcome) -> list[str]:
+def reasons(outcome: UnitOutput) -> list[str]:
     """Return the reason of each dead letter."""
     return [letter.reason for letter in outcome.dead_letters]
 

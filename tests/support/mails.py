@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipeline.mail.record import Mail
-from pipeline.mail.render import Sender
+from pipeline.mail.render import MailSender
 
-SENDER = Sender("BharatRouter", "billing@router.example", "https://router.example")
+SENDER = MailSender("BharatRouter", "billing@router.example", "https://router.example")
 MAIL = Mail(
     id="alert:org_1:7",
     org="org_1",

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from pipeline.mail.render import Sender
-from pipeline.mail.smtp import Server
+from pipeline.mail.render import MailSender
+from pipeline.mail.smtp import MailServer
 from pipeline.settings import Settings
 
 
 @pytest.mark.parametrize("url", ["smtp://h", "smtps://h:465", "smtp://u:p%40@mail.example:25"])
 def test_a_mail_servers_url_is_accepted_and_names_a_server(url: str) -> None:
     given = Settings(smtp_url=SecretStr(url)).smtp_url
-    assert given is not None and Server.parse(given.get_secret_value()).host in ("h", "mail.example")
+    assert given is not None and MailServer.parse(given.get_secret_value()).host in ("h", "mail.example")
 
 
 @pytest.mark.parametrize("url", ["", "hush", "http://u:hush@h", "smtp://", "smtp://u:hush@", "smtp://:25"])
@@ -25,7 +25,7 @@ def test_what_names_no_mail_server_is_refused_without_its_secret(url: str) -> No
 
 @pytest.mark.parametrize("text", ["b@router.example", "BharatRouter <b@router.example>"])
 def test_a_sender_is_accepted_and_can_be_written_from(text: str) -> None:
-    assert Sender.parse(Settings(mail_from=text).mail_from).address == "b@router.example"
+    assert MailSender.parse(Settings(mail_from=text).mail_from).address == "b@router.example"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ import httpx2
 import msgspec
 import pytest
 
+from pipeline.mail.outbox import Delivery
 from pipeline.mail.render import render
-from pipeline.mail.smtp import Outcome, Server, send
+from pipeline.mail.smtp import MailServer, send
 from tests.support.mails import MAIL, SENDER
 
 
@@ -39,9 +40,9 @@ def running(tmp_path: Path) -> Iterator[dict[str, str]]:
 async def test_a_mail_is_kept_and_shown_as_text(running: dict[str, str], tmp_path: Path) -> None:
     assert "No mail yet" in httpx2.get(running["page"]).text
     mail = msgspec.structs.replace(MAIL, org_name="<script>alert(1)</script>")
-    server = Server.parse(running["smtp_url"])
+    server = MailServer.parse(running["smtp_url"])
     for _ in range(2):
-        assert (await send(server, render(mail, SENDER), SENDER.address, mail.to))[0] is Outcome.SENT
+        assert (await send(server, render(mail, SENDER), SENDER.address, mail.to))[0] is Delivery.SENT
     assert sorted(file.name for file in tmp_path.iterdir()) == ["000001.eml", "000002.eml"]
 
     page = httpx2.get(running["page"]).text

@@ -16,14 +16,14 @@ from pipeline.demo.platform import AGENCY, ORGS, STARTUP
 from pipeline.demo.seeding import catalog, commands_of, table_of
 from pipeline.demo.traffic import history, live, served_by
 from pipeline.money import NANO_PER_RUPEE
-from pipeline.posting.unit import Outcome
+from pipeline.posting.unit import UnitOutput
 from tests.support.builders import NOW_MS, Books, packed
 
 NOON_MS = NOW_MS + 12 * 3_600_000
 RATES = table_of(catalog(NOON_MS))
 
 
-def put_in(books: Books, rate: float) -> tuple[Figures, list[Outcome]]:
+def put_in(books: Books, rate: float) -> tuple[Figures, list[UnitOutput]]:
     """Have the product's own core post the whole platform."""
     batches = list(history(1, NOON_MS, RATES))
     wanted = figures(batches, 1, rate, NOON_MS, RATES)
@@ -35,7 +35,7 @@ def put_in(books: Books, rate: float) -> tuple[Figures, list[Outcome]]:
 
 
 @cache
-def platform(rate: float) -> tuple[Figures, Books, list[Outcome]]:
+def platform(rate: float) -> tuple[Figures, Books, list[UnitOutput]]:
     """Return the figures, and the books with the whole platform in them."""
     books = Books(rates=RATES)
     wanted, outcomes = put_in(books, rate)

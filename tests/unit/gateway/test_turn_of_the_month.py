@@ -16,7 +16,7 @@ from pipeline.accounts.keys import decode_key
 from pipeline.accounts.verdicts import Verdict, decode_record
 from pipeline.gateway.admission.admission import Admission
 from pipeline.money import NANO_PER_RUPEE
-from pipeline.posting.unit import Outcome
+from pipeline.posting.unit import UnitOutput
 from tests.support.builders import COST_NANO, Books, event, packed, time_text
 
 TURN_MS = ist.month_end_ms(202606)
@@ -40,7 +40,7 @@ class World:
         self.gateway.heard(self.now_ms)
         self.command(Credit("c", "org_1", 1000 * NANO_PER_RUPEE, "test"))
 
-    def _hear(self, outcome: Outcome) -> None:
+    def _hear(self, outcome: UnitOutput) -> None:
         for key, value in outcome.verdicts:
             said = decode_record(key, value)
             if isinstance(said, Verdict):

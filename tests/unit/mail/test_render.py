@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
-from pipeline.mail.render import AddressError, Sender, one_line, plain_address, render
+from pipeline.mail.render import AddressError, MailSender, one_line, plain_address, render
 from tests.support.mails import MAIL, SENDER
 
 
@@ -59,7 +59,7 @@ def test_an_empty_balance_says_that_requests_are_refused() -> None:
 
 
 def test_without_a_public_address_there_is_no_link() -> None:
-    plain, html = _bodies(render(MAIL, Sender("B", "b@router.example")))
+    plain, html = _bodies(render(MAIL, MailSender("B", "b@router.example")))
     assert "http" not in plain and "href" not in html
 
 
@@ -119,10 +119,12 @@ def test_what_is_not_exactly_one_address_is_refused_and_not_repeated(address: st
 
 
 def test_the_sender_is_a_name_and_an_address_or_an_address_alone() -> None:
-    assert Sender.parse("BharatRouter <b@router.example>") == Sender("BharatRouter", "b@router.example")
-    assert Sender.parse("b@router.example") == Sender("", "b@router.example")
+    assert MailSender.parse("BharatRouter <b@router.example>") == MailSender(
+        "BharatRouter", "b@router.example"
+    )
+    assert MailSender.parse("b@router.example") == MailSender("", "b@router.example")
     with pytest.raises(AddressError):
-        Sender.parse("nobody")
+        MailSender.parse("nobody")
 
 
 def test_one_line_is_short_and_has_no_line_in_it() -> None:

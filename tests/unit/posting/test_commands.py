@@ -21,23 +21,23 @@ from pipeline.accounts.commands import (
 from pipeline.journal import LEDGER_COLUMNS, decode_rows
 from pipeline.partitioning import partition_of
 from pipeline.posting.commands import catalog_offset_needed
-from pipeline.posting.unit import Outcome
+from pipeline.posting.unit import UnitOutput
 from tests.support.builders import COST_NANO, NOW_MS, Books, Record, event, everything, packed, reasons
 
 SIGN_UP = SignUp(id="1", org="org_1", name="A", email="a@example.in")
 
 
-def replies(outcome: Outcome) -> list[Reply]:
+def replies(outcome: UnitOutput) -> list[Reply]:
     """Return the replies of an outcome."""
     return [decode_reply(value) for value in outcome.replies]
 
 
-def results(outcome: Outcome) -> list[Any]:
+def results(outcome: UnitOutput) -> list[Any]:
     """Return the results of the replies, or the code of a refusal."""
     return [r.refusal.code if r.refusal else msgspec.json.decode(r.result) for r in replies(outcome)]
 
 
-def ledger(outcome: Outcome) -> list[dict[str, Any]]:
+def ledger(outcome: UnitOutput) -> list[dict[str, Any]]:
     """Return the ledger rows of an outcome by column."""
     return [
         dict(zip(LEDGER_COLUMNS, row, strict=True))

@@ -8,9 +8,11 @@ import pytest
 
 from pipeline import ist
 from pipeline.catalog.rates import RateTable
-from pipeline.posting.redriving import chargeable
+from pipeline.posting.redriving import STATE_PLACE, Letter, NextLetters, RedriveStep, chargeable, redrive
 from pipeline.posting.unit import AHEAD_MS
+from pipeline.steps import Commit, Now, Restore, TopicPlace
 from pipeline.topics import MOVED, REQUESTS
+from tests.support import scripted
 from tests.support.builders import COST_NANO, NOW_MS, Books, event, packed, rate, reasons, time_text
 
 LETTER = packed(event())
@@ -83,3 +85,32 @@ def test_a_numbered_event_after_a_dead_letter_does_not_hide_it() -> None:
     books.publish(packed(event("e8", sequence="08")))
     books.publish(packed(event("e7", sequence="07")), topic=MOVED)
     assert books.balance_nano() == -2 * COST_NANO
+
+
+def test_letters_are_marked_and_published_in_the_same_transactions_some_at_a_time() -> None:
+    table = RateTable()
+    table.add(rate())
+    headers = [("reason", b"unpriced")]
+    letters = [Letter(0, offset, packed(event(str(offset))), headers) for offset in range(4)]
+    letters.append(Letter(0, 9, b"nonsense", [("reason", b"malformed")]))
+    unread = iter([letters[:2], letters[2:], None])
+
+    def answer(step: RedriveStep) -> object:
+        match step:
+            case Restore():
+                return {letters[1].mark: b"1"}
+            case NextLetters():
+                return next(unread)
+            case Now():
+                return NOW_MS
+        return None
+
+    report, steps = scripted.run(redrive(table, 1, too_late=False, letters_max=2), answer)
+    assert scripted.names(steps[:2]) == ["Fence", "Restore"]
+    assert (report.redriven, report.earlier, report.left) == (3, 1, {"malformed": 1})
+    commits = [step for step in steps if isinstance(step, Commit)]
+    marks = [[output.key for output in commit.outputs[STATE_PLACE]] for commit in commits]
+    assert marks == [[b"0-0", b"0-2"], [b"0-3"]]
+    copies = [[output.value for output in commit.outputs[TopicPlace(MOVED, 0)]] for commit in commits]
+    assert copies == [[letters[0].value, letters[2].value], [letters[3].value]]
+    assert commits[0].outputs[TopicPlace(MOVED, 0)][0].headers == [*headers, ("redriven", b"0-0")]

@@ -12,7 +12,7 @@ from pipeline import ist
 from pipeline.journal import REQUEST_COLUMNS, decode_rows
 from pipeline.partitioning import partition_of
 from pipeline.posting.meters import DEBITED_MAX_NANO
-from pipeline.posting.unit import AHEAD_MS, LATE_MS, Outcome
+from pipeline.posting.unit import AHEAD_MS, LATE_MS, UnitOutput
 from pipeline.topics import MOVED
 from tests.support.builders import (
     COST_NANO,
@@ -28,7 +28,7 @@ from tests.support.builders import (
 )
 
 
-def rows(outcome: Outcome) -> list[dict[str, Any]]:
+def rows(outcome: UnitOutput) -> list[dict[str, Any]]:
     """Return the request rows of an outcome by column."""
     return [
         dict(zip(REQUEST_COLUMNS, row, strict=True))

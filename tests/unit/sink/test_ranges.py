@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.journal import LEDGER, REQUESTS, JournalRecord
 from pipeline.sink import ranges
-from pipeline.sink.ranges import HalfThereError, Part, Verdict
+from pipeline.sink.ranges import HalfThereError, PartState, RangePart
 
 RECORDS = [
     (10, JournalRecord(REQUESTS, 1, 3, b"a\nb\nc\n")),
@@ -18,8 +18,7 @@ RECORDS = [
 def test_a_range_says_exactly_what_it_holds() -> None:
     intent = ranges.cut(RECORDS, at_ms=7)
     assert (intent.first_offset, intent.next_offset, intent.at_ms) == (10, 15, 7)
-    assert intent.parts == (Part(REQUESTS, 1, 6, 5), Part(LEDGER, 4, 4, 1))
-    assert ranges.payload(RECORDS, REQUESTS) == b"a\nb\nc\ne\nf\n"
+    assert intent.parts == (RangePart(REQUESTS, 1, 6, 5), RangePart(LEDGER, 4, 4, 1))
     assert ranges.decode(ranges.encode(intent)) == intent
 
 
@@ -37,9 +36,27 @@ def test_the_same_range_has_the_same_token_and_no_other_has_it() -> None:
     assert len(tokens) == 8
 
 
-@pytest.mark.parametrize(("found", "verdict"), [(5, Verdict.GO_ON), (0, Verdict.SEND), (3, Verdict.STOP)])
-def test_an_old_range_is_judged_by_what_is_there(found: int, verdict: Verdict) -> None:
-    assert ranges.judge(ranges.cut(RECORDS, 0).parts[0], found) is verdict
+def test_an_insert_carries_one_kind_of_a_range_and_the_ids_of_its_rows() -> None:
+    requests, ledger = (
+        ranges.insert_of("metering", 2, part, RECORDS) for part in ranges.cut(RECORDS, 0).parts
+    )
+    assert (requests.table, requests.rows, requests.payload) == ("events", 5, b"a\nb\nc\ne\nf\n")
+    assert (requests.low, requests.high) == (1 * 1024 + 2, 6 * 1024 + 2)
+    assert (ledger.table, ledger.rows, ledger.payload) == ("ledger", 1, b"d\n")
+    assert (requests.token, ledger.token) == ("metering:2:requests:1-6", "metering:2:ledger:4-4")
+
+
+@pytest.mark.parametrize(
+    ("found", "state"), [(5, PartState.COMPLETE), (0, PartState.ABSENT), (3, PartState.INCOMPLETE)]
+)
+def test_an_old_part_is_complete_absent_or_incomplete_by_its_rows(found: int, state: PartState) -> None:
+    assert ranges.part_state(ranges.cut(RECORDS, 0).parts[0], found) is state
+
+
+def test_a_range_is_old_when_half_of_the_time_its_tokens_are_remembered_is_over() -> None:
+    intent = ranges.cut(RECORDS, at_ms=1_000)
+    assert not ranges.is_old(intent, now_ms=6_000, safe_ms=10_000)
+    assert ranges.is_old(intent, now_ms=6_001, safe_ms=10_000)
 
 
 def test_a_token_is_trusted_only_while_the_window_surely_holds_it() -> None:
@@ -53,7 +70,7 @@ def test_of_an_old_range_only_the_parts_that_are_not_there_are_left() -> None:
     intent = ranges.cut(RECORDS, at_ms=7)
     left = ranges.left_of(intent, {REQUESTS: 5, LEDGER: 0}, 500)
     assert left is not None
-    assert (left.parts, left.at_ms) == ((Part(LEDGER, 4, 4, 1),), 500)
+    assert (left.parts, left.at_ms) == ((RangePart(LEDGER, 4, 4, 1),), 500)
     assert (left.first_offset, left.next_offset) == (intent.first_offset, intent.next_offset)
     assert ranges.left_of(intent, {REQUESTS: 5, LEDGER: 1}, 500) is None
     with pytest.raises(HalfThereError, match="only partly there"):

@@ -1,6 +1,6 @@
-"""Tell a partition that stands still from one that waits for its turn among many.
+"""Tell a partition that stands still from one that waits while other partitions of the worker decide.
 
-Owns: since when a partition has had input and has not moved on.
+Owns: for how long a partition has had input to post and has posted nothing.
 Called by: `worker/partition.py`, which notes what happens; `worker/service.py`, whose watchdog asks.
 
 Times are seconds of one monotonic clock, given as arguments.
@@ -9,8 +9,8 @@ Times are seconds of one monotonic clock, given as arguments.
 from __future__ import annotations
 
 
-class Progress:
-    """When a partition last moved on: it was opened, got its turn to decide, or ended a unit of work."""
+class Activity:
+    """When a partition last moved on, that is, was opened, began to decide, or ended a unit of work."""
 
     def __init__(self, at_s: float) -> None:
         """Start at an instant, with nothing known of its input."""
@@ -27,7 +27,7 @@ class Progress:
         self._awaits_turn = True
 
     def caught_up(self, topic: str, at_s: float) -> None:
-        """Note that the broker has nothing of a topic that is not posted."""
+        """Note that all the broker has of a topic is posted."""
         self._caught_up_at_s[topic] = at_s
 
     def still_s(self, topic: str, at_s: float, worker_moved_at_s: float) -> float:

@@ -1,0 +1,145 @@
+"""The worker's protocol: the order of steps that takes a partition over, and that of a unit of work.
+
+Owns: those two orders, what goes to which topic, and the comparison of state and journal at start. Pure.
+Called by: `worker/partition.py`, which takes the steps with a real Kafka, and the simulation in
+`tests/simulation`, which takes them with a model of one and ends at any of them.
+Next: `posting/unit.py`, `posting/requests.py` and `posting/commands.py` decide.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from pipeline import topics
+from pipeline.accounts.promos import PromoTable
+from pipeline.catalog.rates import RateTable
+from pipeline.journal import read_headers
+from pipeline.posting.commands import catalog_offset_needed, post_commands, promos_offset_needed
+from pipeline.posting.requests import REST_EVERY, post_requests
+from pipeline.posting.state import PartitionState, StateError
+from pipeline.posting.unit import InputRecord, Unit, UnitOutput, close, fresh
+from pipeline.steps import Commit, Fence, Headers, LastHeaders, Output, Reached, Restore, Step, TopicPlace
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AwaitCatalog(Step[None]):
+    """Wait until the rates and promo codes have been read up to these offsets, which commands name."""
+
+    catalog_offset: int
+    promos_offset: int
+
+
+@dataclass(frozen=True)
+class Decide(Step[None]):
+    """Run this decision to its end, with rates that are fresh. At each of its pauses others may have a turn."""
+
+    decision: Iterator[None]
+
+
+WorkerStep: TypeAlias = Fence | Restore | LastHeaders | Commit | Reached | AwaitCatalog | Decide
+WorkerProtocol: TypeAlias = Generator[WorkerStep, Any, T]
+
+
+@dataclass(frozen=True)
+class Posted:
+    """A unit of work that has happened: the unit, and what was committed of it."""
+
+    unit: Unit
+    output: UnitOutput
+
+
+def take_over(partition: int, partitions: int, group: str) -> WorkerProtocol[PartitionState]:
+    """Become the one owner of a partition and return its state, which says where to read on.
+
+    Raises StateError where the state does not fit, and what the steps raise.
+    """
+    # 1. From here on no earlier owner writes.
+    yield from Fence()
+    # 2. So what is read now is the whole truth.
+    records = yield from Restore(TopicPlace(topics.STATE, partition))
+    state = PartitionState.restored(partition, partitions, records)
+    # 3. State and journal must end with the same unit.
+    last = yield from LastHeaders(TopicPlace(topics.JOURNAL, partition))
+    difference = state_against_journal(state, last)
+    if difference is not None:
+        # A later owner may have gone on during the restore: then committing raises, as we are fenced.
+        offsets = state.meta.offsets or {topics.REQUESTS: 0}
+        yield from Commit({}, {TopicPlace(topic, partition): n for topic, n in offsets.items()}, group)
+        raise StateError(difference)
+    yield from Reached("worker.restored")
+    return state
+
+
+def unit_of_work(
+    state: PartitionState,
+    rates: RateTable,
+    promos: PromoTable,
+    topic: str,
+    records: Sequence[InputRecord],
+    *,
+    rest_every: int = REST_EVERY,
+) -> WorkerProtocol[Posted | None]:
+    """Carry out one unit of work; return what happened, None where the state had seen all records before.
+
+    A decision about requests pauses after every `rest_every` events or so. After any error memory is ahead of
+    Kafka: the owner must end.
+    """
+    # 1. Only what the state has not seen yet, without a gap.
+    fresh_records = fresh(state, records, gapless=topic == topics.REQUESTS)
+    if not fresh_records:
+        return None
+    # 2. Decide: pure, in memory.
+    unit = Unit(state, rates, promos=promos)
+    if topic == topics.BILLING:
+        yield from AwaitCatalog(catalog_offset_needed(fresh_records), promos_offset_needed(fresh_records))
+        post_commands(unit, fresh_records)
+    else:
+        moved = topic == topics.MOVED
+        yield from Decide(post_requests(unit, fresh_records, moved=moved, rest_every=rest_every))
+    output = close(unit, topics.REQUESTS)
+    yield from Reached("worker.decided")
+    # 3. Everything it comes to, in one transaction. After this the unit has happened.
+    yield from Commit(outputs_of(state.partition, output), counts=output.counts)
+    yield from Reached("worker.committed")
+    # 4. Only counting is left, which is for the caller.
+    return Posted(unit, output)
+
+
+def outputs_of(partition: int, output: UnitOutput) -> dict[TopicPlace, list[Output]]:
+    """Return what a unit of a partition writes, by the topic and partition it goes to."""
+    here: dict[str, list[Output]] = {
+        topics.STATE: [Output(key, value) for key, value in output.state],
+        topics.JOURNAL: [Output(None, record.value, record.headers()) for record in output.journal],
+        topics.VERDICTS: [Output(key, value) for key, value in output.verdicts],
+        topics.KEYS: [Output(key, value) for key, value in output.keys],
+        topics.ORDERS: [Output(key, value) for key, value in output.orders],
+        topics.MAIL: [Output(key, value) for key, value in output.mail],
+        topics.REPLIES: [Output(None, reply) for reply in output.replies],
+        topics.DEAD_LETTERS: [Output(None, letter.value, letter.headers) for letter in output.dead_letters],
+    }
+    outputs = defaultdict(list, {TopicPlace(topic, partition): records for topic, records in here.items()})
+    for moved in output.moved:
+        outputs[TopicPlace(topics.MOVED, moved.partition)].append(Output(None, moved.value, moved.headers))
+    return outputs
+
+
+def state_against_journal(state: PartitionState, last: Headers | None) -> str | None:
+    """Return what is wrong where state and journal do not end with the same unit, None where they do.
+
+    `last` are the headers of the journal's last committed record, None where it has none.
+    """
+    in_journal = 1 if last is None else read_headers(last, b"").last + 1
+    in_state = state.meta.position
+    if in_state == in_journal:
+        return None
+    behind = "state" if in_state < in_journal else "journal"
+    return (
+        f"partition {state.partition}: the {behind} topic lost records: the state's next position is "
+        f"{in_state}, the journal's {in_journal}. Restore {topics.STATE} and {topics.JOURNAL} to the "
+        "same moment before you start a worker: see docs/operations.md."
+    )

@@ -1,0 +1,96 @@
+"""The steps that a protocol asks its driver to take, and how an answer gets its type.
+
+Owns: `Step`, the steps that concern Kafka, and what is written by them. Pure.
+
+A protocol is the order of steps in which a process takes a partition over and does its work. It is written
+as a generator without any input or output of its own («sans I/O»): it yields a step, whoever drives it takes
+that step and sends the answer back, or throws the error that came of it. The product drives a protocol with
+real Kafka, ClickHouse and SMTP (`pipeline/driving.py`), `tests/simulation` with models of them that may stop
+at any step.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, Self, TypeVar
+
+from msgspec import Struct
+
+T = TypeVar("T")
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class TopicPlace(NamedTuple):
+    """A partition of a topic: what aiokafka calls a TopicPartition, without aiokafka."""
+
+    topic: str
+    partition: int
+
+
+class Output(Struct, frozen=True):
+    """A record to write, without saying to which topic and partition."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+Outputs = Mapping[TopicPlace, Sequence[Output]]
+
+
+class Step(Generic[T]):
+    """One step of a protocol, whose answer is a `T`: `answer = yield from AStep(...)`."""
+
+    def __iter__(self) -> Generator[Self, T, T]:
+        """Ask the driver to take this step, and return its answer."""
+        return (yield self)
+
+    def answered(self, answer: T) -> T:
+        """Return the driver's answer unchanged: a call through which the type checker sees its type."""
+        return answer
+
+
+class Fence(Step[None]):
+    """End every earlier owner's power to write, and abort what it had open."""
+
+
+@dataclass(frozen=True)
+class Restore(Step[dict[bytes, bytes]]):
+    """Read a state partition to its end as it is now: the newest value of each key, deleted keys left out."""
+
+    place: TopicPlace
+
+
+@dataclass(frozen=True)
+class LastHeaders(Step[Headers | None]):
+    """Read the headers of the last committed record of a partition; None where it has no record."""
+
+    place: TopicPlace
+
+
+@dataclass(frozen=True)
+class Commit(Step[None]):
+    """Write the outputs and the group's offsets in one Kafka transaction: all of it happens, or nothing.
+
+    Refused to an owner that was fenced. After any error the driver must not go on, as the transaction may
+    have happened. `counts` says what is in it, for metrics and accounts.
+    """
+
+    outputs: Outputs
+    offsets: Mapping[TopicPlace, int] = field(default_factory=dict)
+    group: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Reached(Step[None]):
+    """A named point between two steps, where a test may end the process (`pipeline/crashpoints.py`)."""
+
+    point: str
+
+
+class Now(Step[int]):
+    """Ask for the time, in milliseconds since 1970."""

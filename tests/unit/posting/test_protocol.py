@@ -1,0 +1,157 @@
+"""The worker's protocol: the order of its steps, and what goes to which topic."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from pipeline import topics
+from pipeline.accounts.commands import Credit, encode
+from pipeline.accounts.promos import PromoTable
+from pipeline.journal import LEDGER, JournalRecord
+from pipeline.posting.protocol import (
+    Decide,
+    WorkerStep,
+    outputs_of,
+    state_against_journal,
+    take_over,
+    unit_of_work,
+)
+from pipeline.posting.state import PartitionState, StateError
+from pipeline.posting.unit import DeadLetter, GapError, InputRecord, Moved, UnitOutput
+from pipeline.steps import Commit, Fence, LastHeaders, Output, Reached, Restore, TopicPlace
+from tests.support import scripted
+from tests.support.builders import Record, event, packed, rate_table
+
+REQUESTS = [Record(value=packed(event()))]
+JOURNAL_AT_4 = JournalRecord(LEDGER, 3, 3, b"").headers()
+
+
+class FencedError(Exception):
+    """What a commit comes to once another owner is there."""
+
+
+def _restored(step: WorkerStep) -> object:
+    match step:
+        case Restore():
+            return {}
+        case LastHeaders():
+            return JOURNAL_AT_4
+    return None
+
+
+def _decided(step: WorkerStep) -> object:
+    if isinstance(step, Decide):
+        list(step.decision)
+    return None
+
+
+def _unit(state: PartitionState, topic: str, records: Sequence[InputRecord]) -> list[WorkerStep]:
+    posted, steps = scripted.run(unit_of_work(state, rate_table(), PromoTable(), topic, records), _decided)
+    assert (posted is None) is (not steps)
+    return steps
+
+
+class TestTakingOver:
+    def test_the_state_is_read_once_nobody_else_can_write(self) -> None:
+        state, steps = scripted.run(
+            take_over(2, 4, "group"), lambda step: {} if isinstance(step, Restore) else None
+        )
+        assert scripted.names(steps) == ["Fence", "Restore", "LastHeaders", "Reached"]
+        assert isinstance(steps[0], Fence)
+        assert steps[1:] == [
+            Restore(TopicPlace(topics.STATE, 2)),
+            LastHeaders(TopicPlace(topics.JOURNAL, 2)),
+            Reached("worker.restored"),
+        ]
+        assert (state.partition, state.partitions) == (2, 4)
+
+    def test_a_lost_state_is_told_only_by_whoever_may_still_commit(self) -> None:
+        with pytest.raises(StateError, match="the state topic lost records"):
+            scripted.run(take_over(2, 4, "group"), _restored)
+
+        def overtaken(step: WorkerStep) -> object:
+            if isinstance(step, Commit):
+                assert (dict(step.outputs), step.offsets) == ({}, {TopicPlace(topics.REQUESTS, 2): 0})
+                raise FencedError
+            return _restored(step)
+
+        with pytest.raises(FencedError):
+            scripted.run(take_over(2, 4, "group"), overtaken)
+
+    def test_state_and_journal_must_end_with_the_same_unit(self) -> None:
+        state = PartitionState(0, 1)
+        assert state_against_journal(state, None) is None
+        assert "state topic lost" in str(state_against_journal(state, JOURNAL_AT_4))
+        state.meta.position = 4
+        assert state_against_journal(state, JOURNAL_AT_4) is None
+        assert "journal topic lost" in str(state_against_journal(state, None))
+
+
+class TestUnitOfWork:
+    def test_requests_are_decided_then_committed_at_once(self) -> None:
+        state = PartitionState(0, 1)
+        steps = _unit(state, topics.REQUESTS, REQUESTS)
+        assert scripted.names(steps) == ["Decide", "Reached", "Commit", "Reached"]
+        assert (steps[1], steps[3]) == (Reached("worker.decided"), Reached("worker.committed"))
+        commit = steps[2]
+        assert isinstance(commit, Commit)
+        assert len(commit.outputs[TopicPlace(topics.JOURNAL, 0)]) == 1
+        assert commit.counts["events"] == 1
+        assert not commit.offsets
+
+    def test_commands_wait_for_the_catalog_that_they_name(self) -> None:
+        command = Record(topics.BILLING, value=encode(Credit(id="c", org="org_1", amount_nano=5, reason="r")))
+        steps = _unit(PartitionState(0, 1), topics.BILLING, [command])
+        assert scripted.names(steps) == ["AwaitCatalog", "Reached", "Commit", "Reached"]
+
+    def test_what_the_state_has_seen_takes_no_step(self) -> None:
+        state = PartitionState(0, 1)
+        _unit(state, topics.REQUESTS, REQUESTS)
+        assert _unit(state, topics.REQUESTS, REQUESTS) == []
+
+    def test_a_gap_ends_the_unit_before_its_first_step(self) -> None:
+        with pytest.raises(GapError):
+            _unit(PartitionState(0, 1), topics.REQUESTS, [Record(offset=3)])
+
+    def test_an_unclear_commit_ends_it(self) -> None:
+        def unclear(step: WorkerStep) -> object:
+            if isinstance(step, Commit):
+                raise TimeoutError
+            return _decided(step)
+
+        unit = unit_of_work(PartitionState(0, 1), rate_table(), PromoTable(), topics.REQUESTS, REQUESTS)
+        with pytest.raises(TimeoutError):
+            scripted.run(unit, unclear)
+
+
+def test_each_kind_of_output_goes_to_its_topic_and_what_is_moved_to_its_partition() -> None:
+    record = JournalRecord(LEDGER, 1, 1, b"row")
+    why = [("reason", b"invalid")]
+    output = UnitOutput(
+        journal=[record],
+        state=[(b"s", None)],
+        verdicts=[(b"v", b"1")],
+        replies=[b"reply"],
+        keys=[(b"k", b"2")],
+        dead_letters=[DeadLetter(b"dead", why, "invalid")],
+        moved=[Moved(0, b"to 0", []), Moved(1, b"to 1", [])],
+        offsets={},
+        counts=Counter(),
+        orders=[(b"o", b"3")],
+        mail=[(b"m", b"4")],
+    )
+    assert outputs_of(3, output) == {
+        TopicPlace(topics.STATE, 3): [Output(b"s", None)],
+        TopicPlace(topics.JOURNAL, 3): [Output(None, b"row", record.headers())],
+        TopicPlace(topics.VERDICTS, 3): [Output(b"v", b"1")],
+        TopicPlace(topics.REPLIES, 3): [Output(None, b"reply")],
+        TopicPlace(topics.KEYS, 3): [Output(b"k", b"2")],
+        TopicPlace(topics.DEAD_LETTERS, 3): [Output(None, b"dead", why)],
+        TopicPlace(topics.ORDERS, 3): [Output(b"o", b"3")],
+        TopicPlace(topics.MAIL, 3): [Output(b"m", b"4")],
+        TopicPlace(topics.MOVED, 0): [Output(None, b"to 0", [])],
+        TopicPlace(topics.MOVED, 1): [Output(None, b"to 1", [])],
+    }

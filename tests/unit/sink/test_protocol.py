@@ -1,0 +1,157 @@
+"""The sink's protocol: recorded before it is sent, sent again as it was, counted when old, put back when lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain, repeat
+
+import pytest
+
+from pipeline import topics
+from pipeline.journal import LEDGER, REQUESTS, JournalRecord
+from pipeline.sink import ranges
+from pipeline.sink.protocol import (
+    INTENT_KEY,
+    RETRY_S,
+    CountRows,
+    Insert,
+    IntentError,
+    MayHaveLost,
+    NotConfirmedError,
+    Pause,
+    PrepareStaging,
+    PutBack,
+    RangeWriter,
+    ReadJournal,
+    SinkStep,
+)
+from pipeline.steps import Commit, Now, Reached, Restore, TopicPlace
+from tests.support import scripted
+
+SAFE_MS = 10_000
+RECORDS = [(10, JournalRecord(REQUESTS, 1, 3, b"a\nb\nc\n")), (12, JournalRecord(LEDGER, 4, 4, b"d\n"))]
+INTENT = ranges.cut(RECORDS, at_ms=1_000)
+REFUSED = NotConfirmedError("away")
+
+
+def _writer() -> RangeWriter:
+    return RangeWriter("metering", 2, "group", SAFE_MS)
+
+
+def _answers(
+    now_ms: int = 1_000,
+    inserts: Sequence[object] = (),
+    counted: Callable[[str], int] = lambda _: 0,
+    *,
+    lost: bool = False,
+) -> Callable[[SinkStep], object]:
+    answered = chain(inserts, repeat(None))
+
+    def answer(step: SinkStep) -> object:
+        told: object = None
+        match step:
+            case Now():
+                told = now_ms
+            case Restore():
+                told = {INTENT_KEY: ranges.encode(INTENT)}
+            case ReadJournal():
+                told = RECORDS
+            case Insert():
+                told = next(answered)
+            case CountRows(rows):
+                told = counted(rows.kind)
+            case MayHaveLost():
+                told = lost
+            case PrepareStaging():
+                told = "staging"
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    return answer
+
+
+def _inserted(steps: list[SinkStep]) -> list[tuple[str, str]]:
+    return [(step.rows.kind, step.rows.token) for step in steps if isinstance(step, Insert)]
+
+
+def test_a_range_is_recorded_before_it_is_sent() -> None:
+    _, steps = scripted.run(_writer().write(RECORDS), _answers())
+    assert scripted.names(steps) == ["Now", "Commit", "Reached", "Now", "Insert", "Now", "Insert", "Reached"]
+    commit = steps[1]
+    assert isinstance(commit, Commit)
+    [recorded] = commit.outputs[TopicPlace(topics.SINK_STATE, 2)]
+    assert ranges.decode(recorded.value or b"") == INTENT
+    assert commit.offsets == {TopicPlace(topics.JOURNAL, 2): 10}
+    assert (steps[2], steps[-1]) == (Reached("sink.recorded"), Reached("sink.inserted"))
+    assert [kind for kind, _ in _inserted(steps)] == [REQUESTS, LEDGER]
+
+
+def test_nothing_is_sent_that_could_not_be_recorded() -> None:
+    def fenced(step: SinkStep) -> object:
+        assert not isinstance(step, Insert)
+        if isinstance(step, Commit):
+            raise PermissionError
+        return _answers()(step)
+
+    with pytest.raises(PermissionError):
+        scripted.run(_writer().write(RECORDS), fenced)
+
+
+def test_an_unclear_insert_is_sent_again_with_its_token_then_looked_for() -> None:
+    _, steps = scripted.run(_writer().insert(INTENT, RECORDS), _answers(inserts=[REFUSED] * 6))
+    sent = _inserted(steps)
+    assert len(sent) == 8
+    assert len(set(sent)) == 2
+    waited = [step.seconds for step in steps if isinstance(step, Pause)]
+    assert waited == [*RETRY_S, RETRY_S[-1]]
+    assert steps[-1] == MayHaveLost(0.0)
+
+
+def test_whoever_takes_over_finishes_the_recorded_range_and_goes_on_after_it() -> None:
+    offset, steps = scripted.run(_writer().take_over(), _answers())
+    assert offset == 13
+    assert scripted.names(steps[:3]) == ["Fence", "Restore", "ReadJournal"]
+    assert steps[2] == ReadJournal(10, 13)
+    assert _inserted(steps) == _inserted(scripted.run(_writer().write(RECORDS), _answers())[1])
+    assert isinstance(steps[-1], MayHaveLost)
+    nothing = scripted.run(_writer().take_over(), lambda step: {} if isinstance(step, Restore) else None)
+    assert (nothing[0], scripted.names(nothing[1])) == (0, ["Fence", "Restore"])
+
+
+OLD_MS = 1_000 + SAFE_MS
+
+
+def test_of_an_old_range_what_is_there_is_not_sent_again() -> None:
+    there = {REQUESTS: 3, LEDGER: 1}
+    _, steps = scripted.run(_writer().finish(INTENT), _answers(OLD_MS, counted=there.__getitem__))
+    assert _inserted(steps) == []
+    assert not any(isinstance(step, Commit) for step in steps)
+
+
+def test_of_an_old_range_what_is_absent_is_recorded_anew_and_sent() -> None:
+    there = {REQUESTS: 3, LEDGER: 0}
+    _, steps = scripted.run(_writer().finish(INTENT), _answers(OLD_MS, counted=there.__getitem__))
+    assert [kind for kind, _ in _inserted(steps)] == [LEDGER]
+    [commit] = [step for step in steps if isinstance(step, Commit)]
+    [recorded] = commit.outputs[TopicPlace(topics.SINK_STATE, 2)]
+    left = ranges.decode(recorded.value or b"")
+    assert ([part.kind for part in left.parts], left.at_ms) == ([LEDGER], OLD_MS)
+
+
+def test_an_old_range_that_is_half_there_is_left_to_a_person() -> None:
+    with pytest.raises(IntentError, match="only partly in ClickHouse"):
+        scripted.run(_writer().finish(INTENT), _answers(OLD_MS, counted=lambda _: 2))
+
+
+def test_lost_rows_are_put_back_by_who_can_still_record() -> None:
+    lacking = {REQUESTS: 2, LEDGER: 1}
+    answers = _answers(counted=lacking.__getitem__, lost=True)
+    _, steps = scripted.run(_writer().put_back(INTENT, RECORDS), answers)
+    assert scripted.names(steps) == [
+        *("Now", "MayHaveLost", "CountRows", "PrepareStaging", "Commit", "PutBack", "CompleteRollUps"),
+        "CountRows",
+    ]
+    put_back = steps[5]
+    assert isinstance(put_back, PutBack)
+    assert (put_back.staging, put_back.rows.kind) == ("staging", REQUESTS)
