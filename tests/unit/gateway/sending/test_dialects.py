@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -134,3 +136,30 @@ def test_what_is_no_usage_is_refused_by_name(usage: Any, dialect: Any, names: st
 def test_what_is_no_object_is_refused(usage: Any) -> None:
     with pytest.raises(TypeError, match="mapping"):
         openai_usage(usage, "openai")
+
+
+DOCS = Path(__file__).parents[4] / "docs" / "gateway.md"
+_ROW = re.compile(r"\| (?:`(\w+)`)? ?\| .*?\| ?`(\{.*?\})` \| (prompt [\w, ]+) \|")
+_FIELDS = {
+    "prompt": ("prompt_tokens",),
+    "completion": ("completion_tokens",),
+    "cached": ("prompt_tokens_details", "cached_tokens"),
+    "writes": ("prompt_tokens_details", "cache_write_tokens"),
+    "reasoning": ("completion_tokens_details", "reasoning_tokens"),
+}
+
+
+def test_the_examples_of_the_manual_become_what_it_says() -> None:
+    section = DOCS.read_text(encoding="utf-8").split("## Usage objects of providers")[1].split("\n## ")[0]
+    found = _ROW.findall(section)
+    assert {dialect for dialect, _, _ in found if dialect} == set(DIALECTS)
+    last: Any = ""
+    for dialect, raw, becomes in found:
+        last = dialect or last
+        made = openai_usage(json.loads(raw), last)
+        told = dict(re.findall(r"(\w+) ([\d,]*\d)", becomes))
+        for name, path in _FIELDS.items():
+            count: Any = made
+            for step in path:
+                count = count[step]
+            assert count == int(told.get(name, "0").replace(",", "")), f"{raw}: {name}"
