@@ -28,7 +28,7 @@ from bench.report import Report, percentile
 from bench.whole import Queryable
 from pipeline import topics
 from pipeline.api.http.sessions import issue
-from pipeline.journal import REQUEST_COLUMNS, REQUESTS, decode_rows, public_id, read_headers
+from pipeline.journal import REQUESTS, RequestRow, decode_rows, read_headers
 from pipeline.kafka.reader import SESSION_TIMEOUT_MS
 from pipeline.local.ports import free
 from pipeline.local.supervisor import RESTART_DELAY_SECONDS
@@ -44,7 +44,6 @@ RESTARTED = "started again after 0.25 s, as `up` does"
 UNNAMED = "started again, without METERING_INSTANCE"
 TAKEN_OVER = "not started again: the other worker took over"
 _OWNED = re.compile(r"^metering_worker_partitions (\S+)$", re.MULTILINE)
-_EVENT_ID = REQUEST_COLUMNS.index("event_id")
 
 
 @dataclass
@@ -190,9 +189,9 @@ class Platform:
             async for record in consumer:
                 journal = read_headers(record.headers, record.value)
                 if journal.kind == REQUESTS:
-                    for position, row in enumerate(decode_rows(journal.value), start=journal.first):
-                        row_id = public_id(record.partition, position)
-                        self.watch.saw(record.partition, str(row[_EVENT_ID]), row_id)
+                    for row in decode_rows(journal):
+                        assert isinstance(row, RequestRow)
+                        self.watch.saw(record.partition, row.event_id, row.id)
         finally:
             await consumer.stop()
 

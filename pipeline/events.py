@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Raw, Struct, structs
@@ -24,7 +24,7 @@ ELEMENTS_MAX = 20_000
 """More elements than valid events fit into a record: a record of two million commas must not become two
 million dead letters."""
 FAILED_FROM = 400
-"""The lowest status of a failed request."""
+"""The lowest status of a failed request: below it, a request was served."""
 EVENT_TYPE = "bharatrouter.request.completed.v1"
 MAX_LATENCY_MS = 86_400_000
 MAX_SEQUENCE_DIGITS = 20
@@ -79,6 +79,13 @@ class RequestEvent(Struct, gc=False):
     sequence: Sequence | None = None
 
 
+class Problem(NamedTuple):
+    """What makes an event of the right types invalid: the path of the field, and what is wrong with it."""
+
+    field: str
+    text: str
+
+
 class FailedEvent(RequestEvent, gc=False, kw_only=True):
     """A failed request as a CloudEvent."""
 
@@ -110,6 +117,24 @@ def is_org(subject: str) -> bool:
 def is_sequence(text: str) -> bool:
     """Whether a text is made of the digits 0 to 9 alone."""
     return text.isdecimal() and text.isascii()
+
+
+def problem_of(event: RequestEvent) -> Problem | None:
+    """Return the first thing that makes an event invalid though all its fields are of the right types, or None.
+
+    Gateways refuse such an event, and the worker makes a dead letter of it. When it arrived plays no part here.
+    """
+    if _timestamps.ms(event.time) is None:
+        return Problem("time", f"is no RFC 3339 time with an offset: {event.time!r}")
+    if event.data.status < FAILED_FROM and event.data.usage is None:
+        return Problem("data.usage", "is missing: a served request needs it")
+    if event.data.status < FAILED_FROM and event.data.provider is None:
+        return Problem("data.provider", "is missing: a served request needs it")
+    if event.sequence is not None and not is_sequence(event.sequence):
+        return Problem("sequence", "is not made of digits")
+    if not is_org(event.subject):
+        return Problem("subject", "has control characters")
+    return None
 
 
 def decode_record(value: bytes | None) -> list[RequestEvent] | None:
@@ -270,3 +295,6 @@ class Timestamps:
                 self._second_ms.clear()
             self._second_ms[text[:19] + "."] = second_ms
         return second_ms + int((fraction or "0")[:3].ljust(3, "0"))
+
+
+_timestamps = Timestamps()

@@ -1,17 +1,17 @@
 """What a request costs: tokens times the prices of the route that served it.
 
 Owns: the formula, and which requests are free.
-Called by: `posting/requests.py`. Next: `accounts/ledger.py` takes the cost off the balance.
+Called by: `posting/requests.py`, `gateway/sending/prepare.py`, `operations/audit.py`. Next: `accounts/ledger.py` takes the cost off the balance.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from pipeline.catalog.rates import Prices, Rate, prices_by_class
-from pipeline.events import FAILED_FROM, RequestData
+from pipeline.events import FAILED_FROM
 from pipeline.usage import (
     CACHE_BESIDE,
     NO_OTHERS,
@@ -29,9 +29,25 @@ REQUEST = "request"
 """The cost line of the fee for a request."""
 
 
-def is_free(data: RequestData) -> bool:
+class Request(Protocol):
+    """What decides whether a request is free: of an event's data and of a row of the journal alike."""
+
+    @property
+    def byok(self) -> bool:
+        """Whether it was served with the org's own key at the provider."""
+
+    @property
+    def status(self) -> int:
+        """Its HTTP status."""
+
+    @property
+    def tier(self) -> str:
+        """`standard` or `trial`."""
+
+
+def is_free(request: Request) -> bool:
     """Whether a request costs nothing: a trial key, the org's own provider key, or a failed request."""
-    return data.byok or data.status >= FAILED_FROM or data.tier == "trial"
+    return request.byok or request.status >= FAILED_FROM or request.tier == "trial"
 
 
 def why_free(*, tier: str, byok: bool, status: int) -> Free | None:

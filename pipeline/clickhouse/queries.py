@@ -3,6 +3,9 @@
 Owns: the head of a query's file, and the rule that a query about an org cannot run without its scope.
 Called by: the API, the sink, `operations/`. Next: `clickhouse/client.py`.
 
+Two words in double braces stand for what the core defines: `{{tokens}}` for the tokens of a row, or of a group of
+a roll-up, and `{{failed}}` for whether a row is of a request that failed.
+
 A file opens with its name, its caller, its scope and its parameters, then says what it is for. The scope is
 `org`, `orgs` (several at once, where each line of the answer names the org it is about) or `platform`. What the head says is checked against the text when the files are loaded.
 """
@@ -16,9 +19,13 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.clickhouse.sql_files import sql_files
+from pipeline.events import FAILED_FROM
+from pipeline.journal import TOKEN_COLUMNS
 
 _PLACEHOLDER = re.compile(r"\{(\w+):([^}]+)\}")
 _PARAMETER = re.compile(r"(\w+) ([A-Za-z]\w*(?:\(\w+\))?)\Z")
+_WORD = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+WORDS = {"tokens": f"({' + '.join(TOKEN_COLUMNS)})", "failed": f"(status >= {FAILED_FROM})"}
 _HEAD = ("name", "caller", "scope", "parameters")
 _CONDITIONS = {"org": "org = {org:String}", "orgs": "org IN {orgs:Array(String)}"}
 """What a query's text has for its scope, and no query of another scope has."""
@@ -91,7 +98,7 @@ def parse_query(path: Path, text: str) -> Query:
     """Return the query of a file's text. Raises QueryFileError where head and text disagree."""
     lines = text.splitlines()
     head = dict(_head_line(path, line, field) for line, field in zip(lines, _HEAD, strict=False))
-    sql = "\n".join(line for line in lines if not line.startswith("--")).strip()
+    sql = _filled(path, "\n".join(line for line in lines if not line.startswith("--")).strip())
     parameters = dict(_parameter(path, part) for part in head.get("parameters", "").split(", ") if part)
     scope = head.get("scope", "")
     found = [name for name, condition in _CONDITIONS.items() if condition in sql]
@@ -105,6 +112,17 @@ def parse_query(path: Path, text: str) -> Query:
     if head["name"] != path.stem:
         raise QueryFileError(f"{path.name}: the head has the name {head['name']}")
     return Query(head["name"], head["caller"], head["scope"], parameters, sql)
+
+
+def _filled(path: Path, text: str) -> str:
+    """Return a query's text with its words filled in. Raises QueryFileError for an unknown one."""
+
+    def fill(match: re.Match[str]) -> str:
+        if match[1] not in WORDS:
+            raise QueryFileError(f"{path.name}: unknown word {match[0]}")
+        return WORDS[match[1]]
+
+    return _WORD.sub(fill, text)
 
 
 def _head_line(path: Path, line: str, field: str) -> tuple[str, str]:

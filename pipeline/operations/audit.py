@@ -21,8 +21,9 @@ from pipeline.accounts.payments import Payment
 from pipeline.accounts.promos import key_of
 from pipeline.catalog.rates import Rate
 from pipeline.catalog.rating import cost_nano as cost_of
+from pipeline.catalog.rating import is_free
 from pipeline.events import FAILED_FROM
-from pipeline.journal import REQUESTS, JournalRecord, decode_rows, position_of
+from pipeline.journal import JournalRecord, LedgerRow, RequestRow, decode_rows, position_of
 from pipeline.money import NANO_PER_PAISA
 
 Group = tuple[str, str, str, str, str, bool, str]
@@ -69,67 +70,72 @@ class Books:
         if record.first != self.next_position:
             place = f"journal/{self.partition}"
             self._differ(place, "positions", str(self.next_position), str(record.first))
-        for row in decode_rows(record.value):
-            position = position_of(int(str(row[0])))
+        for row in decode_rows(record):
+            position = position_of(row.id)
             if position != (self.partition, self.next_position):
                 place = f"journal/{self.partition}"
                 self._differ(place, "id", str((self.partition, self.next_position)), str(position))
             self.next_position = position[1] + 1
-            org = str(row[1])
-            account = self.accounts.get(org)
+            account = self.accounts.get(row.org)
             if account is None:
-                account = self.accounts[org] = Account(org)
-                if org in registered:
-                    account.profile = registered[org].profile
-            if record.kind == REQUESTS:
+                account = self.accounts[row.org] = Account(row.org)
+                if row.org in registered:
+                    account.profile = registered[row.org].profile
+            if isinstance(row, RequestRow):
                 self._fold_request(account, row)
             else:
                 self._fold_entry(account, row)
 
-    def _fold_request(self, account: Account, row: list[object]) -> None:
-        (_, org, at_ms, _, _, _, key_id, tier, byok, model, provider, status, *_) = row
-        prompt, cached, completion, _, cost_nano, _ = (int(str(value)) for value in row[16:22])
-        day = ist.day_of(int(str(at_ms)))
-        charge(account, str(key_id), trial=tier == "trial", day=day, cost_nano=cost_nano)
-        group = (
-            str(org),
-            ist.date_of(day).isoformat(),
-            str(model),
-            str(key_id),
-            str(provider),
-            bool(byok),
-            str(tier),
+    def _fold_request(self, account: Account, row: RequestRow) -> None:
+        day = ist.day_of(row.at_ms)
+        charge(account, row.key_id, trial=row.tier == "trial", day=day, cost_nano=row.cost_nano)
+        due_nano = self._due_nano(row)
+        if row.cost_nano != due_nano:
+            self._differ("cost by its rate", f"row {row.id}", str(due_nano), str(row.cost_nano))
+        date = ist.date_of(day).isoformat()
+        sums = self.groups[row.org, date, row.model, row.key_id, row.provider, row.byok, row.tier]
+        counted = (
+            1,
+            row.status >= FAILED_FROM,
+            row.prompt_tokens,
+            row.cached_tokens,
+            row.completion_tokens,
+            row.cost_nano,
         )
-        failed = int(str(status)) >= FAILED_FROM
-        free = tier == "trial" or bool(byok) or failed
-        rate = self.rates.get((str(model), str(provider), int(str(row[21]))))
-        due_nano = 0 if free else cost_of(rate, prompt, cached, completion) if rate else None
-        if cost_nano != due_nano:
-            self._differ("cost by its rate", f"row {row[0]}", str(due_nano), str(cost_nano))
-        sums = self.groups[group]
-        for i, value in enumerate((1, failed, prompt, cached, completion, cost_nano)):
+        for i, value in enumerate(counted):
             sums[i] += value
 
-    def _fold_entry(self, account: Account, row: list[object]) -> None:
-        (row_id, _, _, kind, amount_nano, balance_after_nano, *_) = row
-        spending = apply(account.spending, Entry(str(kind), int(str(amount_nano))))
-        spending.entry_id = int(str(row_id))
-        if spending.balance_nano != balance_after_nano:
+    def _due_nano(self, row: RequestRow) -> int | None:
+        """Return what a request costs by the rate that its row names; None where there is no such rate."""
+        if is_free(row):
+            return 0
+        rate = self.rates.get((row.model, row.provider, row.rate_from_ms))
+        if rate is None:
+            return None
+        return cost_of(rate, row.prompt_tokens, row.cached_tokens, row.completion_tokens)
+
+    def _fold_entry(self, account: Account, row: LedgerRow) -> None:
+        spending = apply(account.spending, Entry(row.kind, row.amount_nano))
+        spending.entry_id = row.id
+        if spending.balance_nano != row.balance_after_nano:
             self._differ(
-                "ledger balance_after", f"row {row_id}", str(spending.balance_nano), str(balance_after_nano)
+                "ledger balance_after",
+                f"row {row.id}",
+                str(spending.balance_nano),
+                str(row.balance_after_nano),
             )
         self.ledger_rows += 1
-        self.ledger_nano += int(str(amount_nano))
-        self._fold_payment(str(row[1]), str(kind), int(str(amount_nano)), str(row[6]), str(row[8]))
+        self.ledger_nano += row.amount_nano
+        self._fold_payment(row)
 
-    def _fold_payment(self, org: str, kind: str, amount_nano: int, payment_id: str, code: str) -> None:
-        if kind == "topup":
-            self.paid[payment_id][0] += 1
-            self.paid[payment_id][1] += amount_nano
-        elif kind == "refund":
-            self.paid[payment_id][2] += amount_nano
-        elif kind == "promo" and code:
-            self.redeemed[org, key_of(code)] += 1
+    def _fold_payment(self, row: LedgerRow) -> None:
+        if row.kind == "topup":
+            self.paid[row.payment_id][0] += 1
+            self.paid[row.payment_id][1] += row.amount_nano
+        elif row.kind == "refund":
+            self.paid[row.payment_id][2] += row.amount_nano
+        elif row.kind == "promo" and row.promo_code:
+            self.redeemed[row.org, key_of(row.promo_code)] += 1
 
     def _differ(self, place: str, of: str, expected: str, found: str) -> None:
         self.differences.append(Difference(place, of, expected, found))

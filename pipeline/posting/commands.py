@@ -34,7 +34,7 @@ from pipeline.accounts.ledger import Posting, apply
 from pipeline.accounts.model import Account, Answer
 from pipeline.accounts.payments import NOTHING, Known, Payment, Refund, Stray
 from pipeline.events import is_org
-from pipeline.journal import PARTITIONS_MAX
+from pipeline.journal import PARTITIONS_MAX, LedgerRow
 from pipeline.partitioning import partition_of
 from pipeline.posting.unit import InputRecord, Unit
 
@@ -145,7 +145,7 @@ def _post(unit: Unit, account: Account, posting: Posting, posted_ms: int) -> Non
         spending.entry_id = unit.next_id()
         unit.took_ids(spending.entry_id + PARTITIONS_MAX)
         unit.ledger.append(
-            (
+            LedgerRow(
                 spending.entry_id,
                 account.org,
                 posted_ms,

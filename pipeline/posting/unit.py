@@ -25,7 +25,16 @@ from pipeline.accounts.payments import MoneyRecord, Order, encode_news
 from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.verdicts import Progress
 from pipeline.catalog.rates import RateTable
-from pipeline.journal import LEDGER, REQUESTS, JournalRecord, Row, encode_rows, position_of, public_id
+from pipeline.journal import (
+    LEDGER,
+    REQUESTS,
+    JournalRecord,
+    LedgerRow,
+    RequestRow,
+    encode_rows,
+    position_of,
+    public_id,
+)
 from pipeline.posting.meters import Meters
 from pipeline.posting.state import PartitionState, StateRecord
 
@@ -111,10 +120,10 @@ class Unit:
     touched: dict[str, Account] = field(default_factory=dict)
     profiles_changed: set[str] = field(default_factory=set)
     sources_changed: dict[str, None] = field(default_factory=dict)
-    requests: list[Row] = field(default_factory=list)
+    requests: list[RequestRow] = field(default_factory=list)
     journal: list[JournalRecord] = field(default_factory=list)
     charged: int = 0
-    ledger: list[Row] = field(default_factory=list)
+    ledger: list[LedgerRow] = field(default_factory=list)
     replies: list[bytes] = field(default_factory=list)
     keys: list[tuple[str, Key]] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)

@@ -82,7 +82,7 @@ def insert_of(
     return JournalInsert(
         kind=part.kind,
         table=TABLES[part.kind],
-        columns=COLUMNS[part.kind],
+        columns=tuple(COLUMNS[part.kind]),
         partition=partition,
         low=public_id(partition, part.first),
         high=public_id(partition, part.last),

@@ -22,7 +22,7 @@ SELECT
     day,
     model,
     sumIf(usage_day.requests, matches) AS requests,
-    sumIf(prompt_tokens + completion_tokens, matches) AS tokens,
+    sumIf({{tokens}}, matches) AS tokens,
     cost_sum_nano * toDecimal128('0.000000001', 9) AS cost_inr,
     sumIf(usage_day.errors, matches) AS errors
 FROM usage_day

@@ -7,7 +7,7 @@
 -- forward read from `from_rid`. `to_rid` is how far back it looks: each part of the table that may hold one
 -- of the rows costs a millisecond, whatever is read from it. A part's ids lie close together, but small orgs
 -- share its granules, so the index on `id` tells what the sort order cannot.
-SELECT id, at_ms, model, provider, status, latency_ms, prompt_tokens + completion_tokens, cost_nano, key_id
+SELECT id, at_ms, model, provider, status, latency_ms, {{tokens}}, cost_nano, key_id
 FROM events
 WHERE org = {org:String}
     AND rid BETWEEN {from_rid:UInt64} AND {to_rid:UInt64}

@@ -5,7 +5,7 @@
 --
 -- As events_page, of some days, of one model or key, or of both. An empty `model` or `key_id` filters nothing.
 -- It is a query of its own, since each condition costs the page that has no filters its planning.
-SELECT id, at_ms, model, provider, status, latency_ms, prompt_tokens + completion_tokens, cost_nano, key_id
+SELECT id, at_ms, model, provider, status, latency_ms, {{tokens}}, cost_nano, key_id
 FROM events
 WHERE org = {org:String}
     AND rid BETWEEN {from_rid:UInt64} AND {to_rid:UInt64}

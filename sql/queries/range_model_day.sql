@@ -13,7 +13,7 @@ WITH touched AS (
     WHERE partition = {partition:UInt16} AND (day, model) IN (SELECT day, model FROM touched)
     GROUP BY day, model
 ), counted AS (
-    SELECT day, model, count() AS n, sum(toUInt64(prompt_tokens) + completion_tokens) AS t, max(id) AS last
+    SELECT day, model, count() AS n, sum({{tokens}}) AS t, max(id) AS last
     FROM events
     WHERE id % 1024 = {partition:UInt16} AND id <= {high:UInt64} AND (day, model) IN (SELECT day, model FROM touched)
     GROUP BY day, model

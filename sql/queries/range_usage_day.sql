@@ -17,7 +17,7 @@ WITH touched AS (
     GROUP BY org, day, model, key_id, provider, byok, tier
 ), counted AS (
     SELECT org, day, model, key_id, provider, byok, tier,
-           count() AS n, countIf(status >= 400) AS e, sum(prompt_tokens) AS p, sum(cached_tokens) AS c,
+           count() AS n, countIf({{failed}}) AS e, sum(prompt_tokens) AS p, sum(cached_tokens) AS c,
            sum(completion_tokens) AS o, sum(cost_nano) AS m, max(id) AS last
     FROM events
     WHERE id <= {high:UInt64} AND (org, day) IN (SELECT org, day FROM touched)

@@ -8,9 +8,9 @@ SELECT
     org,
     key_id,
     sumIf(usage_day.requests, day = {to_day:Date}) AS today_requests,
-    sumIf(prompt_tokens + completion_tokens, day = {to_day:Date}) AS today_tokens,
+    sumIf({{tokens}}, day = {to_day:Date}) AS today_tokens,
     sum(usage_day.requests) AS requests,
-    sum(prompt_tokens + completion_tokens) AS tokens
+    sum({{tokens}}) AS tokens
 FROM usage_day
 WHERE org IN {orgs:Array(String)} AND day BETWEEN {from_day:Date} AND {to_day:Date}
 GROUP BY org, key_id

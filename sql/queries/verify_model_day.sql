@@ -9,7 +9,7 @@ WITH rolled AS (
     FROM model_day
     GROUP BY day, model, partition
 ), due AS (
-    SELECT day, model, partition, toUInt64(prompt_tokens) + completion_tokens AS tokens
+    SELECT day, model, partition, {{tokens}} AS tokens
     FROM (SELECT *, day, toUInt16(id % 1024) AS partition FROM events) AS every
     LEFT JOIN rolled USING (day, model, partition)
     WHERE id <= last OR id < {below:Array(UInt64)}[1 + partition]

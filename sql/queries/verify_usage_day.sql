@@ -20,7 +20,7 @@ WITH rolled AS (
     WHERE id <= last OR id < {below:Array(UInt64)}[1 + id % 1024]
 ), counted AS (
     SELECT org, day, model, key_id, provider, byok, tier,
-           count() AS n, countIf(status >= 400) AS e, sum(prompt_tokens) AS p, sum(cached_tokens) AS c,
+           count() AS n, countIf({{failed}}) AS e, sum(prompt_tokens) AS p, sum(cached_tokens) AS c,
            sum(completion_tokens) AS o, sum(toInt128(cost_nano)) AS m
     FROM due
     GROUP BY org, day, model, key_id, provider, byok, tier

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline import ist
 from pipeline.clickhouse.client import Engine
 from pipeline.journal import public_id
 from tests.support.api.client import Api, api
 from tests.support.builders import NOW_MS
-from tests.support.journal_rows import MODELS, Request, inr, insert, random_requests
+from tests.support.journal_rows import MODELS, Request, inr, insert, random_requests, request
 
 TODAY = ist.date_of(ist.day_of(NOW_MS)).isoformat()
 NAMES = {f"org_a_key_{n}": ("org_a", f"key number {n}") for n in range(10)} | {
@@ -138,7 +138,7 @@ def test_every_part_of_an_answer_agrees(engine: Engine, served: Api) -> None:
 def test_a_request_counts_on_its_own_ist_day(engine: Engine, served: Api) -> None:
     start = ist.day_start_ms(ist.day_of(NOW_MS) - 3)
     shifts = {0: -1, 1: 0, 2: ist.DAY_MS - 1, 3: ist.DAY_MS}
-    insert(engine, [Request(public_id(0, n), "org_a", start + shift) for n, shift in shifts.items()])
+    insert(engine, [request(public_id(0, n), "org_a", start + shift) for n, shift in shifts.items()])
     day = ist.date_of(ist.day_of(start)).isoformat()
     answer = served.get(PATH, "org_a", from_=day, to=day)
     assert [(line["day"], line["requests"]) for line in answer["days"]] == [(day, 2)]
@@ -147,7 +147,7 @@ def test_a_request_counts_on_its_own_ist_day(engine: Engine, served: Api) -> Non
 
 
 def test_ten_at_the_top_in_a_stable_order(engine: Engine, served: Api) -> None:
-    base = Request(public_id(0, 0), "org_a", NOW_MS - 1)
+    base = request(public_id(0, 0), "org_a", NOW_MS - 1)
     rows = [
         replace(
             base,
@@ -170,7 +170,7 @@ def test_ten_at_the_top_in_a_stable_order(engine: Engine, served: Api) -> None:
 def test_money_is_exact_at_both_ends_of_its_range(engine: Engine, served: Api) -> None:
     costs = [1, 6_100_000, 2**62, 2**62, 2**62]
     rows = [
-        Request(public_id(0, n), "org_a", NOW_MS - 1, cost_nano=cost, key_id=f"key_{n}")
+        request(public_id(0, n), "org_a", NOW_MS - 1, cost_nano=cost, key_id=f"key_{n}")
         for n, cost in enumerate(costs)
     ]
     insert(engine, rows)

@@ -29,7 +29,7 @@ from tests.support.api.routes import (
     TEXT,
 )
 from tests.support.builders import NOW_MS, rate, rate_table
-from tests.support.journal_rows import Request, insert
+from tests.support.journal_rows import insert, request
 
 ROUTE = re.compile(r"@\w+\.(?:get|post|put|patch|delete|api_route)\(\s*\"(/[^\"]*)\"")
 
@@ -40,7 +40,7 @@ PAGES = {"/docs", "/docs/{name}"}
 def served(engine: Engine) -> Iterator[Api]:
     """The app with two orgs, each with its own word in everything that could show."""
     rows = [
-        Request(
+        request(
             id=public_id(partition, n),
             org=org,
             at_ms=NOW_MS - n * 3_600_000,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline import ist
 from pipeline.api.routes import events
@@ -15,7 +15,7 @@ from pipeline.clickhouse.client import Engine
 from pipeline.journal import PARTITIONS_MAX, public_id
 from tests.support.api.client import Api, api
 from tests.support.builders import NOW_MS
-from tests.support.journal_rows import MODELS, Request, inr, insert, random_requests
+from tests.support.journal_rows import MODELS, Request, inr, insert, random_requests, request
 
 PATH = "/me/activity/events"
 NAMES = {f"org_a_key_{n}": ("org_a", f"key number {n}") for n in range(10)}
@@ -89,7 +89,7 @@ def test_pages_miss_and_repeat_nothing_while_more_arrive(engine: Engine, served:
 
 
 def test_the_last_page_says_so_even_when_it_is_full(engine: Engine, served: Api) -> None:
-    insert(engine, [Request(public_id(0, n), "org_a", NOW_MS) for n in range(4)])
+    insert(engine, [request(public_id(0, n), "org_a", NOW_MS) for n in range(4)])
     first = served.get(PATH, "org_a", limit=2)
     second = served.get(PATH, "org_a", limit=2, before=first["next_before"])
     assert (len(first["events"]), len(second["events"]), second["next_before"]) == (2, 2, None)
@@ -97,7 +97,7 @@ def test_the_last_page_says_so_even_when_it_is_full(engine: Engine, served: Api)
 
 
 def test_before_is_any_number_not_only_an_id(engine: Engine, served: Api) -> None:
-    rows = [Request(public_id(5, n), "org_a", NOW_MS) for n in (0, 1, 2, 2**43 - 1)]
+    rows = [request(public_id(5, n), "org_a", NOW_MS) for n in (0, 1, 2, 2**43 - 1)]
     insert(engine, rows)
     ids = [r.id for r in rows]
     for before, wanted in (
@@ -141,7 +141,7 @@ def test_filters_and_days(engine: Engine, served: Api) -> None:
 
 
 def test_a_late_request_stands_where_it_was_charged(engine: Engine, served: Api) -> None:
-    base = Request(public_id(0, 0), "org_a", NOW_MS)
+    base = request(public_id(0, 0), "org_a", NOW_MS)
     late = replace(base, id=public_id(0, 1), at_ms=NOW_MS - 30 * ist.DAY_MS)
     newest = replace(base, id=public_id(0, 2), at_ms=NOW_MS - 1)
     insert(engine, [base, late, newest])
@@ -176,7 +176,7 @@ def test_what_is_refused(served: Api, given: dict[str, Any], param: str) -> None
 
 
 def test_an_open_range_is_not_limited(engine: Engine, served: Api) -> None:
-    old = Request(public_id(0, 0), "org_a", NOW_MS - 800 * ist.DAY_MS)
+    old = request(public_id(0, 0), "org_a", NOW_MS - 800 * ist.DAY_MS)
     insert(engine, [old])
     for given in (
         {},

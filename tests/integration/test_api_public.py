@@ -21,7 +21,7 @@ from pipeline.clickhouse.migrate import migrate
 from pipeline.journal import public_id
 from tests.support.api.client import api
 from tests.support.builders import NOW_MS, rate, rate_table
-from tests.support.journal_rows import MODELS, Request, insert, random_requests
+from tests.support.journal_rows import MODELS, Request, insert, random_requests, request
 
 ON_CATALOG = MODELS[:3]
 TODAY = ist.day_of(NOW_MS)
@@ -56,14 +56,14 @@ def test_rankings_of_the_whole_platform(engine: Engine) -> None:
 
 
 def test_only_models_with_a_rate_in_force(engine: Engine) -> None:
-    insert(engine, [Request(public_id(0, n), "org_a", NOW_MS, model=m) for n, m in enumerate("abc")])
+    insert(engine, [request(public_id(0, n), "org_a", NOW_MS, model=m) for n, m in enumerate("abc")])
     table = rate_table(rate(model="a"), rate(model="b", from_ms=NOW_MS + 1))
     with api(engine, rates=table) as served:
         assert [m["model"] for m in served.get("/v1/rankings")["windows"]["7d"]] == ["a"]
 
 
 def test_rankings_are_kept_two_minutes_and_not_beyond_their_day(engine: Engine) -> None:
-    insert(engine, [Request(public_id(0, 0), "org_a", NOW_MS)])
+    insert(engine, [request(public_id(0, 0), "org_a", NOW_MS)])
 
     with api(engine) as served:
 
@@ -72,15 +72,15 @@ def test_rankings_are_kept_two_minutes_and_not_beyond_their_day(engine: Engine) 
             return found
 
         assert requests() == 1
-        insert(engine, [Request(public_id(0, 1), "org_a", NOW_MS)])
+        insert(engine, [request(public_id(0, 1), "org_a", NOW_MS)])
         served.clock[0] += KEPT_MS - 1
         assert requests() == 1
         served.clock[0] += 1
         assert requests() == 2
-        insert(engine, [Request(public_id(0, 2), "org_a", NOW_MS)])
+        insert(engine, [request(public_id(0, 2), "org_a", NOW_MS)])
         served.clock[0] = ist.day_start_ms(TODAY + 1) - 1
         assert requests() == 3
-        insert(engine, [Request(public_id(0, 3), "org_a", NOW_MS)])
+        insert(engine, [request(public_id(0, 3), "org_a", NOW_MS)])
         served.clock[0] += 1
         assert requests() == 4
 
@@ -90,14 +90,14 @@ def test_an_empty_answer_is_not_kept(engine: Engine) -> None:
         empty = served.client.get("/v1/rankings")
         assert empty.json()["windows"] == {"7d": [], "30d": []}
         assert empty.headers["Cache-Control"] == "no-store"
-        insert(engine, [Request(public_id(0, 0), "org_a", NOW_MS)])
+        insert(engine, [request(public_id(0, 0), "org_a", NOW_MS)])
         full = served.client.get("/v1/rankings")
         assert len(full.json()["windows"]["7d"]) == 1
         assert full.headers["Cache-Control"] == "public, max-age=60"
 
 
 async def test_many_at_once_ask_the_engine_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    insert(engine, [Request(public_id(0, 0), "org_a", NOW_MS)])
+    insert(engine, [request(public_id(0, 0), "org_a", NOW_MS)])
     asked = 0
     real: Callable[..., list[Any]] = engine.query
 

@@ -12,7 +12,7 @@ from pipeline.clickhouse.client import Engine
 from pipeline.journal import public_id
 from tests.support.api.client import Api, api
 from tests.support.builders import NOW_MS
-from tests.support.journal_rows import Request, insert, random_requests
+from tests.support.journal_rows import Request, insert, random_requests, request
 
 TODAY = ist.day_of(NOW_MS)
 FIRST, LAST = (ist.date_of(day).isoformat() for day in (TODAY - 29, TODAY))
@@ -31,7 +31,7 @@ def volume(rows: list[Request]) -> dict[str, int]:
 
 def test_usage_of_each_key_today_and_over_30_days(engine: Engine, served: Api) -> None:
     rows = random_requests(seed=20, count=3_000, days=34)
-    rows.append(Request(public_id(0, 3_000), "org_a", NOW_MS, key_id="org_a_key_1"))
+    rows.append(request(public_id(0, 3_000), "org_a", NOW_MS, key_id="org_a_key_1"))
     insert(engine, rows)
     month = [r for r in rows if r.org == "org_a" and FIRST <= r.day <= LAST]
     assert len(month) < len([r for r in rows if r.org == "org_a"])
@@ -76,7 +76,7 @@ def test_the_daily_series(engine: Engine, served: Api) -> None:
 
 def test_a_day_begins_at_ist_midnight(engine: Engine, served: Api) -> None:
     midnight = ist.day_start_ms(TODAY)
-    insert(engine, [Request(public_id(0, n), "org_a", midnight + n - 1) for n in range(2)])
+    insert(engine, [request(public_id(0, n), "org_a", midnight + n - 1) for n in range(2)])
     assert served.get("/me/usage", "org_a")["totals"]["today"]["requests"] == 1
     served.clock[0] = midnight - 1
     assert served.get("/me/usage", "org_a")["totals"] == {
@@ -93,7 +93,7 @@ def test_a_day_begins_at_ist_midnight(engine: Engine, served: Api) -> None:
 
 
 def test_another_orgs_key_id_has_no_name_here(engine: Engine, served: Api) -> None:
-    insert(engine, [Request(public_id(1, 0), "org_b", NOW_MS, key_id="org_a_key_1")])
+    insert(engine, [request(public_id(1, 0), "org_b", NOW_MS, key_id="org_a_key_1")])
     [key] = served.get("/me/usage", "org_b")["keys"]
     assert (key["key_id"], key["key_name"]) == ("org_a_key_1", None)
 

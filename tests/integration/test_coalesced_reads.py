@@ -16,7 +16,7 @@ from pipeline.clickhouse.errors import EngineError
 from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.journal import public_id
 from tests.support.builders import NOW_MS
-from tests.support.journal_rows import Request, insert, random_requests
+from tests.support.journal_rows import insert, random_requests, request
 
 ODD_ORGS = (
     "plain",
@@ -79,7 +79,7 @@ async def test_an_answer_is_never_older_than_its_question(engine: Engine) -> Non
 
     others = [asyncio.create_task(keep_busy()) for _ in range(4)]
     for n in range(1, 6):
-        row = Request(id=public_id(0, n), org="org_a", at_ms=NOW_MS)
+        row = request(id=public_id(0, n), org="org_a", at_ms=NOW_MS)
         await asyncio.to_thread(insert, engine, [row])
         (line,) = await reads.ask(query("usage"), scope, **RANGE)
         assert msgspec.json.decode(line)["requests"] == n

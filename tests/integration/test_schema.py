@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline import ist
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError
 from pipeline.clickhouse.migrate import Migration, MigrationError, load, main, migrate
 from pipeline.clickhouse.sql_files import sql_files
-from pipeline.journal import LEDGER, LEDGER_COLUMNS, REQUEST_COLUMNS, encode_rows, public_id
+from pipeline.journal import (
+    COLUMNS,
+    LEDGER,
+    LEDGER_COLUMNS,
+    REQUEST_COLUMNS,
+    LedgerRow,
+    encode_rows,
+    public_id,
+)
 from pipeline.settings import Settings
+from pipeline.sink.ranges import TABLES
 from tests.support.builders import NOW_MS
-from tests.support.journal_rows import Request, insert, ledger_row, payload, random_requests
+from tests.support.journal_rows import Request, insert, ledger_row, payload, random_requests, request
 
 
 def test_migrating_again_changes_nothing(empty_engine: Engine) -> None:
@@ -47,14 +56,14 @@ def test_a_release_older_than_the_schema_is_refused(empty_engine: Engine) -> Non
 
 
 def test_the_columns_are_the_journals(engine: Engine) -> None:
-    for table, columns in (("events", REQUEST_COLUMNS), ("ledger", LEDGER_COLUMNS)):
+    for kind, table in TABLES.items():
         found = engine.query(
-            "SELECT name FROM system.columns WHERE database = {database:String} AND table = {table:String}"
+            "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String}"
             " AND default_kind = '' ORDER BY position",
             {"database": engine.database, "table": table},
-            row=tuple[str],
+            row=tuple[str, str],
         )
-        assert tuple(name for (name,) in found) == columns
+        assert found == list(COLUMNS[kind].items())
 
 
 def test_a_day_is_the_ist_day_at_every_edge(engine: Engine) -> None:
@@ -62,7 +71,7 @@ def test_a_day_is_the_ist_day_at_every_edge(engine: Engine) -> None:
     days = [0, 1, 365, 20_000, 20_616, *rng.sample(range(1, 65_000), 40)]
     instants = [ist.day_start_ms(day) + shift for day in days for shift in (0, 1, 999, ist.DAY_MS - 1)]
     instants = sorted(at_ms for at_ms in instants if at_ms >= 0)
-    rows = [Request(id=public_id(0, n), org="org_a", at_ms=at_ms) for n, at_ms in enumerate(instants)]
+    rows = [request(id=public_id(0, n), org="org_a", at_ms=at_ms) for n, at_ms in enumerate(instants)]
     for n in range(0, len(rows), 50):
         insert(engine, rows[n : n + 50])
     found = engine.query("SELECT at_ms, toString(day), rid + id FROM events", row=tuple[int, str, int])
@@ -71,7 +80,7 @@ def test_a_day_is_the_ist_day_at_every_edge(engine: Engine) -> None:
 
 def test_one_insert_is_one_part_a_partition_in_every_table(engine: Engine) -> None:
     rows = [
-        Request(id=public_id(3, n), org="org_a", at_ms=NOW_MS - n * 13_000, key_id=f"key_{n % 300}")
+        request(id=public_id(3, n), org="org_a", at_ms=NOW_MS - n * 13_000, key_id=f"key_{n % 300}")
         for n in range(200_000)
     ]
     assert len({row.day[:7] for row in rows}) == 2
@@ -117,12 +126,11 @@ def test_the_ledger_takes_each_entry_once(engine: Engine) -> None:
     for _ in range(2):
         engine.insert("ledger", LEDGER_COLUMNS, lines, "ledger-0-49")
     columns = ", ".join(LEDGER_COLUMNS)
-    found = engine.query(f"SELECT {columns} FROM ledger ORDER BY org, rid DESC", row=list[object])
-    assert [tuple(row) for row in found] == rows
+    assert engine.query(f"SELECT {columns} FROM ledger ORDER BY org, rid DESC", row=LedgerRow) == rows
 
 
 def test_a_row_that_does_not_fit_is_refused_whole(engine: Engine) -> None:
-    good = Request(id=public_id(0, 1), org="org_a", at_ms=NOW_MS)
+    good = request(id=public_id(0, 1), org="org_a", at_ms=NOW_MS)
     bad = payload([good]) + payload([good]).replace(b"6100000", b'"much"')
     with pytest.raises(EngineError):
         engine.insert("events", REQUEST_COLUMNS, bad, "bad")
@@ -145,8 +153,8 @@ def test_the_sql_files_are_in_the_checkout() -> None:
 def _assert_tables_hold(engine: Engine, rows: list[Request]) -> None:
     """Compare the events and both roll-ups with sums done row by row."""
     columns = ", ".join(REQUEST_COLUMNS)
-    found = engine.query(f"SELECT {columns} FROM events ORDER BY id", row=list[object])
-    assert [tuple(row) for row in found] == [astuple(r) for r in sorted(rows, key=lambda r: r.id)]
+    found = engine.query(f"SELECT {columns} FROM events ORDER BY id", row=Request)
+    assert found == sorted(rows, key=lambda r: r.id)
 
     usage: dict[tuple[object, ...], Counter[str]] = {}
     models: dict[tuple[object, ...], Counter[str]] = {}

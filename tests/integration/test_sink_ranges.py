@@ -9,11 +9,12 @@ import asyncio
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
 from aiokafka.errors import ProducerFenced
+from msgspec.structs import replace
 
 from pipeline import topics
 from pipeline.clickhouse.client import Engine

@@ -15,7 +15,7 @@ from aiokafka.errors import ProducerFenced
 from pipeline import topics
 from pipeline.accounts.commands import Credit, encode
 from pipeline.driving import drive
-from pipeline.journal import LEDGER, encode_rows, public_id
+from pipeline.journal import LEDGER, LedgerRow, encode_rows, public_id
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.fenced import FencedLog
 from pipeline.partitioning import partition_of
@@ -72,7 +72,7 @@ async def test_who_is_overtaken_during_its_restore_is_fenced_not_told_of_a_loss(
 
 
 async def test_a_state_that_lost_what_the_journal_has_is_refused(servers: str) -> None:
-    [record] = encode_rows(LEDGER, [(public_id(LOST, 1), "org_1", 0, "promo", 5, 5, "", "", "", "")])
+    [record] = encode_rows(LEDGER, [LedgerRow(public_id(LOST, 1), "org_1", 0, "promo", 5, 5, "", "", "", "")])
     writer = FencedLog(servers, f"metering-{LOST}", role="worker")
     await writer.start()
     place = TopicPlace(topics.JOURNAL, LOST)

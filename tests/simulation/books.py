@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipeline.journal import LEDGER, REQUESTS, decode_rows, read_headers
+from pipeline.journal import LedgerRow, RequestRow, Row, decode_rows, read_headers
 from pipeline.posting.state import PartitionState
 from pipeline.topics import JOURNAL, STATE
-from tests.simulation.clickhouse import number
 from tests.simulation.clock import month_and_day
 from tests.simulation.world import World
 
-Row = list[object]
 Usage = dict[tuple[str, str], tuple[dict[int, int], dict[int, int]]]
 """By org and key: nano-rupees by month, and requests by day."""
 
@@ -26,18 +24,18 @@ class Books:
         """Read the journal and the state of every partition."""
         self.world, self.plan, self.truth = world, world.plan, world.truth
         self.partitions = range(world.plan.partitions)
-        self.rows: dict[str, list[Row]] = {REQUESTS: [], LEDGER: []}
-        self.journal: list[tuple[int, str, Row]] = []
-        """All rows in the order of each partition's journal, with the partition and the kind."""
+        self.journal: list[tuple[int, Row]] = []
+        """All rows in the order of each partition's journal, with the partition."""
         self.declared: list[tuple[int, int, int]] = []
         for p in self.partitions:
             for entry in world.broker.log(JOURNAL, p).all_committed():
                 record = read_headers(entry.headers, entry.value or b"")
-                rows = list(decode_rows(record.value))
+                rows = decode_rows(record)
                 self.declared.append((p, record.first, record.last - record.first + 1 - len(rows)))
-                self.rows[record.kind] += rows
-                self.journal += [(p, record.kind, row) for row in rows]
-        self.charged = Counter((str(row[4]), str(row[5])) for row in self.rows[REQUESTS])
+                self.journal += [(p, row) for row in rows]
+        self.requests = [row for _, row in self.journal if isinstance(row, RequestRow)]
+        self.entries = [row for _, row in self.journal if isinstance(row, LedgerRow)]
+        self.charged = Counter((row.source, row.event_id) for row in self.requests)
         self.orgs = self.truth.orgs()
         self.prices = {identity: self.truth.prices(fate) for identity, fate in self.truth.fates.items()}
         self.spent, self.usage = usage_of(self)
@@ -57,7 +55,7 @@ def usage_of(books: Books) -> tuple[dict[str, int], Usage]:
     """Return what orgs spent, and keys by IST month and day, over the distinct charged events."""
     spent: dict[str, int] = {}
     usage: Usage = {}
-    cost_nano = {(str(row[4]), str(row[5])): number(row[20]) for row in books.rows[REQUESTS]}
+    cost_nano = {(row.source, row.event_id): row.cost_nano for row in books.requests}
     for identity in books.charged:
         fate = books.truth.fates.get(identity)
         if fate is None:

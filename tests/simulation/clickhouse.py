@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import TypeVar
 
 from pipeline.clickhouse.lost import START_MARGIN_S
 from pipeline.inserts import JournalInsert
-from pipeline.journal import LEDGER, REQUESTS, decode_rows
+from pipeline.journal import LEDGER, REQUESTS, RequestRow, Row, decode_payload
 from tests.simulation.faults import Plan
 
 T = TypeVar("T")
-Row = tuple[object, ...]
+Group = tuple[object, ...]
+"""What a roll-up groups by."""
 IST = timedelta(hours=5, minutes=30)
 HALF_HOUR_MS = 1_800_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -64,8 +65,8 @@ class Store:
         self.faults = True
         self.counts: Counter[str] = Counter()
         self.rows: dict[str, dict[int, list[Row]]] = {REQUESTS: {}, LEDGER: {}}
-        self.usage_day: defaultdict[Row, list[int]] = defaultdict(lambda: [0] * 6)
-        self.model_day: defaultdict[Row, list[int]] = defaultdict(lambda: [0] * 2)
+        self.usage_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 6)
+        self.model_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 2)
         self.late: list[JournalInsert] = []
         self.half: set[str] = set()
         """Tokens of inserts of which some blocks are missing that another try would add."""
@@ -121,9 +122,8 @@ class Store:
         `torn` says that it is killed between the last one's token and the block itself.
         """
         by_month: dict[int, list[Row]] = {}
-        for listed in decode_rows(insert.payload):
-            row = tuple(listed)
-            by_month.setdefault(_month(row) if insert.kind == REQUESTS else 0, []).append(row)
+        for row in decode_payload(insert.kind, insert.payload):
+            by_month.setdefault(_month(row), []).append(row)
         steps: list[tuple[str, int, Callable[[Sequence[Row]], None]]] = [
             (insert.kind, month, self._into_table(insert.kind)) for month in by_month
         ]
@@ -193,7 +193,7 @@ class Store:
             raise RefusedError
         mine.clear()
         table = self.rows[rows.kind]
-        missing = [row for row in map(tuple, decode_rows(rows.payload)) if number(row[0]) not in table]
+        missing = [row for row in decode_payload(rows.kind, rows.payload) if row.id not in table]
         self._into_table(rows.kind)(missing)
         self.counts["rows put back"] += len(missing)
         if rows.kind == LEDGER:
@@ -202,16 +202,16 @@ class Store:
 
     def complete_roll_ups(self, rows: JournalInsert) -> int:
         """Add what the roll-ups lack of the orgs, days and models of these rows; return how many sums that took."""
-        stored = [row for at, found in self.rows[REQUESTS].items() if at <= rows.high for row in found]
-        mine = [
-            row for row in stored if rows.low <= number(row[0]) and number(row[0]) % 1024 == rows.partition
-        ]
-        usage_day: defaultdict[Row, list[int]] = defaultdict(lambda: [0] * 6)
-        model_day: defaultdict[Row, list[int]] = defaultdict(lambda: [0] * 2)
+        stored = _requests(
+            row for at, found in self.rows[REQUESTS].items() if at <= rows.high for row in found
+        )
+        mine = [row for row in stored if rows.low <= row.id and row.id % 1024 == rows.partition]
+        usage_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 6)
+        model_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 2)
         add_to_usage_day(usage_day, stored)
         add_to_model_day(model_day, stored)
-        org_days = {(row[1], day_of(number(row[2]))) for row in mine}
-        models = {(day_of(number(row[2])), row[9], rows.partition) for row in mine}
+        org_days = {(row.org, day_of(row.at_ms)) for row in mine}
+        models = {(day_of(row.at_ms), row.model, rows.partition) for row in mine}
         lacking = [(self.usage_day, key, sums) for key, sums in usage_day.items() if key[:2] in org_days]
         lacking += [(self.model_day, key, sums) for key, sums in model_day.items() if key in models]
         added = 0
@@ -228,33 +228,31 @@ class Store:
 
         def write(rows: Sequence[Row]) -> None:
             for row in rows:
-                table.setdefault(number(row[0]), []).append(row)
+                table.setdefault(row.id, []).append(row)
 
         return write
 
 
-def add_to_usage_day(sums_by_group: defaultdict[Row, list[int]], rows: Sequence[Row]) -> None:
+def add_to_usage_day(sums_by_group: defaultdict[Group, list[int]], rows: Iterable[Row]) -> None:
     """Add rows of requests to the sums by org, day, model, key, provider, byok and tier."""
-    for row in rows:
-        _, org, at_ms, _, _, _, key, tier, byok, model, provider, status = row[:12]
-        sums = sums_by_group[org, day_of(number(at_ms)), model, key, provider, byok, tier]
-        added = (1, number(status) >= 400, row[16], row[17], row[18], row[20])
+    for row in _requests(rows):
+        group = (row.org, day_of(row.at_ms), row.model, row.key_id, row.provider, row.byok, row.tier)
+        failed = int(row.status >= 400)
+        added = (1, failed, row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.cost_nano)
         for i, value in enumerate(added):
-            sums[i] += number(value)
+            sums_by_group[group][i] += value
 
 
-def add_to_model_day(sums_by_group: defaultdict[Row, list[int]], rows: Sequence[Row]) -> None:
+def add_to_model_day(sums_by_group: defaultdict[Group, list[int]], rows: Iterable[Row]) -> None:
     """Add rows of requests to the sums by day, model and partition."""
-    for row in rows:
-        sums = sums_by_group[day_of(number(row[2])), row[9], number(row[0]) % 1024]
+    for row in _requests(rows):
+        sums = sums_by_group[day_of(row.at_ms), row.model, row.id % 1024]
         sums[0] += 1
-        sums[1] += number(row[16]) + number(row[18])
+        sums[1] += row.tokens
 
 
-def number(value: object) -> int:
-    """Return a column that holds a whole number."""
-    assert isinstance(value, int)
-    return value
+def _requests(rows: Iterable[Row]) -> list[RequestRow]:
+    return [row for row in rows if isinstance(row, RequestRow)]
 
 
 def day_of(at_ms: int) -> int:
@@ -263,7 +261,8 @@ def day_of(at_ms: int) -> int:
 
 
 def _month(row: Row) -> int:
-    return _day_and_month(number(row[2]) // HALF_HOUR_MS)[1]
+    """Return which partition of its table a row belongs to; the ledger has one."""
+    return _day_and_month(row.at_ms // HALF_HOUR_MS)[1] if isinstance(row, RequestRow) else 0
 
 
 @lru_cache(maxsize=4096)

@@ -12,7 +12,7 @@ from pipeline.accounts import verdicts
 from pipeline.accounts.commands import Barrier, ByPayment, View, decode_reply
 from pipeline.accounts.keys import decode_key
 from pipeline.events import Rejected, decode_element
-from pipeline.journal import REQUESTS
+from pipeline.journal import RequestRow
 from pipeline.mail.record import decode as decode_mail
 from pipeline.partitioning import partition_of
 from pipeline.topics import (
@@ -28,7 +28,6 @@ from pipeline.topics import (
 )
 from pipeline.topics import REQUESTS as REQUESTS_TOPIC
 from tests.simulation.books import Books, Usage
-from tests.simulation.clickhouse import number
 from tests.simulation.clock import month_and_day
 from tests.simulation.stored import Difference, rolled_up, stored
 from tests.simulation.truth import KeyTruth, OrgTruth
@@ -95,33 +94,33 @@ def _charged(books: Books) -> Iterator[Difference]:
             yield "not charged", f"{identity} on {fate.sent.partition}"
         if not must and identity in books.charged:
             yield "charged though it must not be", f"{identity}"
-    for row in books.rows[REQUESTS]:
-        known = books.truth.fates.get((str(row[4]), str(row[5])))
+    for row in books.requests:
+        known = books.truth.fates.get((row.source, row.event_id))
         if known is None:
             continue
         sent = known.sent
         want = (sent.org, sent.at_ms, sent.key, sent.tier, sent.byok, sent.model, *sent.tokens)
-        got = (row[1], row[2], row[6], row[7], row[8], row[9], row[16], row[17], row[18])
-        if want != got or (row[20], row[21]) not in books.prices[known.sent.identity]:
-            yield "charged wrongly", f"{got} at {row[20:]}, not {want}"
+        tokens = (row.prompt_tokens, row.cached_tokens, row.completion_tokens)
+        got = (row.org, row.at_ms, row.key_id, row.tier, row.byok, row.model, *tokens)
+        if want != got or (row.cost_nano, row.rate_from_ms) not in books.prices[known.sent.identity]:
+            yield "charged wrongly", f"{row}, not {want}"
 
 
 def _ids(books: Books) -> Iterator[Difference]:
     expected = Counter[int]()
-    for p, _, row in books.journal:
+    for p, row in books.journal:
         expected[p] += 1
-        if number(row[0]) != expected[p] * 1024 + p:
-            yield "ids", f"partition {p}: {row[0]} stands where position {expected[p]} should"
+        if row.id != expected[p] * 1024 + p:
+            yield "ids", f"partition {p}: {row.id} stands where position {expected[p]} should"
             break
     for p, first, surplus in books.declared:
         if surplus:
             yield "ids", f"partition {p}: the record of {first} declares {surplus} rows too many"
     posted_ms: dict[int, int] = {}
-    for p, kind, row in books.journal:
-        at_ms = number(row[3] if kind == REQUESTS else row[2])
-        if at_ms < posted_ms.get(p, 0):
-            yield "ids", f"partition {p}: posted at {at_ms}, before the row before it"
-        posted_ms[p] = at_ms
+    for p, row in books.journal:
+        if row.posted_ms < posted_ms.get(p, 0):
+            yield "ids", f"partition {p}: posted at {row.posted_ms}, before the row before it"
+        posted_ms[p] = row.posted_ms
 
 
 def _conserved(books: Books) -> Iterator[Difference]:
@@ -131,7 +130,7 @@ def _conserved(books: Books) -> Iterator[Difference]:
     logs = books.world.broker
     moved = sum(len(logs.log(MOVED, p).all_committed()) for p in books.partitions)
     dead = sum(_came_by(h) != BILLING for h in _dead_headers(books))
-    accepted, posted = books.truth.accepted, len(books.rows[REQUESTS])
+    accepted, posted = books.truth.accepted, len(books.requests)
     read, read_moved = counts[f"events of {REQUESTS_TOPIC}"], counts[f"events of {MOVED}"]
     if read != accepted:
         yield "conservation", f"{accepted} elements were accepted, but {read} were worked on"
@@ -216,15 +215,18 @@ def _newest(counts: dict[int, int], kept: int) -> dict[int, int]:
 def _ledger(books: Books) -> Iterator[Difference]:
     running: dict[str, int] = {}
     entries: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
-    for _, kind, row in books.journal:
-        org = str(row[1])
-        if kind == REQUESTS:
-            running[org] = running.get(org, 0) - number(row[20])
+    for _, row in books.journal:
+        org = row.org
+        if isinstance(row, RequestRow):
+            running[org] = running.get(org, 0) - row.cost_nano
             continue
-        running[org] = running.get(org, 0) + number(row[4])
-        entries[org].append((str(row[3]), number(row[4])))
-        if running[org] != row[5]:
-            yield "ledger", f"{org}: the balance after {row[0]} is {running[org]}, not {row[5]}"
+        running[org] = running.get(org, 0) + row.amount_nano
+        entries[org].append((row.kind, row.amount_nano))
+        if running[org] != row.balance_after_nano:
+            yield (
+                "ledger",
+                f"{org}: the balance after {row.id} is {running[org]}, not {row.balance_after_nano}",
+            )
     for org, commands in books.orgs.items():
         if entries.pop(org, []) != commands.entries:
             yield "ledger", f"{org}: the entries are not the commands'"

@@ -6,11 +6,10 @@ Called by: `compare.py`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from pipeline.journal import REQUESTS
+from pipeline.journal import LEDGER, REQUESTS, RequestRow, Row
 from tests.simulation.books import Books
-from tests.simulation.clickhouse import number
 from tests.simulation.clock import month_and_day
 
 Difference = tuple[str, str]
@@ -19,12 +18,12 @@ Difference = tuple[str, str]
 
 def stored(books: Books) -> Iterator[Difference]:
     """Yield the rows that are not in their table exactly once, as they are in the journal."""
-    for kind, rows in books.rows.items():
+    rows_of: dict[str, Sequence[Row]] = {REQUESTS: books.requests, LEDGER: books.entries}
+    for kind, rows in rows_of.items():
         left = dict(books.world.store.rows[kind])
         for row in rows:
-            there = left.pop(number(row[0]), [])
-            if len(there) != 1 or list(there[0]) != row:
-                yield "stored rows", f"{kind} {row[0]} is stored {len(there)} times"
+            if left.pop(row.id, []) != [row]:
+                yield "stored rows", f"{kind} {row.id} is not stored once as it is"
         if left:
             yield "stored rows", f"{kind} {sorted(left)[:5]} are in no journal"
 
@@ -33,17 +32,18 @@ def rolled_up(books: Books) -> Iterator[Difference]:
     """Yield the roll-ups that are not the sums over the journal."""
     usage: defaultdict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * 6)
     models: defaultdict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * 2)
-    for p, kind, row in books.journal:
-        if kind != REQUESTS:
+    for p, row in books.journal:
+        if not isinstance(row, RequestRow):
             continue
-        _, day = month_and_day(number(row[2]))
-        sums = usage[row[1], day, row[9], row[6], row[10], row[8], row[7]]
-        failed = int(number(row[11]) >= 400)
-        for i, value in enumerate((1, failed, row[16], row[17], row[18], row[20])):
-            sums[i] += number(value)
-        sums = models[day, row[9], p]
+        _, day = month_and_day(row.at_ms)
+        sums = usage[row.org, day, row.model, row.key_id, row.provider, row.byok, row.tier]
+        failed = int(row.status >= 400)
+        added = (1, failed, row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.cost_nano)
+        for i, value in enumerate(added):
+            sums[i] += value
+        sums = models[day, row.model, p]
         sums[0] += 1
-        sums[1] += number(row[16]) + number(row[18])
+        sums[1] += row.tokens
     for name, want, got in (
         ("usage_day", usage, books.world.store.usage_day),
         ("model_day", models, books.world.store.model_day),

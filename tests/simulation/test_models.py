@@ -11,9 +11,10 @@ import pytest
 from pipeline.inserts import JournalInsert
 from pipeline.journal import COLUMNS, LEDGER, REQUESTS, Row, encode_rows, public_id
 from pipeline.steps import TopicPlace
-from tests.simulation.clickhouse import RefusedError, Store
+from tests.simulation.clickhouse import Group, RefusedError, Store
 from tests.simulation.faults import plan
 from tests.simulation.kafka import Broker, FencedError, Log, Producer
+from tests.support.journal_rows import ledger_row, request
 
 
 def broker(slow_markers: float = 0.0) -> Broker:
@@ -112,15 +113,13 @@ AT_MS = 1_782_844_200_000
 
 def insert_of(kind: str, rows: Sequence[Row], token: str) -> JournalInsert:
     payload = encode_rows(kind, rows)[0].value
-    ids = [int(str(row[0])) for row in rows]
-    return JournalInsert(kind, kind, COLUMNS[kind], 0, ids[0], ids[-1], len(rows), payload, token)
+    columns = tuple(COLUMNS[kind])
+    return JournalInsert(kind, kind, columns, 0, rows[0].id, rows[-1].id, len(rows), payload, token)
 
 
 def insert(token: str, *times_ms: int, first: int = 1) -> JournalInsert:
-    served = ("key", "standard", False, "m", "p", 200, "", 1, None, False, 10, 0, 5, 0, 100, 0)
-    rows = [
-        (public_id(0, first + n), "org", at_ms, 0, "s", f"e{n}", *served) for n, at_ms in enumerate(times_ms)
-    ]
+    counted = {"prompt_tokens": 10, "completion_tokens": 5, "cached_tokens": 0, "cost_nano": 100}
+    rows = [request(public_id(0, first + n), "org", at_ms, **counted) for n, at_ms in enumerate(times_ms)]
     return insert_of(REQUESTS, rows, token)
 
 
@@ -168,8 +167,7 @@ class TestClickHouse:
         assert store.count(REQUESTS, 0, 10**9, 0) == 10
 
     def test_the_ledger_has_no_months(self, store: Store) -> None:
-        row = (1024, "org", AT_MS, "promo", 5, 5, "", "", "", "")
-        store.insert(insert_of(LEDGER, [row], "t"))
+        store.insert(insert_of(LEDGER, [ledger_row(1024, "org", 5, 5)], "t"))
         assert store.count(LEDGER, 1024, 1024, 0) == 1
 
     @pytest.mark.parametrize("landed", range(1, 7))
@@ -207,5 +205,5 @@ class TestClickHouse:
         assert store.count(REQUESTS, 0, 10**9, 0) == 1
 
 
-def _rolled_up(sums: dict[Row, list[int]]) -> int:
+def _rolled_up(sums: dict[Group, list[int]]) -> int:
     return sum(each[0] for each in sums.values())

@@ -14,7 +14,7 @@ from pipeline.accounts.commands import (
     TakeRefund,
 )
 from pipeline.accounts.promos import Promo
-from pipeline.journal import decode_rows
+from pipeline.journal import LedgerRow, decode_rows
 from pipeline.posting.unit import UnitOutput
 from tests.support.builders import NOW_MS, Books
 
@@ -57,8 +57,9 @@ class Shop(Books):
         """Post records in one unit, and keep its ledger."""
         outcome = super().post(records)
         for record in outcome.journal:
-            for row in decode_rows(record.value):
-                self.ledger.append((str(row[3]), int(str(row[4])), str(row[9])))
+            for row in decode_rows(record):
+                assert isinstance(row, LedgerRow)
+                self.ledger.append((row.kind, row.amount_nano, row.note))
         return outcome
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec import structs
 
 from pipeline import ist
 from pipeline.accounts import verdicts
@@ -23,7 +24,7 @@ from pipeline.accounts.commands import ChangeKey, CreateKey, Credit, SignUp, dec
 from pipeline.accounts.verdicts import Verdict
 from pipeline.catalog.apply import plan
 from pipeline.catalog.rates import Rate
-from pipeline.journal import REQUEST_COLUMNS, decode_rows
+from pipeline.journal import decode_rows
 from pipeline.partitioning import partition_of
 from pipeline.posting.unit import UnitOutput
 from pipeline.topics import MOVED, REQUESTS
@@ -287,11 +288,7 @@ class BooksMachine(RuleBasedStateMachine):
         assert [x.reason for x in outcome.dead_letters] == [
             x for x in expected if x not in ("charged", "duplicate", "moved")
         ]
-        posted = [
-            dict(zip(REQUEST_COLUMNS, row, strict=True))
-            for record in outcome.journal
-            for row in decode_rows(record.value)
-        ]
+        posted = [structs.asdict(row) for record in outcome.journal for row in decode_rows(record)]
         assert len(posted) == expected.count("charged")
         self.rows[partition] += posted
         self.under_way += [(each.partition, each.value) for each in outcome.moved]

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from pipeline import journal
-from pipeline.journal import LEDGER, REQUESTS, decode_rows, encode_rows, position_of, public_id, read_headers
+from pipeline.journal import (
+    LEDGER,
+    REQUESTS,
+    Row,
+    decode_rows,
+    encode_rows,
+    position_of,
+    public_id,
+    read_headers,
+)
 from tests.support.builders import EXAMPLES
+from tests.support.journal_rows import ledger_row, request
 
 
 @EXAMPLES
@@ -23,28 +35,37 @@ def test_an_id_names_partition_and_position_in_53_bits(partition: int, position:
     assert public_id(partition, position + 1) > row_id
 
 
+def _values(rows: Iterable[Row]) -> list[tuple[object, ...]]:
+    return [structs.astuple(row) for row in rows]
+
+
 def test_rows_become_records_with_the_positions_they_hold() -> None:
-    rows = [(public_id(3, n), "org", None, True, "a\nb") for n in range(10, 10 + journal.ROWS_A_RECORD + 1)]
+    rows = [
+        request(public_id(3, n), "org", n, event_id="a\nb", ttft_ms=None)
+        for n in range(10, 10 + journal.ROWS_A_RECORD + 1)
+    ]
     records = encode_rows(REQUESTS, rows)
     assert [(r.kind, r.first, r.last) for r in records] == [
         (REQUESTS, 10, 9 + journal.ROWS_A_RECORD),
         (REQUESTS, 10 + journal.ROWS_A_RECORD, 10 + journal.ROWS_A_RECORD),
     ]
-    assert [tuple(row) for record in records for row in decode_rows(record.value)] == rows
+    assert _values(row for record in records for row in decode_rows(record)) == _values(rows)
 
 
 def test_each_line_is_one_json_array() -> None:
-    [record] = encode_rows(LEDGER, [(public_id(0, 1), "a"), (public_id(0, 2), "b")])
-    assert [json.loads(line) for line in record.value.decode().splitlines()] == [[1024, "a"], [2048, "b"]]
+    rows = [ledger_row(public_id(0, n), "org", n, 2 * n) for n in (1, 2)]
+    [record] = encode_rows(LEDGER, rows)
+    lines = record.value.decode().splitlines()
+    assert [tuple(json.loads(line)) for line in lines] == _values(rows)
 
 
 def test_long_rows_are_split_by_bytes_too() -> None:
     long = "\x00" * 9_000
-    rows = [(public_id(0, n), long) for n in range(1, 401)]
+    rows = [request(public_id(0, n), long, n) for n in range(1, 401)]
     records = encode_rows(REQUESTS, rows)
     assert len(records) > 1
     assert all(len(record.value) <= journal.RECORD_BYTES_MAX for record in records)
-    assert [row[0] for record in records for row in decode_rows(record.value)] == [row[0] for row in rows]
+    assert _values(row for record in records for row in decode_rows(record)) == _values(rows)
     for before, after in pairwise(records):
         assert after.first == before.last + 1
 
@@ -54,7 +75,7 @@ def test_no_rows_are_no_records() -> None:
 
 
 def test_headers_come_back() -> None:
-    [record] = encode_rows(LEDGER, [(public_id(5, 7),)])
+    [record] = encode_rows(LEDGER, [ledger_row(public_id(5, 7), "org", 1, 1)])
     assert read_headers(record.headers(), record.value) == record
 
 
@@ -64,6 +85,13 @@ def test_a_record_without_its_headers_is_refused(headers: list[tuple[str, bytes]
         read_headers(headers, b"")
 
 
-def test_columns_are_named_once() -> None:
-    for columns in journal.COLUMNS.values():
-        assert len(set(columns)) == len(columns)
+def test_every_column_of_a_row_says_what_clickhouse_keeps_it_as() -> None:
+    assert journal.COLUMNS[REQUESTS]["cost_nano"] == "Int64"
+    assert journal.COLUMNS[REQUESTS]["ttft_ms"] == "Nullable(UInt32)"
+    assert list(journal.COLUMNS[LEDGER].items())[:2] == [("id", "UInt64"), ("org", "String")]
+    assert set(journal.TOKEN_COLUMNS) <= set(journal.REQUEST_COLUMNS)
+
+
+def test_tokens_are_those_of_prompt_and_completion() -> None:
+    row = request(1, "org", 1, prompt_tokens=200, cached_tokens=64, completion_tokens=112, reasoning_tokens=9)
+    assert row.tokens == 312

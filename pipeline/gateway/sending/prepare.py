@@ -1,6 +1,6 @@
 """Make an event ready for the spool: fill in what is absent, and refuse what could never be charged.
 
-Owns: the identity of events, the UUIDv7, and the checks that the worker will make again.
+Owns: the identity of events and the UUIDv7. What makes an event valid is asked of `events.py`, as the worker does.
 Called by: `gateway/gateway.py`. Next: `gateway/sending/spool.py` keeps the bytes.
 
 Only the spool's own source is numbered by the spool. An event that names another source keeps the
@@ -18,20 +18,10 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.catalog.rating import is_free
-from pipeline.events import (
-    EVENT_TYPE,
-    FAILED_FROM,
-    FailedEvent,
-    RequestEvent,
-    Timestamps,
-    is_org,
-    is_sequence,
-    without_usage,
-)
+from pipeline.events import EVENT_TYPE, FailedEvent, RequestEvent, problem_of, without_usage
 from pipeline.gateway.errors import InvalidEvent
 
 _encode = msgspec.json.Encoder().encode
-_timestamps = Timestamps()
 _PLACE = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`\Z")
 
@@ -78,7 +68,9 @@ def prepare(given: Mapping[str, Any], source: str, at_ms: int, random: bytes, nu
     elif own:
         given_id = str(fields["id"])
     event, value = _convert(fields)
-    _check(event)
+    problem = problem_of(event)
+    if problem is not None:
+        raise InvalidEvent(problem.field, problem.text)
     return Prepared(event, value, given_id, is_free(event.data))
 
 
@@ -111,18 +103,3 @@ def _convert_as(fields: dict[str, Any]) -> tuple[RequestEvent, bytes]:
         return without_usage(failed), _encode(failed)
     # Text that is no Unicode passes the types and fails only here.
     return event, _encode(event)
-
-
-def _check(event: RequestEvent) -> None:
-    data, usage = event.data, event.data.usage
-    if _timestamps.ms(event.time) is None:
-        raise InvalidEvent("time", f"is no RFC 3339 time with an offset: {event.time!r}")
-    if not is_org(event.subject):
-        raise InvalidEvent("subject", "has control characters")
-    if event.sequence is not None and not is_sequence(event.sequence):
-        raise InvalidEvent("sequence", "is not made of digits")
-    if data.status < FAILED_FROM:
-        if usage is None:
-            raise InvalidEvent("data.usage", "is missing: a served request needs it")
-        if data.provider is None:
-            raise InvalidEvent("data.provider", "is missing: a served request needs it")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline.clickhouse.queries import QueryFileError, parse_query, queries
+from pipeline.clickhouse.sql_files import sql_files
 
 HEAD = "-- name: q\n-- caller: pipeline/x.py\n-- scope: {scope}\n-- parameters: {parameters}\n--\n-- Why.\n"
 PATH = Path("q.sql")
@@ -41,6 +43,7 @@ def test_a_file_that_keeps_its_word() -> None:
         (text("SELECT {orgs:Array(String)}", "platform", ""), "the text uses"),
         (text("SELECT {day:Date}", "platform", "day String"), "the text uses"),
         (text("SELECT {day:Date}", "everyone"), "the scope is"),
+        (text("SELECT {{token}}", "platform", ""), "unknown word {{token}}"),
         (text("SELECT {day:Date}", "platform", "day"), "a name and a type"),
         (text("SELECT {day:Date}", "platform").replace("name: q", "name: r"), "the name r"),
     ],
@@ -48,6 +51,19 @@ def test_a_file_that_keeps_its_word() -> None:
 def test_a_file_that_does_not(file: str, message: str) -> None:
     with pytest.raises(QueryFileError, match=message):
         parse_query(PATH, file)
+
+
+def test_what_the_core_defines_stands_in_for_its_word() -> None:
+    found = parse_query(PATH, text("SELECT sum({{tokens}}), countIf({{failed}})", "platform", ""))
+    assert found.sql == "SELECT sum((prompt_tokens + completion_tokens)), countIf((status >= 400))"
+
+
+def test_no_query_defines_for_itself_what_the_core_does() -> None:
+    for path in sql_files("queries"):
+        own = re.findall(
+            r"prompt_tokens\)?\s*\+|status\s*(?:[<>]=?|BETWEEN)", path.read_text(encoding="utf-8")
+        )
+        assert own == [], path.name
 
 
 def test_every_caller_exists_and_asks_for_its_query() -> None:

@@ -45,7 +45,7 @@ def test_a_changed_record_shows(changes: dict[str, object], shows: bool) -> None
 
 def test_a_second_credit_and_a_second_bonus_show() -> None:
     shop, journal = _shop()
-    rows = [tuple(row) for record in journal for row in decode_rows(record.value)]
+    rows = [row for record in journal for row in decode_rows(record)]
     for row in rows[:2]:
         folded = _folded([*journal, *encode_rows(LEDGER, [row])])
         assert len(list(compare_payments(folded, shop.restore().payments()))) == 1

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from pipeline.accounts.commands import (
     Barrier,
@@ -18,7 +19,7 @@ from pipeline.accounts.commands import (
     decode_reply,
     encode,
 )
-from pipeline.journal import LEDGER_COLUMNS, decode_rows
+from pipeline.journal import decode_rows
 from pipeline.partitioning import partition_of
 from pipeline.posting.commands import catalog_offset_needed
 from pipeline.posting.unit import UnitOutput
@@ -39,11 +40,7 @@ def results(outcome: UnitOutput) -> list[Any]:
 
 def ledger(outcome: UnitOutput) -> list[dict[str, Any]]:
     """Return the ledger rows of an outcome by column."""
-    return [
-        dict(zip(LEDGER_COLUMNS, row, strict=True))
-        for record in outcome.journal
-        for row in decode_rows(record.value)
-    ]
+    return [structs.asdict(row) for record in outcome.journal for row in decode_rows(record)]
 
 
 def test_a_ledger_row_tells_the_balance_after_it_request_debits_included() -> None:

@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from pipeline import ist
-from pipeline.journal import REQUEST_COLUMNS, decode_rows
+from pipeline.journal import decode_rows
 from pipeline.partitioning import partition_of
 from pipeline.posting.meters import DEBITED_MAX_NANO
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, UnitOutput
@@ -31,10 +32,10 @@ from tests.support.builders import (
 def rows(outcome: UnitOutput) -> list[dict[str, Any]]:
     """Return the request rows of an outcome by column."""
     return [
-        dict(zip(REQUEST_COLUMNS, row, strict=True))
+        structs.asdict(row)
         for record in outcome.journal
         if record.kind == "requests"
-        for row in decode_rows(record.value)
+        for row in decode_rows(record)
     ]
 
 

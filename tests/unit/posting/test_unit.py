@@ -11,6 +11,7 @@ from pipeline.posting.state import META_KEY, PartitionState
 from pipeline.posting.unit import GapError, Unit, close, fresh
 from pipeline.topics import BILLING, MOVED, REQUESTS
 from tests.support.builders import COST_NANO, Books, Record, event, packed, rate_table
+from tests.support.journal_rows import ledger_row, request
 
 
 def offsets(records: list[Record]) -> list[int]:
@@ -101,6 +102,6 @@ class TestClosing:
 
     def test_journal_records_are_in_the_order_of_their_positions(self) -> None:
         unit = Unit(PartitionState(0, 1), rate_table())
-        unit.requests.append((3 * 1024,))
-        unit.ledger.append((2 * 1024,))
+        unit.requests.append(request(3 * 1024, "org_1", 1))
+        unit.ledger.append(ledger_row(2 * 1024, "org_1", 5, 5))
         assert [(r.kind, r.first) for r in close(unit, REQUESTS).journal] == [("ledger", 2), ("requests", 3)]

@@ -1,0 +1,53 @@
+"""The journal: what was posted, row by row, ready for ClickHouse.
+
+Owns: the two kinds of rows and their columns, the public id, and how rows become a record's bytes and rows again.
+Called by: `posting/` writes rows, `sink/` carries the bytes unread, `operations/verify.py` reads them.
+"""
+
+from pipeline.journal.records import (
+    RECORD_BYTES_MAX,
+    ROWS_A_RECORD,
+    JournalRecord,
+    decode_payload,
+    decode_rows,
+    encode_rows,
+    read_headers,
+)
+from pipeline.journal.rows import (
+    COLUMNS,
+    LEDGER,
+    LEDGER_COLUMNS,
+    PARTITIONS_MAX,
+    POSITION_MAX,
+    REQUEST_COLUMNS,
+    REQUESTS,
+    TOKEN_COLUMNS,
+    LedgerRow,
+    RequestRow,
+    Row,
+    position_of,
+    public_id,
+)
+
+__all__ = [
+    "COLUMNS",
+    "LEDGER",
+    "LEDGER_COLUMNS",
+    "PARTITIONS_MAX",
+    "POSITION_MAX",
+    "RECORD_BYTES_MAX",
+    "REQUESTS",
+    "REQUEST_COLUMNS",
+    "ROWS_A_RECORD",
+    "TOKEN_COLUMNS",
+    "JournalRecord",
+    "LedgerRow",
+    "RequestRow",
+    "Row",
+    "decode_payload",
+    "decode_rows",
+    "encode_rows",
+    "position_of",
+    "public_id",
+    "read_headers",
+]
