@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from pipeline.api.http import errors
 from pipeline.api.http.edge import Edge
-from pipeline.api.routes import activity, catalog, docs, events, health, rankings, usage
+from pipeline.api.routes import activity, catalog, docs, events, health, one_event, rankings, usage
 from pipeline.api.routes.rankings import Rankings
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import Parts
@@ -23,6 +23,7 @@ ROUTERS = (
     usage.router,
     activity.router,
     events.router,
+    one_event.router,
     rankings.router,
     catalog.router,
     health.router,
