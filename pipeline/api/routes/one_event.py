@@ -19,9 +19,9 @@ from pydantic import BeforeValidator, Field, create_model
 from pipeline.api.http.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
 from pipeline.api.http.errors import not_found, unavailable
 from pipeline.api.http.parameters import BEFORE_MAX, only, plain_number
-from pipeline.api.http.sessions import SignedIn, signed_in
 from pipeline.api.routes.events import Event, shown_event
-from pipeline.api.services.context import Parts, PartsOf
+from pipeline.api.services.context import AppContext
+from pipeline.api.services.dependencies import ContextOf, SignedIn, signed_in
 from pipeline.catalog.rating import REQUEST, CostLine, Free, cost_lines, why_free
 from pipeline.clickhouse.queries import query
 from pipeline.journal import RequestRow
@@ -98,10 +98,10 @@ Id = Annotated[
     responses=failures(400, 401, 404),
     dependencies=[Depends(only())],
 )
-async def one_event(session: SignedIn, parts: PartsOf, id: Id) -> Response:  # noqa: A002 - the path's own name
+async def one_event(session: SignedIn, context: ContextOf, id: Id) -> Response:  # noqa: A002 - the path's own name
     """One request: what was used, and what each part of it cost."""
     bound = query("one_event").of_org(session.scope, rid=BEFORE_MAX - 1 - id)
-    rows = await parts.engine.async_query(
+    rows = await context.engine.async_query(
         bound.sql, bound.parameters, row=RequestRow, settings={"max_threads": 1}
     )
     if not rows:
@@ -109,7 +109,7 @@ async def one_event(session: SignedIn, parts: PartsOf, id: Id) -> Response:  # n
     [row] = rows
     return json_answer(
         {
-            **shown_event(row, parts.key_name(session.scope, row.key_id)),
+            **shown_event(row, context.key_name(session.scope, row.key_id)),
             "event_id": row.event_id,
             "source": row.source,
             "tier": row.tier,
@@ -120,17 +120,17 @@ async def one_event(session: SignedIn, parts: PartsOf, id: Id) -> Response:  # n
             "posted_at": moment(row.posted_ms),
             "irregular": row.irregular > 0,
             "usage": {column: getattr(row, column) for column in USAGE_COLUMNS},
-            "cost": _explained(row, parts),
+            "cost": _explained(row, context),
         }
     )
 
 
-def _explained(row: RequestRow, parts: Parts) -> dict[str, object]:
+def _explained(row: RequestRow, context: AppContext) -> dict[str, object]:
     """Return what a request's cost is made of. Raises ApiError where its rate is not known here."""
     free = why_free(row)
     if free is not None:
         return {"free": free, "rate_from": None, "tier_above": None, "lines": [], "total_inr": rupees(0)}
-    rate = parts.rates.starting((row.model, row.provider), row.rate_from_ms)
+    rate = context.rates.starting((row.model, row.provider), row.rate_from_ms)
     if rate is None:
         log.error("request %d names a rate that the catalog does not have", row.id)
         raise unavailable()

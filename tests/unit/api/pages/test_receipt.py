@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.api.pages import receipt as receipt_page
-from pipeline.api.routes.receipts import Payer, Receipt
+from pipeline.payments.receipts import Payer, Receipt
 
 
 def test_the_policy_names_every_script_and_style_and_no_place() -> None:
