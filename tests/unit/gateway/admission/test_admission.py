@@ -96,7 +96,9 @@ def test_a_request_of_a_route_that_costs_nothing_needs_no_balance(
 
 def test_a_route_that_costs_nothing_is_held_to_the_limits_of_the_key_all_the_same() -> None:
     made = admission()
-    made.take_verdict(Verdict("org_1", 0, (Refused("key_1", "daily_limit_reached", 0, NOW_MS + 1000, 1, 1),)))
+    made.take_verdict(
+        Verdict("org_1", 0, (Refused("key_1", KeyRefusal.DAILY_LIMIT_REACHED, 0, NOW_MS + 1000, 1, 1),))
+    )
     assert code(made, "org_1", "key_1", max_cost_inr="0") == "daily_limit_reached"
 
 
