@@ -43,7 +43,7 @@ from pipeline.api.http.sessions import issue
 from pipeline.api.routes.events import Pages
 from pipeline.api.server.app import create_app
 from pipeline.api.services.coalesced_reads import CoalescedReads
-from pipeline.api.services.context import Parts
+from pipeline.api.services.context import AppContext
 from pipeline.catalog.rates import Rate, RateTable
 from pipeline.clickhouse.client import Engine, open_engine
 from pipeline.clickhouse.migrate import migrate
@@ -69,9 +69,9 @@ class Question:
     at_once: int = AT_ONCE
 
 
-def questions(parts: Parts, numbers: int) -> list[Question]:
+def questions(context: AppContext, numbers: int) -> list[Question]:
     """Return what is asked: each draws its own parameters."""
-    reads, page_reader, now_ms = CoalescedReads(parts.engine), Pages(parts), parts.now_ms()
+    reads, page_reader, now_ms = CoalescedReads(context.engine), Pages(context), context.now_ms()
     year, month = last_days(now_ms, 366), last_days(now_ms, 30)
 
     def any_org(draw: random.Random) -> str:
@@ -111,7 +111,7 @@ def questions(parts: Parts, numbers: int) -> list[Question]:
     def rankings(at_once: int) -> Question:
         return Question(
             "rankings",
-            lambda _: parts.engine.async_bytes(ranked.sql, ranked.parameters, output="TSVRaw"),
+            lambda _: context.engine.async_bytes(ranked.sql, ranked.parameters, output="TSVRaw"),
             lambda _: ("/v1/rankings", ""),
             at_once,
         )
@@ -175,20 +175,20 @@ async def _insert_on(engine: Engine, newer: NewerRows, inserted: list[int]) -> N
         await asyncio.sleep(max(0.0, at + INSERT_EVERY_S - time.perf_counter()))
 
 
-def _parts(engine: Engine, now_ms: int) -> Parts:
-    """Return the parts of the API on an engine, its clock at the end of the year of rows."""
+def _context(engine: Engine, now_ms: int) -> AppContext:
+    """Return the context of the API on an engine, its clock at the end of the year of rows."""
     rates = RateTable()
     for model in range(MODELS):
         rates.add(Rate(f"model-{model}", "provider-0", 0, 12_500, 12_500, 50_000))
-    return Parts(engine=engine, key_names={}, rates=rates, session_secret=SECRET, now_ms=lambda: now_ms)
+    return AppContext(engine=engine, key_names={}, rates=rates, session_secret=SECRET, now_ms=lambda: now_ms)
 
 
 @asynccontextmanager
-async def _serving(parts: Parts) -> AsyncIterator[int]:
-    """Serve the API of some parts; yield the port."""
+async def _serving(context: AppContext) -> AsyncIterator[int]:
+    """Serve the API around a context; yield the port."""
     port = free("127.0.0.1")
     config = uvicorn.Config(
-        create_app(parts), port=port, log_config=None, access_log=False, server_header=False
+        create_app(context), port=port, log_config=None, access_log=False, server_header=False
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -229,11 +229,11 @@ async def _measure(engine: Engine, seconds: float, report: Report) -> None:
     inserted, began = [0], time.perf_counter()
     newer = await asyncio.to_thread(NewerRows, engine, number)
     inserting = asyncio.create_task(_insert_on(engine, newer, inserted))
-    parts = _parts(engine, now_ms)
+    context = _context(engine, now_ms)
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as askers:
-            async with _serving(parts) as port:
-                for question in questions(parts, number):
+            async with _serving(context) as port:
+                for question in questions(context, number):
                     for through in ("engine", "HTTP"):
                         cpu_s = _cpu_s()
                         asked = await (

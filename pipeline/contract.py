@@ -1,23 +1,35 @@
-"""Make the JSON Schema of request events, for gateways in any language.
+"""Make the JSON Schemas of what gateways write and read, for gateways in any language.
 
-Owns: the two documents in `schemas/`, made from the types in `events.py` and the rules between fields
-that a schema can express. What it cannot say is in `docs/events.md`.
+Owns: the documents in `schemas/`. Those of request events are made from the types in `events.py` and the rules
+between fields that a schema can express; what it cannot say is in `docs/events.md`. Those of the records that
+gateways follow, verdicts and keys, are made from the types that the worker encodes; `docs/gateway.md` says
+what a gateway does with them.
 Called by: `python -m pipeline.contract` writes the files; a test finds them out of date.
 """
 
 from __future__ import annotations
 
 import json
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from pipeline.accounts.keys import KeyRecord
+from pipeline.accounts.model import Refused
+from pipeline.accounts.verdicts import Progress, Verdict
 from pipeline.events import FAILED_FROM, RequestEvent
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 EVENT_FILE = "request-event.schema.json"
 BATCH_FILE = "request-event-batch.schema.json"
+FOLLOWED: dict[str, type[msgspec.Struct]] = {
+    "verdict.schema.json": Verdict,
+    "verdict-progress.schema.json": Progress,
+    "key.schema.json": KeyRecord,
+}
+"""The type of a record's value on `metering.verdicts` and `metering.keys`, by the file of its schema."""
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
@@ -58,9 +70,31 @@ def batch_schema() -> Schema:
     }
 
 
+def followed_schema(file: str) -> Schema:
+    """Return the JSON Schema 2020-12 of a record that gateways read. Fields it does not name may come later."""
+    record = FOLLOWED[file]
+    _, definitions = msgspec.json.schema_components([record], ref_template="#/$defs/{name}")
+    for definition in definitions.values():
+        definition["description"] = cleandoc(definition["description"])
+    if Refused.__name__ in definitions:
+        # It travels as an array: a reader needs to be told which place is what.
+        places = definitions[Refused.__name__]["prefixItems"]
+        for name, place in zip(Refused.__struct_fields__, places, strict=True):
+            place["title"] = name
+    schema = definitions.pop(record.__name__)
+    return {
+        "$schema": _DIALECT,
+        "$id": file,
+        "$comment": "Made by `python -m pipeline.contract`. Ignore fields that are not named here.",
+        **schema,
+        **({"$defs": definitions} if definitions else {}),
+    }
+
+
 def documents() -> dict[str, str]:
     """Return the text of each file of `schemas/`, by name."""
     schemas = {EVENT_FILE: event_schema(), BATCH_FILE: batch_schema()}
+    schemas |= {file: followed_schema(file) for file in FOLLOWED}
     return {name: json.dumps(schema, indent=2) + "\n" for name, schema in schemas.items()}
 
 

@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.journal import PARTITIONS_MAX
 
+CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
+
 
 class Settings(BaseSettings):
     """Everything that can be set. Secrets print as asterisks."""
@@ -38,7 +40,7 @@ class Settings(BaseSettings):
     """Whom mails come from: an address, or a name and an address in angle brackets."""
     public_url: str | None = None
     """Where browsers reach the server, https://billing.example.in: for links in mails and safe cookies."""
-    checkout_url: str = "https://checkout.razorpay.com/v1/checkout.js"
+    checkout_url: str = CHECKOUT_URL
     """Razorpay's Checkout, the only thing a page loads from elsewhere, and only to top up."""
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "metering"
     """Prefix of transactional ids and consumer groups: two deployments on one Kafka need two."""

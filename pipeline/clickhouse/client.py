@@ -20,7 +20,7 @@ import msgspec
 from clickhouse_connect.driver.exceptions import Error as DriverError
 
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable, engine_failure
-from pipeline.clickhouse.location import Embedded, parse_location
+from pipeline.clickhouse.location import EmbeddedLocation, parse_location
 from pipeline.clickhouse.pool import (
     READ_SECONDS,
     WRITE_SECONDS,
@@ -234,7 +234,7 @@ def open_engine(url: str) -> Engine:
     URL and EngineError where the embedded engine's directory cannot be used.
     """
     location = parse_location(url)
-    pool: Pool = EmbeddedPool(location) if isinstance(location, Embedded) else ServerPool(location)
+    pool: Pool = EmbeddedPool(location) if isinstance(location, EmbeddedLocation) else ServerPool(location)
     return Engine(pool, location.database, location.cluster)
 
 

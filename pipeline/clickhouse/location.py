@@ -26,7 +26,7 @@ class LocationError(ValueError):
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddedLocation:
     """The engine in this process, its data in a directory. One process owns a directory."""
 
     path: str
@@ -35,7 +35,7 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerLocation:
     """A server over HTTP. `cluster` is the name its configuration gives the replicas, if any."""
 
     host: str
@@ -47,7 +47,7 @@ class Server:
     cluster: str | None = None
 
 
-Location = Embedded | Server
+Location = EmbeddedLocation | ServerLocation
 
 
 def parse_location(url: str) -> Location:
@@ -60,15 +60,15 @@ def parse_location(url: str) -> Location:
     raise LocationError("a ClickHouse URL starts with chdb://, http:// or https://")
 
 
-def _embedded(rest: str) -> Embedded:
+def _embedded(rest: str) -> EmbeddedLocation:
     path, _, query = rest.partition("?")
     if not path:
         raise LocationError("a chdb:// URL needs a directory: chdb://PATH")
     options = _options(query, "database")
-    return Embedded(path, _name(options.get("database", DEFAULT_DATABASE), "database"))
+    return EmbeddedLocation(path, _name(options.get("database", DEFAULT_DATABASE), "database"))
 
 
-def _server(url: str) -> Server:
+def _server(url: str) -> ServerLocation:
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS[parts.scheme]
@@ -78,7 +78,7 @@ def _server(url: str) -> Server:
         raise LocationError("the ClickHouse URL has no host")
     options = _options(parts.query, "cluster")
     cluster = options.get("cluster")
-    return Server(
+    return ServerLocation(
         host=parts.hostname,
         port=port,
         secure=parts.scheme == "https",

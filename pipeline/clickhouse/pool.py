@@ -25,7 +25,7 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 from urllib3 import Timeout
 
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable, engine_failure
-from pipeline.clickhouse.location import Embedded, Server
+from pipeline.clickhouse.location import EmbeddedLocation, ServerLocation
 
 CONNECT_SECONDS = 2
 GREETING_SECONDS = 4
@@ -70,7 +70,7 @@ class EmbeddedPool:
     threads = Lane.READ.handles + Lane.SCAN.handles
     writers = Lane.WRITE.handles
 
-    def __init__(self, location: Embedded) -> None:
+    def __init__(self, location: EmbeddedLocation) -> None:
         """Open all handles. Raises EngineError where the directory cannot be used."""
         self._clients: list[Client] = []
         self._free: dict[Lane, queue.LifoQueue[Client]] = {lane: queue.LifoQueue() for lane in Lane}
@@ -110,7 +110,7 @@ class ServerPool:
     threads = Lane.READ.connections + Lane.SCAN.connections
     writers = Lane.WRITE.connections
 
-    def __init__(self, location: Server) -> None:
+    def __init__(self, location: ServerLocation) -> None:
         """Connect to nothing yet."""
         self._location = location
         self._lock = threading.Lock()

@@ -18,7 +18,7 @@ from pipeline import ist
 from pipeline.catalog.rates import RateTable
 from pipeline.catalog.rating import cost_nano
 from pipeline.demo.platform import ORGS, DemoOrg
-from pipeline.demo.traffic import Batch, Call, live, served_by
+from pipeline.demo.traffic import Call, TrafficBatch, live, served_by
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.standin.completion import CACHED_SHARE
 
@@ -44,7 +44,9 @@ class Figures(Struct, frozen=True):
     budgets_nano: dict[str, int]
 
 
-def figures(batches: Iterable[Batch], seed: int, rate: float, now_ms: int, rates: RateTable) -> Figures:
+def figures(
+    batches: Iterable[TrafficBatch], seed: int, rate: float, now_ms: int, rates: RateTable
+) -> Figures:
     """Return the credits and budgets for a history, and for live traffic of `rate` requests a second."""
     spent: dict[str, int] = defaultdict(int)
     spent_this_month: dict[str, int] = defaultdict(int)

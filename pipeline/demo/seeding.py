@@ -24,7 +24,7 @@ from pipeline.catalog.rates import Rate, RateTable
 from pipeline.demo.figures import Figures, figures
 from pipeline.demo.marker import Marker
 from pipeline.demo.platform import ORGS, DemoOrg
-from pipeline.demo.traffic import DAYS, SOURCE, Batch, history
+from pipeline.demo.traffic import DAYS, SOURCE, TrafficBatch, history
 from pipeline.events import Timestamps
 from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient
@@ -133,7 +133,7 @@ async def _open(settings: Settings, marker: Marker, wanted: Figures, say: Say) -
         await client.stop()
 
 
-async def _publish(servers: str, batches: Sequence[Batch], say: Say) -> None:
+async def _publish(servers: str, batches: Sequence[TrafficBatch], say: Say) -> None:
     partitions = await partition_count(servers)
     oldest_ms = _now_ms() - KEPT_DAYS * ist.DAY_MS
     producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True, acks="all", linger_ms=5)

@@ -53,7 +53,7 @@ _SHAPE = (6.2, 5.2, 9)
 _REASONING = ("deepseek-v3.2", "gpt-5-mini", "qwen3-235b-a22b")
 
 
-class Batch(Struct, frozen=True):
+class TrafficBatch(Struct, frozen=True):
     """Events of one org, numbered on: one record."""
 
     org: str
@@ -83,7 +83,7 @@ class LiveCall(Struct, frozen=True):
     call: Call
 
 
-def history(seed: int, now_ms: int, rates: RateTable) -> Iterator[Batch]:
+def history(seed: int, now_ms: int, rates: RateTable) -> Iterator[TrafficBatch]:
     """Yield the last 30 IST days up to `now_ms`, oldest day first, ready to be published in this order.
 
     Events are numbered in that order, so that within a partition the numbers rise.
@@ -99,7 +99,7 @@ def history(seed: int, now_ms: int, rates: RateTable) -> Iterator[Batch]:
                     number += 1
                     event["id"] = f"history-{number:08d}"
                     event["sequence"] = f"{number:020d}"
-                yield Batch(org.org, batch)
+                yield TrafficBatch(org.org, batch)
 
 
 def live(seed: int) -> Iterator[LiveCall]:

@@ -29,9 +29,9 @@ from pipeline.gateway.admission.holds import Hold
 from pipeline.gateway.errors import GatewayClosed, SpoolError, SpoolFull, SpoolUnclear
 from pipeline.gateway.following.follow import Follower
 from pipeline.gateway.sending.batches import Record
-from pipeline.gateway.sending.entry import Entry, encode, size_of
+from pipeline.gateway.sending.entry import SpoolEntry, encode, size_of
 from pipeline.gateway.sending.prepare import Prepared, prepare
-from pipeline.gateway.sending.sender import Sender
+from pipeline.gateway.sending.sender import SpoolSender
 from pipeline.gateway.sending.spool import Spool
 from pipeline.gateway.sending.writer import Pending, SpoolWriter
 
@@ -139,7 +139,7 @@ class Gateway:
         self._number = spool.next_number
         self._writer = SpoolWriter(spool, loop)
         self._writer.start()
-        self._sender = Sender(
+        self._sender = SpoolSender(
             spool,
             self._servers,
             self._options,
@@ -179,7 +179,7 @@ class Gateway:
             found=self._found,
         )
 
-    def _found(self, entry: Entry, waiting: bool) -> None:
+    def _found(self, entry: SpoolEntry, waiting: bool) -> None:
         """Take in an entry that the spool held at opening."""
         if entry.given_id:
             self._remember(entry.given_id, None)
@@ -292,7 +292,7 @@ class Gateway:
         if charged_to_balance:
             hold = self._admission.publishing(event.subject, event.data.key_id, request_id)
         reserved_nano = hold.amount_nano if hold is not None and not prepared.free else 0
-        data = encode(Entry(number, event.subject, prepared.given_id, reserved_nano, value))
+        data = encode(SpoolEntry(number, event.subject, prepared.given_id, reserved_nano, value))
         if hold is not None and reserved_nano:
             self._holds[number] = hold
         done: asyncio.Future[None] = self._loop.create_future()
@@ -334,7 +334,7 @@ class Gateway:
         holds = [self._holds.pop(e.number, None) for e in record.entries if e.reserved_nano]
         self._admission.sent(record.partition, offset, [hold for hold in holds if hold is not None])
 
-    def _acknowledged(self, entries: list[Entry]) -> None:
+    def _acknowledged(self, entries: list[SpoolEntry]) -> None:
         self._waiting_events -= len(entries)
         self._waiting_bytes -= sum(size_of(entry) for entry in entries)
         self._drained.set()

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class OpenOrder:
+class UnpaidOrder:
     """An unpaid order: when it was made, and when to ask about it next."""
 
     org: str
@@ -35,7 +35,7 @@ class OrderIndex:
         self._every_ms = every_ms
         self._orgs: dict[str, str] = {}
         self._order_of: dict[str, str] = {}
-        self._open: dict[str, OpenOrder] = {}
+        self._open: dict[str, UnpaidOrder] = {}
 
     def take(self, record: ConsumerRecord) -> None:
         """Take in a record of `metering.orders`."""
@@ -52,7 +52,7 @@ class OrderIndex:
         elif news.order_id not in self._open:
             first_ms = ask_again_ms(news.created_ms, news.created_ms, self._every_ms)
             assert first_ms is not None
-            self._open[news.order_id] = OpenOrder(news.org, news.created_ms, first_ms)
+            self._open[news.order_id] = UnpaidOrder(news.org, news.created_ms, first_ms)
 
     def org_of(self, order_id: str) -> str | None:
         """Return an order's org, None where the order is not known here."""

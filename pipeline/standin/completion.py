@@ -72,7 +72,7 @@ class BadRequest(Exception):
         self.param = param
 
 
-class Answer(Struct, frozen=True):
+class Completion(Struct, frozen=True):
     """What a request is answered and what it used, in tokens. Cached tokens are part of the prompt's."""
 
     words: list[str]
@@ -110,13 +110,13 @@ def read(body: bytes) -> ChatRequest:
         raise BadRequest("the body is not JSON") from None
 
 
-def answer(request: ChatRequest) -> Answer:
+def answer(request: ChatRequest) -> Completion:
     """Return what a request is answered."""
     limit = request.max_completion_tokens or request.max_tokens or COMPLETION_TOKENS
     length = min(limit, COMPLETION_TOKENS_MAX)
     words = (_WORDS * (length // len(_WORDS) + 1))[:length]
     prompt_tokens = sum(_tokens(message) for message in request.messages)
-    return Answer(words, prompt_tokens, prompt_tokens // CACHED_SHARE if request.prompt_cache_key else 0)
+    return Completion(words, prompt_tokens, prompt_tokens // CACHED_SHARE if request.prompt_cache_key else 0)
 
 
 def providers_of(rates: RateTable, model: str, at_ms: int) -> list[str]:

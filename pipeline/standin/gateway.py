@@ -33,7 +33,7 @@ from pipeline.accounts.keys import KeyRecord
 from pipeline.catalog.rates import RateTable
 from pipeline.gateway import Gateway, Refusal, SpoolError
 from pipeline.kafka.catalog import catalog_follower
-from pipeline.standin.completion import Answer, BadRequest, ChatRequest, answer, providers_of, read
+from pipeline.standin.completion import BadRequest, ChatRequest, Completion, answer, providers_of, read
 
 SIMULATE = "x-standin-simulate"
 BYOK = "x-standin-byok"
@@ -108,7 +108,7 @@ class Failed(Exception):
         self.response = response
 
 
-class StandIn:
+class GatewayStandIn:
     """The HTTP side of one gateway node."""
 
     def __init__(self, gateway: Gateway, rates: RateTable) -> None:
@@ -203,7 +203,7 @@ class StandIn:
             serving.provider = providers[min(1, len(providers) - 1)]
         serving.ttft_ms = serving.elapsed_ms()
 
-    async def _whole(self, serving: Serving, made: Answer) -> Response:
+    async def _whole(self, serving: Serving, made: Completion) -> Response:
         await self._publish(serving.event(200, made.usage(), None))
         return JSONResponse(
             {
@@ -220,7 +220,7 @@ class StandIn:
             }
         )
 
-    async def _stream(self, serving: Serving, asked: ChatRequest, made: Answer) -> AsyncIterator[bytes]:
+    async def _stream(self, serving: Serving, asked: ChatRequest, made: Completion) -> AsyncIterator[bytes]:
         """Yield the answer in chunks. What a reader who goes away has been sent is charged all the same."""
         sent, stored = 0, False
         try:
@@ -331,7 +331,7 @@ async def serve(kafka_url: str, host: str, port: int, node: str, spool_dir: Path
     ) as gateway:
         try:
             await catalog.start()
-            stand_in = StandIn(gateway, rates)
+            stand_in = GatewayStandIn(gateway, rates)
             # uvicorn raises the signal that ended it once more: the spool still has to be drained then.
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: None)

@@ -36,7 +36,7 @@ LATE_S = 5.0
 COUNT_DEFAULT, COUNT_MAX = 10, 100
 
 
-class StandIn:
+class RazorpayStandIn:
     """The server's state: the book, the deliveries, and the ways in which it may be down."""
 
     def __init__(self, key_id: str, key_secret: str, kept: Path | None = None) -> None:
@@ -91,7 +91,7 @@ class StandIn:
         }
 
 
-def create_app(stand_in: StandIn) -> FastAPI:
+def create_app(stand_in: RazorpayStandIn) -> FastAPI:
     """Return the server's app."""
 
     @asynccontextmanager
@@ -132,7 +132,7 @@ def create_app(stand_in: StandIn) -> FastAPI:
     return app
 
 
-def _add_api(app: FastAPI, stand_in: StandIn) -> None:
+def _add_api(app: FastAPI, stand_in: RazorpayStandIn) -> None:
     book = stand_in.book
 
     @app.post("/v1/orders")
@@ -180,7 +180,7 @@ def _add_api(app: FastAPI, stand_in: StandIn) -> None:
         return made
 
 
-def _add_checkout(app: FastAPI, stand_in: StandIn) -> None:
+def _add_checkout(app: FastAPI, stand_in: RazorpayStandIn) -> None:
     @app.get("/v1/checkout.js")
     @app.get("/checkout.js")
     async def script() -> Response:
@@ -203,7 +203,7 @@ def _add_checkout(app: FastAPI, stand_in: StandIn) -> None:
         return stand_in.callback(payment)
 
 
-def _add_control(app: FastAPI, stand_in: StandIn) -> None:
+def _add_control(app: FastAPI, stand_in: RazorpayStandIn) -> None:
     book = stand_in.book
 
     @app.post("/control/webhooks")
@@ -245,7 +245,7 @@ def _add_control(app: FastAPI, stand_in: StandIn) -> None:
         return refund
 
 
-def _add_bad_luck(app: FastAPI, stand_in: StandIn) -> None:
+def _add_bad_luck(app: FastAPI, stand_in: RazorpayStandIn) -> None:
     @app.post("/control/down/{calls}")
     async def down(calls: int) -> Entity:
         """Answer the next so many calls of the API with 502."""
@@ -295,7 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--webhook-secret", default="standin-webhook-secret")
     parser.add_argument("--keep", type=Path, default=None, help="a file to keep orders and payments in")
     given = parser.parse_args(arguments)
-    stand_in = StandIn(given.key_id, given.key_secret, given.keep)
+    stand_in = RazorpayStandIn(given.key_id, given.key_secret, given.keep)
     stand_in.hooks_to(given.webhook_url, given.webhook_secret)
     config = uvicorn.Config(
         create_app(stand_in), host=given.host, port=given.port, log_level="warning", access_log=False

@@ -1,4 +1,4 @@
-"""What browser tests share: the machine's own Chromium, and the pages served for real.
+"""What browser tests share: the machine's own Chromium, and one running product with Razorpay's stand-in.
 
 Chromium is Debian's package (`make browser`); METERING_TEST_CHROMIUM names another one. Where there is
 none, these tests are skipped and say so.
@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.browser.product import Product, running
+from tests.support.product.dashboard import Dashboard, dashboard
+from tests.support.product.razorpay import shop
 
 FLAGS = (
     "--no-sandbox",
@@ -28,32 +29,34 @@ FLAGS = (
 TIMEOUT_MS = 15_000
 
 
-def _chromium() -> str | None:
-    return os.environ.get("METERING_TEST_CHROMIUM") or shutil.which("chromium")
-
-
-# One for each module, not the session: while Playwright is open no other event loop can run in its thread.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A running Chromium with a new profile."""
-    path = _chromium()
+@pytest.fixture(scope="package")
+def chromium() -> str:
+    """The path of Chromium; where there is none, the tests are skipped before anything is started."""
+    path = os.environ.get("METERING_TEST_CHROMIUM") or shutil.which("chromium")
     if path is None:
         pytest.skip("no Chromium here: `make browser` installs Debian's")
+    return path
+
+
+@pytest.fixture(scope="package")
+def product(chromium: str) -> Iterator[Dashboard]:  # noqa: ARG001 - it comes first
+    """The product of this folder; each test has orgs of its own."""
+    with shop() as running, dashboard(running) as opened:
+        yield opened
+
+
+# Not for the session: while Playwright is open no other event loop can run in its thread.
+@pytest.fixture(scope="package")
+def browser(chromium: str, product: Dashboard) -> Iterator[Browser]:  # noqa: ARG001 - it is started before
+    """A running Chromium with a new profile."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=list(FLAGS))
         yield browser
         browser.close()
 
 
 @pytest.fixture
-def product() -> Iterator[Product]:
-    """The pages and an API that answers from memory, on a free port."""
-    with running() as product:
-        yield product
-
-
-@pytest.fixture
-def context(browser: Browser, product: Product) -> Iterator[BrowserContext]:
+def context(browser: Browser, product: Dashboard) -> Iterator[BrowserContext]:
     """A browser profile of the test's own, which reaches the product and nothing else."""
     with browser.new_context(
         base_url=product.url, locale="en-IN", viewport={"width": 390, "height": 844}

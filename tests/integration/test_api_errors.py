@@ -7,10 +7,10 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from prometheus_client import REGISTRY
 from pydantic import BaseModel, Field
 
@@ -53,7 +53,8 @@ async def posted(thing: int, body: Body) -> None:
 
 @pytest.fixture
 def served(engine: Engine) -> Iterator[Api]:
-    with api(engine, routers=(extra,)) as running:
+    with api(engine) as running:
+        cast(FastAPI, running.client.app).include_router(extra)
         yield running
 
 

@@ -12,10 +12,10 @@ import pytest
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 TESTS = Path(__file__).parents[1]
-STORMS = "tests/crash"
+FOLDERS = ("tests/crash", "tests/browser")
 """One product serves several files there; and one storm at a time is enough for a machine."""
 LONG = (
-    STORMS,
+    "tests/crash",
     "tests/integration/test_billing.py",
     "tests/integration/test_demo.py",
     "tests/integration/test_up.py",
@@ -23,14 +23,14 @@ LONG = (
     "tests/integration/test_refusing.py",
     "tests/integration/test_broker.py",
     "tests/integration/test_standin_gateway.py",
-    "tests/browser/test_billing_page.py",
+    "tests/browser",
 )
 """What takes longest comes first, so that all lanes end at much the same time."""
 
 
 def together(file: str) -> str:
     """Return what a file's tests stay together with: its folder, or the file alone."""
-    return STORMS if file.startswith(f"{STORMS}/") else file
+    return next((folder for folder in FOLDERS if file.startswith(f"{folder}/")), file)
 
 
 def rank(item: pytest.Item) -> int:

@@ -18,8 +18,7 @@ def test_helpers_stand_where_they_are_looked_for() -> None:
         and at.name not in NAMED_BY_PYTEST
         and not at.name.startswith("test_")
     ]
-    # The browser tests' own API goes when they run against the real one.
-    assert strays == ["browser/product.py"]
+    assert strays == []
 
 
 def test_no_test_takes_anything_from_another_test() -> None:

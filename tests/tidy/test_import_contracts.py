@@ -20,6 +20,13 @@ _PLANTED = [
     ("pipeline/gateway/sending/spool.py", "import fastapi", "A gateway needs neither"),
     ("pipeline/local/ports.py", "import faust", "Only the worker knows Faust"),
     ("pipeline/local/errors.py", "import chdb", "Only clickhouse/ knows the database"),
+    ("pipeline/api/pages/policy.py", "from pipeline.api.routes import receipts", "Inside the API"),
+    (
+        "pipeline/gateway/admission/gate.py",
+        "from pipeline.gateway.sending import batches",
+        "Inside the gateway",
+    ),
+    ("pipeline/gateway/sending/entry.py", "from pipeline.gateway.sending import spool", "No circle"),
     ("pipeline/cupboard.py", "", "Imports point inwards"),
 ]
 

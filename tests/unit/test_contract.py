@@ -63,7 +63,11 @@ def test_the_schemas_are_valid_schemas(tmp_path: Path) -> None:
 
 
 def test_the_index_lists_every_file() -> None:
-    there = {str(path.relative_to(CORPUS)) for path in CORPUS.glob("*/*.json")}
+    there = {
+        str(path.relative_to(CORPUS))
+        for path in CORPUS.glob("*/*.json")
+        if path.parent.name != "followed"  # test_followed.py
+    }
     assert sorted(there) == sorted(entry["file"] for entry in FILES)
     assert {reason for entry in FILES for reason in entry["dead_letters"]} == {
         "malformed",

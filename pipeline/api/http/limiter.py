@@ -1,7 +1,7 @@
 """Count wrong guesses, and stop who makes too many. Memory only, one count a server.
 
 Owns: the sliding window.
-Called by: `api/services/billing.py`, for promo codes. Time is an argument.
+Called by: `api/services/accounts.py`, for promo codes. Time is an argument.
 """
 
 from __future__ import annotations

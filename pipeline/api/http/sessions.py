@@ -1,21 +1,16 @@
 """Who is asking: signed session tokens, and the org that comes from them and from nowhere else.
 
-Owns: the token's claims, issuing and verifying, and the dependency every `/me/*` route has.
-Called by: the `/me/*` routers; `metering session` issues tokens.
+Owns: the token's claims, issuing and verifying. Pure: the time is an argument.
+Called by: `api/services/dependencies.py`, `api/routes/pages.py`; `cli/accounts.py` issues tokens.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Literal, get_args
 
 import jwt
-from fastapi import Depends, Request
-from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from pipeline.api.http.errors import ApiError
-from pipeline.api.http.origin import check_same_origin
-from pipeline.api.services.context import PartsOf
 from pipeline.clickhouse.queries import OrgScope
 
 ALGORITHM = "HS256"
@@ -77,32 +72,3 @@ def verify(secret: str, token: str, now_ms: int) -> Session:
     if type(expires_s) is not int or now_ms >= expires_s * 1000:
         raise InvalidSessionError("the session is over")
     return Session(org, role, email)
-
-
-_bearer = HTTPBearer(auto_error=False, description="A session token")
-_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="A session token")
-
-
-async def signed_in(
-    request: Request,
-    parts: PartsOf,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    cookie: Annotated[str | None, Depends(_cookie)],
-) -> Session:
-    """Return the caller's session, from the Authorization header or else the cookie; 401 without one."""
-    token = bearer.credentials if bearer is not None else cookie
-    if bearer is None and request.method not in ("GET", "HEAD"):
-        # A browser sends the cookie along whoever made the page that asks.
-        check_same_origin(request, parts.public_url)
-    try:
-        return verify(parts.session_secret, token or "", parts.now_ms())
-    except InvalidSessionError:
-        raise ApiError(
-            401,
-            "no_session",
-            "this needs a valid session: Authorization: Bearer TOKEN",
-            headers={"WWW-Authenticate": "Bearer"},
-        ) from None
-
-
-SignedIn = Annotated[Session, Depends(signed_in)]

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING
 
 from pipeline import ist
 from pipeline.api.pages.templates import template
+from pipeline.payments.receipts import Receipt
 from pipeline.rupee_text import grouped, in_words
-
-if TYPE_CHECKING:
-    from pipeline.api.routes.receipts import Receipt
 
 _METHODS = {
     "upi": "UPI",

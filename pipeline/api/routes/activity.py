@@ -29,9 +29,9 @@ from pipeline.api.http.answers import (
     rupees,
 )
 from pipeline.api.http.parameters import From, KeyId, Model, To, bounded_range, only
-from pipeline.api.http.sessions import SignedIn, signed_in
-from pipeline.api.services.coalesced_reads import CoalescedReadsOf, Lines
-from pipeline.api.services.context import Parts, PartsOf
+from pipeline.api.services.coalesced_reads import Lines
+from pipeline.api.services.context import AppContext
+from pipeline.api.services.dependencies import CoalescedReadsOf, ContextOf, SignedIn, signed_in
 from pipeline.clickhouse.queries import OrgScope, query
 
 router = APIRouter(tags=["activity"], dependencies=[Depends(signed_in)])
@@ -159,7 +159,7 @@ A quote within a name is escaped, so no name can look like these.
 @router.get("/me/activity", response_model=ActivityAnswer, responses=failures(400, 401))
 async def activity(
     session: SignedIn,
-    parts: PartsOf,
+    context: ContextOf,
     reads: CoalescedReadsOf,
     _checked: Annotated[None, Depends(only("from", "to", "model", "key_id"))],
     from_: From = None,
@@ -172,7 +172,7 @@ async def activity(
     The last 30 IST days where no range is given; without `to` it ends today, without `from` it is the
     30 days up to `to`; 366 days at most.
     """
-    now_ms = parts.now_ms()
+    now_ms = context.now_ms()
     days = bounded_range(from_, to, now_ms)
     lines = await reads.ask(
         query("activity"),
@@ -191,7 +191,7 @@ async def activity(
             "to": days.last,
             "as_of": moment(now_ms),
             "days": json_array(series),
-            **_summaries(parts, session.scope, sums),
+            **_summaries(context, session.scope, sums),
         }
     )
 
@@ -202,7 +202,7 @@ def _split(lines: Lines) -> tuple[list[_Sums], Lines]:
     return [_decode_sums(line) for line in lines[len(series) :]], series
 
 
-def _summaries(parts: Parts, scope: OrgScope, sums: list[_Sums]) -> dict[str, object]:
+def _summaries(context: AppContext, scope: OrgScope, sums: list[_Sums]) -> dict[str, object]:
     keys = [line for line in sums if line.kind == KEYS]
     routes = [line for line in sums if line.kind != KEYS]
     models: defaultdict[str, _Total] = defaultdict(_Total)
@@ -215,14 +215,14 @@ def _summaries(parts: Parts, scope: OrgScope, sums: list[_Sums]) -> dict[str, ob
     return {
         "top_models": [{"model": name, **_spent(total)} for name, total in top_models[:TOP]],
         "top_keys": [
-            {"key_id": key_id, "key_name": parts.key_name(scope, key_id), **_spent(line)}
+            {"key_id": key_id, "key_name": context.key_name(scope, key_id), **_spent(line)}
             for key_id, line in top_keys[:TOP]
         ],
         "model_providers": _model_providers(routes),
         "totals": {**_spent(totals), "errors": totals.errors, "byok_requests": totals.byok_requests},
         "models": sorted(models),
         "keys": [
-            {"key_id": key_id, "key_name": parts.key_name(scope, key_id)}
+            {"key_id": key_id, "key_name": context.key_name(scope, key_id)}
             for key_id in sorted(line.key_id for line in keys)
         ],
     }

@@ -1,6 +1,6 @@
 """`PUT /me/billing/address` and `PUT /me/billing/threshold`.
 
-Called by: `api/server/main.py` adds the routes. Next: the account's owner decides, `accounts/addresses.py`.
+Called by: `api/server/app.py`. Next: the account's owner decides, `accounts/addresses.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from pipeline.accounts.commands import SetAddress, SetThreshold
 from pipeline.api.http.answers import Documented, Rupees, failures, json_answer, rupees
 from pipeline.api.http.errors import invalid
 from pipeline.api.http.parameters import only
-from pipeline.api.services.billing import Money, OwnerSession, answered_in_time
+from pipeline.api.services.accounts import answered_in_time
+from pipeline.api.services.dependencies import AccountsOf, OwnerSession
 from pipeline.kafka.commands import new_command_id
 from pipeline.money import AmountError, parse_inr
 from pipeline.pincodes import lookup
 
 Line = Annotated[str, Field(max_length=200)]
+
+router = APIRouter(tags=["billing"])
 
 
 class AddressBody(BaseModel):
@@ -54,41 +57,39 @@ class ThresholdAnswer(Documented):
     threshold_inr: Rupees
 
 
-def router(money: Money) -> APIRouter:
-    """Return the routes."""
-    routes = APIRouter(tags=["billing"])
+@router.put("/me/billing/address", response_model=AddressAnswer, responses=failures(400, 401, 403))
+async def set_address(
+    session: OwnerSession, accounts: AccountsOf, body: AddressBody, _checked: Annotated[None, Depends(only())]
+) -> Response:
+    """Set the billing address, which the first top-up needs and receipts show."""
+    city, state = _filled_in(body)
+    command = SetAddress(
+        id=new_command_id(),
+        org=session.org,
+        name=body.name,
+        line1=body.line1,
+        line2=body.line2,
+        city=city,
+        state=state,
+        pin=body.pin,
+        gstin=body.gstin,
+    )
+    async with answered_in_time():
+        return json_answer(await accounts.ask(command))
 
-    @routes.put("/me/billing/address", response_model=AddressAnswer, responses=failures(400, 401, 403))
-    async def set_address(
-        session: OwnerSession, body: AddressBody, _checked: Annotated[None, Depends(only())]
-    ) -> Response:
-        """Set the billing address, which the first top-up needs and receipts show."""
-        city, state = _filled_in(body)
-        command = SetAddress(
-            id=new_command_id(),
-            org=session.org,
-            name=body.name,
-            line1=body.line1,
-            line2=body.line2,
-            city=city,
-            state=state,
-            pin=body.pin,
-            gstin=body.gstin,
-        )
-        async with answered_in_time():
-            return json_answer(await money.ask(command))
 
-    @routes.put("/me/billing/threshold", response_model=ThresholdAnswer, responses=failures(400, 401, 403))
-    async def set_threshold(
-        session: OwnerSession, body: ThresholdBody, _checked: Annotated[None, Depends(only())]
-    ) -> Response:
-        """Set or clear the balance below which the org gets a mail, at most one in 24 hours."""
-        threshold_nano = _threshold_nano(body.threshold_inr)
-        async with answered_in_time():
-            await money.ask(SetThreshold(new_command_id(), session.org, threshold_nano))
-        return json_answer({"threshold_inr": None if threshold_nano is None else rupees(threshold_nano)})
-
-    return routes
+@router.put("/me/billing/threshold", response_model=ThresholdAnswer, responses=failures(400, 401, 403))
+async def set_threshold(
+    session: OwnerSession,
+    accounts: AccountsOf,
+    body: ThresholdBody,
+    _checked: Annotated[None, Depends(only())],
+) -> Response:
+    """Set or clear the balance below which the org gets a mail, at most one in 24 hours."""
+    threshold_nano = _threshold_nano(body.threshold_inr)
+    async with answered_in_time():
+        await accounts.ask(SetThreshold(new_command_id(), session.org, threshold_nano))
+    return json_answer({"threshold_inr": None if threshold_nano is None else rupees(threshold_nano)})
 
 
 def _filled_in(body: AddressBody) -> tuple[str, str]:

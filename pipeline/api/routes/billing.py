@@ -1,7 +1,7 @@
 """`GET /me/billing`: the balance and the ledger.
 
 Owns: the answer, and that it holds whatever any command was answered before.
-Called by: `api/server/main.py` adds the routes. Next: `kafka/commands.py` for the balance, as the account's owner
+Called by: `api/server/app.py`. Next: `kafka/commands.py` for the balance, as the account's owner
 knows it now; `sql/queries/ledger_page.sql` for the entries.
 """
 
@@ -19,14 +19,15 @@ from pipeline.accounts.commands import View
 from pipeline.api.http.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
 from pipeline.api.http.errors import unavailable
 from pipeline.api.http.parameters import BEFORE_MAX, LIMIT_DEFAULT, Before, Limit, only
-from pipeline.api.http.sessions import SignedIn, signed_in
-from pipeline.api.services.context import PartsOf
+from pipeline.api.services.dependencies import AccountsOf, ContextOf, SignedIn, signed_in
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.kafka.commands import CommandClient, UnavailableError, new_command_id
 
 ENTRIES_LIMIT_S = 2.5
 ENTRIES_POLL_S = 0.05
+
+router = APIRouter(tags=["billing"], dependencies=[Depends(signed_in)])
 
 
 class LedgerEntry(Documented):
@@ -78,33 +79,28 @@ class _EntryRow(Struct, array_like=True, frozen=True):
         }
 
 
-def router(client: CommandClient) -> APIRouter:
-    """Return the billing routes, which ask the accounts' owners through `client`."""
-    routes = APIRouter(tags=["billing"], dependencies=[Depends(signed_in)])
-
-    @routes.get("/me/billing", response_model=BillingAnswer, responses=failures(400, 401))
-    async def billing(
-        session: SignedIn,
-        parts: PartsOf,
-        _checked: Annotated[None, Depends(only("before", "limit"))],
-        before: Before = None,
-        limit: Limit = LIMIT_DEFAULT,
-    ) -> Response:
-        """The balance, and the money events newest first. Single requests are not in it."""
-        account = await view_account(client, session.org)
-        rows = await _page(parts.engine, session.scope, before, limit + 1, account["entry_id"])
-        shown, threshold_nano = rows[:limit], account["threshold_nano"]
-        return json_answer(
-            {
-                "balance_inr": rupees(account["balance_nano"]),
-                "threshold_inr": None if threshold_nano is None else rupees(threshold_nano),
-                "address": account["address"],
-                "entries": [row.shown() for row in shown],
-                "next_before": shown[-1].id if len(rows) > limit else None,
-            }
-        )
-
-    return routes
+@router.get("/me/billing", response_model=BillingAnswer, responses=failures(400, 401))
+async def billing(
+    session: SignedIn,
+    context: ContextOf,
+    accounts: AccountsOf,
+    _checked: Annotated[None, Depends(only("before", "limit"))],
+    before: Before = None,
+    limit: Limit = LIMIT_DEFAULT,
+) -> Response:
+    """The balance, and the money events newest first. Single requests are not in it."""
+    account = await view_account(accounts.client, session.org)
+    rows = await _page(context.engine, session.scope, before, limit + 1, account["entry_id"])
+    shown, threshold_nano = rows[:limit], account["threshold_nano"]
+    return json_answer(
+        {
+            "balance_inr": rupees(account["balance_nano"]),
+            "threshold_inr": None if threshold_nano is None else rupees(threshold_nano),
+            "address": account["address"],
+            "entries": [row.shown() for row in shown],
+            "next_before": shown[-1].id if len(rows) > limit else None,
+        }
+    )
 
 
 async def view_account(client: CommandClient, org: str) -> Any:

@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from pipeline.api.http.answers import Documented, Moment, Rupees, failures, json_answer, moment
 from pipeline.api.http.parameters import only
-from pipeline.api.services.context import PartsOf
+from pipeline.api.services.dependencies import ContextOf
 from pipeline.money import format_rate
 
 router = APIRouter(tags=["public"])
@@ -39,9 +39,9 @@ class CatalogAnswer(Documented):
 
 
 @router.get("/v1/catalog", response_model=CatalogAnswer, responses=failures(400))
-async def catalog(parts: PartsOf, _checked: Annotated[None, Depends(only())]) -> Response:
+async def catalog(context: ContextOf, _checked: Annotated[None, Depends(only())]) -> Response:
     """The rates in force and those announced. No session."""
-    now_ms = parts.now_ms()
+    now_ms = context.now_ms()
     routes = [
         {
             "model": rate.model,
@@ -51,7 +51,7 @@ async def catalog(parts: PartsOf, _checked: Annotated[None, Depends(only())]) ->
             "cached_input_inr_per_mtok": _per_mtok(rate.cached_nano),
             "output_inr_per_mtok": _per_mtok(rate.output_nano),
         }
-        for rate in parts.rates.current_and_announced(now_ms)
+        for rate in context.rates.current_and_announced(now_ms)
     ]
     return json_answer({"as_of": moment(now_ms), "routes": routes}, _CACHE_CONTROL)
 

@@ -27,8 +27,8 @@ from pipeline.api.http.parameters import (
     only,
     open_range,
 )
-from pipeline.api.http.sessions import SignedIn, signed_in
-from pipeline.api.services.context import Parts
+from pipeline.api.services.context import AppContext
+from pipeline.api.services.dependencies import SignedIn, signed_in
 from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.journal import PARTITIONS_MAX
 
@@ -83,9 +83,9 @@ class EventRow(Struct, array_like=True, frozen=True):
 class Pages:
     """Reads pages. It first looks a little way back only, which finds most pages, and then all the way."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, context: AppContext) -> None:
         """Start without knowing how far ids have come."""
-        self.parts = parts
+        self.context = context
         self._newest_id: int | None = None
 
     async def read(
@@ -103,7 +103,7 @@ class Pages:
 
         async def look(to_rid: int) -> list[EventRow]:
             bound = page.of_org(scope, from_rid=from_rid, to_rid=to_rid, rows=rows, **filters)
-            return await self.parts.engine.async_query(
+            return await self.context.engine.async_query(
                 bound.sql, bound.parameters, row=EventRow, settings=settings
             )
 
@@ -160,7 +160,7 @@ async def events(
                     "tokens": row.tokens,
                     "cost_inr": rupees(row.cost_nano),
                     "key_id": row.key_id,
-                    "key_name": pages.parts.key_name(session.scope, row.key_id),
+                    "key_name": pages.context.key_name(session.scope, row.key_id),
                 }
                 for row in shown
             ],

@@ -1,6 +1,6 @@
 """`GET /healthz` and `/metrics`: is it ready, and how is it doing.
 
-Called by: `api/server/app.py`. Next: the checks in `Parts`, which ask each part.
+Called by: `api/server/app.py`. Next: the checks in `AppContext`, which ask each part.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from pipeline.api.services.context import Check, PartsOf
+from pipeline.api.services.context import Check
+from pipeline.api.services.dependencies import ContextOf
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 
@@ -43,17 +44,17 @@ def engine_check(engine: Engine) -> Check:
     response_model=dict[str, str],
     responses={503: {"model": dict[str, str], "description": "A part is not ready; it says why"}},
 )
-async def healthz(parts: PartsOf) -> JSONResponse:
+async def healthz(context: ContextOf) -> JSONResponse:
     """200 once every part is ready, else 503; each part by its name, `ok` or what is wrong."""
-    problems = await asyncio.gather(*(_ask(name, check) for name, check in parts.checks.items()))
-    found = {name: problem or READY for name, problem in zip(parts.checks, problems, strict=True)}
+    problems = await asyncio.gather(*(_ask(name, check) for name, check in context.checks.items()))
+    found = {name: problem or READY for name, problem in zip(context.checks, problems, strict=True)}
     return JSONResponse(found, 503 if any(problems) else 200)
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(parts: PartsOf) -> Response:
+async def metrics(context: ContextOf) -> Response:
     """Prometheus text."""
-    return Response(generate_latest(parts.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(generate_latest(context.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def _ask(name: str, check: Check) -> str | None:

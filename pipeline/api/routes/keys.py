@@ -1,7 +1,7 @@
 """`/me/keys`: an org's API keys.
 
 Owns: making a key so that a lost answer does not lose it, and what members see of keys.
-Called by: `api/server/main.py` adds the routes. Next: the account's owner decides, `accounts/keys.py`.
+Called by: `api/server/app.py`. Next: the account's owner decides, `accounts/keys.py`.
 
 A key is random and never kept, only its hash. With an `Idempotency-Key` it is drawn from the server's
 secret, a random nonce kept with the answer, and the Idempotency-Key: only who knows all three can draw it
@@ -24,14 +24,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.accounts.commands import ChangeKey, CreateKey
 from pipeline.accounts.keys import EXPIRY_DAYS_MAX, PREFIX_CHARS, hash_key
 from pipeline.api.http.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
-from pipeline.api.http.errors import ApiError, invalid
+from pipeline.api.http.errors import invalid
 from pipeline.api.http.idempotency import IdempotencyKey, command_id, fingerprint
 from pipeline.api.http.parameters import only
-from pipeline.api.http.sessions import Session, SignedIn
 from pipeline.api.routes.billing import view_account
-from pipeline.api.services.billing import Money, answered_in_time
-from pipeline.api.services.context import PartsOf
-from pipeline.api.services.key_directory import KeyDirectory
+from pipeline.api.services.accounts import AccountServices, answered_in_time
+from pipeline.api.services.dependencies import AccountsOf, ContextOf, KeyManagerSession, SignedIn
 from pipeline.ist import DAY_MS
 from pipeline.kafka.commands import new_command_id
 from pipeline.money import AmountError, parse_inr
@@ -43,6 +41,8 @@ KEY_BYTES = 24
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Days = Annotated[int, Field(ge=1, le=EXPIRY_DAYS_MAX)]
 Limit = Annotated[int, Field(ge=1)]
+
+router = APIRouter(tags=["keys"])
 
 
 class NewKey(BaseModel):
@@ -98,62 +98,52 @@ class KeysAnswer(Documented):
     keys: list[KeyShown]
 
 
-def router(money: Money, directory: KeyDirectory) -> APIRouter:
-    """Return the routes."""
-    routes = APIRouter(tags=["keys"])
-
-    @routes.get("/me/keys", response_model=KeysAnswer, responses=failures(401))
-    async def list_keys(session: SignedIn, _checked: Annotated[None, Depends(only())]) -> Response:
-        """All keys, with what each has spent in this IST month."""
-        account = await view_account(money.client, session.org)
-        return json_answer({"keys": [_shown(key) for key in account["keys"]]})
-
-    @routes.post("/me/keys", response_model=KeyMade, responses=failures(400, 401, 403))
-    async def create_key(
-        session: KeyKeeper,
-        body: NewKey,
-        parts: PartsOf,
-        _checked: Annotated[None, Depends(only())],
-        key: IdempotencyKey = None,
-    ) -> Response:
-        """Make a key. It is shown in this answer only; the same Idempotency-Key shows it again."""
-        secret, nonce = parts.session_secret, secrets.token_hex(16)
-        api_key = drawn_key(body.tier, secret, key, nonce) if key else random_key(body.tier)
-        command = _create(session.org, body, parts.now_ms(), api_key, key, nonce)
-        async with answered_in_time():
-            made = await money.ask(command)
-            await directory.reached(made["key_id"], made["version"])
-            shown = await _find(money, session.org, made["key_id"])
-        if key:
-            api_key = drawn_key(body.tier, secret, key, made["nonce"])
-        return json_answer({**shown, "key": api_key})
-
-    @routes.patch("/me/keys/{key_id}", response_model=KeyShown, responses=failures(400, 401, 403, 404))
-    async def change_key(
-        session: KeyKeeper,
-        key_id: str,
-        body: KeyChange,
-        parts: PartsOf,
-        _checked: Annotated[None, Depends(only())],
-    ) -> Response:
-        """Change a key, or revoke it. Gateways know within a second."""
-        command = _change(session.org, key_id, body, parts.now_ms())
-        async with answered_in_time():
-            changed = await money.ask(command)
-            await directory.reached(changed["key_id"], changed["version"])
-            return json_answer(await _find(money, session.org, key_id))
-
-    return routes
+@router.get("/me/keys", response_model=KeysAnswer, responses=failures(401))
+async def list_keys(
+    session: SignedIn, accounts: AccountsOf, _checked: Annotated[None, Depends(only())]
+) -> Response:
+    """All keys, with what each has spent in this IST month."""
+    account = await view_account(accounts.client, session.org)
+    return json_answer({"keys": [_shown(key) for key in account["keys"]]})
 
 
-async def _keeper(session: SignedIn) -> Session:
-    """Return the session of who may change keys; 403 for a member."""
-    if session.role == "member":
-        raise ApiError(403, "forbidden", "only an owner or an admin of the org may change its keys")
-    return session
+@router.post("/me/keys", response_model=KeyMade, responses=failures(400, 401, 403))
+async def create_key(
+    session: KeyManagerSession,
+    accounts: AccountsOf,
+    body: NewKey,
+    context: ContextOf,
+    _checked: Annotated[None, Depends(only())],
+    key: IdempotencyKey = None,
+) -> Response:
+    """Make a key. It is shown in this answer only; the same Idempotency-Key shows it again."""
+    secret, nonce = context.session_secret, secrets.token_hex(16)
+    api_key = drawn_key(body.tier, secret, key, nonce) if key else random_key(body.tier)
+    command = _create(session.org, body, context.now_ms(), api_key, key, nonce)
+    async with answered_in_time():
+        made = await accounts.ask(command)
+        await accounts.key_directory.reached(made["key_id"], made["version"])
+        shown = await _find(accounts, session.org, made["key_id"])
+    if key:
+        api_key = drawn_key(body.tier, secret, key, made["nonce"])
+    return json_answer({**shown, "key": api_key})
 
 
-KeyKeeper = Annotated[Session, Depends(_keeper)]
+@router.patch("/me/keys/{key_id}", response_model=KeyShown, responses=failures(400, 401, 403, 404))
+async def change_key(
+    session: KeyManagerSession,
+    accounts: AccountsOf,
+    key_id: str,
+    body: KeyChange,
+    context: ContextOf,
+    _checked: Annotated[None, Depends(only())],
+) -> Response:
+    """Change a key, or revoke it. Gateways know within a second."""
+    command = _change(session.org, key_id, body, context.now_ms())
+    async with answered_in_time():
+        changed = await accounts.ask(command)
+        await accounts.key_directory.reached(changed["key_id"], changed["version"])
+        return json_answer(await _find(accounts, session.org, key_id))
 
 
 def random_key(tier: str) -> str:
@@ -217,8 +207,8 @@ def _budget_nano(budget_inr: Decimal | None) -> int | None:
         raise invalid("budget_inr", str(error)) from None
 
 
-async def _find(money: Money, org: str, key_id: str) -> dict[str, object]:
-    account = await view_account(money.client, org)
+async def _find(accounts: AccountServices, org: str, key_id: str) -> dict[str, object]:
+    account = await view_account(accounts.client, org)
     return next(_shown(key) for key in account["keys"] if key["key_id"] == key_id)
 
 

@@ -8,12 +8,13 @@ Called by: `cli/verify.py`, `cli/reconcile.py`. Next: `operations/verify.py`, `p
 from __future__ import annotations
 
 import hmac
+from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from pipeline.api.http.errors import ApiError
-from pipeline.clickhouse.client import Engine
+from pipeline.api.services.dependencies import ContextOf
 from pipeline.operations.verify import verify
 from pipeline.payments.reconcile import reconcile
 from pipeline.razorpay.client import RazorpayRefusedError, RazorpayUnavailableError
@@ -21,32 +22,34 @@ from pipeline.settings import MissingSettingError, Settings
 
 TOKEN_HEADER = "X-Operator-Token"  # noqa: S105 - the header's name, not a token
 
+router = APIRouter(include_in_schema=False)
 
-def router(settings: Settings, engine: Engine) -> APIRouter:
-    """Return the operator's routes. Without a token in the settings they do not exist for anybody."""
-    routes = APIRouter(include_in_schema=False)
-    secret = settings.operator_token.get_secret_value() if settings.operator_token else ""
 
-    def check_token(request: Request) -> None:
-        given = request.headers.get(TOKEN_HEADER, "")
-        if not secret or not hmac.compare_digest(given.encode(), secret.encode()):
-            raise ApiError(404, "not_found", "no such endpoint")
+async def operators_settings(request: Request, context: ContextOf) -> Settings:
+    """Return the settings to run with. Raises ApiError 404 unless the operator's token is set and given."""
+    settings = context.settings
+    secret = settings.operator_token.get_secret_value() if settings and settings.operator_token else ""
+    given = request.headers.get(TOKEN_HEADER, "")
+    if settings is None or not secret or not hmac.compare_digest(given.encode(), secret.encode()):
+        raise ApiError(404, "not_found", "no such endpoint")
+    return settings
 
-    @routes.post("/operator/reconcile")
-    async def reconcile_payments(request: Request) -> Response:
-        """Compare Razorpay's payments, the ledger and the receipts; the report."""
-        check_token(request)
-        try:
-            report = await reconcile(settings, engine)
-        except (MissingSettingError, RazorpayRefusedError, RazorpayUnavailableError) as error:
-            raise ApiError(503, "unavailable", str(error)) from None
-        return Response(msgspec.json.encode(report), media_type="application/json")
 
-    @routes.post("/operator/verify")
-    async def verify_books(request: Request) -> Response:
-        """Compare state, journal, rows and roll-ups; the report."""
-        check_token(request)
-        report = await verify(settings, engine)
-        return Response(msgspec.json.encode(report), media_type="application/json")
+OperatorsSettings = Annotated[Settings, Depends(operators_settings)]
 
-    return routes
+
+@router.post("/operator/reconcile")
+async def reconcile_payments(settings: OperatorsSettings, context: ContextOf) -> Response:
+    """Compare Razorpay's payments, the ledger and the receipts; the report."""
+    try:
+        report = await reconcile(settings, context.engine)
+    except (MissingSettingError, RazorpayRefusedError, RazorpayUnavailableError) as error:
+        raise ApiError(503, "unavailable", str(error)) from None
+    return Response(msgspec.json.encode(report), media_type="application/json")
+
+
+@router.post("/operator/verify")
+async def verify_books(settings: OperatorsSettings, context: ContextOf) -> Response:
+    """Compare state, journal, rows and roll-ups; the report."""
+    report = await verify(settings, context.engine)
+    return Response(msgspec.json.encode(report), media_type="application/json")

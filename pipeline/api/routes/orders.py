@@ -1,7 +1,7 @@
 """`POST /me/billing/orders` and `POST /me/billing/verify`: a top-up's beginning, and the callback at its end.
 
 Owns: the steps of making an order that is neither lost nor made twice, and of trusting a callback.
-Called by: `api/server/main.py` adds the routes. Next: Razorpay, and `payments/intake.py` for the credit.
+Called by: `api/server/app.py`. Next: Razorpay, and `payments/intake.py` for the credit.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pipeline.api.http.answers import Documented, Rupees, failures, json_answer,
 from pipeline.api.http.errors import ApiError, invalid, not_found, unavailable
 from pipeline.api.http.idempotency import IdempotencyKey, command_id, fingerprint
 from pipeline.api.http.parameters import only
-from pipeline.api.services.billing import Money, OwnerSession, answered_in_time
-from pipeline.api.services.context import PartsOf
+from pipeline.api.services.accounts import AccountServices, answered_in_time
+from pipeline.api.services.dependencies import AccountsOf, ContextOf, OwnerSession
 from pipeline.kafka.commands import new_command_id
 from pipeline.payments.intake import ORG_NOTE, PROMO_NOTE
 from pipeline.razorpay.client import RazorpayClient, RazorpayUnavailableError
@@ -28,6 +28,8 @@ from pipeline.razorpay.entities import OrderEntity, PaymentEntity
 from pipeline.razorpay.signatures import is_callback_signed
 
 ORDERS_ROUTE, VERIFY_ROUTE = "POST /me/billing/orders", "POST /me/billing/verify"
+
+router = APIRouter(tags=["billing"])
 
 
 class OrderBody(BaseModel):
@@ -61,66 +63,63 @@ class CallbackAnswer(Documented):
     balance_inr: Rupees
 
 
-def router(money: Money) -> APIRouter:
-    """Return the routes."""
-    routes = APIRouter(tags=["billing"])
-
-    @routes.post("/me/billing/orders", response_model=OrderAnswer, responses=failures(400, 401, 403, 429))
-    async def order(
-        session: OwnerSession,
-        body: OrderBody,
-        parts: PartsOf,
-        _checked: Annotated[None, Depends(only())],
-        key: IdempotencyKey = None,
-    ) -> Response:
-        """Order a top-up. Nothing is credited before Razorpay has captured the payment."""
-        code = (body.promo_code or "").strip() or None
-        wanted = PrepareOrder(
-            id=command_id(session.org, ORDERS_ROUTE, key),
-            org=session.org,
-            amount_paise=body.amount_inr * PAISE_PER_RUPEE,
-            promo_code=code,
-            nonce=secrets.token_hex(8),
-            fingerprint=fingerprint(body.amount_inr, code),
-        )
-        async with answered_in_time(), money.turn(wanted.id):
-            return json_answer(await _order(money, wanted, parts.now_ms()))
-
-    @routes.post("/me/billing/verify", response_model=CallbackAnswer, responses=failures(400, 401, 403, 404))
-    async def verify(
-        session: OwnerSession,
-        body: CallbackBody,
-        _checked: Annotated[None, Depends(only())],
-        key: IdempotencyKey = None,
-    ) -> Response:
-        """Take in Checkout's callback. The webhook alone suffices too; both credit once."""
-        async with answered_in_time():
-            result = await _verify(money, session.org, body, key)
-        return json_answer({"status": result["status"], "balance_inr": rupees(result["balance_nano"])})
-
-    return routes
+@router.post("/me/billing/orders", response_model=OrderAnswer, responses=failures(400, 401, 403, 429))
+async def order(
+    session: OwnerSession,
+    accounts: AccountsOf,
+    body: OrderBody,
+    context: ContextOf,
+    _checked: Annotated[None, Depends(only())],
+    key: IdempotencyKey = None,
+) -> Response:
+    """Order a top-up. Nothing is credited before Razorpay has captured the payment."""
+    code = (body.promo_code or "").strip() or None
+    wanted = PrepareOrder(
+        id=command_id(session.org, ORDERS_ROUTE, key),
+        org=session.org,
+        amount_paise=body.amount_inr * PAISE_PER_RUPEE,
+        promo_code=code,
+        nonce=secrets.token_hex(8),
+        fingerprint=fingerprint(body.amount_inr, code),
+    )
+    async with answered_in_time(), accounts.one_at_a_time(wanted.id):
+        return json_answer(await _order(accounts, wanted, context.now_ms()))
 
 
-async def _order(money: Money, wanted: PrepareOrder, now_ms: int) -> dict[str, object]:
-    razorpay = money.razorpay
+@router.post("/me/billing/verify", response_model=CallbackAnswer, responses=failures(400, 401, 403, 404))
+async def verify(
+    session: OwnerSession,
+    accounts: AccountsOf,
+    body: CallbackBody,
+    _checked: Annotated[None, Depends(only())],
+    key: IdempotencyKey = None,
+) -> Response:
+    """Take in Checkout's callback. The webhook alone suffices too; both credit once."""
+    async with answered_in_time():
+        result = await _verify(accounts, session.org, body, key)
+    return json_answer({"status": result["status"], "balance_inr": rupees(result["balance_nano"])})
+
+
+async def _order(accounts: AccountServices, wanted: PrepareOrder, now_ms: int) -> dict[str, object]:
+    razorpay = accounts.razorpay
     if razorpay is None:
         raise unavailable()
     # 1. Book the attempt: everything that could refuse it does so here, before any money moves.
     opening_id = f"{wanted.id}.open"
-    prepared = await (money.ask_promo(wanted, now_ms) if wanted.promo_code else money.ask(wanted))
+    prepared = await (accounts.ask_promo(wanted, now_ms) if wanted.promo_code else accounts.ask(wanted))
     opened: dict[str, Any] | None = None
     made: OrderEntity | None = None
     receipt = _receipt(wanted.id)
     if prepared["nonce"] != wanted.nonce:
         # Somebody was here before with the same key: what did they come to?
-        found = await money.ask(Find(new_command_id(), wanted.org, answered=opening_id))
+        found = await accounts.ask(Find(new_command_id(), wanted.org, answered=opening_id))
         opened = found["answer"]
         made = None if opened else await razorpay.find_order(receipt)
     if opened is None:
         # 2. Razorpay makes the order.
         made = made or await _make(razorpay, wanted, prepared["promo_code"], receipt)
         # 3. Record it; only then is its id told.
-        opened = await money.ask(
+        opened = await accounts.ask(
             OpenOrder(
                 id=opening_id,
                 org=wanted.org,
@@ -161,13 +160,13 @@ def _receipt(attempt: str) -> str:
     return f"mt_{hashlib.sha256(attempt.encode()).hexdigest()[:32]}"
 
 
-async def _verify(money: Money, org: str, body: CallbackBody, key: str | None) -> dict[str, Any]:
-    razorpay = money.razorpay
+async def _verify(accounts: AccountServices, org: str, body: CallbackBody, key: str | None) -> dict[str, Any]:
+    razorpay = accounts.razorpay
     if razorpay is None:
         raise unavailable()
     # 1. The order must be the caller's own, and the signature Razorpay's, over the stored order.
     payment_id = body.razorpay_payment_id
-    found = await money.ask(
+    found = await accounts.ask(
         Find(new_command_id(), org, order_id=body.razorpay_order_id, payment_id=payment_id)
     )
     order = found["order"]
@@ -180,9 +179,9 @@ async def _verify(money: Money, org: str, body: CallbackBody, key: str | None) -
     payment = _credited(found["payment"]) or await razorpay.payment(payment_id)
     if payment is None or payment.order_id != order["order_id"]:
         raise not_found("the order has no such payment")
-    payment = await money.intake.captured(payment)
+    payment = await accounts.intake.captured(payment)
     # 3. Credit it, unless the webhook was faster.
-    result = await money.intake.payment(
+    result = await accounts.intake.payment(
         payment,
         command_id=command_id(org, VERIFY_ROUTE, key),
         fingerprint=fingerprint(order["order_id"], payment_id, signature) if key is not None else "",

@@ -1,7 +1,7 @@
 """The pages: `/billing`, and the way in and out (`/login`, `/logout`).
 
 Owns: the session cookie, and which page a visitor sees.
-Called by: the server adds the routes. Next: `templates/`, and the JSON API from the browser.
+Called by: `api/server/app.py`. Next: `templates/`, and the JSON API from the browser.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session, ver
 from pipeline.api.pages import assets
 from pipeline.api.pages.policy import checkout_policy, plain_policy
 from pipeline.api.pages.templates import template
-from pipeline.api.services.context import Parts, PartsOf
+from pipeline.api.services.context import AppContext
+from pipeline.api.services.dependencies import ContextOf
 from pipeline.pincodes import ATTRIBUTION
 
 FORM_BYTES_MAX = 16_384
@@ -26,68 +27,69 @@ HOME = "/billing"
 
 SessionCookie = Annotated[str | None, Cookie(alias=COOKIE)]
 
-
-def router(checkout_url: str, public_url: str | None = None) -> APIRouter:
-    """Return the pages' routes. `public_url` is where browsers reach them, if that is known."""
-    routes = APIRouter(include_in_schema=False)
-    routes.include_router(assets.router)
-
-    @routes.get("/billing")
-    async def billing(parts: PartsOf, token: SessionCookie = None) -> Response:
-        """The billing page of the session's org; without a session, how to get one."""
-        session = _session(parts, token)
-        if session is None:
-            return _page("login.html", 401, plain_policy(), session=None, problem=None)
-        # Only an owner can pay, so only an owner's page may load anything for it.
-        owner = session.role == "owner"
-        return _page(
-            "billing.html",
-            200,
-            checkout_policy(checkout_url) if owner else plain_policy(),
-            session=session,
-            owner=owner,
-            checkout_url=checkout_url if owner else "",
-            attribution=ATTRIBUTION,
-        )
-
-    @routes.get("/login")
-    async def login(request: Request, parts: PartsOf, token: str | None = None) -> Response:
-        """Exchange a token for the cookie, or ask for one.
-
-        Who comes by another site's link is asked first: the link may be into somebody else's org.
-        """
-        if token is None:
-            return _page("login.html", 200, plain_policy(), session=None, problem=None)
-        session = _session(parts, token)
-        if session is None:
-            return _refused()
-        if came_from_elsewhere(request):
-            return _page("confirm.html", 200, plain_policy(), session=session, token=token)
-        return _opened(request, token, public_url)
-
-    @routes.post("/login")
-    async def login_form(request: Request, parts: PartsOf) -> Response:
-        """Exchange a token that was typed in for the cookie."""
-        check_same_origin(request, public_url)
-        token = await _field(request, "token")
-        if _session(parts, token) is None:
-            return _refused()
-        return _opened(request, token, public_url)
-
-    @routes.post("/logout")
-    async def logout(request: Request) -> Response:
-        """Forget the cookie."""
-        check_same_origin(request, public_url)
-        response = RedirectResponse("/login", 303)
-        response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
-        return response
-
-    return routes
+router = APIRouter(include_in_schema=False)
 
 
-def _session(parts: Parts, token: str | None) -> Session | None:
+router.include_router(assets.router)
+
+
+@router.get("/billing")
+async def billing(context: ContextOf, token: SessionCookie = None) -> Response:
+    """The billing page of the session's org; without a session, how to get one."""
+    session = _session(context, token)
+    if session is None:
+        return _page("login.html", 401, plain_policy(), session=None, problem=None)
+    # Only an owner can pay, so only an owner's page may load anything for it.
+    owner = session.role == "owner"
+    return _page(
+        "billing.html",
+        200,
+        checkout_policy(context.checkout_url) if owner else plain_policy(),
+        session=session,
+        owner=owner,
+        checkout_url=context.checkout_url if owner else "",
+        attribution=ATTRIBUTION,
+    )
+
+
+@router.get("/login")
+async def login(request: Request, context: ContextOf, token: str | None = None) -> Response:
+    """Exchange a token for the cookie, or ask for one.
+
+    Who comes by another site's link is asked first: the link may be into somebody else's org.
+    """
+    if token is None:
+        return _page("login.html", 200, plain_policy(), session=None, problem=None)
+    session = _session(context, token)
+    if session is None:
+        return _refused()
+    if came_from_elsewhere(request):
+        return _page("confirm.html", 200, plain_policy(), session=session, token=token)
+    return _opened(request, token, context.public_url)
+
+
+@router.post("/login")
+async def login_form(request: Request, context: ContextOf) -> Response:
+    """Exchange a token that was typed in for the cookie."""
+    check_same_origin(request, context.public_url)
+    token = await _field(request, "token")
+    if _session(context, token) is None:
+        return _refused()
+    return _opened(request, token, context.public_url)
+
+
+@router.post("/logout")
+async def logout(request: Request, context: ContextOf) -> Response:
+    """Forget the cookie."""
+    check_same_origin(request, context.public_url)
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+    return response
+
+
+def _session(context: AppContext, token: str | None) -> Session | None:
     try:
-        return verify(parts.session_secret, token or "", parts.now_ms())
+        return verify(context.session_secret, token or "", context.now_ms())
     except InvalidSessionError:
         return None
 

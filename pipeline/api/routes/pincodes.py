@@ -1,6 +1,6 @@
 """`GET /me/billing/pin/{pin}`: the city and state of a PIN code, to fill in an address.
 
-Called by: the server adds the routes. Next: `pipeline/pincodes.py`.
+Called by: `api/server/app.py`. Next: `pipeline/pincodes.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Response
 from pipeline.api.http.answers import Documented, failures, json_answer
 from pipeline.api.http.errors import invalid, not_found
 from pipeline.api.http.parameters import only
-from pipeline.api.http.sessions import signed_in
+from pipeline.api.services.dependencies import signed_in
 from pipeline.pincodes import PinFormatError, lookup
 
 router = APIRouter(tags=["billing"], dependencies=[Depends(signed_in)])

@@ -1,6 +1,6 @@
 """`POST /me/billing/promo/check`: what a promo code is worth, before paying.
 
-Called by: `api/server/main.py` adds the route. Next: the account's owner decides, `accounts/orders.py`.
+Called by: `api/server/app.py`. Next: the account's owner decides, `accounts/orders.py`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from pydantic import BaseModel, Field
 from pipeline.accounts.commands import CheckPromo
 from pipeline.api.http.answers import Documented, Rupees, failures, json_answer, rupees
 from pipeline.api.http.parameters import only
-from pipeline.api.services.billing import Money, OwnerSession, answered_in_time
-from pipeline.api.services.context import PartsOf
+from pipeline.api.services.accounts import answered_in_time
+from pipeline.api.services.dependencies import AccountsOf, ContextOf, OwnerSession
 from pipeline.kafka.commands import new_command_id
+
+router = APIRouter(tags=["billing"])
 
 
 class PromoBody(BaseModel):
@@ -31,20 +33,16 @@ class PromoAnswer(Documented):
     bonus_inr: Rupees
 
 
-def router(money: Money) -> APIRouter:
-    """Return the route."""
-    routes = APIRouter(tags=["billing"])
-
-    @routes.post(
-        "/me/billing/promo/check", response_model=PromoAnswer, responses=failures(400, 401, 403, 429)
-    )
-    async def check(
-        session: OwnerSession, body: PromoBody, parts: PartsOf, _checked: Annotated[None, Depends(only())]
-    ) -> Response:
-        """The bonus of a promo code. It is redeemed when a payment with it is captured, once an org."""
-        async with answered_in_time():
-            command = CheckPromo(new_command_id(), session.org, body.code)
-            found = await money.ask_promo(command, parts.now_ms())
-        return json_answer({"code": found["code"], "bonus_inr": rupees(found["bonus_nano"])})
-
-    return routes
+@router.post("/me/billing/promo/check", response_model=PromoAnswer, responses=failures(400, 401, 403, 429))
+async def check(
+    session: OwnerSession,
+    accounts: AccountsOf,
+    body: PromoBody,
+    context: ContextOf,
+    _checked: Annotated[None, Depends(only())],
+) -> Response:
+    """The bonus of a promo code. It is redeemed when a payment with it is captured, once an org."""
+    async with answered_in_time():
+        command = CheckPromo(new_command_id(), session.org, body.code)
+        found = await accounts.ask_promo(command, context.now_ms())
+    return json_answer({"code": found["code"], "bonus_inr": rupees(found["bonus_nano"])})

@@ -19,7 +19,7 @@ from pydantic import Field
 from pipeline.api.http import metrics
 from pipeline.api.http.answers import Count, Documented, Moment, failures, json_answer, moment
 from pipeline.api.http.parameters import last_days, only
-from pipeline.api.services.context import Parts
+from pipeline.api.services.context import AppContext
 from pipeline.clickhouse.queries import query
 
 router = APIRouter(tags=["public"])
@@ -60,7 +60,7 @@ class _ModelRow(Struct, array_like=True, frozen=True):
     tokens: int
 
 
-class _Kept(Struct, frozen=True):
+class _Computed(Struct, frozen=True):
     answer: bytes
     empty: bool
     first_day: date
@@ -70,44 +70,44 @@ class _Kept(Struct, frozen=True):
 class Rankings:
     """Computes the rankings and keeps them for two minutes, but not beyond their IST day, nor if empty."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, context: AppContext) -> None:
         """Start with nothing kept."""
-        self._parts = parts
-        self._kept: _Kept | None = None
-        self._under_way: asyncio.Task[_Kept] | None = None
+        self._context = context
+        self._latest: _Computed | None = None
+        self._under_way: asyncio.Task[_Computed] | None = None
 
     async def answer(self) -> Response:
         """Return the rankings. Raises EngineUnavailable where they cannot be computed."""
-        kept = self._kept
+        kept = self._latest
         if kept is None or not self._is_fresh(kept):
             kept = await self._compute_once()
         return json_answer(kept.answer, _NOT_CACHED if kept.empty else _CACHE_CONTROL)
 
-    def _is_fresh(self, kept: _Kept) -> bool:
-        now_ms = self._parts.now_ms()
+    def _is_fresh(self, kept: _Computed) -> bool:
+        now_ms = self._context.now_ms()
         return now_ms < kept.until_ms and kept.first_day == last_days(now_ms, DAYS).first
 
-    async def _compute_once(self) -> _Kept:
+    async def _compute_once(self) -> _Computed:
         if self._under_way is None or self._under_way.done():
             self._under_way = asyncio.create_task(self._compute())
         # A caller that leaves must not end the computation that others wait for.
         return await asyncio.shield(self._under_way)
 
-    async def _compute(self) -> _Kept:
+    async def _compute(self) -> _Computed:
         metrics.RANKINGS_COMPUTED.inc()
-        now_ms = self._parts.now_ms()
+        now_ms = self._context.now_ms()
         days, recent = last_days(now_ms, DAYS), last_days(now_ms, RECENT_DAYS)
         bound = query("rankings").of_platform(from_day=days.first, recent_day=recent.first, to_day=days.last)
-        rows = await self._parts.engine.async_query(bound.sql, bound.parameters, row=_ModelRow)
-        on_catalog = self._parts.rates.models_in_force(now_ms)
+        rows = await self._context.engine.async_query(bound.sql, bound.parameters, row=_ModelRow)
+        on_catalog = self._context.rates.models_in_force(now_ms)
         rows = [row for row in rows if row.model in on_catalog]
         windows = {
             "7d": _ranked((row.model, row.recent_requests, row.recent_tokens) for row in rows),
             "30d": _ranked((row.model, row.requests, row.tokens) for row in rows),
         }
         answer = msgspec.json.encode({"as_of": moment(now_ms), "windows": windows})
-        kept = _Kept(answer, not rows, days.first, now_ms + KEPT_MS)
-        self._kept = None if kept.empty else kept
+        kept = _Computed(answer, not rows, days.first, now_ms + KEPT_MS)
+        self._latest = None if kept.empty else kept
         return kept
 
 

@@ -22,9 +22,7 @@ from pipeline.api.http.answers import (
     moment,
 )
 from pipeline.api.http.parameters import DAYS_DEFAULT, last_days, only
-from pipeline.api.http.sessions import SignedIn, signed_in
-from pipeline.api.services.coalesced_reads import CoalescedReadsOf
-from pipeline.api.services.context import PartsOf
+from pipeline.api.services.dependencies import CoalescedReadsOf, ContextOf, SignedIn, signed_in
 from pipeline.clickhouse.queries import query
 
 router = APIRouter(tags=["usage"], dependencies=[Depends(signed_in)])
@@ -37,7 +35,7 @@ class Volume(Documented):
     tokens: Count
 
 
-class KeyUsage(Documented):
+class KeyUsageShown(Documented):
     """One key's requests; `key_name` is null for a key that nobody knows."""
 
     key_id: str
@@ -57,7 +55,7 @@ class UsageAnswer(Documented):
     """Keys with requests in the last 30 IST days, most tokens first, and their totals."""
 
     as_of: Moment
-    keys: list[KeyUsage]
+    keys: list[KeyUsageShown]
     totals: UsageTotals
 
 
@@ -90,17 +88,17 @@ _decode_row = msgspec.json.Decoder(_KeyRow).decode
 
 @router.get("/me/usage", response_model=UsageAnswer, responses=failures(400, 401))
 async def usage(
-    session: SignedIn, parts: PartsOf, reads: CoalescedReadsOf, _checked: Annotated[None, Depends(only())]
+    session: SignedIn, context: ContextOf, reads: CoalescedReadsOf, _checked: Annotated[None, Depends(only())]
 ) -> Response:
     """Requests and tokens of each key, today and over the last 30 IST days."""
-    now_ms = parts.now_ms()
+    now_ms = context.now_ms()
     days = last_days(now_ms, DAYS_DEFAULT)
     lines = await reads.ask(query("usage"), session.scope, from_day=days.first, to_day=days.last)
     rows = sorted(map(_decode_row, lines), key=lambda row: (-row.tokens, -row.requests, row.key_id))
     keys = [
         {
             "key_id": row.key_id,
-            "key_name": parts.key_name(session.scope, row.key_id),
+            "key_name": context.key_name(session.scope, row.key_id),
             "today": _volume(row.today_requests, row.today_tokens),
             "last_30_days": _volume(row.requests, row.tokens),
         }
@@ -115,10 +113,10 @@ async def usage(
 
 @router.get("/me/usage/daily", response_model=DailyAnswer, responses=failures(400, 401))
 async def usage_daily(
-    session: SignedIn, parts: PartsOf, reads: CoalescedReadsOf, _checked: Annotated[None, Depends(only())]
+    session: SignedIn, context: ContextOf, reads: CoalescedReadsOf, _checked: Annotated[None, Depends(only())]
 ) -> Response:
     """The day x model series of the last 30 IST days, oldest first."""
-    now_ms = parts.now_ms()
+    now_ms = context.now_ms()
     days = last_days(now_ms, DAYS_DEFAULT)
     lines = await reads.ask(query("usage_daily"), session.scope, from_day=days.first, to_day=days.last)
     return json_answer({"as_of": moment(now_ms), "days": json_array(lines)})

@@ -1,7 +1,7 @@
 """`POST /webhooks/razorpay`: what Razorpay tells by itself, in any order and any number of times.
 
 Owns: that only Razorpay is believed, and that it hears 2xx only once what it told is durable.
-Called by: `api/server/main.py` adds the route. Next: `payments/intake.py`.
+Called by: `api/server/app.py`. Next: `payments/intake.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from fastapi import APIRouter, Request, Response
 from pipeline import telemetry
 from pipeline.api.http.answers import failures, json_answer
 from pipeline.api.http.errors import ApiError, invalid, unavailable
-from pipeline.api.services.billing import Money, answered_in_time
+from pipeline.api.services.accounts import AccountServices, answered_in_time
+from pipeline.api.services.dependencies import AccountsOf
 from pipeline.razorpay import entities
 from pipeline.razorpay.entities import Webhook
 from pipeline.razorpay.signatures import is_webhook_signed
@@ -28,31 +29,27 @@ ANSWER_LIMIT_S = 4.5
 PAYMENT_EVENTS = frozenset({"payment.captured", "order.paid", "payment.failed"})
 REFUND_EVENTS = frozenset({"refund.created", "refund.processed", "refund.failed"})
 
+router = APIRouter(tags=["webhooks"])
 
-def router(money: Money) -> APIRouter:
-    """Return the route."""
-    routes = APIRouter(tags=["webhooks"])
 
-    @routes.post("/webhooks/razorpay", responses=failures(400))
-    async def razorpay(request: Request) -> Response:
-        """Take in a webhook of Razorpay, signed over its raw body in `X-Razorpay-Signature`."""
-        if not money.webhook_secrets:
-            raise unavailable()
-        body = await _body(request)
-        signature = request.headers.get("X-Razorpay-Signature", "")
-        if not is_webhook_signed(body, signature, money.webhook_secrets):
-            telemetry.WEBHOOKS.labels("bad signature").inc()
-            raise ApiError(400, "invalid_signature", "the signature does not verify")
-        try:
-            async with answered_in_time(ANSWER_LIMIT_S):
-                outcome = await _take(money, body)
-        except ApiError as error:
-            telemetry.WEBHOOKS.labels(error.code).inc()
-            raise
-        telemetry.WEBHOOKS.labels(outcome).inc()
-        return json_answer({"status": outcome})
-
-    return routes
+@router.post("/webhooks/razorpay", responses=failures(400))
+async def razorpay(request: Request, accounts: AccountsOf) -> Response:
+    """Take in a webhook of Razorpay, signed over its raw body in `X-Razorpay-Signature`."""
+    if not accounts.webhook_secrets:
+        raise unavailable()
+    body = await _body(request)
+    signature = request.headers.get("X-Razorpay-Signature", "")
+    if not is_webhook_signed(body, signature, accounts.webhook_secrets):
+        telemetry.WEBHOOKS.labels("bad signature").inc()
+        raise ApiError(400, "invalid_signature", "the signature does not verify")
+    try:
+        async with answered_in_time(ANSWER_LIMIT_S):
+            outcome = await _take(accounts, body)
+    except ApiError as error:
+        telemetry.WEBHOOKS.labels(error.code).inc()
+        raise
+    telemetry.WEBHOOKS.labels(outcome).inc()
+    return json_answer({"status": outcome})
 
 
 async def _body(request: Request) -> bytes:
@@ -65,7 +62,7 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-async def _take(money: Money, body: bytes) -> str:
+async def _take(accounts: AccountServices, body: bytes) -> str:
     """Do what an event asks for; returns what became of it. Events of other kinds are none of ours."""
     try:
         event = entities.event_of(body)
@@ -75,21 +72,21 @@ async def _take(money: Money, body: bytes) -> str:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         log.warning("a signed webhook cannot be read: %s", error)
         raise invalid("body", "the body is not an event of Razorpay") from None
-    return await (_refund(money, webhook) if event in REFUND_EVENTS else _payment(money, webhook))
+    return await (_refund(accounts, webhook) if event in REFUND_EVENTS else _payment(accounts, webhook))
 
 
-async def _payment(money: Money, webhook: Webhook) -> str:
+async def _payment(accounts: AccountServices, webhook: Webhook) -> str:
     payment = webhook.payment
     if payment is None:
         raise invalid("body", "the event holds no payment")
-    result = await money.intake.payment(payment)
+    result = await accounts.intake.payment(payment)
     return str(result["status"])
 
 
-async def _refund(money: Money, webhook: Webhook) -> str:
+async def _refund(accounts: AccountServices, webhook: Webhook) -> str:
     refund = webhook.refund
     if refund is None:
         raise invalid("body", "the event holds no refund")
     failed = webhook.event == "refund.failed"
-    result = await money.intake.refund(refund, webhook.payment, failed=failed)
+    result = await accounts.intake.refund(refund, webhook.payment, failed=failed)
     return f"refund {result['status']}"

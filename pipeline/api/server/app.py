@@ -1,7 +1,7 @@
-"""The app: every router, around the parts it is given.
+"""The app: every router, around the context it is given.
 
 Owns: which routers there are, and the OpenAPI document.
-Called by: the composition root with `Parts`. Next: `api/http/edge.py`, then the routers.
+Called by: `api/server/main.py`. Next: `api/http/edge.py`, then the modules of `api/routes/`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,28 @@ from fastapi import FastAPI
 
 from pipeline.api.http import errors
 from pipeline.api.http.edge import Edge
-from pipeline.api.routes import activity, catalog, docs, events, health, rankings, usage
+from pipeline.api.routes import (
+    activity,
+    addresses,
+    billing,
+    catalog,
+    docs,
+    events,
+    health,
+    keys,
+    operator,
+    orders,
+    pages,
+    pincodes,
+    promos,
+    rankings,
+    receipts,
+    usage,
+    webhooks,
+)
 from pipeline.api.routes.rankings import Rankings
 from pipeline.api.services.coalesced_reads import CoalescedReads
-from pipeline.api.services.context import Parts
-
-__all__ = ["Parts", "create_app"]
+from pipeline.api.services.context import AppContext
 
 ROUTERS = (
     usage.router,
@@ -27,7 +43,18 @@ ROUTERS = (
     catalog.router,
     health.router,
     docs.router,
+    billing.router,
+    addresses.router,
+    promos.router,
+    orders.router,
+    webhooks.router,
+    receipts.router,
+    keys.router,
+    pincodes.router,
+    pages.router,
+    operator.router,
 )
+"""All of them, whatever the app is made with: the order is that of the OpenAPI document."""
 
 _DESCRIPTION = """Usage, activity and billing of a prepaid AI gateway.
 
@@ -37,8 +64,8 @@ decimal. Every failure answers with one envelope, `{"error": {"message", "type",
 """
 
 
-def create_app(parts: Parts) -> FastAPI:
-    """Return the app. It opens and closes nothing: whoever made the parts does."""
+def create_app(context: AppContext) -> FastAPI:
+    """Return the app. It opens and closes nothing: whoever made the context does."""
     app = FastAPI(
         title="BharatRouter metering",
         version="1",
@@ -47,11 +74,11 @@ def create_app(parts: Parts) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.parts = parts
-    app.state.rankings = Rankings(parts)
-    app.state.pages = events.Pages(parts)
-    app.state.coalesced_reads = CoalescedReads(parts.engine)
-    for router in (*ROUTERS, *parts.routers):
+    app.state.context = context
+    app.state.rankings = Rankings(context)
+    app.state.pages = events.Pages(context)
+    app.state.coalesced_reads = CoalescedReads(context.engine)
+    for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
     app.add_middleware(Edge)

@@ -19,23 +19,11 @@ import uvicorn
 import uvloop
 
 from pipeline import logs, topics
-from pipeline.api.routes import (
-    addresses,
-    billing,
-    keys,
-    operator,
-    orders,
-    pages,
-    pincodes,
-    promos,
-    receipts,
-    webhooks,
-)
 from pipeline.api.routes.health import engine_check
 from pipeline.api.server.app import create_app
-from pipeline.api.server.supervised import Kept
-from pipeline.api.services.billing import money_of
-from pipeline.api.services.context import Check, Parts
+from pipeline.api.server.supervised import SupervisedPart
+from pipeline.api.services.accounts import account_services
+from pipeline.api.services.context import AppContext, Check
 from pipeline.api.services.key_directory import KeyDirectory
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
@@ -93,28 +81,23 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
             stack.push_async_callback(follower.stop)
         await client.start()
         stack.push_async_callback(client.stop)
-        money = money_of(settings, client, order_index)
-        stack.push_async_callback(money.close)
-        kept = {"mail": Kept("mailer", lambda: Mailer(settings))}
+        accounts = account_services(settings, client, order_index, directory)
+        stack.push_async_callback(accounts.close)
+        supervised = {"mail": SupervisedPart("mailer", lambda: Mailer(settings))}
         if settings.server_sink:
-            kept["sink"] = Kept("sink", lambda: Sink(settings, engine))
+            supervised["sink"] = SupervisedPart("sink", lambda: Sink(settings, engine))
         app = create_app(
-            Parts(
+            AppContext(
                 engine=engine,
                 key_names=directory,
                 rates=rates,
                 session_secret=session_secret,
                 now_ms=_now_ms,
-                checks=_checks(engine, client, followers, kept),
+                checks=_checks(engine, client, followers, supervised),
+                accounts=accounts,
+                settings=settings,
                 public_url=settings.public_url,
-                routers=(
-                    billing.router(client),
-                    *(part.router(money) for part in (addresses, promos, orders, webhooks, receipts)),
-                    keys.router(money, directory),
-                    pincodes.router,
-                    pages.router(settings.checkout_url, settings.public_url),
-                    operator.router(settings, engine),
-                ),
+                checkout_url=settings.checkout_url,
             )
         )
         server = uvicorn.Server(
@@ -128,9 +111,9 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 timeout_graceful_shutdown=STOP_LIMIT_S,
             )
         )
-        beside = [part.run() for part in kept.values()]
-        if money.razorpay is not None:
-            beside.append(reconcile_open_orders(money.intake, order_index, _now_ms))
+        beside = [part.run() for part in supervised.values()]
+        if accounts.razorpay is not None:
+            beside.append(reconcile_open_orders(accounts.intake, order_index, _now_ms))
         return await _until_stopped(server, beside)
 
 
@@ -166,7 +149,7 @@ async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, No
 
 
 def _checks(
-    engine: Engine, client: CommandClient, followers: list[Follower], kept: Mapping[str, Kept]
+    engine: Engine, client: CommandClient, followers: list[Follower], supervised: Mapping[str, SupervisedPart]
 ) -> dict[str, Check]:
     """Return what `/healthz` asks: each part by name."""
 
@@ -182,7 +165,7 @@ def _checks(
         "kafka": kafka,
         "clickhouse": engine_check(engine),
         "worker": WorkerCheck(client),
-        **{name: part.problem for name, part in kept.items()},
+        **{name: part.problem for name, part in supervised.items()},
     }
 
 

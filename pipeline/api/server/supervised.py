@@ -1,6 +1,6 @@
-"""Keep a part running beside the API: when it ends by an error, start it anew from what it recorded.
+"""Supervise a part that runs beside the API: when it fails, a new one is made and started.
 
-Owns: the pause between tries. Called by: `api/server/main.py`. Next: `sink/sink.py`, `mail/mailer.py`.
+Owns: the pause between restarts. Called by: `api/server/main.py`. Next: `sink/sink.py`, `mail/mailer.py`.
 
 The broker or the engine being away must not take the answers away too. Starting anew is as safe as a new
 process: the new part fences the old one's writers and goes on from what they recorded.
@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 PAUSE_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
-class Part(Protocol):
-    """What can be kept running. A part that has failed is not run again; a new one is made."""
+class Restartable(Protocol):
+    """What can be supervised. One that has failed is not run again; a new one is made."""
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -29,10 +29,10 @@ class Part(Protocol):
         """What keeps it from working, None where nothing does."""
 
 
-class Kept:
+class SupervisedPart:
     """A part that is made and started again whenever it fails."""
 
-    def __init__(self, name: str, make: Callable[[], Part]) -> None:
+    def __init__(self, name: str, make: Callable[[], Restartable]) -> None:
         """Prepare; nothing is connected before `run`."""
         self._name, self._make = name, make
         self._part = make()

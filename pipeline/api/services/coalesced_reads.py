@@ -13,10 +13,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable
-from typing import Annotated
 
 import msgspec
-from fastapi import Depends, Request
 
 from pipeline.clickhouse.client import Engine, EngineError
 from pipeline.clickhouse.queries import OrgScope, Query
@@ -114,13 +112,3 @@ def _fail(futures: Iterable[asyncio.Future[Lines]], error: BaseException) -> Non
             future.set_exception(error)
             # Those who asked may all have left.
             future.exception()
-
-
-async def coalesced_reads_of(request: Request) -> CoalescedReads:
-    """Return the shared reads of the app that a request came to."""
-    reads = request.app.state.coalesced_reads
-    assert isinstance(reads, CoalescedReads)
-    return reads
-
-
-CoalescedReadsOf = Annotated[CoalescedReads, Depends(coalesced_reads_of)]

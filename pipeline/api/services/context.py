@@ -1,21 +1,20 @@
-"""What the API is made of: everything it needs from the outside, handed in once.
+"""What the app is made of: everything its routes need from the outside, handed in once.
 
-Owns: `Parts`, and how a route gets at them.
-Called by: the composition root, which builds them, and every router.
+Owns: `AppContext`. A route gets it from `api/services/dependencies.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from pipeline.api.services.accounts import AccountServices
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope
+from pipeline.settings import CHECKOUT_URL, Settings
 
 KeyNames = Mapping[str, tuple[str, str]]
 """key_id -> (org, name): every key there is, kept up to date by whoever reads `metering.keys`."""
@@ -25,8 +24,12 @@ Check = Callable[[], Awaitable[str | None]]
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What the routes need. `now_ms` is the clock; `checks` are the parts that `/healthz` names."""
+class AppContext:
+    """What the routes need. `now_ms` is the clock; `checks` are the parts that `/healthz` names.
+
+    An app may be made without `accounts`: then the routes that ask an account's owner answer 503. Without
+    `settings` the operator's routes answer 404, as they do without an operator's token.
+    """
 
     engine: Engine
     key_names: KeyNames
@@ -35,10 +38,13 @@ class Parts:
     now_ms: Callable[[], int]
     checks: Mapping[str, Check] = field(default_factory=dict)
     registry: CollectorRegistry = REGISTRY
+    accounts: AccountServices | None = None
+    settings: Settings | None = field(default=None, repr=False)
+    """What `verify` and `reconcile` are run with when the operator asks for them."""
     public_url: str | None = None
     """What browsers see, where a proxy stands before the server."""
-    routers: tuple[APIRouter, ...] = ()
-    """Routers beside the reading ones: billing, keys, webhooks, the operator's."""
+    checkout_url: str = CHECKOUT_URL
+    """The script of Razorpay's Checkout, for the billing page."""
 
     def key_name(self, scope: OrgScope, key_id: str) -> str | None:
         """Return the current name of an org's key; None for a key that is unknown or another org's.
@@ -47,13 +53,3 @@ class Parts:
         """
         org, name = self.key_names.get(key_id, (None, None))
         return name if org == scope.org else None
-
-
-async def parts_of(request: Request) -> Parts:
-    """Return the parts of the app that a request came to."""
-    parts = request.app.state.parts
-    assert isinstance(parts, Parts)
-    return parts
-
-
-PartsOf = Annotated[Parts, Depends(parts_of)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.gateway.sending.entry import Entry
+from pipeline.gateway.sending.entry import SpoolEntry
 from pipeline.partitioning import partition_of
 
 ORGS_REMEMBERED = 100_000
@@ -41,7 +41,7 @@ class Record:
     """One record to send: its events, all of one partition. The key is the first one's org."""
 
     partition: int
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[SpoolEntry] = field(default_factory=list)
     size: int = 2
 
     @property
@@ -57,7 +57,7 @@ class Record:
 
 
 def lanes(
-    entries: Sequence[Entry], partition: Callable[[str], int], bytes_max: int
+    entries: Sequence[SpoolEntry], partition: Callable[[str], int], bytes_max: int
 ) -> dict[int, list[Record]]:
     """Return the records of each partition, in the order to send them.
 

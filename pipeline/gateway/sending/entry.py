@@ -20,7 +20,7 @@ _HEAD = struct.Struct("<II")
 _BODY = struct.Struct("<QQHH")
 
 
-class Entry(NamedTuple):
+class SpoolEntry(NamedTuple):
     """An event in the spool. `given_id` is empty where the library made the id."""
 
     number: int
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     event: bytes
 
 
-def encode(entry: Entry) -> bytes:
+def encode(entry: SpoolEntry) -> bytes:
     """Return the bytes of an entry."""
     org, given_id = entry.org.encode(), entry.given_id.encode()
     body = (
@@ -39,18 +39,18 @@ def encode(entry: Entry) -> bytes:
     return _HEAD.pack(len(body), crc32(body)) + body
 
 
-def size_of(entry: Entry) -> int:
+def size_of(entry: SpoolEntry) -> int:
     """Return how many bytes an entry takes."""
     return _HEAD.size + _BODY.size + len(entry.org.encode()) + len(entry.given_id.encode()) + len(entry.event)
 
 
-def scan(data: bytes, last_number: int = -1, count_max: int = -1) -> tuple[list[Entry], int]:
+def scan(data: bytes, last_number: int = -1, count_max: int = -1) -> tuple[list[SpoolEntry], int]:
     """Return the entries at the start of some bytes, and where the valid ones end.
 
     Reading stops at the first entry that is torn, damaged, or not numbered above the one before it, or
     after `count_max` of them.
     """
-    entries: list[Entry] = []
+    entries: list[SpoolEntry] = []
     at, size = 0, len(data)
     view = memoryview(data)
     while at + _HEAD.size <= size and len(entries) != count_max:
@@ -65,6 +65,6 @@ def scan(data: bytes, last_number: int = -1, count_max: int = -1) -> tuple[list[
             break
         org = data[text : text + org_bytes].decode()
         given_id = data[text + org_bytes : event].decode()
-        entries.append(Entry(number, org, given_id, reserved_nano, data[event:end]))
+        entries.append(SpoolEntry(number, org, given_id, reserved_nano, data[event:end]))
         last_number, at = number, end
     return entries, at

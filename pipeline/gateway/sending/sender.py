@@ -24,7 +24,7 @@ from aiokafka.errors import KafkaError
 from pipeline.gateway.attempts import attempt, within
 from pipeline.gateway.errors import GatewayError
 from pipeline.gateway.sending.batches import Partitions, Record, lanes
-from pipeline.gateway.sending.entry import Entry
+from pipeline.gateway.sending.entry import SpoolEntry
 from pipeline.gateway.sending.spool import Cursor, Spool
 from pipeline.topics import REQUESTS
 
@@ -52,7 +52,7 @@ class PartitionsChanged(GatewayError):
     """The topic's partition count is another than the one that waiting events were first sent with."""
 
 
-class Sender:
+class SpoolSender:
     """Sends what the spool holds, for as long as it runs."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Sender:
         *,
         linger_ms: int,
         sent: Callable[[Record, int], None],
-        acknowledged: Callable[[list[Entry]], None],
+        acknowledged: Callable[[list[SpoolEntry]], None],
     ) -> None:
         """Prepare; `sent` hears of each record and its offset, `acknowledged` of events done with."""
         self._spool, self._servers, self._options = spool, servers, options
@@ -146,7 +146,7 @@ class Sender:
             # After a window too: while one was under way little has gathered, and each costs a request.
             await asyncio.sleep(self._linger_s)
 
-    async def _send_window(self, entries: list[Entry]) -> None:
+    async def _send_window(self, entries: list[SpoolEntry]) -> None:
         """Send entries that follow each other in the spool, and acknowledge them all."""
         by_partition = lanes(entries, self._partitions, RECORD_BYTES)
         try:

@@ -26,7 +26,7 @@ import msgspec
 
 from pipeline.gateway.errors import SpoolBroken, SpoolLocked
 from pipeline.gateway.sending import entry as format_
-from pipeline.gateway.sending.entry import MAGIC, Entry
+from pipeline.gateway.sending.entry import MAGIC, SpoolEntry
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Spool:
         segment_bytes: int,
         sync: bool,
         now_ns: int,
-        found: Callable[[Entry, bool], None] = lambda _entry, _waiting: None,
+        found: Callable[[SpoolEntry, bool], None] = lambda _entry, _waiting: None,
     ) -> None:
         """Open a spool, or make it. Raises SpoolLocked or SpoolBroken.
 
@@ -166,12 +166,12 @@ class Spool:
         with self._segments_lock:
             return Cursor(self._segments[0], len(MAGIC)) if self._segments else None
 
-    def read(self, cursor: Cursor | None, bytes_max: int) -> tuple[list[Entry], Cursor | None]:
+    def read(self, cursor: Cursor | None, bytes_max: int) -> tuple[list[SpoolEntry], Cursor | None]:
         """Return entries beyond the acknowledged mark from a place on, and the place after them.
 
         No entries: there are none yet. Raises SpoolBroken where a stored entry cannot be read, OSError.
         """
-        entries: list[Entry] = []
+        entries: list[SpoolEntry] = []
         size = 0
         while size < bytes_max:
             cursor = cursor or self.beginning()
@@ -195,7 +195,7 @@ class Spool:
         with self._segments_lock:
             return next((s for s in self._segments if s.first > segment.first), None)
 
-    def _read_some(self, cursor: Cursor) -> tuple[list[Entry], Cursor]:
+    def _read_some(self, cursor: Cursor) -> tuple[list[SpoolEntry], Cursor]:
         segment = cursor.segment
         end = segment.size
         file = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -251,7 +251,7 @@ class Spool:
 
     # --- opening ---
 
-    def _open_segments(self, found: Callable[[Entry, bool], None]) -> int:
+    def _open_segments(self, found: Callable[[SpoolEntry, bool], None]) -> int:
         """Find the segments, cut the newest one's torn end, and return the last number there is."""
         paths = sorted(self._directory.glob(f"*{SUFFIX}"))
         last = self.acknowledged

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from fastapi import APIRouter
 from fastapi.testclient import TestClient
 
 from pipeline.api.http.sessions import Role, issue
 from pipeline.api.server.app import create_app
-from pipeline.api.services.context import Check, Parts
+from pipeline.api.services.context import AppContext, Check
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 from tests.support.builders import NOW_MS, rate_table
@@ -24,10 +23,10 @@ SECRET = "a secret of the tests, long enough to sign with"
 
 @dataclass
 class Api:
-    """The app of some parts. `now_ms` may be set: it is the app's clock."""
+    """The app around a context. `now_ms` may be set: it is the app's clock."""
 
     client: TestClient
-    parts: Parts
+    context: AppContext
     clock: list[int] = field(default_factory=lambda: [NOW_MS])
 
     def token(self, org: str, role: Role = "owner") -> str:
@@ -61,18 +60,16 @@ def api(
     key_names: Mapping[str, tuple[str, str]] | None = None,
     rates: RateTable | None = None,
     checks: Mapping[str, Check] | None = None,
-    routers: tuple[APIRouter, ...] = (),
 ) -> Iterator[Api]:
     """Run the app on an engine."""
     clock = [NOW_MS]
-    parts = Parts(
+    context = AppContext(
         engine=engine,
         key_names=key_names or {},
         rates=rates or rate_table(),
         session_secret=SECRET,
         now_ms=lambda: clock[0],
         checks=checks or {},
-        routers=routers,
     )
-    with TestClient(create_app(parts)) as client:
-        yield Api(client, parts, clock)
+    with TestClient(create_app(context)) as client:
+        yield Api(client, context, clock)

@@ -5,7 +5,11 @@ Owns: the lists. A new route fails test_api_contract.py and test_product.py unti
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from starlette.types import ASGIApp
 
 THEIRS = "org-theirs"
 
@@ -40,7 +44,7 @@ ASKS_OWNER: dict[str, tuple[Try, ...]] = {
 
 SIGNED_BY_RAZORPAY = {"/webhooks/razorpay"}
 OPERATORS = {"/operator/verify", "/operator/reconcile"}
-PAGES_OF_THE_PRODUCT = {"/billing", "/login", "/logout", "/assets/{version}/{name}"}
+PAGES = {"/billing", "/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
 
 OF_AN_ORG = {
     "/me/usage": ("",),
@@ -64,3 +68,8 @@ OF_AN_ORG = {
 
 PUBLIC = {"/v1/rankings", "/v1/catalog", "/healthz"}
 TEXT = {"/metrics"}
+
+
+def paths_of(app: ASGIApp) -> set[str]:
+    """Return the path of every route of an app, as it was declared, documented or not."""
+    return {str(route.path) for route in iter_route_contexts(cast(FastAPI, app).routes)}

@@ -135,6 +135,30 @@ class Shop:
         headers = {"X-Razorpay-Signature": signature if signature is not None else sign(body, secret)}
         return self.http.post("/webhooks/razorpay", content=body, headers=headers).status_code
 
+    def payment_of(self, order_id: str) -> Any:
+        """Return the captured payment of an order, as Razorpay has it."""
+        payments = self._asked(f"/v1/orders/{order_id}/payments")["items"]
+        [payment] = [payment for payment in payments if payment["status"] == "captured"]
+        return payment
+
+    def refund(self, payment_id: str, paise: int) -> Any:
+        """Refund a part of a payment at Razorpay."""
+        return self.at_razorpay(f"/v1/payments/{payment_id}/refund", {"amount": paise})
+
+    def tell_captured(self, order: Any) -> int:
+        """Send the webhook of a paid order's capture; the status."""
+        payload = {"payment": {"entity": self.payment_of(order["id"])}, "order": {"entity": order}}
+        return self.webhook({"entity": "event", "event": "payment.captured", "payload": payload})
+
+    def orders(self, org: str) -> list[Any]:
+        """Return an org's orders, as Razorpay has them."""
+        return [o for o in self._asked("/v1/orders?count=100")["items"] if o["notes"]["org"] == org]
+
+    def _asked(self, path: str) -> Any:
+        answer = self.control.get(path, auth=(KEY_ID, KEY_SECRET))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def entries(self, org: str, kind: str | None = None) -> list[dict[str, Any]]:
         """Return an org's ledger, newest first."""
         entries = self.get("/me/billing?limit=200", org)["entries"]
@@ -187,6 +211,7 @@ def shop(**environment: str) -> Iterator[Shop]:
         "METERING_RAZORPAY_KEY_SECRET": KEY_SECRET,
         "METERING_RAZORPAY_WEBHOOK_SECRET": f"{WEBHOOK_SECRET},{OLD_WEBHOOK_SECRET}",
         "METERING_RAZORPAY_URL": f"{http_url}/v1",
+        "METERING_CHECKOUT_URL": f"{http_url}/v1/checkout.js",
         **environment,
     }
     product = Product(broker, home)

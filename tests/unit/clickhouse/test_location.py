@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.clickhouse.location import Embedded, LocationError, Server, parse_location
+from pipeline.clickhouse.location import EmbeddedLocation, LocationError, ServerLocation, parse_location
 
 
 def test_embedded() -> None:
-    assert parse_location("chdb:///var/lib/metering") == Embedded("/var/lib/metering", "metering")
-    assert parse_location("chdb://.metering/clickhouse") == Embedded(".metering/clickhouse", "metering")
-    assert parse_location("chdb:///a b?database=other") == Embedded("/a b", "other")
+    assert parse_location("chdb:///var/lib/metering") == EmbeddedLocation("/var/lib/metering", "metering")
+    assert parse_location("chdb://.metering/clickhouse") == EmbeddedLocation(
+        ".metering/clickhouse", "metering"
+    )
+    assert parse_location("chdb:///a b?database=other") == EmbeddedLocation("/a b", "other")
 
 
 def test_server() -> None:
-    assert parse_location("http://ch") == Server("ch", 8123, False, "default", "", "metering")
-    assert parse_location("https://u:p%40ss%2Fword@ch.example:9/books?cluster=main") == Server(
+    assert parse_location("http://ch") == ServerLocation("ch", 8123, False, "default", "", "metering")
+    assert parse_location("https://u:p%40ss%2Fword@ch.example:9/books?cluster=main") == ServerLocation(
         "ch.example", 9, True, "u", "p@ss/word", "books", "main"
     )
-    assert parse_location("https://[::1]") == Server("::1", 8443, True, "default", "", "metering")
+    assert parse_location("https://[::1]") == ServerLocation("::1", 8443, True, "default", "", "metering")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.accounts.verdicts import Verdict
 from pipeline.gateway import Gateway, GatewayClosed, InvalidEvent, SpoolBroken, SpoolFull, SpoolLocked
-from pipeline.gateway.sending.entry import Entry
+from pipeline.gateway.sending.entry import SpoolEntry
 from pipeline.gateway.sending.spool import Spool
 from pipeline.money import NANO_PER_RUPEE
 from tests.support.builders import DROP, event
@@ -28,8 +28,8 @@ def request(**changes: Any) -> dict[str, Any]:
     return event(**{"id": DROP, "source": DROP, **changes})
 
 
-def stored(spool_dir: Path) -> list[Entry]:
-    entries: list[Entry] = []
+def stored(spool_dir: Path) -> list[SpoolEntry]:
+    entries: list[SpoolEntry] = []
     Spool(
         spool_dir,
         segment_bytes=1000,

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from pipeline.razorpay.client import RazorpayClient, RazorpayRefusedError, RazorpayUnavailableError
-from pipeline.standin.razorpay import StandIn, create_app
+from pipeline.standin.razorpay import RazorpayStandIn, create_app
 
 KEY = ("rzp_test", "secret")
 NOTES = {"org": "org_1"}
@@ -26,7 +26,7 @@ async def _client(
     await client.close()
 
 
-def _standing(stand_in: StandIn) -> httpx2.ASGITransport:
+def _standing(stand_in: RazorpayStandIn) -> httpx2.ASGITransport:
     return httpx2.ASGITransport(create_app(stand_in))
 
 
@@ -35,7 +35,7 @@ def _answering(answer: Callable[[httpx2.Request], httpx2.Response]) -> httpx2.Mo
 
 
 async def test_an_order_its_payments_and_their_capture() -> None:
-    stand_in = StandIn(*KEY)
+    stand_in = RazorpayStandIn(*KEY)
     async with _client(_standing(stand_in)) as razorpay:
         order = await razorpay.create_order(50_000, "receipt", NOTES)
         assert (order.amount, order.note("org"), order.note("promo")) == (50_000, "org_1", None)
@@ -56,14 +56,14 @@ async def test_an_order_its_payments_and_their_capture() -> None:
 
 
 async def test_what_does_not_exist_is_none() -> None:
-    async with _client(_standing(StandIn(*KEY))) as razorpay:
+    async with _client(_standing(RazorpayStandIn(*KEY))) as razorpay:
         assert await razorpay.order("order_x?a=b#c") is None
         assert await razorpay.payment("pay_x") is None
         assert await razorpay.payments_of("order_x") == []
 
 
 async def test_all_payments_are_listed_over_many_pages() -> None:
-    stand_in = StandIn(*KEY)
+    stand_in = RazorpayStandIn(*KEY)
     for n in range(250):
         stand_in.book.pay(None, {"amount": n + 1}, n)
     async with _client(_standing(stand_in)) as razorpay:
@@ -79,7 +79,7 @@ async def test_a_listing_that_ignores_skip_ends() -> None:
 
 
 async def test_a_wrong_key_is_refused() -> None:
-    async with _client(_standing(StandIn(*KEY)), ("rzp_test", "wrong")) as razorpay:
+    async with _client(_standing(RazorpayStandIn(*KEY)), ("rzp_test", "wrong")) as razorpay:
         with pytest.raises(RazorpayRefusedError, match="401"):
             await razorpay.order("order_1")
 

@@ -10,9 +10,8 @@ from fastapi.testclient import TestClient
 
 from pipeline.api.http.sessions import Role, issue
 from pipeline.api.pages import assets
-from pipeline.api.routes import pages, pincodes
 from pipeline.api.server.app import create_app
-from pipeline.api.services.context import Parts
+from pipeline.api.services.context import AppContext
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 from pipeline.pincodes import ATTRIBUTION
@@ -27,15 +26,16 @@ def _token(role: Role = "owner", org: str = "org_acme", ttl_s: int = 600) -> str
 
 
 def _client(public_url: str | None = None) -> TestClient:
-    parts = Parts(
+    context = AppContext(
         engine=cast(Engine, None),  # nothing here reads from it
         key_names={},
         rates=RateTable(),
         session_secret=SECRET,
         now_ms=lambda: NOW_MS,
-        routers=(pincodes.router, pages.router(CHECKOUT, public_url)),
+        public_url=public_url,
+        checkout_url=CHECKOUT,
     )
-    return TestClient(create_app(parts), follow_redirects=False)
+    return TestClient(create_app(context), follow_redirects=False)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.gateway.sending.batches import Partitions, lanes
-from pipeline.gateway.sending.entry import Entry
+from pipeline.gateway.sending.entry import SpoolEntry
 from pipeline.partitioning import partition_of
 from tests.support.builders import EXAMPLES
 
@@ -22,7 +22,7 @@ def test_each_event_goes_once_to_its_partition_in_order_and_within_the_size(
     given_events: list[tuple[str, int]], partitions: int, bytes_max: int
 ) -> None:
     entries = [
-        Entry(number, org, "", 0, b'{"n":%d,"x":"%s"}' % (number, b"x" * padding))
+        SpoolEntry(number, org, "", 0, b'{"n":%d,"x":"%s"}' % (number, b"x" * padding))
         for number, (org, padding) in enumerate(given_events)
     ]
     found = lanes(entries, Partitions(partitions), bytes_max)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.gateway.sending.entry import Entry, encode, scan, size_of
+from pipeline.gateway.sending.entry import SpoolEntry, encode, scan, size_of
 from tests.support.builders import EXAMPLES
 
 _TEXT = st.text(max_size=20).filter(lambda text: text.isprintable())
 ENTRIES = st.lists(
     st.builds(
-        Entry,
+        SpoolEntry,
         number=st.integers(1, 1000),
         org=_TEXT,
         given_id=_TEXT,
@@ -24,7 +24,7 @@ ENTRIES = st.lists(
 
 @EXAMPLES
 @given(ENTRIES)
-def test_what_was_encoded_is_scanned_again(entries: list[Entry]) -> None:
+def test_what_was_encoded_is_scanned_again(entries: list[SpoolEntry]) -> None:
     data = b"".join(encode(entry) for entry in entries)
     assert scan(data) == (entries, len(data))
     assert sum(size_of(entry) for entry in entries) == len(data)
@@ -33,13 +33,13 @@ def test_what_was_encoded_is_scanned_again(entries: list[Entry]) -> None:
 @EXAMPLES
 @given(ENTRIES, st.data())
 def test_a_cut_or_changed_byte_loses_that_entry_and_what_follows_never_one_before(
-    entries: list[Entry], data: st.DataObject
+    entries: list[SpoolEntry], data: st.DataObject
 ) -> None:
     encoded = [encode(entry) for entry in entries]
     whole = b"".join(encoded)
     at = data.draw(st.integers(0, len(whole)))
     before = 0
-    kept: list[Entry] = []
+    kept: list[SpoolEntry] = []
     for entry, part in zip(entries, encoded, strict=True):
         if before + len(part) > at:
             break
@@ -53,7 +53,7 @@ def test_a_cut_or_changed_byte_loses_that_entry_and_what_follows_never_one_befor
 
 
 def test_numbers_must_rise_and_zeros_are_no_entries() -> None:
-    first, second = (encode(Entry(number, "o", "", 0, b"{}")) for number in (5, 6))
+    first, second = (encode(SpoolEntry(number, "o", "", 0, b"{}")) for number in (5, 6))
     assert scan(second + first)[1] == len(second)
     assert scan(first, last_number=5) == ([], 0)
-    assert scan(first + bytes(100)) == ([Entry(5, "o", "", 0, b"{}")], len(first))
+    assert scan(first + bytes(100)) == ([SpoolEntry(5, "o", "", 0, b"{}")], len(first))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.gateway.errors import SpoolBroken, SpoolLocked
-from pipeline.gateway.sending.entry import Entry, encode
+from pipeline.gateway.sending.entry import SpoolEntry, encode
 from pipeline.gateway.sending.spool import RESTART_STEP, Spool
 from tests.support.builders import EXAMPLES
 
@@ -23,8 +23,8 @@ def open_spool(directory: Path, segment_bytes: int = 400, now_ns: int = NOW_NS) 
     return Spool(directory, segment_bytes=segment_bytes, sync=True, now_ns=now_ns)
 
 
-def entry(number: int, org: str = "org_1") -> Entry:
-    return Entry(number, org, "", 0, b'{"n":%d}' % number)
+def entry(number: int, org: str = "org_1") -> SpoolEntry:
+    return SpoolEntry(number, org, "", 0, b'{"n":%d}' % number)
 
 
 def append(spool: Spool, first: int, count: int) -> list[int]:

@@ -1,8 +1,9 @@
-"""What the routes that move money have in common.
+"""What the routes that ask or change an account have in common.
 
-Owns: `Money`, their parts; asking an account's owner within the time an answer may take; owners only; the
-limit on guesses of promo codes.
-Called by: `api/routes/addresses.py`, `api/routes/promos.py`, `api/routes/orders.py`, `api/routes/webhooks.py`, `api/routes/receipts.py`.
+Owns: `AccountServices`; asking an account's owner within the time an answer may take; the limit on guesses of
+promo codes.
+Called by: the routes that ask or change an account, such as `api/routes/addresses.py`.
+Next: `kafka/commands.py` takes a command to the account's owner, `payments/intake.py` a payment.
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from fastapi import Depends
 
 from pipeline.accounts.commands import AccountCommand, CheckPromo, PrepareOrder
 from pipeline.api.http.errors import ApiError, invalid, not_found, unavailable
 from pipeline.api.http.limiter import Attempts
-from pipeline.api.http.sessions import Session, SignedIn
+from pipeline.api.services.key_directory import KeyDirectory
 from pipeline.kafka.commands import CommandClient, InvalidCommandError, UnavailableError
 from pipeline.payments.intake import PaymentIntake
 from pipeline.payments.order_index import OrderIndex
@@ -37,15 +37,16 @@ _STATUS = {"not_found": 404, "forbidden": 403, "unavailable": 503}
 
 
 @dataclass
-class Money:
-    """The parts. Without a Razorpay key there is no `razorpay`, and orders answer 503."""
+class AccountServices:
+    """Without a Razorpay key there is no `razorpay`, and orders answer 503."""
 
     client: CommandClient
     razorpay: RazorpayClient | None
     webhook_secrets: tuple[str, ...] = field(repr=False)
     orders: OrderIndex
+    key_directory: KeyDirectory
     guesses: Attempts = field(default_factory=lambda: Attempts(GUESSES, GUESSES_WINDOW_MS))
-    _turns: dict[str, _Turn] = field(default_factory=dict)
+    _locks: dict[str, _SharedLock] = field(default_factory=dict)
 
     @property
     def intake(self) -> PaymentIntake:
@@ -87,34 +88,36 @@ class Money:
         return answer
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[None]:
-        """Let those of one name take turns."""
-        turn = self._turns.setdefault(name, _Turn())
-        turn.wanted_by += 1
+    async def one_at_a_time(self, name: str) -> AsyncIterator[None]:
+        """Let one of those that give the same name in at a time; the others wait."""
+        shared = self._locks.setdefault(name, _SharedLock())
+        shared.wanted_by += 1
         try:
-            async with turn.lock:
+            async with shared.lock:
                 yield
         finally:
-            turn.wanted_by -= 1
-            if not turn.wanted_by:
-                del self._turns[name]
+            shared.wanted_by -= 1
+            if not shared.wanted_by:
+                del self._locks[name]
 
 
 @dataclass
-class _Turn:
+class _SharedLock:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wanted_by: int = 0
 
 
-def money_of(settings: Settings, client: CommandClient, orders: OrderIndex) -> Money:
-    """Return the parts that the settings ask for. Close its `razorpay` at the end."""
+def account_services(
+    settings: Settings, client: CommandClient, orders: OrderIndex, key_directory: KeyDirectory
+) -> AccountServices:
+    """Return the services that the settings ask for. Close them at the end."""
     razorpay = None
     if settings.razorpay_key_id and settings.razorpay_key_secret:
         secret = settings.razorpay_key_secret.get_secret_value()
         razorpay = RazorpayClient(settings.razorpay_url, settings.razorpay_key_id, secret)
     webhook = settings.razorpay_webhook_secret.get_secret_value() if settings.razorpay_webhook_secret else ""
     secrets = tuple(part.strip() for part in webhook.split(",") if part.strip())
-    return Money(client, razorpay, secrets, orders)
+    return AccountServices(client, razorpay, secrets, orders, key_directory)
 
 
 @asynccontextmanager
@@ -133,13 +136,3 @@ async def answered_in_time(limit_s: float = ANSWER_LIMIT_S) -> AsyncIterator[Non
         if str(error).startswith("not_found"):
             raise not_found() from None
         raise invalid("body", "a field is too long or out of range") from None
-
-
-async def owner_only(session: SignedIn) -> Session:
-    """Return the session of an owner; 403 for other roles."""
-    if session.role != "owner":
-        raise ApiError(403, "forbidden", "only an owner of the org may change its billing")
-    return session
-
-
-OwnerSession = Annotated[Session, Depends(owner_only)]

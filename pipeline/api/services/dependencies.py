@@ -1,0 +1,97 @@
+"""What a route can ask for in its parameters: the app's context, its services, and who is asking.
+
+Owns: the FastAPI dependencies of all routes, so that a router is a module's value and needs nothing handed in.
+Called by: every module of `api/routes/`. Next: `api/services/context.py`, `api/http/sessions.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+
+from pipeline.api.http.errors import ApiError, unavailable
+from pipeline.api.http.origin import check_same_origin
+from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session, verify
+from pipeline.api.services.accounts import AccountServices
+from pipeline.api.services.coalesced_reads import CoalescedReads
+from pipeline.api.services.context import AppContext
+
+
+async def context_of(request: Request) -> AppContext:
+    """Return the context of the app that a request came to."""
+    context = request.app.state.context
+    assert isinstance(context, AppContext)
+    return context
+
+
+ContextOf = Annotated[AppContext, Depends(context_of)]
+
+
+async def accounts_of(context: ContextOf) -> AccountServices:
+    """Return what asks the accounts' owners. Raises ApiError 503 in an app that was made without."""
+    if context.accounts is None:
+        raise unavailable()
+    return context.accounts
+
+
+AccountsOf = Annotated[AccountServices, Depends(accounts_of)]
+
+
+async def coalesced_reads_of(request: Request) -> CoalescedReads:
+    """Return the shared reads of the app that a request came to."""
+    reads = request.app.state.coalesced_reads
+    assert isinstance(reads, CoalescedReads)
+    return reads
+
+
+CoalescedReadsOf = Annotated[CoalescedReads, Depends(coalesced_reads_of)]
+
+_bearer = HTTPBearer(auto_error=False, description="A session token")
+_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="A session token")
+
+
+async def signed_in(
+    request: Request,
+    context: ContextOf,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    cookie: Annotated[str | None, Depends(_cookie)],
+) -> Session:
+    """Return the caller's session, from the Authorization header or else the cookie; 401 without one."""
+    token = bearer.credentials if bearer is not None else cookie
+    if bearer is None and request.method not in ("GET", "HEAD"):
+        # A browser sends the cookie along whoever made the page that asks.
+        check_same_origin(request, context.public_url)
+    try:
+        return verify(context.session_secret, token or "", context.now_ms())
+    except InvalidSessionError:
+        raise ApiError(
+            401,
+            "no_session",
+            "this needs a valid session: Authorization: Bearer TOKEN",
+            headers={"WWW-Authenticate": "Bearer"},
+        ) from None
+
+
+SignedIn = Annotated[Session, Depends(signed_in)]
+
+
+async def owner_only(session: SignedIn) -> Session:
+    """Return the session of an owner; 403 for other roles."""
+    if session.role != "owner":
+        raise ApiError(403, "forbidden", "only an owner of the org may change its billing")
+    return session
+
+
+OwnerSession = Annotated[Session, Depends(owner_only)]
+
+
+async def key_manager(session: SignedIn) -> Session:
+    """Return the session of who may change keys; 403 for a member."""
+    if session.role == "member":
+        raise ApiError(403, "forbidden", "only an owner or an admin of the org may change its keys")
+    return session
+
+
+KeyManagerSession = Annotated[Session, Depends(key_manager)]
