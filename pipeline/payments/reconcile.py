@@ -18,6 +18,7 @@ from pipeline import topics
 from pipeline.accounts.payments import Payment, Stray
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import query
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.fenced import read_compacted
 from pipeline.kafka.partitions import partition_count
 from pipeline.payments.matching import Credited, Mismatch, match
@@ -61,7 +62,7 @@ async def reconcile(settings: Settings, engine: Engine) -> Reconciliation:
 
 async def _look(settings: Settings, engine: Engine, razorpay: RazorpayClient) -> Reconciliation:
     told = {payment.id: payment async for payment in razorpay.payments()}
-    kept, strays = await _kept(settings.kafka_servers)
+    kept, strays = await _kept(settings.kafka)
     bound = query("reconcile_ledger").of_platform()
     rows = await asyncio.to_thread(engine.query, bound.sql, bound.parameters, row=Credited, settings=SCAN)
     return Reconciliation(
@@ -72,13 +73,13 @@ async def _look(settings: Settings, engine: Engine, razorpay: RazorpayClient) ->
     )
 
 
-async def _kept(servers: str) -> tuple[dict[str, Payment], dict[str, Stray]]:
+async def _kept(kafka: KafkaConnection) -> tuple[dict[str, Payment], dict[str, Stray]]:
     """Return the payments and strays of every partition's state."""
     kept: dict[str, Payment] = {}
     strays: dict[str, Stray] = {}
-    partitions = await partition_count(servers)
+    partitions = await partition_count(kafka)
     for partition in range(partitions):
-        records = await read_compacted(servers, TopicPartition(topics.STATE, partition))
+        records = await read_compacted(kafka, TopicPartition(topics.STATE, partition))
         state = PartitionState.restored(partition, partitions, records)
         for payment in state.payments():
             # One that is told to a wrong org as well must not hide the right one's receipt.

@@ -47,6 +47,11 @@ class Purse:
         self.spendable_nano += floor_nano - self.floor_nano
         self.floor_nano, self.known = floor_nano, True
 
+    def forget(self) -> None:
+        """Know no balance any more; what is held stays held."""
+        self.tell(0)
+        self.known = False
+
     def hold(self, amount_nano: int) -> None:
         """Set an amount aside; a negative one gives it back."""
         self.spendable_nano -= amount_nano
