@@ -90,17 +90,17 @@ def broker() -> Iterator[Broker]:
 @pytest_asyncio.fixture
 async def journal(broker: Broker) -> Journal:
     """A partition that no other test has used, with its records written."""
-    return await _written(Journal(broker.connection, next(_unused)))
+    return await _written(Journal(broker.servers, next(_unused)))
 
 
 @pytest_asyncio.fixture
 async def old_journal(broker: Broker) -> Journal:
     """One that release 0.1.0 has written."""
-    return await _written(Journal(broker.connection, next(_unused), JSON_ARRAYS))
+    return await _written(Journal(broker.servers, next(_unused), JSON_ARRAYS))
 
 
 async def _written(journal: Journal) -> Journal:
-    writer = FencedLog(journal.connection, f"metering-{journal.partition}", role="worker")
+    writer = FencedLog(KafkaConnection(journal.servers), f"metering-{journal.partition}", role="worker")
     await writer.start()
     outputs = [Output(None, record.value, record.headers()) for record in journal.records()]
     await writer.commit({TopicPlace(topics.JOURNAL, journal.partition): outputs})
