@@ -4,7 +4,7 @@ Owns: the layout of a block, and the types that a column may have here.
 Called by: `journal/records.py`. Pure: it knows nothing of rows or of what a column means.
 
 A block names and types its own columns, which is what makes it fit for keeping: whoever reads it needs no list of
-columns from elsewhere, and a table fills a column that a block lacks with its default. Blocks may be joined: bytes
+columns from elsewhere, and a table fills a column that a block lacks with the default of its type. Blocks may be joined: bytes
 of several after each other are read as several. The layout (https://clickhouse.com/docs/interfaces/formats/Native),
 all numbers little-endian, a varint being LEB128, seven bits a byte with the lowest first:
 
@@ -59,6 +59,15 @@ def encode_block(types: Mapping[str, str], columns: Sequence[Values]) -> bytes:
     for (name, kind), values in zip(types.items(), columns, strict=True):
         parts += (_head(name, kind), _writer_of(kind)(values))
     return b"".join(parts)
+
+
+def default_of(kind: str) -> object:
+    """Return what ClickHouse fills a column of a type with: no text, false, 0 or, for Nullable(T), none."""
+    if kind == "String":
+        return ""
+    if kind == "Bool":
+        return False
+    return None if _nullable(kind) else 0
 
 
 def decode_blocks(data: bytes) -> list[Block]:

@@ -8,7 +8,8 @@ The headers `kind`, `first` and `last` tell which rows a record holds: positions
 one a row over both kinds together. `format` is a number that tells how they are written (`docs/adr/0007`):
 
 - none, or 1: a JSON array a line, in the order of the columns of release 0.1.0 (JSONCompactEachRow).
-- 2: a block of ClickHouse's Native format, which names and types its columns.
+- 2: a block of ClickHouse's Native format, which names and types its columns. A column in which no row has anything
+  but the default of its type is left out: what few requests have costs nothing where none has it.
 
 The journal is kept for ever, so what is written in a format stays readable. An unknown format is newer than this
 release, and so is a block with a column that is not known here: both are refused, as their rows could only be
@@ -19,13 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import repeat
-from typing import Any
 
 import msgspec
-from msgspec import NODEFAULT
-from msgspec.structs import astuple, fields
+from msgspec.structs import astuple
 
-from pipeline.journal.native import Block, BlockError, decode_blocks, encode_block, reads_as
+from pipeline.journal.native import Block, BlockError, decode_blocks, default_of, encode_block, reads_as
 from pipeline.journal.rows import COLUMNS, LEDGER, REQUESTS, ROW_TYPES, Row, position_of
 
 ROWS_A_RECORD = 1_000
@@ -86,11 +85,25 @@ def encode_rows(kind: str, rows: Sequence[Row]) -> list[JournalRecord]:
 
 def _records(kind: str, rows: Sequence[Row]) -> list[JournalRecord]:
     """Return one record, or where its rows are so long that Kafka would refuse it, several."""
-    value = encode_block(_BLOCK_TYPES[kind], tuple(zip(*map(astuple, rows), strict=True)))
+    value = _block(kind, rows)
     if len(value) > RECORD_BYTES_MAX and len(rows) > 1:
         middle = len(rows) // 2
         return _records(kind, rows[:middle]) + _records(kind, rows[middle:])
     return [JournalRecord(kind, position_of(rows[0].id)[1], position_of(rows[-1].id)[1], value)]
+
+
+def _block(kind: str, rows: Sequence[Row]) -> bytes:
+    """Return the block of rows, without the columns of which no row has anything."""
+    types: dict[str, str] = {}
+    columns = []
+    for (name, of), values in zip(
+        _BLOCK_TYPES[kind].items(), zip(*map(astuple, rows), strict=True), strict=True
+    ):
+        # Of a column that may be none, 0 is something.
+        if any(values) or (0 in values and default_of(of) is None):
+            types[name] = of
+            columns.append(values)
+    return encode_block(types, columns)
 
 
 def decode_rows(record: JournalRecord) -> list[Row]:
@@ -118,14 +131,9 @@ def _rows_of(kind: str, block: Block) -> list[Row]:
     for name, (of, _) in block.items():
         if name not in known or not reads_as(of, known[name]):
             raise BlockError(f"a column {name!r} of type {of} is not known to this release")
-    columns: list[Any] = []
-    for field in fields(ROW_TYPES[kind]):
-        if field.name in block:
-            columns.append(block[field.name][1])
-        elif field.default is NODEFAULT:
-            raise BlockError(f"the column {field.name!r} is missing")
-        else:
-            columns.append(repeat(field.default))
+    if "id" not in block:
+        raise BlockError("the column 'id' is missing")
+    columns = (block[name][1] if name in block else repeat(default_of(of)) for name, of in known.items())
     return list(map(ROW_TYPES[kind], *columns))
 
 

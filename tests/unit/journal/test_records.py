@@ -28,7 +28,7 @@ from pipeline.journal import (
     public_id,
     read_headers,
 )
-from pipeline.journal.native import encode_block
+from pipeline.journal.native import decode_blocks, encode_block
 from tests.support.journal_rows import ledger_row, request
 
 OF_RELEASE_0_1_0 = {
@@ -144,7 +144,7 @@ def test_what_is_written_now_says_its_format() -> None:
     assert ("format", b"2") in record.headers()
     assert record.format == NATIVE
     assert record.value.startswith(
-        b"\x0a\x01\x02id\x06UInt64\x03\x0c\x00\x00\x00\x00\x00\x00\x03org\x06String\x05org_1"
+        b"\x08\x01\x02id\x06UInt64\x03\x0c\x00\x00\x00\x00\x00\x00\x03org\x06String\x05org_1"
     )
 
 
@@ -161,10 +161,8 @@ def test_rows_that_could_only_be_read_in_part_are_refused() -> None:
         decode_rows(JournalRecord(LEDGER, 1, 1, newer))
     with pytest.raises(JournalFormatError, match="'org' of type UInt64 is not known"):
         decode_rows(JournalRecord(LEDGER, 1, 1, encode_block({"org": "UInt64"}, [[1]])))
-    with pytest.raises(JournalFormatError, match="'posted_ms' is missing"):
-        decode_rows(
-            JournalRecord(LEDGER, 1, 1, encode_block({"id": "UInt64", "org": "String"}, [[1], ["o"]]))
-        )
+    with pytest.raises(JournalFormatError, match="'id' is missing"):
+        decode_rows(JournalRecord(LEDGER, 1, 1, encode_block({"org": "String"}, [["o"]])))
     with pytest.raises(JournalFormatError, match="kind 'statements'"):
         decode_rows(JournalRecord("statements", 1, 1, newer))
 
@@ -173,6 +171,25 @@ def test_rows_that_could_only_be_read_in_part_are_refused() -> None:
 def test_broken_bytes_are_refused(written_as: int) -> None:
     with pytest.raises(JournalFormatError, match="cannot be read"):
         decode_payload(LEDGER, b"[1,", written_as)
+
+
+def test_a_column_of_which_no_row_has_anything_is_left_out() -> None:
+    rows = [
+        request(
+            1024 * n, "org_1", n, error_code="", ttft_ms=None, byok=False, reasoning_tokens=0, rate_from_ms=0
+        )
+        for n in (1, 2)
+    ]
+    [record] = encode_rows(REQUESTS, rows)
+    [block] = decode_blocks(record.value)
+    absent = ("byok", "error_code", "ttft_ms", "reasoning_tokens", "rate_from_ms")
+    assert list(block) == [name for name in REQUEST_COLUMNS if name not in absent]
+    assert _values(decode_rows(record)) == _values(rows)
+    [with_one] = encode_rows(REQUESTS, [rows[0], structs.replace(rows[1], ttft_ms=0, error_code="e")])
+    assert _values(decode_rows(with_one)) == [
+        structs.astuple(rows[0]),
+        structs.astuple(structs.replace(rows[1], ttft_ms=0, error_code="e")),
+    ]
 
 
 def test_the_order_of_a_blocks_columns_does_not_matter() -> None:
