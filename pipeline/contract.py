@@ -105,7 +105,7 @@ def documents() -> dict[str, str]:
 def journal_description() -> dict[str, Any]:
     """Return what the records of `metering.journal` are: their headers, formats, and columns by kind of row."""
     return {
-        "$comment": "Made by `python -m pipeline.contract`. docs/adr/0007 says what the formats mean.",
+        "$comment": "Made by `python -m pipeline.contract`. docs/adr/0007-the-journal-in-blocks.md says what the formats mean.",
         "topic": topics.JOURNAL,
         "headers": {
             "kind": "which rows the record holds: one of `kinds`",

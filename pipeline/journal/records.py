@@ -5,7 +5,8 @@ Called by: `posting/unit.py` writes; `sink/` reads headers; `operations/audit.py
 Next: `journal/native.py` has the layout of a block.
 
 The headers `kind`, `first` and `last` tell which rows a record holds: positions within the partition, which rise by
-one a row over both kinds together. `format` is a number that tells how they are written (`docs/adr/0007`):
+one a row over both kinds together. `format` is a number that tells how they are written; why is in
+`docs/adr/0007-the-journal-in-blocks.md`:
 
 - none, or 1: a JSON array a line, in the order of the columns of release 0.1.0 (JSONCompactEachRow).
 - 2: a block of ClickHouse's Native format, which names and types its columns. A column in which no row has anything
