@@ -18,6 +18,8 @@ from pipeline.clickhouse.client import Engine
 from pipeline.events import FAILED_FROM
 from pipeline.journal import (
     JSON_ARRAYS,
+    JSON_COLUMNS,
+    LEDGER,
     REQUESTS,
     JournalRecord,
     LedgerRow,
@@ -27,6 +29,7 @@ from pipeline.journal import (
     encode_rows,
     public_id,
 )
+from pipeline.usage import CACHE_BESIDE, CONTRADICTORY, REASONING_BESIDE, REGULAR
 from tests.support.builders import NOW_MS
 
 ORGS = ("org_a", "org_b")
@@ -111,6 +114,11 @@ def random_requests(
                 prompt_tokens=prompt,
                 cached_tokens=rng.randrange(prompt + 1),
                 completion_tokens=rng.randrange(1_000),
+                cache_write_tokens=rng.choice((0, 0, rng.randrange(500))),
+                audio_input_tokens=rng.choice((0, 0, rng.randrange(500))),
+                audio_output_tokens=rng.choice((0, 0, rng.randrange(500))),
+                reasoning_tokens=rng.choice((0, rng.randrange(500))),
+                irregular=rng.choice((REGULAR, REGULAR, CONTRADICTORY, REASONING_BESIDE, CACHE_BESIDE)),
                 cost_nano=0 if free or failed else rng.choice((1, 6_100_000, rng.randrange(10**10))),
             )
         )
@@ -123,8 +131,15 @@ def payload(requests: Iterable[Request]) -> bytes:
 
 
 def json_arrays(rows: Sequence[Row]) -> bytes:
-    """Return rows as release 0.1.0 wrote them: a JSON array a line."""
-    return msgspec.json.Encoder().encode_lines(rows)
+    """Return rows as release 0.1.0 wrote them: a JSON array a line, of the columns that there were."""
+    kind = REQUESTS if isinstance(rows[0], RequestRow) else LEDGER
+    columns = len(JSON_COLUMNS[kind])
+    return msgspec.json.Encoder().encode_lines([structs.astuple(row)[:columns] for row in rows])
+
+
+def of_release_0_1_0(row: Request) -> Request:
+    """Return a row as it is when it has nothing in the columns that came later."""
+    return Request(*structs.astuple(row)[: len(JSON_COLUMNS[REQUESTS])])
 
 
 def in_format(written_as: int, record: JournalRecord) -> JournalRecord:
