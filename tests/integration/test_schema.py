@@ -34,6 +34,7 @@ from tests.support.journal_rows import (
     insert,
     json_arrays,
     ledger_row,
+    of_release_0_1_0,
     payload,
     random_requests,
     request,
@@ -166,7 +167,7 @@ def _content(engine: Engine) -> list[tuple[str, int, str]]:
 
 
 def test_both_formats_of_the_journal_make_the_same_rows(engine: Engine) -> None:
-    rows = random_requests(seed=11, count=16_000, days=70)
+    rows = map(of_release_0_1_0, random_requests(seed=11, count=16_000, days=70))
     entries = [ledger_row(public_id(1, n), f"org é {n}", -(2**62) + n, 2**62 - n) for n in range(50)]
     requests = sorted(rows, key=lambda row: (row.org, row.id))
     engine.insert("events", JSON_COLUMNS[REQUESTS], json_arrays(requests), "json")

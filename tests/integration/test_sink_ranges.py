@@ -39,7 +39,7 @@ from pipeline.sink import ranges
 from pipeline.sink.partition import SinkPartition
 from pipeline.steps import Output, TopicPlace
 from tests.support import parts
-from tests.support.journal_rows import in_format, ledger_row, random_requests
+from tests.support.journal_rows import in_format, ledger_row, of_release_0_1_0, random_requests
 
 REQUEST_ROWS = 3
 PARTITIONS = 16
@@ -57,7 +57,7 @@ class Journal:
 
     def records(self) -> list[JournalRecord]:
         """Return its records."""
-        made = random_requests(7, REQUEST_ROWS + 1, orgs=("org_a",))[1:]
+        made = map(of_release_0_1_0, random_requests(7, REQUEST_ROWS + 1, orgs=("org_a",))[1:])
         requests = [replace(row, id=public_id(self.partition, n)) for n, row in enumerate(made, start=1)]
         row = ledger_row(public_id(self.partition, REQUEST_ROWS + 1), "org_a", 5, 5)
         records = [*encode_rows(REQUESTS, requests), *encode_rows(LEDGER, [row])]
