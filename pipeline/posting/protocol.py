@@ -21,7 +21,18 @@ from pipeline.posting.commands import catalog_offset_needed, post_commands, prom
 from pipeline.posting.requests import REST_EVERY, post_requests
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import InputRecord, Unit, UnitOutput, close, fresh
-from pipeline.steps import Commit, Fence, Headers, LastHeaders, Output, Reached, Restore, Step, TopicPlace
+from pipeline.steps import (
+    Commit,
+    ConfirmOwner,
+    Fence,
+    Headers,
+    LastHeaders,
+    Output,
+    Reached,
+    Restore,
+    Step,
+    TopicPlace,
+)
 
 T = TypeVar("T")
 
@@ -41,7 +52,9 @@ class Decide(Step[None]):
     decision: Iterator[None]
 
 
-WorkerStep: TypeAlias = Fence | Restore | LastHeaders | Commit | Reached | AwaitCatalog | Decide
+WorkerStep: TypeAlias = (
+    Fence | Restore | LastHeaders | ConfirmOwner | Commit | Reached | AwaitCatalog | Decide
+)
 WorkerProtocol: TypeAlias = Generator[WorkerStep, Any, T]
 
 
@@ -53,7 +66,7 @@ class Posted:
     output: UnitOutput
 
 
-def take_over(partition: int, partitions: int, group: str) -> WorkerProtocol[PartitionState]:
+def take_over(partition: int, partitions: int) -> WorkerProtocol[PartitionState]:
     """Become the one owner of a partition and return its state, which says where to read on.
 
     Raises StateError where the state does not fit, and what the steps raise.
@@ -67,9 +80,8 @@ def take_over(partition: int, partitions: int, group: str) -> WorkerProtocol[Par
     last = yield from LastHeaders(TopicPlace(topics.JOURNAL, partition))
     difference = state_against_journal(state, last)
     if difference is not None:
-        # A later owner may have gone on during the restore: then committing raises, as we are fenced.
-        offsets = state.meta.offsets or {topics.REQUESTS: 0}
-        yield from Commit({}, {TopicPlace(topic, partition): n for topic, n in offsets.items()}, group)
+        # A later owner may have gone on during the restore: then this raises.
+        yield from ConfirmOwner(TopicPlace(topics.STATE, partition))
         raise StateError(difference)
     yield from Reached("worker.restored")
     return state

@@ -30,7 +30,7 @@ from pipeline.posting import protocol
 from pipeline.posting.protocol import AwaitCatalog, Decide, Posted, WorkerStep
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord
-from pipeline.steps import Commit, Fence, Headers, LastHeaders, Reached, Restore, TopicPlace
+from pipeline.steps import Commit, ConfirmOwner, Fence, Headers, LastHeaders, Reached, Restore, TopicPlace
 from pipeline.worker.standstill import Activity
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,6 @@ class Partition:
         self._partition, self._partitions = partition, partitions
         self._catalog = catalog
         self._deciding = deciding
-        self._group = worker_group(deployment)
         self._log = FencedLog(kafka, f"{deployment}-{partition}", role="worker")
         self._lock = asyncio.Lock()
         self._state = PartitionState(partition, partitions)
@@ -82,7 +81,7 @@ class Partition:
         Raises StateError where the state does not fit, or whatever Kafka raises.
         """
         started = time.monotonic()
-        taking_over = protocol.take_over(self._partition, self._partitions, self._group)
+        taking_over = protocol.take_over(self._partition, self._partitions)
         self._state = await drive(taking_over, self._take)
         self.is_open = True
         self.activity.moved(time.monotonic())
@@ -120,6 +119,8 @@ class Partition:
                 return step.answered(await self._log.restore(place.topic, place.partition))
             case LastHeaders(place):
                 return step.answered(await self._last_headers(place))
+            case ConfirmOwner(place):
+                await self._log.confirm_owner(place)
             case AwaitCatalog(catalog_offset, promos_offset):
                 await self._catalog.follower.reached(topics.CATALOG, catalog_offset)
                 await self._catalog.follower.reached(topics.PROMOS, promos_offset)
@@ -127,7 +128,7 @@ class Partition:
                 await self._decide(decision)
             case Commit():
                 began = time.monotonic()
-                await self._log.commit(step.outputs, step.offsets, step.group)
+                await self._log.commit(step.outputs)
                 telemetry.COMMIT.observe(time.monotonic() - began)
             case Reached(point):
                 reach(point)
