@@ -1,8 +1,7 @@
 """The catalog on Kafka: follow it, read it as it is now, and publish to it under one fence.
 
 Owns: that two operators cannot publish against each other, and what a bad record of the topic means.
-Called by: the worker and the server follow; `cli/catalog.py` and the demo publish what `catalog/apply.py`
-decides; `operations/` reads.
+Called by: the worker and the server follow; `cli/catalog.py` and the demo publish; `operations/` reads.
 """
 
 from __future__ import annotations
