@@ -17,6 +17,7 @@ from pipeline import topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.journal import read_headers
+from pipeline.posting import progress
 from pipeline.posting.commands import catalog_offset_needed, post_commands, promos_offset_needed
 from pipeline.posting.requests import REST_EVERY, post_requests
 from pipeline.posting.state import PartitionState, StateError
@@ -113,13 +114,20 @@ def unit_of_work(
     else:
         moved = topic == topics.MOVED
         yield from Decide(post_requests(unit, fresh_records, moved=moved, rest_every=rest_every))
-    output = close(unit, topics.REQUESTS)
+    output = close(unit)
     yield from Reached("worker.decided")
     # 3. Everything it comes to, in one transaction. After this the unit has happened.
     yield from Commit(outputs_of(state.partition, output), counts=output.counts)
     yield from Reached("worker.committed")
     # 4. Only counting is left, which is for the caller.
     return Posted(unit, output)
+
+
+def tell_progress(state: PartitionState) -> WorkerProtocol[None]:
+    """Tell gateways how far the verdicts count, if that is not told; between units, when none follows for a while."""
+    records = [Output(*record) for record in progress.record(state, beside_verdicts=True)]
+    if records:
+        yield from Commit({TopicPlace(topics.VERDICTS, state.partition): records})
 
 
 def outputs_of(partition: int, output: UnitOutput) -> dict[TopicPlace, list[Output]]:

@@ -23,7 +23,6 @@ from pipeline.accounts.keys import encode_key
 from pipeline.accounts.model import Account, Key
 from pipeline.accounts.payments import MoneyRecord, Order, encode_news
 from pipeline.accounts.promos import PromoTable
-from pipeline.accounts.verdicts import Progress
 from pipeline.catalog.rates import RateTable
 from pipeline.journal import (
     LEDGER,
@@ -35,6 +34,7 @@ from pipeline.journal import (
     position_of,
     public_id,
 )
+from pipeline.posting import progress
 from pipeline.posting.meters import Meters
 from pipeline.posting.state import PartitionState, StateRecord
 
@@ -221,7 +221,7 @@ def fresh(state: PartitionState, records: Sequence[R], *, gapless: bool) -> list
     return kept
 
 
-def close(unit: Unit, requests_topic: str) -> UnitOutput:
+def close(unit: Unit) -> UnitOutput:
     """Bring the unit to an end: save what changed, tell the gateways, and encode the journal."""
     state, meta = unit.state, unit.state.meta
     unit.meters.post()
@@ -245,8 +245,7 @@ def close(unit: Unit, requests_topic: str) -> UnitOutput:
         meta.swept_day = today
         saved += state.drop_idle_sources(unit.requests_ms - LATE_MS - ist.DAY_MS)
     saved.append(state.save_meta())
-    progress = Progress(state.partition, meta.offsets.get(requests_topic, 0))
-    told.append((verdicts.PROGRESS_KEY, verdicts.encode(progress)))
+    told += progress.record(state, beside_verdicts=bool(told))
     unit.encode_requests()
     journal = unit.journal + encode_rows(LEDGER, unit.ledger)
     state.rest()

@@ -68,6 +68,8 @@ class WorkerPump:
                 if records:
                     batches.append((topic, records))
             if not batches:
+                if self._rules.progress_told_between_units:
+                    yield from drive(protocol.tell_progress(state), self._take)
                 yield "idle"
                 continue
             yield "worker.fetched"
