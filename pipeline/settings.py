@@ -60,8 +60,11 @@ class Settings(BaseSettings):
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "metering"
     """Prefix of transactional ids and consumer groups: two deployments on one Kafka need two."""
     instance: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
-    """This process's name in its consumer groups, its own alone among live processes of its role, and the same
-    after a restart: then it has its partitions back at once, not when its session has timed out."""
+    """This process's static member id in its consumer groups (Kafka's `group.instance.id`).
+
+    No two live processes of one role may share it, and a process keeps it over restarts: then Kafka gives it
+    its partitions back as soon as it joins again, without waiting for the session of before to time out.
+    """
     partitions: Annotated[int, Field(ge=1, le=PARTITIONS_MAX)] = 4
     replication_factor: Annotated[int, Field(ge=1)] = 1
     min_insync_replicas: Annotated[int, Field(ge=1)] = 1

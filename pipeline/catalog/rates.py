@@ -1,7 +1,7 @@
 """Which rate of a route was in force at an instant.
 
 Owns: the rate and the table of all of them.
-Called by: `posting/requests.py` for each paid request, the API (`/v1/catalog`, rankings), `catalog/apply.py`.
+Called by: `catalog/rating.py` for each paid request, the API (`/v1/catalog`, rankings), `catalog/apply.py`.
 
 Rates never change once they are in force, so any reader that has reached a record's offset agrees with
 every other about all instants before it.

@@ -1,7 +1,7 @@
 """The form of a rate on `metering.catalog`, which is kept for ever.
 
 Owns: its key, its formats, and what a reader does with one that it does not know.
-Called by: `kafka/catalog.py`, `operations/verify.py`. Next: `catalog/rates.py`.
+Called by: `kafka/catalog.py`. Next: `catalog/rates.py`.
 
 Format 1 has the prices of input, cached input and output, and names no format. Format 2 has them by class, a fee
 and tiers. A rate is written in the lowest format that can say it, so that workers of the release before go on

@@ -1,7 +1,7 @@
 """The demo's own process: put the platform in, show what to open, and keep traffic going.
 
 Owns: the order of these, and what is printed, all of it on stderr.
-Run as a process: `python -m pipeline.demo.main`, by the supervisor of `cli/demo.py`, once the product is ready.
+Run as `python -m pipeline.demo.main` by the supervisor, once the product is ready (`cli/demo.py`).
 Next: `demo/seeding.py`, `demo/answers.py`, `demo/live.py`.
 
 It may be killed at any moment and started again.

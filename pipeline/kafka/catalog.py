@@ -2,6 +2,7 @@
 
 Owns: that two operators cannot publish against each other, and what a bad record of the topic means.
 Called by: the worker and the server follow; `cli/catalog.py` and the demo publish; `operations/` reads.
+Next: `catalog/apply.py` decides what is published.
 """
 
 from __future__ import annotations

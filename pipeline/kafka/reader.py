@@ -2,7 +2,7 @@
 
 Owns: membership, opening a partition before anything of it is read, and back-pressure: no more is
 fetched for a partition before its last batch is done.
-Called by: `worker/service.py` and `sink/main.py`, each with a handler of its own.
+Called by: `worker/service.py`, `sink/sink.py` and `mail/mailer.py`, each with a handler of its own.
 
 All topics read together have the same partition count, and the Range assignor gives the same partition
 of each to one member. On assignment the handler fences and restores, and says where to read from; what

@@ -2,7 +2,7 @@
 
 Owns: the wiring. Batches come from `worker/service.py` through two channels; each agent carries out the
 units of its kind. Faust's own consumer and tables are not used: docs/adr/0001-faust-without-tables.md.
-Called by: `cli/main.py` (`metering worker`).
+Called by: `cli/roles.py` (`metering worker`).
 
 An unexpected error ends the process at once with exit code 70, before anything more is committed; the
 next owner of its partitions restores them from what was.

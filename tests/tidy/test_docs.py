@@ -102,7 +102,10 @@ def test_every_folder_of_the_product_is_on_the_map() -> None:
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
     rows = [row.split("|")[1] for row in text.splitlines() if row.startswith("| `")]
     on_map = [name for row in rows for name in _QUOTED.findall(row)]
-    folders = {f"{each.parent.name}/" for each in (ROOT / "pipeline").glob("*/__init__.py")}
+    packages = (
+        each.parent.relative_to(ROOT / "pipeline") for each in (ROOT / "pipeline").rglob("*/__init__.py")
+    )
+    folders = {f"{each.as_posix()}/" for each in packages if each != Path()}
     assert sorted(folders - set(on_map)) == []
     assert [name for name in on_map if name.endswith("/") and name not in folders] == []
 
