@@ -25,6 +25,7 @@ from pipeline.gateway.admission import amounts
 from pipeline.gateway.admission.admission import Admission
 from pipeline.gateway.admission.gate import Gate
 from pipeline.money import NANO_PER_RUPEE
+from pipeline.outcomes import KeyRefusal
 
 CALLS = 1_000
 PASSES = 100
@@ -162,13 +163,13 @@ def _gates() -> list[Gate]:
     """Return gates of keys whose budget is spent, none of which was asked yet."""
     gates = [Gate() for _ in range(CALLS)]
     for gate in gates:
-        gate.set_windows((_window("spent", "budget_exceeded"),))
+        gate.set_windows((_window("spent", KeyRefusal.BUDGET_EXCEEDED),))
     return gates
 
 
 def _tell(made: Admission) -> None:
     made.caught_up(_now_ms())
-    windows = _window("spent", "budget_exceeded"), _window("done", "daily_limit_reached")
+    windows = _window("spent", KeyRefusal.BUDGET_EXCEEDED), _window("done", KeyRefusal.DAILY_LIMIT_REACHED)
     made.take_verdict(Verdict("rich", 10**9 * NANO_PER_RUPEE, windows))
     made.take_verdict(Verdict("dry", 0, ()))
     made.take_verdict(Verdict("poor", NANO_PER_RUPEE // 2, ()))
@@ -179,7 +180,7 @@ def _tell(made: Admission) -> None:
     made.take_key(_record("known"))
 
 
-def _window(key_id: str, code: str) -> Refused:
+def _window(key_id: str, code: KeyRefusal) -> Refused:
     month = ist.month_of(_now_ms())
     window = ist.month_start_ms(month), ist.month_end_ms(month)
     return Refused(key_id, code, *window, 500 * NANO_PER_RUPEE, 500_006_100_000)

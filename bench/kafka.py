@@ -76,7 +76,7 @@ def state_records(partition: int, partitions: int, orgs: Sequence[str]) -> Itera
     for org in orgs:
         account = state.account(org)
         account.spending.credited_nano = CREDIT_NANO
-        account.spending.told_nano = CREDIT_NANO
+        account.spending.verdict_nano = CREDIT_NANO
         account.profile.name = org
         yield from state.save_account(account, profile_too=True)
     yield state.save_meta()

@@ -4,7 +4,8 @@ Owns: the documents in `schemas/`. Those of request events are made from the typ
 between fields that a schema can express; what it cannot say is in `docs/events.md`. Those of the records that
 gateways follow, verdicts and keys, are made from the types that the worker encodes; `docs/gateway.md` says
 what a gateway does with them.
-Called by: `python -m pipeline.contract` writes the files; a test finds them out of date.
+Called by: `python -m pipeline.contract` writes the files, and the tables of `contract_tables.py`; a test finds
+them out of date.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Any
 
 import msgspec
 
+from pipeline import contract_tables
 from pipeline.accounts.keys import KeyRecord
 from pipeline.accounts.model import Refused
-from pipeline.accounts.verdicts import Progress, Verdict
+from pipeline.accounts.verdicts import Verdict, VerdictProgress
 from pipeline.events import FAILED_FROM, RequestEvent
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
@@ -26,7 +28,7 @@ EVENT_FILE = "request-event.schema.json"
 BATCH_FILE = "request-event-batch.schema.json"
 FOLLOWED: dict[str, type[msgspec.Struct]] = {
     "verdict.schema.json": Verdict,
-    "verdict-progress.schema.json": Progress,
+    "verdict-progress.schema.json": VerdictProgress,
     "key.schema.json": KeyRecord,
 }
 """The type of a record's value on `metering.verdicts` and `metering.keys`, by the file of its schema."""
@@ -107,3 +109,4 @@ def write(directory: Path = SCHEMAS) -> None:
 
 if __name__ == "__main__":
     write()
+    contract_tables.write()

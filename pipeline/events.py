@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct, structs
 
 from pipeline.ist import DAY_MS
+from pipeline.outcomes import DeadLetterReason
 from pipeline.usage import UNREADABLE, Usage
 
 ELEMENTS_MAX = 20_000
@@ -95,7 +96,7 @@ class FailedEvent(RequestEvent, gc=False, kw_only=True):
 class Rejected(Struct, frozen=True):
     """Bytes that are no event: `reason` is the dead letter's, `detail` says what is wrong."""
 
-    reason: Literal["malformed", "invalid"]
+    reason: DeadLetterReason
     detail: str
 
 
@@ -155,14 +156,26 @@ def split_record(value: bytes | None) -> list[tuple[bytes, RequestEvent | Reject
     A record that is cut off, or has no value, is one malformed element.
     """
     if not value:
-        return [(b"", Rejected("malformed", "the record has no value"))]
+        return [(b"", Rejected(DeadLetterReason.MALFORMED, "the record has no value"))]
     elements = elements_of(value)
     if elements is None:
         return [
-            (value, Rejected("malformed", "not JSON: the array is cut off, or its brackets do not match"))
+            (
+                value,
+                Rejected(
+                    DeadLetterReason.MALFORMED, "not JSON: the array is cut off, or its brackets do not match"
+                ),
+            )
         ]
     if len(elements) > ELEMENTS_MAX:
-        return [(value, Rejected("invalid", f"an array of {len(elements)} elements, not all of them events"))]
+        return [
+            (
+                value,
+                Rejected(
+                    DeadLetterReason.INVALID, f"an array of {len(elements)} elements, not all of them events"
+                ),
+            )
+        ]
     return [(element, decode_element(element)) for element in elements]
 
 
@@ -216,11 +229,11 @@ def decode_element(value: bytes) -> RequestEvent | Rejected:
     try:
         return _decode_event(value)
     except msgspec.ValidationError as error:
-        return _failed_of(value) or Rejected("invalid", str(error))
+        return _failed_of(value) or Rejected(DeadLetterReason.INVALID, str(error))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        return Rejected("malformed", f"not JSON: {error}")
+        return Rejected(DeadLetterReason.MALFORMED, f"not JSON: {error}")
     except RecursionError:
-        return Rejected("malformed", "nested too deeply")
+        return Rejected(DeadLetterReason.MALFORMED, "nested too deeply")
 
 
 def _failed_of(value: bytes) -> RequestEvent | None:

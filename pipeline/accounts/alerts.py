@@ -4,9 +4,9 @@ Owns: the rule, its stamps in the account, and the mail's record on `metering.ma
 Called by: `posting/unit.py` at the end of a unit, for every account the unit touched.
 Next: the mailer reads the record and hands it to SMTP.
 
-A fall is the step from not being below to being below; setting a threshold above the balance is one too,
-since the org would otherwise never hear of it. One that comes within 24 hours of the last mail is passed
-over for good: another mail needs another fall.
+A mail is due when the balance goes from not below to below the threshold. Setting a threshold above the balance
+counts as that too: otherwise no mail would ever come. One that falls due within 24 hours of the last mail is
+dropped, not put off: the next mail needs the balance to rise above the threshold and fall below it again.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class LowBalance(Struct, frozen=True, tag=KIND, tag_field="kind"):
 encode = msgspec.json.Encoder().encode
 
 
-def news(account: Account, at_ms: int) -> LowBalance | None:
+def due_alert(account: Account, at_ms: int) -> LowBalance | None:
     """Return the mail that is due now, if one is, and stamp the account: it is changed in place."""
     spending, threshold_nano = account.spending, account.profile.threshold_nano
     if threshold_nano is None or spending.balance_nano >= threshold_nano:
-        spending.below = False
+        spending.is_below = False
         return None
-    if spending.below:
+    if spending.is_below:
         return None
-    spending.below = True
+    spending.is_below = True
     if not account.profile.email or (spending.alerted_ms and at_ms - spending.alerted_ms < QUIET_MS):
         return None
     spending.alerted_ms = at_ms

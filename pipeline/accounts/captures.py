@@ -1,6 +1,6 @@
 """Money that came in, and money that did not: what a captured or failed payment does to an account.
 
-Owns: that a payment is credited once whatever tells of it, that only the right amount, currency and order
+Owns: that a payment is credited once however often it is reported, that only the right amount, currency and order
 are credited, and the promo bonus that goes with it.
 Called by: `accounts/decide.py`. Next: `accounts/ledger.py` posts the entries.
 """
@@ -9,34 +9,38 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from pipeline.accounts.commands import Capture, Fail, Refusal
-from pipeline.accounts.ledger import CREDITED_MAX_NANO, Entry, Posting
+from pipeline.accounts.commands import Capture, CommandRefusal, Fail
+from pipeline.accounts.ledger import CREDITED_MAX_NANO, LedgerEntry, Posting
 from pipeline.accounts.model import Account, Profile
-from pipeline.accounts.payments import INR, Known, Order, Payment, Status
+from pipeline.accounts.payments import INR, Known, Order, Payment
 from pipeline.accounts.promos import is_good, is_redeemed, key_of
+from pipeline.accounts.results import PaymentTaken
 from pipeline.money import NANO_PER_PAISA
+from pipeline.outcomes import LedgerKind, PaymentStatus, RefusalCode
 
 SKEW_MS = 60_000
 """How far another machine's clock may be from this one's and still be believed."""
 
 
-def capture(account: Account, command: Capture, at_ms: int, known: Known) -> Posting | Refusal:
+def capture(
+    account: Account, command: Capture, at_ms: int, known: Known
+) -> Posting[PaymentTaken] | CommandRefusal:
     """Credit a captured payment, once; a mismatched one is recorded and not credited."""
     balance_nano = account.spending.balance_nano
     earlier = known.payment
     if earlier is not None and earlier.org != account.org:
-        return Refusal("not_found", "no such payment")
+        return CommandRefusal(RefusalCode.NOT_FOUND, "no such payment")
     if earlier is not None and earlier.status == "captured":
-        return Posting({"status": "captured", "credited": False, "balance_nano": balance_nano})
+        return Posting(PaymentTaken("captured", balance_nano, credited=False))
     order = known.order or _adopted(account, command, at_ms)
     problem = _problem(account, command, order)
     if problem or order is None:
         payment = _payment(account, command, "mismatched", problem)
         records = () if payment == earlier else (payment,)
-        return Posting({"status": "mismatched", "balance_nano": balance_nano}, records=records)
+        return Posting(PaymentTaken("mismatched", balance_nano), records=records)
     bonus, why_not, profile = _bonus(account.profile, command, order, at_ms, known)
-    topup = Entry(
-        "topup",
+    topup = LedgerEntry(
+        LedgerKind.TOPUP,
         command.amount_paise * NANO_PER_PAISA,
         payment_id=command.payment_id,
         order_id=order.order_id,
@@ -45,24 +49,20 @@ def capture(account: Account, command: Capture, at_ms: int, known: Known) -> Pos
     entries = (topup, bonus) if bonus is not None else (topup,)
     paid = order if order.paid_by else structs.replace(order, paid_by=command.payment_id)
     return Posting(
-        {
-            "status": "captured",
-            "credited": True,
-            "balance_nano": balance_nano + sum(entry.amount_nano for entry in entries),
-        },
+        PaymentTaken("captured", balance_nano + sum(entry.amount_nano for entry in entries), credited=True),
         entries=entries,
         profile=profile,
         records=(paid, _payment(account, command, "captured")),
     )
 
 
-def fail(account: Account, command: Fail, known: Known) -> Posting | Refusal:
+def fail(account: Account, command: Fail, known: Known) -> Posting[PaymentTaken] | CommandRefusal:
     """Note a payment that failed. It may still be captured later, and counts then."""
     earlier = known.payment
     if earlier is not None and earlier.org != account.org:
-        return Refusal("not_found", "no such payment")
+        return CommandRefusal(RefusalCode.NOT_FOUND, "no such payment")
     records = (_payment(account, command, "failed"),) if earlier is None else ()
-    return Posting({"status": earlier.status if earlier else "failed"}, records=records)
+    return Posting(PaymentTaken(earlier.status if earlier else "failed"), records=records)
 
 
 def _adopted(account: Account, command: Capture, at_ms: int) -> Order | None:
@@ -89,7 +89,7 @@ def _problem(account: Account, command: Capture, order: Order | None) -> str:
 
 def _bonus(
     profile: Profile, command: Capture, order: Order, at_ms: int, known: Known
-) -> tuple[Entry | None, str | None, Profile | None]:
+) -> tuple[LedgerEntry | None, str | None, Profile | None]:
     """Return the bonus entry, or else the note that says why there is none, and the profile after it."""
     code, promo = order.promo_code, known.promo
     if code is None or order.paid_by is not None:
@@ -101,8 +101,8 @@ def _bonus(
     if not is_good(promo, _paid_ms(command, order, at_ms)):
         return None, f"no bonus for promo code {code}: it had expired when the payment was made", None
     redeemed = {**profile.redeemed, key_of(code): command.payment_id}
-    entry = Entry(
-        "promo",
+    entry = LedgerEntry(
+        LedgerKind.PROMO,
         order.bonus_nano or promo.bonus_nano,
         payment_id=command.payment_id,
         order_id=order.order_id,
@@ -114,13 +114,13 @@ def _bonus(
 def _paid_ms(command: Capture, order: Order, at_ms: int) -> int:
     """Return when the payer paid, so that a confirmation that comes late does not cost the bonus.
 
-    Razorpay tells whole seconds. A time before the order or after now is not believed.
+    Razorpay reports whole seconds. A time before the order or after now is not believed.
     """
     paid_ms = command.paid_ms + 999
     return paid_ms if order.created_ms - SKEW_MS <= paid_ms <= at_ms else at_ms
 
 
-def _payment(account: Account, command: Capture | Fail, status: Status, problem: str = "") -> Payment:
+def _payment(account: Account, command: Capture | Fail, status: PaymentStatus, problem: str = "") -> Payment:
     address = account.profile.address if status == "captured" else None
     return Payment(
         payment_id=command.payment_id,

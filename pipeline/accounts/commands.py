@@ -1,44 +1,78 @@
 """The commands that change an account, or ask about it, as they travel on `metering.billing`.
 
-Owns: their shapes, the replies', and how both become bytes.
-Called by: the API and the command line, which send them; `accounts/decide.py`, which decides them.
+Owns: their shapes, which result each is answered with, the reply's shape, and how both become bytes.
+Called by: the API, the intake of payments and the command line, which send them; `accounts/decide.py`, which
+decides them.
 
 A command's `id` makes it idempotent: the same id again gets the same answer and has no second effect,
 and `fingerprint` tells a repetition from another request that reuses the id by mistake.
+
+To add a command: its result in `accounts/results.py`, its class and its place in a union here, its case in
+`decide` and in `known_of` of `accounts/decide.py` (mypy names both). A command travels and is remembered as
+JSON, so a field keeps its name for ever, and a new field has a default.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any, Generic, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from pipeline.accounts.results import (
+    AccountView,
+    AddressSet,
+    BarrierReached,
+    CreditPosted,
+    Found,
+    KeyChanged,
+    KeyCreated,
+    OrderOpened,
+    OrderPrepared,
+    PaymentTaken,
+    PromoWorth,
+    RefundTaken,
+    SignedUp,
+    StrayNoted,
+    ThresholdSet,
+)
 from pipeline.events import KeyId, Name, OrgId
+from pipeline.outcomes import RefusalCode
+
+R = TypeVar("R")
 
 Short = Annotated[str, Meta(max_length=256)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """Whatever an account keeps has to fit into its record, so every text and number here has a bound."""
 
 
-class SignUp(Struct, tag="sign_up", tag_field="kind", frozen=True):
-    """Sign an org up: its name and email, and the signup credit, once."""
+class Command(Struct, Generic[R], tag_field="kind", frozen=True):
+    """A command that is answered with an `R`, or with a `CommandRefusal`."""
 
     id: Name
+
+
+class AccountCommand(Command[R], Generic[R], frozen=True):
+    """A command to an org's account, decided by the account's owner."""
+
     org: OrgId
+
+
+class SignUp(AccountCommand[SignedUp], tag="sign_up", frozen=True):
+    """Sign an org up: its name and email, and the signup credit, once."""
+
     name: Name
     email: Name
     fingerprint: Short = ""
 
 
-class CreateKey(Struct, tag="create_key", tag_field="kind", frozen=True):
+class CreateKey(AccountCommand[KeyCreated], tag="create_key", frozen=True):
     """Register a key whose secret the sender made; `hash` is its SHA-256 in hex.
 
     `nonce` comes back in the answer, so that the sender can make the same secret again.
     """
 
-    id: Name
-    org: OrgId
     key_id: KeyId
     name: Name
     prefix: Short
@@ -52,11 +86,9 @@ class CreateKey(Struct, tag="create_key", tag_field="kind", frozen=True):
     fingerprint: Short = ""
 
 
-class ChangeKey(Struct, tag="change_key", tag_field="kind", frozen=True):
+class ChangeKey(AccountCommand[KeyChanged], tag="change_key", frozen=True):
     """Change what is given of a key; `revoked` is for good."""
 
-    id: Name
-    org: OrgId
     key_id: KeyId
     name: Name | UnsetType = UNSET
     budget_nano: Int64 | UnsetType | None = UNSET
@@ -67,21 +99,17 @@ class ChangeKey(Struct, tag="change_key", tag_field="kind", frozen=True):
     fingerprint: Short = ""
 
 
-class Credit(Struct, tag="credit", tag_field="kind", frozen=True):
+class Credit(AccountCommand[CreditPosted], tag="credit", frozen=True):
     """An operator's credit, or with a minus a correction, in nano-rupees, with the reason."""
 
-    id: Name
-    org: OrgId
     amount_nano: Int64
     reason: Name
     fingerprint: Short = ""
 
 
-class SetAddress(Struct, tag="set_address", tag_field="kind", frozen=True):
+class SetAddress(AccountCommand[AddressSet], tag="set_address", frozen=True):
     """Set the billing address."""
 
-    id: Name
-    org: OrgId
     name: Short
     line1: Short
     city: Short
@@ -92,39 +120,31 @@ class SetAddress(Struct, tag="set_address", tag_field="kind", frozen=True):
     fingerprint: Short = ""
 
 
-class SetThreshold(Struct, tag="set_threshold", tag_field="kind", frozen=True):
+class SetThreshold(AccountCommand[ThresholdSet], tag="set_threshold", frozen=True):
     """Set the balance below which the org gets a mail, in nano-rupees; None turns it off."""
 
-    id: Name
-    org: OrgId
     threshold_nano: Int64 | None
     fingerprint: Short = ""
 
 
-class CheckPromo(Struct, tag="check_promo", tag_field="kind", frozen=True):
+class CheckPromo(AccountCommand[PromoWorth], tag="check_promo", frozen=True):
     """Ask what a promo code is worth to an org; changes nothing."""
 
-    id: Name
-    org: OrgId
     code: Short
 
 
-class PrepareOrder(Struct, tag="prepare_order", tag_field="kind", frozen=True):
+class PrepareOrder(AccountCommand[OrderPrepared], tag="prepare_order", frozen=True):
     """Book the attempt to order a top-up. `nonce` tells the first attempt from its repetitions."""
 
-    id: Name
-    org: OrgId
     amount_paise: Int64
     promo_code: Short | None = None
     nonce: Short = ""
     fingerprint: Short = ""
 
 
-class OpenOrder(Struct, tag="open_order", tag_field="kind", frozen=True):
+class OpenOrder(AccountCommand[OrderOpened], tag="open_order", frozen=True):
     """Record an order that Razorpay made, with what its promo code promised."""
 
-    id: Name
-    org: OrgId
     order_id: Name
     amount_paise: Int64
     promo_code: Short | None = None
@@ -139,11 +159,9 @@ class FoundOrder(Struct, frozen=True):
     promo_code: Short | None = None
 
 
-class Capture(Struct, tag="capture", tag_field="kind", frozen=True):
+class Capture(AccountCommand[PaymentTaken], tag="capture", frozen=True):
     """Razorpay has captured a payment: credit it, unless that has been done."""
 
-    id: Name
-    org: OrgId
     payment_id: Name
     order_id: Name
     amount_paise: Int64
@@ -156,11 +174,9 @@ class Capture(Struct, tag="capture", tag_field="kind", frozen=True):
     fingerprint: Short = ""
 
 
-class Fail(Struct, tag="fail", tag_field="kind", frozen=True):
+class Fail(AccountCommand[PaymentTaken], tag="fail", frozen=True):
     """Razorpay says that a payment failed."""
 
-    id: Name
-    org: OrgId
     payment_id: Name
     order_id: Name
     amount_paise: Int64
@@ -172,11 +188,9 @@ class Fail(Struct, tag="fail", tag_field="kind", frozen=True):
     fingerprint: Short = ""
 
 
-class TakeRefund(Struct, tag="refund", tag_field="kind", frozen=True):
+class TakeRefund(AccountCommand[RefundTaken], tag="refund", frozen=True):
     """Razorpay has refunded a payment, or says that a refund of it `failed`."""
 
-    id: Name
-    org: OrgId
     refund_id: Name
     payment_id: Name
     amount_paise: Int64
@@ -185,40 +199,33 @@ class TakeRefund(Struct, tag="refund", tag_field="kind", frozen=True):
     fingerprint: Short = ""
 
 
-class Find(Struct, tag="find", tag_field="kind", frozen=True):
+class Find(AccountCommand[Found], tag="find", frozen=True):
     """Ask for an org's order or payment by its id, or what a command was answered; changes nothing."""
 
-    id: Name
-    org: OrgId
     order_id: Short | None = None
     payment_id: Short | None = None
     answered: Short | None = None
 
 
-class NoteStray(Struct, tag="note_stray", tag_field="kind", frozen=True):
+class NoteStray(Command[StrayNoted], tag="note_stray", frozen=True):
     """Keep a payment of the Razorpay account that is no org's. Addressed by payment id, to no account."""
 
-    id: Name
     payment_id: Name
     order_id: Short
     amount_paise: Int64
     currency: Short
 
 
-class View(Struct, tag="view", tag_field="kind", frozen=True):
+class View(AccountCommand[AccountView], tag="view", frozen=True):
     """Ask for the account as it is now; changes nothing."""
 
-    id: Name
-    org: OrgId
 
-
-class Barrier(Struct, tag="barrier", tag_field="kind", frozen=True):
+class Barrier(Command[BarrierReached], tag="barrier", frozen=True):
     """Ask a partition's owner to answer once it has read the catalog and the promo codes up to an offset.
 
     It is addressed to a partition, not an org, and doubles as the question whether anybody owns it.
     """
 
-    id: Name
     catalog_offset: Int64 = 0
     promos_offset: Int64 = 0
 
@@ -227,7 +234,7 @@ Question = View | Find | CheckPromo
 """These change nothing."""
 ByPayment = Capture | Fail | TakeRefund
 """These are idempotent by the payment or refund they name; their own id matters where they came with one."""
-AccountCommand = (
+AnyAccountCommand = (
     SignUp
     | CreateKey
     | ChangeKey
@@ -239,41 +246,42 @@ AccountCommand = (
     | ByPayment
     | Question
 )
-Command = AccountCommand | Barrier | NoteStray
+"""Every command to an account: what decides one has a case for each, or mypy says so."""
+AnyCommand = AnyAccountCommand | Barrier | NoteStray
 
 
-def is_remembered(command: AccountCommand) -> bool:
+def is_remembered(command: AnyAccountCommand) -> bool:
     """Whether the answer to a command is kept, so that the same id gets the same answer again."""
     if isinstance(command, Question):
         return False
     return bool(command.fingerprint) or not isinstance(command, ByPayment)
 
 
-class Refusal(Struct, frozen=True):
-    """An expected no: `code` is one of the documented error codes, `param` the field it is about."""
+class CommandRefusal(Struct, frozen=True):
+    """An expected no: `code` says which, `message` what to tell a person, `param` the field it is about."""
 
-    code: str
+    code: RefusalCode
     message: str
     param: str | None = None
 
 
 class Reply(Struct, frozen=True, omit_defaults=True):
-    """What a command was answered, as it travels on `metering.replies`: a refusal, or else a result."""
+    """What a command was answered, as it travels on `metering.replies`: a refusal, or else a result in JSON."""
 
     id: str
     result: Raw = Raw(b"null")
-    refusal: Refusal | None = None
+    refusal: CommandRefusal | None = None
 
 
 encode = msgspec.json.Encoder().encode
-_decode_command = msgspec.json.Decoder(Command).decode
+_decode_command = msgspec.json.Decoder(AnyCommand).decode
 _decode_reply = msgspec.json.Decoder(Reply).decode
 
 
-def decode_command(value: bytes | None) -> Command | str:
+def decode_command(value: bytes | None) -> AnyCommand | str:
     """Return the command of a record's value, or what is wrong with it."""
     try:
-        command: Command = _decode_command(value or b"")
+        command: AnyCommand = _decode_command(value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
     return command
@@ -282,3 +290,30 @@ def decode_command(value: bytes | None) -> Command | str:
 def decode_reply(value: bytes) -> Reply:
     """Return the reply of a record's value. Raises msgspec.MsgspecError for anything else."""
     return _decode_reply(value)
+
+
+def result_of(kind: type[Command[R]], result: Raw | bytes) -> R:
+    """Return the result that commands of a kind are answered with. Raises msgspec.MsgspecError for other JSON."""
+    found: R = _result_decoder(kind).decode(result)
+    return found
+
+
+def remembered_result(kind: type[Command[R]], found: Found) -> R | None:
+    """Return the result of the command, of a kind, that a `Find` asked for; None where it was not carried out.
+
+    Raises msgspec.MsgspecError where it was a command of another kind.
+    """
+    return None if bytes(found.answer) == b"null" else result_of(kind, found.answer)
+
+
+def answer_of(kind: type[Command[R]], reply: Reply) -> R | CommandRefusal:
+    """Return what a command of a kind was answered. Raises msgspec.MsgspecError where it is not of its type."""
+    return reply.refusal if reply.refusal is not None else result_of(kind, reply.result)
+
+
+@cache
+def _result_decoder(kind: type[Command[Any]]) -> msgspec.json.Decoder[Any]:
+    """Return the decoder of the `R` that a command's class names in its `Command[R]`."""
+    bases: tuple[object, ...] = kind.__orig_bases__  # type: ignore[attr-defined]  # every generic class has it
+    [result] = get_args(bases[0])
+    return msgspec.json.Decoder(result)

@@ -1,13 +1,14 @@
 """Decide what a command does to an account.
 
-Owns: `decide`, the one entrance for commands, and the idempotence of their answers.
+Owns: `decide`, the one entrance for commands; `known_of`, which records each command has to be decided with;
+and the idempotence of the answers.
 Called by: `posting/commands.py`. Next: `accounts/ledger.py` applies the posting, `accounts/verdicts.py`
-tells the gateways.
+makes the verdict that gateways then need.
 """
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from msgspec import Raw, structs
 
@@ -15,9 +16,11 @@ from pipeline import ist
 from pipeline.accounts import addresses, captures, keys, orders, refunds
 from pipeline.accounts.commands import (
     AccountCommand,
+    AnyAccountCommand,
     Capture,
     ChangeKey,
     CheckPromo,
+    CommandRefusal,
     CreateKey,
     Credit,
     Fail,
@@ -25,7 +28,7 @@ from pipeline.accounts.commands import (
     OpenOrder,
     PrepareOrder,
     Question,
-    Refusal,
+    R,
     SetAddress,
     SetThreshold,
     SignUp,
@@ -33,10 +36,23 @@ from pipeline.accounts.commands import (
     View,
     is_remembered,
 )
-from pipeline.accounts.ledger import CREDITED_MAX_NANO, Entry, Posting
-from pipeline.accounts.model import ANSWERS_KEPT, Account, Answer, Profile
-from pipeline.accounts.payments import NOTHING, Known, payment_shown
+from pipeline.accounts.ledger import CREDITED_MAX_NANO, LedgerEntry, Posting
+from pipeline.accounts.model import ANSWERS_KEPT, Account, Profile, RememberedAnswer
+from pipeline.accounts.payments import NOTHING, Known, Order, Payment, Refund
+from pipeline.accounts.promos import PromoTable
+from pipeline.accounts.results import (
+    AccountView,
+    CreditPosted,
+    Found,
+    KeyView,
+    Result,
+    SignedUp,
+    view_of_address,
+    view_of_order,
+    view_of_payment,
+)
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
+from pipeline.outcomes import LedgerKind, RefusalCode
 
 BillingCommand = (
     SetAddress | SetThreshold | CheckPromo | PrepareOrder | OpenOrder | Capture | Fail | TakeRefund | Find
@@ -45,54 +61,107 @@ BillingCommand = (
 SIGNUP_CREDIT_NANO = 100 * NANO_PER_RUPEE
 
 
+class MoneyRecords(Protocol):
+    """Where orders, payments and refunds are found by their ids; None for one that is not there."""
+
+    def order(self, order_id: str) -> Order | None:
+        """Return an order."""
+
+    def payment(self, payment_id: str) -> Payment | None:
+        """Return a payment."""
+
+    def refund(self, refund_id: str) -> Refund | None:
+        """Return a refund."""
+
+
+def known_of(  # noqa: PLR0911 - one case a command
+    command: AnyAccountCommand, records: MoneyRecords, promos: PromoTable
+) -> Known:
+    """Return what is known of the order, payment, refund and promo that a command names."""
+    match command:
+        case CheckPromo():
+            return Known(promo=promos.get(command.code))
+        case PrepareOrder():
+            return Known(promo=promos.get(command.promo_code))
+        case OpenOrder():
+            return Known(order=records.order(command.order_id))
+        case Capture():
+            order = records.order(command.order_id)
+            ordered = order or command.order
+            promo = promos.get(ordered.promo_code) if ordered else None
+            return Known(order, records.payment(command.payment_id), promo=promo)
+        case Fail():
+            return Known(payment=records.payment(command.payment_id))
+        case TakeRefund():
+            return Known(
+                payment=records.payment(command.payment_id), refund=records.refund(command.refund_id)
+            )
+        case Find():
+            return Known(
+                order=records.order(command.order_id) if command.order_id else None,
+                payment=records.payment(command.payment_id) if command.payment_id else None,
+            )
+        case SignUp() | CreateKey() | ChangeKey() | Credit() | SetAddress() | SetThreshold() | View():
+            return NOTHING
+    assert_never(command)
+
+
 def decide(
-    account: Account, command: AccountCommand, at_ms: int, known: Known = NOTHING
-) -> Posting | Refusal:
+    account: Account, command: AnyAccountCommand, at_ms: int, known: Known = NOTHING
+) -> Posting[Result] | CommandRefusal:
     """Return what a command does to an account at an instant, or why it does nothing.
 
-    `known` holds the order, payment, refund and promo that the command names.
+    `known` is what `known_of` says of the command.
     """
     match command:
         case SignUp():
-            return _sign_up(account, command, at_ms)
+            return _typed(command, _sign_up(account, command, at_ms))
         case CreateKey():
-            return keys.create(account, command, at_ms)
+            return _typed(command, keys.create(account, command, at_ms))
         case ChangeKey():
-            return keys.change(account, command, at_ms)
+            return _typed(command, keys.change(account, command, at_ms))
         case Credit():
-            return _credit(account, command)
+            return _typed(command, _credit(account, command))
         case View():
-            return Posting(_view(account, at_ms))
+            return _typed(command, Posting(_view(account, at_ms)))
         case _:
             return _decide_billing(account, command, at_ms, known)
 
 
 def _decide_billing(  # noqa: PLR0911 - one case a command
     account: Account, command: BillingCommand, at_ms: int, known: Known
-) -> Posting | Refusal:
+) -> Posting[Result] | CommandRefusal:
     match command:
         case SetAddress():
-            return addresses.set_address(account, command)
+            return _typed(command, addresses.set_address(account, command))
         case SetThreshold():
-            return addresses.set_threshold(account, command)
+            return _typed(command, addresses.set_threshold(account, command))
         case CheckPromo():
-            return orders.check_promo(account, command, at_ms, known)
+            return _typed(command, orders.check_promo(account, command, at_ms, known))
         case PrepareOrder():
-            return orders.prepare(account, command, at_ms, known)
+            return _typed(command, orders.prepare(account, command, at_ms, known))
         case OpenOrder():
-            return orders.open_order(account, command, at_ms, known)
+            return _typed(command, orders.open_order(account, command, at_ms, known))
         case Capture():
-            return captures.capture(account, command, at_ms, known)
+            return _typed(command, captures.capture(account, command, at_ms, known))
         case Fail():
-            return captures.fail(account, command, known)
+            return _typed(command, captures.fail(account, command, known))
         case TakeRefund():
-            return refunds.refund(account, command, known)
+            return _typed(command, refunds.refund(account, command, known))
         case Find():
-            return Posting(_found(account, command, known))
+            return _typed(command, Posting(_found(account, command, known)))
     assert_never(command)
 
 
-def answered_before(account: Account, command: AccountCommand) -> bytes | Refusal | None:
+def _typed(
+    command: AccountCommand[R],  # noqa: ARG001 - for mypy alone
+    posting: Posting[R] | CommandRefusal,
+) -> Posting[R] | CommandRefusal:
+    """Return a posting as it is. The types say that its result is the one the command is answered with."""
+    return posting
+
+
+def answered_before(account: Account, command: AnyAccountCommand) -> bytes | CommandRefusal | None:
     """Return what the same command was answered earlier; a refusal where its id served another one."""
     if isinstance(command, Question) or not is_remembered(command):
         return None
@@ -100,69 +169,84 @@ def answered_before(account: Account, command: AccountCommand) -> bytes | Refusa
         if answer.command_id == command.id:
             if answer.fingerprint == command.fingerprint:
                 return answer.result
-            return Refusal(
-                "invalid_request", "this Idempotency-Key was used for another request", "Idempotency-Key"
+            return CommandRefusal(
+                RefusalCode.INVALID_REQUEST,
+                "this Idempotency-Key was used for another request",
+                "Idempotency-Key",
             )
     return None
 
 
-def with_answer(profile: Profile, answer: Answer) -> Profile:
+def with_answer(profile: Profile, answer: RememberedAnswer) -> Profile:
     """Return the profile remembering one more answer, the oldest dropped beyond a number."""
     return structs.replace(profile, answers=[*profile.answers[-(ANSWERS_KEPT - 1) :], answer])
 
 
-def _sign_up(account: Account, command: SignUp, at_ms: int) -> Posting:
+def _sign_up(account: Account, command: SignUp, at_ms: int) -> Posting[SignedUp]:
     profile = account.profile
     if profile.signed_up_ms is not None:
-        return Posting({"org": account.org, "signed_up": False})
+        return Posting(SignedUp(account.org, signed_up=False))
     signed_up = structs.replace(profile, name=command.name, email=command.email, signed_up_ms=at_ms)
-    credit = Entry("promo", SIGNUP_CREDIT_NANO, note="signup credit")
-    return Posting({"org": account.org, "signed_up": True}, entries=(credit,), profile=signed_up)
+    credit = LedgerEntry(LedgerKind.PROMO, SIGNUP_CREDIT_NANO, note="signup credit")
+    return Posting(SignedUp(account.org, signed_up=True), entries=(credit,), profile=signed_up)
 
 
-def _credit(account: Account, command: Credit) -> Posting | Refusal:
+def _credit(account: Account, command: Credit) -> Posting[CreditPosted] | CommandRefusal:
     if command.amount_nano == 0 or abs(command.amount_nano) > MAX_RUPEES * NANO_PER_RUPEE:
-        return Refusal("invalid_request", "the amount is zero or out of range", "amount_inr")
+        message = "the amount is zero or out of range"
+        return CommandRefusal(RefusalCode.INVALID_REQUEST, message, "amount_inr")
     if abs(account.spending.credited_nano + command.amount_nano) > CREDITED_MAX_NANO:
-        return Refusal("invalid_request", "the account's credits would be out of range", "amount_inr")
+        message = "the account's credits would be out of range"
+        return CommandRefusal(RefusalCode.INVALID_REQUEST, message, "amount_inr")
     balance_nano = account.spending.balance_nano + command.amount_nano
-    entry = Entry("correction", command.amount_nano, note=command.reason)
-    return Posting({"org": account.org, "balance_nano": balance_nano}, entries=(entry,))
+    entry = LedgerEntry(LedgerKind.CORRECTION, command.amount_nano, note=command.reason)
+    return Posting(CreditPosted(account.org, balance_nano), entries=(entry,))
 
 
-def _view(account: Account, at_ms: int) -> dict[str, object]:
-    """Return the account as its members may see it; amounts in nano-rupees."""
+def _view(account: Account, at_ms: int) -> AccountView:
+    """Return the account as its members may see it."""
+    profile, spending = account.profile, account.spending
     month, day = ist.month_of(at_ms), ist.day_of(at_ms)
     shown = []
-    for key in account.profile.keys.values():
-        usage = account.spending.keys.get(key.key_id)
+    for key in profile.keys.values():
+        usage = spending.keys.get(key.key_id)
         shown.append(
-            {
-                **{f: v for f, v in structs.asdict(key).items() if f != "hash"},
-                "spent_this_month_nano": usage.months.get(month, 0) if usage else 0,
-                "requests_today": usage.days.get(day, 0) if usage else 0,
-            }
+            KeyView(
+                key_id=key.key_id,
+                name=key.name,
+                prefix=key.prefix,
+                tier=key.tier,
+                created_ms=key.created_ms,
+                budget_nano=key.budget_nano,
+                daily_limit=key.daily_limit,
+                rpm_limit=key.rpm_limit,
+                expires_ms=key.expires_ms,
+                revoked=key.revoked,
+                version=key.version,
+                spent_this_month_nano=usage.months.get(month, 0) if usage else 0,
+                requests_today=usage.days.get(day, 0) if usage else 0,
+            )
         )
-    return {
-        "org": account.org,
-        "name": account.profile.name,
-        "email": account.profile.email,
-        "signed_up": account.profile.signed_up_ms is not None,
-        "balance_nano": account.spending.balance_nano,
-        "entry_id": account.spending.entry_id,
-        "threshold_nano": account.profile.threshold_nano,
-        "address": structs.asdict(account.profile.address) if account.profile.address else None,
-        "keys": shown,
-    }
+    return AccountView(
+        org=account.org,
+        name=profile.name,
+        email=profile.email,
+        signed_up=profile.signed_up_ms is not None,
+        balance_nano=spending.balance_nano,
+        entry_id=spending.entry_id,
+        threshold_nano=profile.threshold_nano,
+        address=view_of_address(profile.address) if profile.address else None,
+        keys=shown,
+    )
 
 
-def _found(account: Account, command: Find, known: Known) -> dict[str, object]:
+def _found(account: Account, command: Find, known: Known) -> Found:
     """Return what is known of the order and the payment asked for, where they are the org's own."""
     order, payment = known.order, known.payment
     answers = [a.result for a in account.profile.answers if a.command_id == command.answered]
-    return {
-        "balance_nano": account.spending.balance_nano,
-        "order": structs.asdict(order) if order and order.org == account.org else None,
-        "answer": Raw(answers[0]) if answers else None,
-        "payment": payment_shown(payment) if payment and payment.org == account.org else None,
-    }
+    return Found(
+        balance_nano=account.spending.balance_nano,
+        order=view_of_order(order) if order and order.org == account.org else None,
+        answer=Raw(answers[0] if answers else b"null"),
+        payment=view_of_payment(payment) if payment and payment.org == account.org else None,
+    )

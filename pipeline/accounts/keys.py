@@ -1,8 +1,9 @@
-"""Decide what happens to an org's API keys.
+"""API keys: the rules for making and changing one, and a key's record on `metering.keys`.
 
-Owns: the rules of requirements on keys: names unique among the active, at most five active, the trial
-ceilings, and what may change.
-Called by: `accounts/decide.py`.
+Owns: that an org has at most `ACTIVE_KEYS_MAX` active keys, that no two of them have the same name, that a trial
+key's limits stay below the trial ceilings, which fields may change, and how long a key may be valid.
+Called by: `accounts/decide.py` for the commands `create_key` and `change_key`; `posting/unit.py` writes the
+records, and gateways and the server read them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import msgspec
 from msgspec import UNSET, structs
 
-from pipeline.accounts.commands import ChangeKey, CreateKey, Refusal
+from pipeline.accounts.commands import ChangeKey, CommandRefusal, CreateKey
 from pipeline.accounts.ledger import Posting
 from pipeline.accounts.model import (
     ACTIVE_KEYS_MAX,
@@ -23,8 +24,10 @@ from pipeline.accounts.model import (
     Key,
     Profile,
 )
+from pipeline.accounts.results import KeyChanged, KeyCreated
 from pipeline.ist import DAY_MS
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
+from pipeline.outcomes import RefusalCode
 
 TIERS = ("standard", "trial")
 PREFIX_CHARS = 12
@@ -63,13 +66,15 @@ def is_active(key: Key, at_ms: int) -> bool:
     return not key.revoked and (key.expires_ms is None or key.expires_ms > at_ms)
 
 
-def create(account: Account, command: CreateKey, at_ms: int) -> Posting | Refusal:
+def create(account: Account, command: CreateKey, at_ms: int) -> Posting[KeyCreated] | CommandRefusal:
     """Register a key, or say which rule is against it."""
     active = [key for key in account.profile.keys.values() if is_active(key, at_ms)]
     if len(active) >= ACTIVE_KEYS_MAX:
-        return Refusal("key_limit_reached", f"an org has at most {ACTIVE_KEYS_MAX} active keys")
+        return CommandRefusal(
+            RefusalCode.KEY_LIMIT_REACHED, f"an org has at most {ACTIVE_KEYS_MAX} active keys"
+        )
     if command.key_id in account.profile.keys:
-        return Refusal("invalid_request", "this key id is taken", "key_id")
+        return CommandRefusal(RefusalCode.INVALID_REQUEST, "this key id is taken", "key_id")
     key = Key(
         key_id=command.key_id,
         name=command.name,
@@ -86,16 +91,14 @@ def create(account: Account, command: CreateKey, at_ms: int) -> Posting | Refusa
     if refusal is not None:
         return refusal
     profile = _with_key(account.profile, key, at_ms)
-    return Posting(
-        {"key_id": key.key_id, "version": key.version, "nonce": command.nonce}, profile=profile, keys=(key,)
-    )
+    return Posting(KeyCreated(key.key_id, key.version, command.nonce), profile=profile, keys=(key,))
 
 
-def change(account: Account, command: ChangeKey, at_ms: int) -> Posting | Refusal:
+def change(account: Account, command: ChangeKey, at_ms: int) -> Posting[KeyChanged] | CommandRefusal:
     """Change a key's name, limits or expiry, or revoke it; what is already so is no error."""
     key = account.profile.keys.get(command.key_id)
     if key is None:
-        return Refusal("not_found", "no such key")
+        return CommandRefusal(RefusalCode.NOT_FOUND, "no such key")
     given = {
         name: value
         for name in ("name", "budget_nano", "daily_limit", "rpm_limit", "expires_ms")
@@ -103,12 +106,14 @@ def change(account: Account, command: ChangeKey, at_ms: int) -> Posting | Refusa
     }
     changed = structs.replace(key, **given, revoked=key.revoked or command.revoked)
     if changed == key:
-        return Posting({"key_id": key.key_id, "version": key.version})
+        return Posting(KeyChanged(key.key_id, key.version))
     changed.version = key.version + 1
     active = [k for k in account.profile.keys.values() if is_active(k, at_ms) and k.key_id != key.key_id]
     if is_active(changed, at_ms):
         if not is_active(key, at_ms) and len(active) >= ACTIVE_KEYS_MAX:
-            return Refusal("key_limit_reached", f"an org has at most {ACTIVE_KEYS_MAX} active keys")
+            return CommandRefusal(
+                RefusalCode.KEY_LIMIT_REACHED, f"an org has at most {ACTIVE_KEYS_MAX} active keys"
+            )
     else:
         active = []
     expiry = None if changed.expires_ms == key.expires_ms else changed.expires_ms
@@ -116,41 +121,50 @@ def change(account: Account, command: ChangeKey, at_ms: int) -> Posting | Refusa
     if refusal is not None:
         return refusal
     profile = _with_key(account.profile, changed, at_ms)
-    return Posting({"key_id": key.key_id, "version": changed.version}, profile=profile, keys=(changed,))
+    return Posting(KeyChanged(key.key_id, changed.version), profile=profile, keys=(changed,))
 
 
-def _check_expiry(expires_ms: int | None, at_ms: int) -> Refusal | None:
-    """A day more than the longest expiry: the sender counted from its own clock."""
+def _check_expiry(expires_ms: int | None, at_ms: int) -> CommandRefusal | None:
+    """Return why an expiry is not allowed, None where it is; no expiry is allowed.
+
+    The sender counted the days from its own clock, so a day more than the longest expiry is taken.
+    """
     if expires_ms is None or at_ms < expires_ms <= at_ms + (EXPIRY_DAYS_MAX + 1) * DAY_MS:
         return None
-    return Refusal(
-        "invalid_request", f"a key expires between 1 and {EXPIRY_DAYS_MAX} days from now", "expires_days"
+    return CommandRefusal(
+        RefusalCode.INVALID_REQUEST,
+        f"a key expires between 1 and {EXPIRY_DAYS_MAX} days from now",
+        "expires_days",
     )
 
 
-def _check(key: Key, others_active: list[Key]) -> Refusal | None:
+def _check(key: Key, others_active: list[Key]) -> CommandRefusal | None:
+    """Return which rule a key breaks, given the org's other active keys; None where it breaks none."""
     if key.tier not in TIERS:
-        return Refusal("invalid_request", "tier is standard or trial", "tier")
+        return CommandRefusal(RefusalCode.INVALID_REQUEST, "tier is standard or trial", "tier")
     if any(other.name == key.name for other in others_active):
-        return Refusal("duplicate_key_name", f"an active key is named {key.name!r} already", "name")
+        return CommandRefusal(
+            RefusalCode.DUPLICATE_KEY_NAME, f"an active key is named {key.name!r} already", "name"
+        )
     if key.budget_nano is not None and not 0 <= key.budget_nano <= MAX_RUPEES * NANO_PER_RUPEE:
-        return Refusal("invalid_request", "the budget is out of range", "budget_inr")
+        return CommandRefusal(RefusalCode.INVALID_REQUEST, "the budget is out of range", "budget_inr")
     for param, value in (("daily_limit", key.daily_limit), ("rpm_limit", key.rpm_limit)):
         if value is not None and not 1 <= value <= COUNT_MAX:
-            return Refusal("invalid_request", f"{param} is out of range", param)
+            return CommandRefusal(RefusalCode.INVALID_REQUEST, f"{param} is out of range", param)
     return _check_trial(key) if key.tier == "trial" else None
 
 
-def _check_trial(key: Key) -> Refusal | None:
+def _check_trial(key: Key) -> CommandRefusal | None:
+    """Return which trial ceiling a trial key's own limits exceed, None where none."""
     if (key.daily_limit or 0) > TRIAL_REQUESTS_PER_DAY:
-        return Refusal(
-            "trial_ceiling",
+        return CommandRefusal(
+            RefusalCode.TRIAL_CEILING,
             f"a trial key makes at most {TRIAL_REQUESTS_PER_DAY} requests a day",
             "daily_limit",
         )
     if (key.rpm_limit or 0) > TRIAL_REQUESTS_PER_MINUTE:
-        return Refusal(
-            "trial_ceiling",
+        return CommandRefusal(
+            RefusalCode.TRIAL_CEILING,
             f"a trial key makes at most {TRIAL_REQUESTS_PER_MINUTE} requests a minute",
             "rpm_limit",
         )

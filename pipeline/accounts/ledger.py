@@ -7,6 +7,8 @@ Called by: `posting/`. Decided by: `accounts/decide.py` for commands, `posting/r
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 from msgspec import Struct
 
 from pipeline.accounts.model import (
@@ -22,18 +24,21 @@ from pipeline.accounts.model import (
 from pipeline.accounts.payments import MoneyRecord
 from pipeline.ist import month_of_day
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
+from pipeline.outcomes import LedgerKind
+
+R_co = TypeVar("R_co", covariant=True)
 
 CREDITED_MAX_NANO = 4 * MAX_RUPEES * NANO_PER_RUPEE
 """No account is credited or corrected beyond this in total: Int64 must hold its balance."""
 
 
-class Entry(Struct, frozen=True):
+class LedgerEntry(Struct, frozen=True):
     """One money event of an org's ledger, in nano-rupees; the sign says which way.
 
-    `kind` is promo, topup, refund or correction. Single requests are not entries.
+    Single requests are not entries.
     """
 
-    kind: str
+    kind: LedgerKind
     amount_nano: int
     payment_id: str | None = None
     order_id: str | None = None
@@ -41,20 +46,20 @@ class Entry(Struct, frozen=True):
     note: str | None = None
 
 
-class Posting(Struct, frozen=True):
-    """What a command does: the answer, ledger entries, the profile after it, the keys it changed.
+class Posting(Struct, Generic[R_co], frozen=True):
+    """What a command does: its result, ledger entries, the profile after it, the keys it changed.
 
     `records` are the orders, payments and refunds as they are after it.
     """
 
-    result: object
-    entries: tuple[Entry, ...] = ()
+    result: R_co
+    entries: tuple[LedgerEntry, ...] = ()
     profile: Profile | None = None
     keys: tuple[Key, ...] = ()
     records: tuple[MoneyRecord, ...] = ()
 
 
-def apply(spending: Spending, entry: Entry) -> Spending:
+def apply(spending: Spending, entry: LedgerEntry) -> Spending:
     """Post a ledger entry: `spending` is changed in place and returned."""
     spending.credited_nano += entry.amount_nano
     return spending

@@ -12,6 +12,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct, field
 
+from pipeline.outcomes import KeyRefusal
+
 MONTHS_KEPT = 4
 DAYS_KEPT = 3
 UNREGISTERED_KEYS_KEPT = 256
@@ -37,11 +39,11 @@ class KeyUsage(Struct, array_like=True, gc=False):
 class Refused(Struct, array_like=True, frozen=True, gc=False):
     """A window in which gateways refuse a key: `code`, from and until in milliseconds, and why.
 
-    `limit` and `used` are nano-rupees for `budget_exceeded`, requests for `daily_limit_reached`.
+    `limit` and `used` are nano-rupees where the budget is exceeded, requests where the daily limit is reached.
     """
 
     key_id: str
-    code: str
+    code: KeyRefusal
     from_ms: int
     until_ms: int
     limit: int
@@ -51,18 +53,20 @@ class Refused(Struct, array_like=True, frozen=True, gc=False):
 class Spending(Struct, array_like=True, gc=False):
     """The part of an account that requests change. Amounts in nano-rupees.
 
-    The balance is never kept, only what was credited and debited. `told_nano` and `told` are what the
-    last verdict said, None before the first. `entry_id` is the id of the newest ledger entry, 0 before one.
-    `below` and `alerted_ms` belong to the low-balance alert: accounts/alerts.py.
+    The balance is never kept, only what was credited and debited. `verdict_nano` and `verdict_refused` are the
+    balance and the refused windows of the last verdict, None and empty before the first. `entry_id` is the id
+    of the newest ledger entry, 0 before one. `is_below` tells whether the balance was below the alert's
+    threshold when last looked at, `alerted_ms` when the last alert was ordered: accounts/alerts.py. The fields
+    are kept by position: a new one goes to the end.
     """
 
     credited_nano: int = 0
     debited_nano: int = 0
     keys: dict[str, KeyUsage] = field(default_factory=dict)
-    told_nano: int | None = None
-    told: tuple[Refused, ...] = ()
+    verdict_nano: int | None = None
+    verdict_refused: tuple[Refused, ...] = ()
     entry_id: int = 0
-    below: bool = False
+    is_below: bool = False
     alerted_ms: int = 0
 
     @property
@@ -88,7 +92,7 @@ class Key(Struct):
     version: int = 1
 
 
-class Answer(Struct, array_like=True):
+class RememberedAnswer(Struct, array_like=True):
     """What a command was answered, kept so that the same command again gets the same answer.
 
     `result` is JSON, kept as bytes: a `Raw` would be copied unframed into the profile's MessagePack.
@@ -122,7 +126,7 @@ class Profile(Struct, omit_defaults=True):
     email: str = ""
     signed_up_ms: int | None = None
     keys: dict[str, Key] = field(default_factory=dict)
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[RememberedAnswer] = field(default_factory=list)
     address: Address | None = None
     threshold_nano: int | None = None
     redeemed: dict[str, str] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """The small records of money coming in: orders, payments and refunds, each kept by its own id.
 
-Owns: their shapes, how they are kept in the state topic, and what an order's record on `metering.orders`
-tells the server.
+Owns: their shapes, how they are kept in the state topic, and the notice of an order on `metering.orders`,
+which the servers read.
 Called by: the deciding in `accounts/`; `posting/state.py` keeps them.
 
 They are records of their own, so that an account stays small however often it is topped up, and a
@@ -10,18 +10,14 @@ message that is replayed years later still finds what it is about.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from pipeline.accounts.model import Address
 from pipeline.accounts.promos import Promo
+from pipeline.outcomes import PaymentStatus, RefundStatus
 
 INR = "INR"
-
-Status = Literal["captured", "failed", "mismatched"]
-RefundStatus = Literal["debited", "failed", "ignored"]
 
 
 class Order(Struct, array_like=True, frozen=True, gc=False):
@@ -40,7 +36,7 @@ class Order(Struct, array_like=True, frozen=True, gc=False):
 
 
 class Payment(Struct, array_like=True, frozen=True, gc=False):
-    """A payment that Razorpay told of, and what became of it here.
+    """A payment that Razorpay reported, and what became of it here.
 
     Only a `captured` one was credited; `problem` says why a `mismatched` one was not. Payer and address
     are as they were when it was captured, for its receipt.
@@ -49,7 +45,7 @@ class Payment(Struct, array_like=True, frozen=True, gc=False):
     payment_id: str
     order_id: str
     org: str
-    status: Status
+    status: PaymentStatus
     amount_paise: int
     currency: str
     method: str
@@ -63,7 +59,7 @@ class Payment(Struct, array_like=True, frozen=True, gc=False):
 
 
 class Refund(Struct, array_like=True, frozen=True, gc=False):
-    """A refund that Razorpay told of: debited, failed (and reversed if it had been debited), or ignored."""
+    """A refund that Razorpay reported: debited, failed (and reversed if it had been debited), or ignored."""
 
     refund_id: str
     payment_id: str
@@ -85,12 +81,6 @@ class Stray(Struct, array_like=True, frozen=True, gc=False):
 MoneyRecord = Order | Payment | Refund | Stray
 
 
-def payment_shown(payment: Payment) -> dict[str, object]:
-    """Return a payment by the names of its fields, as answers carry it."""
-    address = payment.address
-    return {**structs.asdict(payment), "address": structs.asdict(address) if address else None}
-
-
 class Known(Struct, frozen=True):
     """What is known, beside the account, of the things a command names."""
 
@@ -103,8 +93,8 @@ class Known(Struct, frozen=True):
 NOTHING = Known()
 
 
-class OrderNews(Struct, frozen=True):
-    """An order as `metering.orders` tells of it: whose it is, and which payment paid it, if one has."""
+class OrderNotice(Struct, frozen=True):
+    """An order's record on `metering.orders`: its org, and the payment that paid it, None before one has."""
 
     order_id: str
     org: str
@@ -118,11 +108,11 @@ decode_payment = msgspec.msgpack.Decoder(Payment).decode
 decode_refund = msgspec.msgpack.Decoder(Refund).decode
 decode_stray = msgspec.msgpack.Decoder(Stray).decode
 
-_encode_news = msgspec.json.Encoder().encode
-decode_news = msgspec.json.Decoder(OrderNews).decode
+_encode_order_notice = msgspec.json.Encoder().encode
+decode_order_notice = msgspec.json.Decoder(OrderNotice).decode
 
 
-def encode_news(order: Order) -> tuple[bytes, bytes]:
+def encode_order_notice(order: Order) -> tuple[bytes, bytes]:
     """Return the key and value of an order's record on `metering.orders`."""
-    news = OrderNews(order.order_id, order.org, order.created_ms, order.paid_by)
-    return order.order_id.encode(), _encode_news(news)
+    notice = OrderNotice(order.order_id, order.org, order.created_ms, order.paid_by)
+    return order.order_id.encode(), _encode_order_notice(notice)

@@ -3,25 +3,27 @@
 Owns: that a refund is debited once and a failed one reversed once, in whatever order its messages come.
 Called by: `accounts/decide.py`. Next: `accounts/ledger.py` posts the entries.
 
-`failed` is the end of a refund: a `processed` that comes after it is late, not news. A promo bonus stays.
+`failed` is the end of a refund: a `processed` that comes after it is late and changes nothing. A promo bonus stays.
 """
 
 from __future__ import annotations
 
 from msgspec import structs
 
-from pipeline.accounts.commands import Refusal, TakeRefund
-from pipeline.accounts.ledger import Entry, Posting
+from pipeline.accounts.commands import CommandRefusal, TakeRefund
+from pipeline.accounts.ledger import LedgerEntry, Posting
 from pipeline.accounts.model import Account
 from pipeline.accounts.payments import INR, Known, MoneyRecord, Payment, Refund
+from pipeline.accounts.results import RefundTaken
 from pipeline.money import NANO_PER_PAISA
+from pipeline.outcomes import LedgerKind, RefundStatus, RefusalCode
 
 
-def refund(account: Account, command: TakeRefund, known: Known) -> Posting | Refusal:
+def refund(account: Account, command: TakeRefund, known: Known) -> Posting[RefundTaken] | CommandRefusal:
     """Debit a refund, or reverse it where it failed; each once."""
     earlier, payment = known.refund, known.payment
     if any(record is not None and record.org != account.org for record in (earlier, payment)):
-        return Refusal("not_found", "no such payment")
+        return CommandRefusal(RefusalCode.NOT_FOUND, "no such payment")
     if earlier is None or earlier.status == "ignored":
         return _take(account, command, earlier, payment)
     if earlier.status == "debited" and command.failed and payment is not None:
@@ -29,7 +31,9 @@ def refund(account: Account, command: TakeRefund, known: Known) -> Posting | Ref
     return _nothing(account, earlier.status)
 
 
-def _take(account: Account, command: TakeRefund, earlier: Refund | None, payment: Payment | None) -> Posting:
+def _take(
+    account: Account, command: TakeRefund, earlier: Refund | None, payment: Payment | None
+) -> Posting[RefundTaken]:
     """Take in a refund that has not moved money here yet."""
     if command.failed:
         return _nothing(account, "failed", structs.replace(_record(account, command), status="failed"))
@@ -40,33 +44,37 @@ def _take(account: Account, command: TakeRefund, earlier: Refund | None, payment
     return _debit(account, command, payment)
 
 
-def _debit(account: Account, command: TakeRefund, payment: Payment) -> Posting:
+def _debit(account: Account, command: TakeRefund, payment: Payment) -> Posting[RefundTaken]:
     amount_nano = command.amount_paise * NANO_PER_PAISA
-    entry = Entry(
-        "refund", -amount_nano, payment.payment_id, payment.order_id, note=f"refund {command.refund_id}"
+    entry = LedgerEntry(
+        LedgerKind.REFUND,
+        -amount_nano,
+        payment.payment_id,
+        payment.order_id,
+        note=f"refund {command.refund_id}",
     )
     refunded = structs.replace(payment, refunded_paise=payment.refunded_paise + command.amount_paise)
     return Posting(
-        {"status": "debited", "balance_nano": account.spending.balance_nano - amount_nano},
+        RefundTaken("debited", account.spending.balance_nano - amount_nano),
         entries=(entry,),
         records=(refunded, _record(account, command)),
     )
 
 
-def _reverse(account: Account, earlier: Refund, payment: Payment) -> Posting:
+def _reverse(account: Account, earlier: Refund, payment: Payment) -> Posting[RefundTaken]:
     amount_nano = earlier.amount_paise * NANO_PER_PAISA
     note = f"refund {earlier.refund_id} failed and is reversed"
-    entry = Entry("refund", amount_nano, payment.payment_id, payment.order_id, note=note)
+    entry = LedgerEntry(LedgerKind.REFUND, amount_nano, payment.payment_id, payment.order_id, note=note)
     kept = structs.replace(payment, refunded_paise=payment.refunded_paise - earlier.amount_paise)
     return Posting(
-        {"status": "failed", "balance_nano": account.spending.balance_nano + amount_nano},
+        RefundTaken("failed", account.spending.balance_nano + amount_nano),
         entries=(entry,),
         records=(kept, structs.replace(earlier, status="failed")),
     )
 
 
-def _nothing(account: Account, status: str, *records: MoneyRecord) -> Posting:
-    return Posting({"status": status, "balance_nano": account.spending.balance_nano}, records=records)
+def _nothing(account: Account, status: RefundStatus, *records: MoneyRecord) -> Posting[RefundTaken]:
+    return Posting(RefundTaken(status, account.spending.balance_nano), records=records)
 
 
 def _record(account: Account, command: TakeRefund) -> Refund:

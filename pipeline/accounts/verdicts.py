@@ -1,9 +1,9 @@
 """What gateways have to know of an account: its balance, and which keys to refuse and until when.
 
-Owns: when a key is refused, when a verdict is worth telling, and its record on `metering.verdicts`.
+Owns: when a key is refused, when a new verdict is due, and its record on `metering.verdicts`.
 Called by: `posting/unit.py` at the end of a unit. Next: `gateway/following/follow.py`, across Kafka.
 
-A refusal carries the window it holds for, so the turn of the IST day or month lifts it by itself.
+A refusal carries the window it holds for, so it ends by itself when the IST day or month does.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from msgspec import Struct
 from pipeline import ist
 from pipeline.accounts.model import Account, Refused, daily_limit_of
 from pipeline.money import NANO_PER_RUPEE
+from pipeline.outcomes import KeyRefusal
 
 EXACT_BELOW_NANO = 1_000 * NANO_PER_RUPEE
-"""Below this every change of the balance is told; above it, a fall by a SLACK_SHARE-th of what was told."""
+"""Up to here every change of the balance makes a verdict; above, a rise, or a fall by a SLACK_SHARE-th."""
 SLACK_SHARE = 16
 
 _FOR_EVER_MS = 253_402_300_800_000
@@ -33,7 +34,7 @@ class Verdict(Struct, frozen=True):
     refused: tuple[Refused, ...]
 
 
-class Progress(Struct, frozen=True):
+class VerdictProgress(Struct, frozen=True):
     """All verdicts of a partition count the requests below `requests_offset` of `metering.requests`."""
 
     partition: int
@@ -42,17 +43,20 @@ class Progress(Struct, frozen=True):
 
 encode = msgspec.json.Encoder().encode
 _decode_verdict = msgspec.json.Decoder(Verdict).decode
-_decode_progress = msgspec.json.Decoder(Progress).decode
+_decode_progress = msgspec.json.Decoder(VerdictProgress).decode
 
 
-def decode_record(key: bytes, value: bytes) -> Verdict | Progress:
+def decode_record(key: bytes, value: bytes) -> Verdict | VerdictProgress:
     """Return what a record of `metering.verdicts` says. Raises msgspec.MsgspecError for anything else."""
     return _decode_progress(value) if key == PROGRESS_KEY else _decode_verdict(value)
 
 
-def floor_nano(told_nano: int) -> int:
-    """Return the lowest the balance can be, as of the told offset, when a verdict told `told_nano`."""
-    return told_nano if told_nano <= EXACT_BELOW_NANO else told_nano - told_nano // SLACK_SHARE
+def floor_nano(verdict_nano: int) -> int:
+    """Return the lowest that the balance can have been at the offset of the newest `VerdictProgress`.
+
+    `verdict_nano` is the balance of the newest verdict: a smaller fall makes no new one.
+    """
+    return verdict_nano if verdict_nano <= EXACT_BELOW_NANO else verdict_nano - verdict_nano // SLACK_SHARE
 
 
 def refused_keys(account: Account, at_ms: int) -> tuple[Refused, ...]:
@@ -60,7 +64,7 @@ def refused_keys(account: Account, at_ms: int) -> tuple[Refused, ...]:
     today, this_month = ist.day_of(at_ms), ist.month_of(at_ms)
     registered = account.profile.keys
     refused = [
-        Refused(key.key_id, "budget_exceeded", 0, _FOR_EVER_MS, 0, 0)
+        Refused(key.key_id, KeyRefusal.BUDGET_EXCEEDED, 0, _FOR_EVER_MS, 0, 0)
         for key in registered.values()
         if key.budget_nano == 0
     ]
@@ -72,26 +76,28 @@ def refused_keys(account: Account, at_ms: int) -> tuple[Refused, ...]:
             for month, spent_nano in usage.months.items():
                 if month >= this_month and spent_nano >= key.budget_nano:
                     window = ist.month_start_ms(month), ist.month_end_ms(month)
-                    refused.append(Refused(key_id, "budget_exceeded", *window, key.budget_nano, spent_nano))
+                    refused.append(
+                        Refused(key_id, KeyRefusal.BUDGET_EXCEEDED, *window, key.budget_nano, spent_nano)
+                    )
         limit = daily_limit_of(key, usage)
         if limit is not None:
             for day, requests in usage.days.items():
                 if day >= today and requests >= limit:
                     window = ist.day_start_ms(day), ist.day_end_ms(day)
-                    refused.append(Refused(key_id, "daily_limit_reached", *window, limit, requests))
+                    refused.append(Refused(key_id, KeyRefusal.DAILY_LIMIT_REACHED, *window, limit, requests))
     return tuple(refused)
 
 
-def news(account: Account, at_ms: int) -> Verdict | None:
-    """Return the verdict to tell now, or None where a gateway would do nothing differently."""
+def due_verdict(account: Account, at_ms: int) -> Verdict | None:
+    """Return the verdict that gateways need now, or None where they would do nothing differently with it."""
     spending = account.spending
     refused = refused_keys(account, at_ms)
-    told_nano, balance_nano = spending.told_nano, spending.balance_nano
-    same_balance = told_nano is not None and (
-        told_nano == balance_nano or max(floor_nano(told_nano), EXACT_BELOW_NANO) < balance_nano <= told_nano
+    last_nano, balance_nano = spending.verdict_nano, spending.balance_nano
+    same_balance = last_nano is not None and (
+        last_nano == balance_nano or max(floor_nano(last_nano), EXACT_BELOW_NANO) < balance_nano <= last_nano
     )
     same_refusals = {(r.key_id, r.code, r.from_ms) for r in refused} == {
-        (r.key_id, r.code, r.from_ms) for r in spending.told
+        (r.key_id, r.code, r.from_ms) for r in spending.verdict_refused
     }
     if same_balance and same_refusals:
         return None

@@ -77,7 +77,7 @@ def key_create(
         daily_limit=daily_limit,
     )
     result = ask(settings_for(data_dir), command)
-    print_json({"key": api_key, "key_id": result["key_id"]})
+    print_json({"key": api_key, "key_id": result.key_id})
 
 
 @key_app.command("set")

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import msgspec
 from aiokafka.errors import KafkaError
 
-from pipeline.accounts.commands import AccountCommand, Reply
+from pipeline.accounts.commands import AccountCommand, CommandRefusal, R
 from pipeline.cli.context import CommandError
 from pipeline.kafka.commands import CommandClient, InvalidCommandError, UnavailableError
 from pipeline.kafka.partitions import PartitionsError
@@ -43,13 +42,13 @@ def with_client(settings: Settings, work: Callable[[CommandClient], Awaitable[T]
         raise CommandError(f"Kafka at {settings.kafka_servers} cannot be reached: {error!r}") from None
 
 
-def ask(settings: Settings, command: AccountCommand) -> Any:
+def ask(settings: Settings, command: AccountCommand[R]) -> R:
     """Send one command and return its result. Raises CommandError with the reason where it is refused."""
 
-    async def work(client: CommandClient) -> Reply:
+    async def work(client: CommandClient) -> R | CommandRefusal:
         return await client.send(command)
 
-    reply = with_client(settings, work)
-    if reply.refusal is not None:
-        raise CommandError(f"{reply.refusal.code}: {reply.refusal.message}")
-    return msgspec.json.decode(reply.result)
+    answer = with_client(settings, work)
+    if isinstance(answer, CommandRefusal):
+        raise CommandError(f"{answer.code}: {answer.message}")
+    return answer

@@ -12,11 +12,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from pipeline import ist, topics
-from pipeline.accounts.commands import AccountCommand, CreateKey, Credit, SignUp
+from pipeline.accounts.commands import AccountCommand, CommandRefusal, CreateKey, Credit, SignUp
 from pipeline.accounts.keys import PREFIX_CHARS, hash_key
 from pipeline.catalog.apply import parse_file, plan
 from pipeline.catalog.rates import Rate, RateTable
@@ -91,10 +92,10 @@ def table_of(rates: Sequence[Rate]) -> RateTable:
     return table
 
 
-def commands_of(org: DemoOrg, marker: Marker, wanted: Figures) -> list[AccountCommand]:
+def commands_of(org: DemoOrg, marker: Marker, wanted: Figures) -> list[SignUp | Credit | CreateKey]:
     """Return the commands that sign an org up with its credits and keys, always under the same ids."""
     start = f"demo-{marker.run}-{org.org}"
-    commands: list[AccountCommand] = [SignUp(f"{start}-signup", org.org, org.name, org.email)]
+    commands: list[SignUp | Credit | CreateKey] = [SignUp(f"{start}-signup", org.org, org.name, org.email)]
     for number, credit in enumerate(wanted.credits[org.org]):
         commands.append(Credit(f"{start}-credit-{number}", org.org, credit.amount_nano, credit.reason))
     for key in org.keys:
@@ -126,9 +127,10 @@ async def _open(settings: Settings, marker: Marker, wanted: Figures, say: Say) -
         say(f"Catalog: {len(rates)} rates, {len(published)} of them new.")
         for org in ORGS:
             for command in commands_of(org, marker, wanted):
-                reply = await client.send(command, COMMAND_LIMIT_S)
-                if reply.refusal is not None:
-                    raise SeedingError(f"{org.org}: {reply.refusal.code}: {reply.refusal.message}")
+                opening: AccountCommand[Any] = command
+                answer = await client.send(opening, COMMAND_LIMIT_S)
+                if isinstance(answer, CommandRefusal):
+                    raise SeedingError(f"{org.org}: {answer.code}: {answer.message}")
         say(f"Orgs: {', '.join(org.name for org in ORGS)}, with keys and credits.")
     finally:
         await client.stop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -17,8 +18,11 @@ from pipeline.accounts.commands import (
     AccountCommand,
     Barrier,
     Command,
+    CommandRefusal,
     NoteStray,
+    R,
     Reply,
+    answer_of,
     decode_command,
     decode_reply,
     encode,
@@ -29,6 +33,8 @@ from pipeline.kafka.follow import Subscription, TopicFollower
 from pipeline.kafka.partitions import partition_count
 from pipeline.partitioning import partition_of
 
+C = TypeVar("C", bound=Command[Any])
+
 ANSWER_LIMIT_S = 6.0
 
 
@@ -38,6 +44,15 @@ class UnavailableError(Exception):
 
 class InvalidCommandError(ValueError):
     """A field of a command is too long or out of range."""
+
+
+class CommandRefusedError(Exception):
+    """A command was refused by its owner, where the caller cannot go on without its result."""
+
+    def __init__(self, refusal: CommandRefusal) -> None:
+        """Say why."""
+        super().__init__(f"{refusal.code}: {refusal.message}")
+        self.refusal = refusal
 
 
 def new_command_id() -> str:
@@ -69,22 +84,19 @@ class CommandClient:
         if self._producer is not None:
             await self._producer.stop()
 
-    async def send(self, command: AccountCommand, limit_s: float = ANSWER_LIMIT_S) -> Reply:
-        """Send a command to its org's owner and return the answer.
+    async def send(self, command: AccountCommand[R], limit_s: float = ANSWER_LIMIT_S) -> R | CommandRefusal:
+        """Send a command to its org's owner and return its result, or why it was refused.
 
         Raises UnavailableError, and InvalidCommandError for one that its owner would not even read.
         """
-        problem = decode_command(encode(command))
-        if isinstance(problem, str):
-            raise InvalidCommandError(problem)
-        return await self._ask(command, partition_of(command.org, self._partitions), command.org, limit_s)
+        partition = partition_of(command.org, self._partitions)
+        reply = await self._ask(_checked(command), partition, command.org, limit_s)
+        return answer_of(type(command), reply)
 
     async def note(self, command: NoteStray, limit_s: float = ANSWER_LIMIT_S) -> None:
         """Have a payment that is no org's kept, durably. Raises UnavailableError and InvalidCommandError."""
-        problem = decode_command(encode(command))
-        if isinstance(problem, str):
-            raise InvalidCommandError(problem)
-        await self._ask(command, partition_of(command.payment_id, self._partitions), None, limit_s)
+        partition = partition_of(command.payment_id, self._partitions)
+        await self._ask(_checked(command), partition, None, limit_s)
 
     async def barrier(
         self, catalog_offset: int = 0, limit_s: float = ANSWER_LIMIT_S, *, promos_offset: int = 0
@@ -100,7 +112,7 @@ class CommandClient:
             )
         )
 
-    async def _ask(self, command: Command, partition: int, org: str | None, limit_s: float) -> Reply:
+    async def _ask(self, command: Command[R], partition: int, org: str | None, limit_s: float) -> Reply:
         assert self._producer is not None
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(command.id, []).append(answer)
@@ -125,3 +137,11 @@ class CommandClient:
         for waiting in self._waiting.get(reply.id, ()):
             if not waiting.done():
                 waiting.set_result(reply)
+
+
+def _checked(command: C) -> C:
+    """Return a command that its owner can read. Raises InvalidCommandError for one out of its fields' bounds."""
+    problem = decode_command(encode(command))
+    if isinstance(problem, str):
+        raise InvalidCommandError(problem)
+    return command

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from msgspec import Struct
 
 from pipeline import ist
-from pipeline.accounts.ledger import Entry, apply, charge
+from pipeline.accounts.ledger import LedgerEntry, apply, charge
 from pipeline.accounts.model import Account
 from pipeline.accounts.payments import Payment
 from pipeline.accounts.promos import key_of
@@ -25,8 +26,11 @@ from pipeline.catalog.rating import is_free
 from pipeline.events import FAILED_FROM
 from pipeline.journal import JournalRecord, LedgerRow, RequestRow, decode_rows, position_of
 from pipeline.money import NANO_PER_PAISA
+from pipeline.outcomes import LedgerKind
 
 Group = tuple[str, str, str, str, str, bool, str]
+SUMS = 7
+"""What is summed of a group: requests, errors, prompt, cached, completion and beside tokens, cost."""
 """(org, IST date, model, key_id, provider, byok, tier): what a roll-up groups by."""
 
 Sums = tuple[int, int, int, int, int, int]
@@ -49,7 +53,7 @@ class Books:
     partition: int
     next_position: int = 1
     accounts: dict[str, Account] = field(default_factory=dict)
-    groups: dict[Group, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * 6))
+    groups: dict[Group, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * SUMS))
     rates: dict[tuple[str, str, int], Rate] = field(default_factory=dict)
     """Every rate by (model, provider, start): what a row's cost can be computed from again."""
     ledger_rows: int = 0
@@ -100,6 +104,7 @@ class Books:
             row.prompt_tokens,
             row.cached_tokens,
             row.completion_tokens,
+            row.beside_tokens,
             row.cost_nano,
         )
         for i, value in enumerate(counted):
@@ -112,10 +117,10 @@ class Books:
         rate = self.rates.get((row.model, row.provider, row.rate_from_ms))
         if rate is None:
             return None
-        return cost_of(rate, row.prompt_tokens, row.cached_tokens, row.completion_tokens)
+        return cost_of(rate, *row.counts)
 
     def _fold_entry(self, account: Account, row: LedgerRow) -> None:
-        spending = apply(account.spending, Entry(row.kind, row.amount_nano))
+        spending = apply(account.spending, LedgerEntry(LedgerKind(row.kind), row.amount_nano))
         spending.entry_id = row.id
         if spending.balance_nano != row.balance_after_nano:
             self._differ(
@@ -129,13 +134,20 @@ class Books:
         self._fold_payment(row)
 
     def _fold_payment(self, row: LedgerRow) -> None:
-        if row.kind == "topup":
-            self.paid[row.payment_id][0] += 1
-            self.paid[row.payment_id][1] += row.amount_nano
-        elif row.kind == "refund":
-            self.paid[row.payment_id][2] += row.amount_nano
-        elif row.kind == "promo" and row.promo_code:
-            self.redeemed[row.org, key_of(row.promo_code)] += 1
+        kind = LedgerKind(row.kind)
+        match kind:
+            case LedgerKind.TOPUP:
+                self.paid[row.payment_id][0] += 1
+                self.paid[row.payment_id][1] += row.amount_nano
+            case LedgerKind.REFUND:
+                self.paid[row.payment_id][2] += row.amount_nano
+            case LedgerKind.PROMO:
+                if row.promo_code:
+                    self.redeemed[row.org, key_of(row.promo_code)] += 1
+            case LedgerKind.CORRECTION:
+                pass
+            case _:
+                assert_never(kind)
 
     def _differ(self, place: str, of: str, expected: str, found: str) -> None:
         self.differences.append(Difference(place, of, expected, found))
@@ -180,6 +192,6 @@ def compare_groups(
 ) -> Iterable[Difference]:
     """Compare sums by group."""
     for group in sorted(expected.keys() | found.keys()):
-        want, have = tuple(expected.get(group, (0,) * 6)), tuple(found.get(group, (0,) * 6))
+        want, have = tuple(expected.get(group, (0,) * SUMS)), tuple(found.get(group, (0,) * SUMS))
         if want != have:
             yield Difference(place, " ".join(map(str, group)), str(want), str(have))

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
+from typing import Literal, TypeAlias
 
 from pipeline.accounts.commands import (
     AccountCommand,
     Capture,
+    CommandRefusal,
     Fail,
     FoundOrder,
     NoteStray,
+    R,
     TakeRefund,
 )
 from pipeline.events import is_org
-from pipeline.kafka.commands import CommandClient, InvalidCommandError, new_command_id
+from pipeline.kafka.commands import CommandClient, CommandRefusedError, new_command_id
+from pipeline.outcomes import PaymentStatus, RefundStatus
 from pipeline.payments.order_index import OrderIndex
 from pipeline.razorpay.client import RazorpayClient, RazorpayUnavailableError
 from pipeline.razorpay.entities import PaymentEntity, RefundEntity, bounded
@@ -32,19 +33,33 @@ log = logging.getLogger(__name__)
 ORG_MAX = 128
 ORG_NOTE, PROMO_NOTE = "org", "promo"
 """The notes that this product puts on its orders."""
-STRAY = "stray"
+
+PaymentOutcome: TypeAlias = PaymentStatus | Literal["pending", "stray"]
+"""What became of a payment: as its owner says, or pending until Razorpay has the money, or no org's."""
+RefundOutcome: TypeAlias = RefundStatus | Literal["stray"]
+OrderOutcome = Literal["captured", "mismatched", "open"]
+"""What asking about an order came to: its payment was credited, or does not match it, or none was captured."""
+
+
+@dataclass(frozen=True)
+class IntakeResult:
+    """What became of a payment; `balance_nano` where its owner was asked to credit it."""
+
+    status: PaymentOutcome
+    balance_nano: int | None = None
 
 
 @dataclass(frozen=True)
 class OrderOwner:
-    """The org of an order; `found` is the order as Razorpay has it, where it had to be asked."""
+    """An order's org; `found` is the order as Razorpay has it, where it had to be asked."""
 
+    order_id: str
     org: str
     found: FoundOrder | None = None
 
 
 class PaymentIntake:
-    """Settles payments and refunds. Without Razorpay's client it knows only the orders of the index."""
+    """Takes in payments and refunds. Without Razorpay's client it knows only the orders of the index."""
 
     def __init__(self, client: CommandClient, razorpay: RazorpayClient | None, orders: OrderIndex) -> None:
         """Send commands through `client`, and ask `razorpay` what `orders` does not know."""
@@ -54,52 +69,41 @@ class PaymentIntake:
 
     async def payment(
         self, payment: PaymentEntity, *, command_id: str | None = None, fingerprint: str = ""
-    ) -> dict[str, Any]:
-        """Settle a payment in the state it is told to be in; the owner's answer, with its `status`.
+    ) -> IntakeResult:
+        """Take in a payment in the state that Razorpay says it is in, and return what became of it.
 
-        `status` is captured, mismatched, failed, pending, or stray for one that is no org's. Raises
-        UnavailableError or RazorpayUnavailableError where that cannot be known now.
+        Raises UnavailableError or RazorpayUnavailableError where that cannot be known now, CommandRefusedError
+        where the payment is another org's, and InvalidCommandError where Razorpay's fields are out of bounds.
         """
         owner = await self._owner_of(payment.order_id)
         if owner is None:
             return await self._stray(payment)
-        if not payment.is_captured and payment.status != "failed":
-            return {"status": "pending"}
-        fields: dict[str, Any] = {
-            "id": command_id or new_command_id(),
-            "org": owner.org,
-            "payment_id": payment.id,
-            "order_id": payment.order_id,
-            "amount_paise": payment.amount,
-            "currency": bounded(payment.currency),
-            "paid_ms": payment.created_at * 1000,
-            "method": bounded(payment.method),
-            "email": bounded(payment.email),
-            "contact": bounded(payment.contact),
-            "fingerprint": fingerprint,
-        }
-        if not payment.is_captured:
-            return await self._told(Fail(**fields))
-        result = await self._told(Capture(**fields, order=owner.found))
-        if result["status"] == "mismatched":
-            log.error("payment %s does not match its order %s: not credited", payment.id, payment.order_id)
-        return result
+        command_id = command_id or new_command_id()
+        if payment.is_captured:
+            capture = await self._result(_capture(payment, owner, command_id, fingerprint))
+            if capture.status == "mismatched":
+                log.error("payment %s does not match its order %s: not credited", payment.id, owner.order_id)
+            return IntakeResult(capture.status, capture.balance_nano)
+        if payment.status == "failed":
+            failure = await self._result(_failure(payment, owner, command_id, fingerprint))
+            return IntakeResult(failure.status)
+        return IntakeResult("pending")
 
     async def refund(
         self, refund: RefundEntity, payment: PaymentEntity | None, *, failed: bool = False
-    ) -> dict[str, Any]:
-        """Settle a refund, its payment before it; the owner's answer. Raises as `payment` does."""
+    ) -> RefundOutcome:
+        """Take in a refund, its payment before it, and return what became of it. Raises as `payment` does."""
         order_id = payment.order_id if payment else self._orders.order_of(refund.payment_id)
         if order_id is None:
             payment = await self._at_razorpay().payment(refund.payment_id)
             order_id = payment.order_id if payment else None
         owner = await self._owner_of(order_id)
         if owner is None:
-            return {"status": STRAY}
+            return "stray"
         if payment is not None and payment.is_captured:
             # The refund may be told of before the payment is: messages come in any order.
             await self.payment(payment)
-        return await self._told(
+        taken = await self._result(
             TakeRefund(
                 new_command_id(),
                 owner.org,
@@ -110,15 +114,16 @@ class PaymentIntake:
                 failed=failed or refund.status == "failed",
             )
         )
+        return taken.status
 
-    async def ask(self, order_id: str) -> str:
-        """Ask Razorpay about an order and settle what was paid; returns what became of it."""
+    async def ask(self, order_id: str) -> OrderOutcome:
+        """Ask Razorpay about an order, take in its payments and refunds, and return what it came to."""
         razorpay = self._at_razorpay()
-        outcome = "open"
+        outcome: OrderOutcome = "open"
         for payment in await razorpay.payments_of(order_id):
-            result = await self.payment(await self.captured(payment))
-            if result["status"] in ("captured", "mismatched"):
-                outcome = result["status"]
+            taken = await self.payment(await self.captured(payment))
+            if taken.status in ("captured", "mismatched"):
+                outcome = taken.status
             if payment.amount_refunded:
                 for refund in await razorpay.refunds_of(payment.id):
                     await self.refund(refund, payment)
@@ -136,15 +141,15 @@ class PaymentIntake:
             return None
         org = self._orders.org_of(order_id)
         if org is not None:
-            return OrderOwner(org)
+            return OrderOwner(order_id, org)
         order = await self._at_razorpay().order(order_id)
         org = order.note(ORG_NOTE) if order else None
         if order is None or org is None or len(org) > ORG_MAX or not is_org(org):
             return None
         promo = order.note(PROMO_NOTE)
-        return OrderOwner(org, FoundOrder(order.amount, bounded(promo) if promo else None))
+        return OrderOwner(order_id, org, FoundOrder(order.amount, bounded(promo) if promo else None))
 
-    async def _stray(self, payment: PaymentEntity) -> dict[str, Any]:
+    async def _stray(self, payment: PaymentEntity) -> IntakeResult:
         if payment.is_captured:
             log.warning("payment %s of the Razorpay account is none of our orders", payment.id)
             note = NoteStray(
@@ -155,16 +160,49 @@ class PaymentIntake:
                 bounded(payment.currency),
             )
             await self._client.note(note)
-        return {"status": STRAY}
+        return IntakeResult("stray")
 
-    async def _told(self, command: AccountCommand) -> dict[str, Any]:
-        reply = await self._client.send(command)
-        if reply.refusal is not None:
-            raise InvalidCommandError(f"{reply.refusal.code}: {reply.refusal.message}")
-        result: dict[str, Any] = msgspec.json.decode(reply.result)
-        return result
+    async def _result(self, command: AccountCommand[R]) -> R:
+        """Return a command's result. Raises CommandRefusedError where its owner refuses it."""
+        answer = await self._client.send(command)
+        if isinstance(answer, CommandRefusal):
+            raise CommandRefusedError(answer)
+        return answer
 
     def _at_razorpay(self) -> RazorpayClient:
         if self._razorpay is None:
             raise RazorpayUnavailableError("no Razorpay key is set")
         return self._razorpay
+
+
+def _capture(payment: PaymentEntity, owner: OrderOwner, command_id: str, fingerprint: str) -> Capture:
+    return Capture(
+        id=command_id,
+        org=owner.org,
+        payment_id=payment.id,
+        order_id=owner.order_id,
+        amount_paise=payment.amount,
+        currency=bounded(payment.currency),
+        paid_ms=payment.created_at * 1000,
+        method=bounded(payment.method),
+        email=bounded(payment.email),
+        contact=bounded(payment.contact),
+        order=owner.found,
+        fingerprint=fingerprint,
+    )
+
+
+def _failure(payment: PaymentEntity, owner: OrderOwner, command_id: str, fingerprint: str) -> Fail:
+    return Fail(
+        id=command_id,
+        org=owner.org,
+        payment_id=payment.id,
+        order_id=owner.order_id,
+        amount_paise=payment.amount,
+        currency=bounded(payment.currency),
+        paid_ms=payment.created_at * 1000,
+        method=bounded(payment.method),
+        email=bounded(payment.email),
+        contact=bounded(payment.contact),
+        fingerprint=fingerprint,
+    )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.accounts.orders import ASKED_FOR_MS, MINUTE_MS, ask_again_ms
-from pipeline.accounts.payments import decode_news
+from pipeline.accounts.orders import MINUTE_MS, POLLED_FOR_MS, next_poll_ms
+from pipeline.accounts.payments import decode_order_notice
 
 
 @dataclass(slots=True)
@@ -34,17 +34,17 @@ class OrderIndex:
 
     def put(self, _key: bytes, value: bytes) -> None:
         """Take in a record of `metering.orders`. Raises msgspec.MsgspecError for what is no order."""
-        news = decode_news(value)
+        notice = decode_order_notice(value)
         # The same text for all orders of an org: there are many orders and few orgs.
-        self._orgs[news.order_id] = self._orgs.get(news.order_id, news.org)
-        if news.paid_by is not None:
-            self._order_of[news.paid_by] = news.order_id
-            self._payment_of[news.order_id] = news.paid_by
-            self._open.pop(news.order_id, None)
-        elif news.order_id not in self._open:
-            first_ms = ask_again_ms(news.created_ms, news.created_ms, self._every_ms)
+        self._orgs[notice.order_id] = self._orgs.get(notice.order_id, notice.org)
+        if notice.paid_by is not None:
+            self._order_of[notice.paid_by] = notice.order_id
+            self._payment_of[notice.order_id] = notice.paid_by
+            self._open.pop(notice.order_id, None)
+        elif notice.order_id not in self._open:
+            first_ms = next_poll_ms(notice.created_ms, notice.created_ms, self._every_ms)
             assert first_ms is not None
-            self._open[news.order_id] = UnpaidOrder(news.org, news.created_ms, first_ms)
+            self._open[notice.order_id] = UnpaidOrder(notice.org, notice.created_ms, first_ms)
 
     def delete(self, key: bytes) -> None:
         """Forget an order whose record was deleted, and the payment that paid it."""
@@ -65,7 +65,7 @@ class OrderIndex:
 
     def open_orders(self, now_ms: int) -> int:
         """Return how many orders are open and not given up, and let go of those that are."""
-        for order_id in [o for o, order in self._open.items() if now_ms - order.created_ms > ASKED_FOR_MS]:
+        for order_id in [o for o, order in self._open.items() if now_ms - order.created_ms > POLLED_FOR_MS]:
             del self._open[order_id]
         return len(self._open)
 
@@ -74,7 +74,7 @@ class OrderIndex:
         due = sorted((order.ask_ms, o) for o, order in self._open.items() if order.ask_ms <= now_ms)
         for _, order_id in due:
             order = self._open[order_id]
-            next_ms = ask_again_ms(order.created_ms, now_ms, self._every_ms)
+            next_ms = next_poll_ms(order.created_ms, now_ms, self._every_ms)
             if next_ms is None:
                 del self._open[order_id]
             else:

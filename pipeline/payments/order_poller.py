@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Literal
 
 from pipeline import telemetry
-from pipeline.kafka.commands import InvalidCommandError, UnavailableError
-from pipeline.payments.intake import PaymentIntake
+from pipeline.kafka.commands import CommandRefusedError, InvalidCommandError, UnavailableError
+from pipeline.payments.intake import OrderOutcome, PaymentIntake
 from pipeline.payments.order_index import OrderIndex
 from pipeline.razorpay.client import RazorpayRefusedError, RazorpayUnavailableError
 
@@ -22,6 +23,14 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 4
 TICK_S = 0.5
+
+_TO_BE_ASKED_AGAIN = (
+    RazorpayUnavailableError,
+    RazorpayRefusedError,
+    UnavailableError,
+    InvalidCommandError,
+    CommandRefusedError,
+)
 
 
 async def reconcile_open_orders(intake: PaymentIntake, orders: OrderIndex, now_ms: Callable[[], int]) -> None:
@@ -38,10 +47,10 @@ async def reconcile_open_orders(intake: PaymentIntake, orders: OrderIndex, now_m
         await asyncio.sleep(TICK_S)
 
 
-async def ask_once(intake: PaymentIntake, order_id: str) -> str:
+async def ask_once(intake: PaymentIntake, order_id: str) -> OrderOutcome | Literal["failed"]:
     """Ask about one order; returns what became of it, `failed` where that cannot be known now."""
     try:
         return await intake.ask(order_id)
-    except (RazorpayUnavailableError, RazorpayRefusedError, UnavailableError, InvalidCommandError) as error:
+    except _TO_BE_ASKED_AGAIN as error:
         log.warning("order %s could not be asked about: %s", order_id, error)
         return "failed"

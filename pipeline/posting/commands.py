@@ -14,27 +14,22 @@ from msgspec import Raw
 
 from pipeline.accounts import decide as decisions
 from pipeline.accounts.commands import (
-    AccountCommand,
+    AnyAccountCommand,
     Barrier,
-    Capture,
-    CheckPromo,
-    Fail,
-    Find,
+    CommandRefusal,
     NoteStray,
-    OpenOrder,
-    PrepareOrder,
     Question,
-    Refusal,
     Reply,
-    TakeRefund,
     decode_command,
     is_remembered,
 )
 from pipeline.accounts.ledger import Posting, apply
-from pipeline.accounts.model import Account, Answer
-from pipeline.accounts.payments import NOTHING, Known, Payment, Refund, Stray
+from pipeline.accounts.model import Account, RememberedAnswer
+from pipeline.accounts.payments import Payment, Refund, Stray
+from pipeline.accounts.results import BarrierReached, Result, StrayNoted
 from pipeline.events import is_org
 from pipeline.journal import PARTITIONS_MAX, LedgerRow
+from pipeline.outcomes import DeadLetterReason, MoneyOutcome
 from pipeline.partitioning import partition_of
 from pipeline.posting.unit import InputRecord, Unit
 
@@ -48,15 +43,20 @@ def post_commands(unit: Unit, records: Sequence[InputRecord]) -> None:
         unit.counts["commands"] += 1
         command = decode_command(record.value)
         if isinstance(command, str):
-            unit.reject(record, record.value or b"", "malformed", command)
+            unit.reject(record, record.value or b"", DeadLetterReason.MALFORMED, command)
         elif isinstance(command, Barrier):
-            unit.reply(Reply(command.id, result=Raw(_encode({"partition": unit.state.partition}))))
+            unit.reply(Reply(command.id, result=Raw(_encode(BarrierReached(unit.state.partition)))))
         elif isinstance(command, NoteStray):
             unit.reply(_note_stray(unit, command))
         elif not is_org(command.org):
-            unit.reject(record, record.value or b"", "invalid", "org has control characters")
+            unit.reject(record, record.value or b"", DeadLetterReason.INVALID, "org has control characters")
         elif partition_of(command.org, unit.state.partitions) != unit.state.partition:
-            unit.reject(record, record.value or b"", "invalid", "the command is on another org's partition")
+            unit.reject(
+                record,
+                record.value or b"",
+                DeadLetterReason.INVALID,
+                "the command is on another org's partition",
+            )
         else:
             unit.reply(_carry_out(unit, command, posted_ms))
 
@@ -76,69 +76,46 @@ def _barriers(records: Sequence[InputRecord]) -> list[Barrier]:
     return [command for command in commands if isinstance(command, Barrier)]
 
 
-def _carry_out(unit: Unit, command: AccountCommand, posted_ms: int) -> Reply:
+def _carry_out(unit: Unit, command: AnyAccountCommand, posted_ms: int) -> Reply:
     account = unit.state.account(command.org)
     earlier = decisions.answered_before(account, command)
-    if isinstance(earlier, Refusal):
+    if isinstance(earlier, CommandRefusal):
         return Reply(command.id, refusal=earlier)
     if earlier is not None:
         return Reply(command.id, result=Raw(earlier))
-    posting = decisions.decide(account, command, posted_ms, _known(unit, command))
-    if isinstance(posting, Refusal):
+    posting = decisions.decide(
+        account, command, posted_ms, decisions.known_of(command, unit.state, unit.promos)
+    )
+    if isinstance(posting, CommandRefusal):
         return Reply(command.id, refusal=posting)
     result = _encode(posting.result)
     if not isinstance(command, Question):
         _post(unit, unit.touch(command.org), posting, posted_ms)
         if is_remembered(command):
-            answer = Answer(command.id, command.fingerprint, posted_ms, result)
+            answer = RememberedAnswer(command.id, command.fingerprint, posted_ms, result)
             account.profile = decisions.with_answer(account.profile, answer)
             unit.profiles_changed.add(command.org)
     return Reply(command.id, result=Raw(result))
-
-
-def _known(unit: Unit, command: AccountCommand) -> Known:  # noqa: PLR0911 - one case a command
-    """Return what is known of the order, payment, refund and promo that a command names."""
-    state, promos = unit.state, unit.promos
-    match command:
-        case CheckPromo():
-            return Known(promo=promos.get(command.code))
-        case PrepareOrder():
-            return Known(promo=promos.get(command.promo_code))
-        case OpenOrder():
-            return Known(order=state.order(command.order_id))
-        case Capture():
-            order = state.order(command.order_id)
-            ordered = order or command.order
-            promo = promos.get(ordered.promo_code) if ordered else None
-            return Known(order, state.payment(command.payment_id), promo=promo)
-        case Fail():
-            return Known(payment=state.payment(command.payment_id))
-        case TakeRefund():
-            return Known(payment=state.payment(command.payment_id), refund=state.refund(command.refund_id))
-        case Find():
-            return Known(
-                order=state.order(command.order_id) if command.order_id else None,
-                payment=state.payment(command.payment_id) if command.payment_id else None,
-            )
-    return NOTHING
 
 
 def _note_stray(unit: Unit, command: NoteStray) -> Reply:
     known = unit.state.payment(command.payment_id)
     if known is None:
         unit.keep(Stray(command.payment_id, command.order_id, command.amount_paise, command.currency))
-        unit.counts["stray"] += 1
-    return Reply(command.id, result=Raw(_encode({"noted": known is None})))
+        unit.counts[MoneyOutcome.STRAY] += 1
+    return Reply(command.id, result=Raw(_encode(StrayNoted(noted=known is None))))
 
 
-def _post(unit: Unit, account: Account, posting: Posting, posted_ms: int) -> None:
+def _post(unit: Unit, account: Account, posting: Posting[Result], posted_ms: int) -> None:
     if posting.profile is not None:
         account.profile = posting.profile
         unit.profiles_changed.add(account.org)
     for record in posting.records:
         unit.keep(record)
-        if isinstance(record, Payment | Refund):
-            unit.counts[f"{type(record).__name__.lower()} {record.status}"] += 1
+        if isinstance(record, Payment):
+            unit.counts[MoneyOutcome.of_payment(record.status)] += 1
+        elif isinstance(record, Refund):
+            unit.counts[MoneyOutcome.of_refund(record.status)] += 1
     unit.keys += [(account.org, key) for key in posting.keys]
     for entry in posting.entries:
         spending = apply(account.spending, entry)

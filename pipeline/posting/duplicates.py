@@ -27,7 +27,7 @@ NUMBERS_KEPT = 200_000
 CHUNK_NUMBERS = 512
 NUMBER_SLOTS = NUMBERS_KEPT // CHUNK_NUMBERS + 2
 ALL_BITS = 2**64 - 1
-ASKED_MAX = 1_000
+LOOKED_UP_SOURCES_MAX = 1_000
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack_chunk = msgspec.msgpack.Decoder(tuple[int, bytes]).decode
@@ -82,9 +82,10 @@ class Ring:
 class RecentNumbers:
     """The numbers charged last, by source, in chunks that each fill one slot of the state topic.
 
-    Nothing is looked up for an event that comes straight: adding must be cheap. The set that answers `has`
-    is made for a source when it is first asked about, and kept from then on. Numbers have up to 20 digits
-    and are kept in 64 bits: those of one source that are remembered together are never 2^64 apart.
+    Adding must be cheap, since every numbered event is added, and `has` is called only for the few that come by
+    way of another partition. So the set of a source's numbers is made at the first `has` for that source, and kept
+    up to date from then on, for up to LOOKED_UP_SOURCES_MAX sources. Numbers have up to 20 digits and are kept in
+    64 bits: those of one source that are remembered together are never 2^64 apart.
     """
 
     def __init__(self) -> None:
@@ -92,7 +93,7 @@ class RecentNumbers:
         self._chunks: deque[tuple[int, dict[str, array[int]]]] = deque()
         self._room = 0
         self._changed: set[int] = set()
-        self._asked: dict[str, set[int]] = {}
+        self._looked_up: dict[str, set[int]] = {}
 
     def add(self, source: str, numbers: list[int]) -> None:
         """Remember numbers of a source, forgetting the oldest chunk when all slots are full."""
@@ -100,8 +101,8 @@ class RecentNumbers:
             added = array("Q", numbers)
         except OverflowError:
             added = array("Q", [number & ALL_BITS for number in numbers])
-        if source in self._asked:
-            self._asked[source].update(added)
+        if source in self._looked_up:
+            self._looked_up[source].update(added)
         while added:
             if not self._room:
                 self._open_chunk()
@@ -116,16 +117,16 @@ class RecentNumbers:
         self._room = CHUNK_NUMBERS
         if len(self._chunks) > NUMBER_SLOTS:
             for source, numbers in self._chunks.popleft()[1].items():
-                if source in self._asked:
-                    self._asked[source].difference_update(numbers)
+                if source in self._looked_up:
+                    self._looked_up[source].difference_update(numbers)
 
     def has(self, source: str, number: int) -> bool:
         """Whether a number of a source is among those remembered."""
-        if source not in self._asked:
-            if len(self._asked) >= ASKED_MAX:
-                self._asked.clear()
-            self._asked[source] = {n for _, by_source in self._chunks for n in by_source.get(source, ())}
-        return number & ALL_BITS in self._asked[source]
+        if source not in self._looked_up:
+            if len(self._looked_up) >= LOOKED_UP_SOURCES_MAX:
+                self._looked_up.clear()
+            self._looked_up[source] = {n for _, by_source in self._chunks for n in by_source.get(source, ())}
+        return number & ALL_BITS in self._looked_up[source]
 
     def take_changes(self) -> Iterator[tuple[int, bytes]]:
         """Return the (slot, value) of each chunk changed since the last call."""
@@ -147,7 +148,7 @@ class RecentNumbers:
 
 
 class NumberedSources:
-    """The last number charged of each source, and when it was last heard of."""
+    """The last number charged of each source, and when it last sent an event."""
 
     def __init__(self) -> None:
         """Start with no source."""
@@ -162,7 +163,7 @@ class NumberedSources:
             yield source, _pack((str(self.last[source]), at_ms))
 
     def drop_idle(self, before_ms: int) -> list[str]:
-        """Forget the sources not heard of since an instant, and return them."""
+        """Forget the sources that have sent no event since an instant, and return them."""
         idle = [source for source, seen_ms in self._seen_ms.items() if seen_ms < before_ms]
         for source in idle:
             del self.last[source], self._seen_ms[source]

@@ -33,13 +33,13 @@ def day_at(at_ms: int) -> Day:
 class Meter:
     """What one key of one org has used in a unit since it was last charged: one IST day, one tier.
 
-    It counts requests at `from_ms` up to, not including, `until_ms`. A cost of `ask_from_nano` or more needs
-    `has_room` first.
+    It counts requests at `from_ms` up to, not including, `until_ms`. Before a cost of
+    `check_from_nano` or more is counted, `Meters.has_room` has to say that there is room for it.
     """
 
     __slots__ = (
         "account",
-        "ask_from_nano",
+        "check_from_nano",
         "cost_nano",
         "day",
         "from_ms",
@@ -55,7 +55,7 @@ class Meter:
         self.account, self.org, self.key_id, self.trial = account, account.org, key_id, trial
         self.day, self.from_ms, self.until_ms = day
         self.requests = self.cost_nano = 0
-        self.ask_from_nano = 0 if account.spending.debited_nano > DEBITED_MAX_NANO else LARGE_NANO
+        self.check_from_nano = 0 if account.spending.debited_nano > DEBITED_MAX_NANO else LARGE_NANO
 
     def post(self) -> None:
         """Charge the account with what was counted, and count from zero."""
@@ -79,7 +79,7 @@ class Meters:
         self.by_key: dict[str, Meter] = {}
         self._day: Day = (0, 0, 0)
 
-    def turn(self, account: Account, key_id: str, at_ms: int, *, trial: bool) -> Meter:
+    def meter_for(self, account: Account, key_id: str, at_ms: int, *, trial: bool) -> Meter:
         """Return a new meter for a key, and charge what its last one counted: requests keep their order."""
         last = self.by_key.get(key_id)
         if last is not None:

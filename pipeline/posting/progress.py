@@ -12,7 +12,7 @@ little more of the balances than it must, of orgs whose verdict need not be told
 from __future__ import annotations
 
 from pipeline.accounts import verdicts
-from pipeline.accounts.verdicts import PROGRESS_KEY, Progress
+from pipeline.accounts.verdicts import PROGRESS_KEY, VerdictProgress
 from pipeline.posting.state import PartitionState
 from pipeline.topics import REQUESTS
 
@@ -36,7 +36,7 @@ def record(state: PartitionState, *, beside_verdicts: bool) -> list[tuple[bytes,
     if not beside_verdicts and state.progress_told is not None and waited_ms < ALONE_EVERY_MS:
         return []
     state.progress_told, state.progress_told_ms = _offset(state), state.meta.posted_ms
-    return [(PROGRESS_KEY, verdicts.encode(Progress(state.partition, _offset(state))))]
+    return [(PROGRESS_KEY, verdicts.encode(VerdictProgress(state.partition, _offset(state))))]
 
 
 def _offset(state: PartitionState) -> int:

@@ -13,19 +13,19 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, assert_never
 
 from pipeline import topics
 from pipeline.catalog.rates import RateTable
 from pipeline.catalog.rating import is_free
 from pipeline.events import RequestEvent, Timestamps, decode_element
+from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
 from pipeline.posting.unit import AHEAD_MS
 from pipeline.steps import Commit, Fence, Headers, Now, Output, Restore, Step, TopicPlace
 
 T = TypeVar("T")
 
-UNPRICED, FROM_THE_FUTURE, TOO_LATE = "unpriced", "from_the_future", "too_late"
 STATE_PLACE = TopicPlace(topics.REDRIVE_STATE, 0)
 LETTERS_A_TRANSACTION = 1_000
 
@@ -120,9 +120,9 @@ def chargeable(
 
     An unpriced one can when its route has a rate for its time; one from the future when its time has come;
     one that came too late only when the operator says so, as nothing remembers whether it was charged
-    before. Malformed and invalid ones never can.
+    before. Malformed and invalid ones never can, nor one whose reason only a newer worker knows.
     """
-    if reason not in (UNPRICED, FROM_THE_FUTURE, TOO_LATE) or (reason == TOO_LATE and not too_late):
+    if not _may_be_redriven(DeadLetterReason.named(reason), too_late=too_late):
         return None
     event = decode_element(value)
     if not isinstance(event, RequestEvent):
@@ -134,3 +134,14 @@ def chargeable(
     if not is_free(data) and rates.in_force(data.model, data.provider or "", at_ms) is None:
         return None
     return event
+
+
+def _may_be_redriven(reason: DeadLetterReason | None, *, too_late: bool) -> bool:
+    match reason:
+        case DeadLetterReason.UNPRICED | DeadLetterReason.FROM_THE_FUTURE:
+            return True
+        case DeadLetterReason.TOO_LATE:
+            return too_late
+        case DeadLetterReason.MALFORMED | DeadLetterReason.INVALID | None:
+            return False
+    assert_never(reason)

@@ -25,12 +25,13 @@ from pipeline.events import (
 )
 from pipeline.ist import DAY_MS
 from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD, RequestRow
+from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
 from pipeline.posting.reading import RecordParts
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, InputRecord, Moved, Unit, origin
-from pipeline.usage import NOTHING, counts_of
+from pipeline.usage import NO_OTHERS, NOTHING, REGULAR, counts_of
 
 _timestamps = Timestamps()
 ID_STEP = PARTITIONS_MAX
@@ -51,7 +52,8 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     state, touched, rows, parts = unit.state, unit.touched, unit.requests, RecordParts(unit)
     last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known
     meters, in_force, ms = unit.meters.by_key, unit.rates.in_force, _timestamps.ms
-    row_id, debited_nano, taken, duplicates, rest_at = unit.next_id(), 0, 0, 0, rest_every
+    row_id, debited_nano, taken, duplicates, irregulars = unit.next_id(), 0, 0, 0, 0
+    rest_at = rest_every
     # Nearly always many events of one source follow each other: it is looked up once for them all.
     running, newest, charged = "", -1, list[int]()
     for record in records:
@@ -95,7 +97,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     _reject_invalid(unit, record, parts.bytes_of(record, events, event), event)
                     continue
                 if source != running:
-                    unit.heard(running, newest, charged)
+                    unit.note_source(running, newest, charged)
                     running, newest, charged = source, last.get(source, -1), []
                 number = int(sequence)
                 if number <= newest:
@@ -130,7 +132,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                         newest = max(newest, number)
                         continue
                     account = unit.touch(org)
-                meter = unit.meters.turn(account, key_id, at_ms, trial=trial)
+                meter = unit.meters.meter_for(account, key_id, at_ms, trial=trial)
 
             if is_free(data):
                 cost, rate_from_ms = 0, 0
@@ -138,7 +140,9 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 rate = in_force(data.model, provider or "", at_ms)
                 if rate is None:
                     detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
-                    unit.reject(record, parts.bytes_of(record, events, event), "unpriced", detail)
+                    unit.reject(
+                        record, parts.bytes_of(record, events, event), DeadLetterReason.UNPRICED, detail
+                    )
                     if number >= 0:
                         state.unpriced.add(mark_of(source, event.id))
                     continue
@@ -146,11 +150,11 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     cost_nano(rate, prompt, cached, completion, reasoning, others, irregular),
                     rate.from_ms,
                 )
-                if cost >= meter.ask_from_nano and not unit.meters.has_room(meter.account):
+                if cost >= meter.check_from_nano and not unit.meters.has_room(meter.account):
                     unit.reject(
                         record,
                         parts.bytes_of(record, events, event),
-                        "invalid",
+                        DeadLetterReason.INVALID,
                         "the account's debits are beyond any real amount",
                     )
                     continue
@@ -164,32 +168,35 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 charged.append(number)
             meter.requests += 1
             meter.cost_nano += cost
-            rows.append(
-                RequestRow(
-                    row_id,
-                    org,
-                    at_ms,
-                    posted_ms,
-                    source,
-                    event.id,
-                    key_id,
-                    data.tier,
-                    data.byok,
-                    data.model,
-                    provider or "",
-                    status,
-                    data.error_code or "",
-                    whole_ms(data.latency_ms),
-                    whole_ms(data.ttft_ms) if data.ttft_ms is not None else None,
-                    data.stream is True,
-                    prompt,
-                    cached,
-                    completion,
-                    reasoning,
-                    cost,
-                    rate_from_ms,
-                )
+            latency_ms, ttft_ms = data.latency_ms, data.ttft_ms
+            row = RequestRow(
+                row_id,
+                org,
+                at_ms,
+                posted_ms,
+                source,
+                event.id,
+                key_id,
+                data.tier,
+                data.byok,
+                data.model,
+                provider or "",
+                status,
+                data.error_code or "",
+                latency_ms if type(latency_ms) is int else whole_ms(latency_ms),
+                ttft_ms if ttft_ms is None or type(ttft_ms) is int else whole_ms(ttft_ms),
+                data.stream is True,
+                prompt,
+                cached,
+                completion,
+                reasoning,
+                cost,
+                rate_from_ms,
             )
+            if irregular or others is not NO_OTHERS:
+                row.note(others, irregular)
+                irregulars += irregular > REGULAR
+            rows.append(row)
             row_id += ID_STEP
             debited_nano += cost
         if len(rows) >= ROWS_A_RECORD:
@@ -197,11 +204,12 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
         if taken >= rest_at:
             rest_at = taken + rest_every
             yield
-    unit.heard(running, newest, charged)
+    unit.note_source(running, newest, charged)
     unit.took_ids(row_id)
     unit.debited_nano += debited_nano
     unit.counts["events"] += taken
     unit.counts["duplicates"] += duplicates
+    unit.counts["irregular"] += irregulars
 
 
 def _came_straight(state: PartitionState, event: RequestEvent) -> bool:
@@ -218,9 +226,16 @@ def _remember(unit: Unit, mark: bytes) -> None:
 def _reject_age(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent, *, early: bool) -> None:
     """Send an event to the dead letters that came too late, or too early."""
     if not early:
-        unit.reject(record, value, "too_late", f"{event.time} is over 35 days before its arrival")
+        unit.reject(
+            record, value, DeadLetterReason.TOO_LATE, f"{event.time} is over 35 days before its arrival"
+        )
         return
-    unit.reject(record, value, "from_the_future", f"{event.time} is over 10 minutes ahead of its arrival")
+    unit.reject(
+        record,
+        value,
+        DeadLetterReason.FROM_THE_FUTURE,
+        f"{event.time} is over 10 minutes ahead of its arrival",
+    )
     if event.sequence is not None:
         # It may be redriven, and published again, once its time has come.
         unit.state.unpriced.add(mark_of(event.source, event.id))
@@ -230,7 +245,7 @@ def _reject_invalid(unit: Unit, record: InputRecord, value: bytes, event: Reques
     """Send an event that is not valid to the dead letters. The checks above are `problem_of`'s, in place for speed."""
     problem = problem_of(event)
     assert problem is not None, f"refused, but nothing is wrong with {event}"
-    unit.reject(record, value, "invalid", f"{problem.field} {problem.text}")
+    unit.reject(record, value, DeadLetterReason.INVALID, f"{problem.field} {problem.text}")
 
 
 def _move(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent) -> None:

@@ -3,8 +3,8 @@
 Owns: the records of `metering.state.accounts` and the memory they are restored into.
 Called by: `posting/unit.py` through a unit; `posting/protocol.py` restores it and has its changes committed.
 
-Accounts at rest stay encoded, as a million of them have to fit in memory; an account in use is decoded
-once and kept so while it is busy. Record keys start with a letter that tells the kind.
+Accounts are kept encoded, as a million of them have to fit in memory; one that is used is decoded, and the
+decoded copy is kept until there are LIVE_ACCOUNTS_MAX of them. A record's key starts with a letter for its kind.
 """
 
 from __future__ import annotations
@@ -199,8 +199,8 @@ class PartitionState:
         self._money[key] = value
         return key, value
 
-    def rest(self) -> None:
-        """Let go of decoded accounts when there are many; they stay encoded."""
+    def drop_decoded(self) -> None:
+        """Drop the decoded copies of accounts when there are many; the accounts stay, encoded."""
         if len(self._live) > LIVE_ACCOUNTS_MAX:
             self._live.clear()
 

@@ -21,7 +21,7 @@ from pipeline.accounts.commands import Reply
 from pipeline.accounts.commands import encode as encode_reply
 from pipeline.accounts.keys import encode_key
 from pipeline.accounts.model import Account, Key
-from pipeline.accounts.payments import MoneyRecord, Order, encode_news
+from pipeline.accounts.payments import MoneyRecord, Order, encode_order_notice
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.journal import (
@@ -34,6 +34,7 @@ from pipeline.journal import (
     position_of,
     public_id,
 )
+from pipeline.outcomes import DeadLetterReason
 from pipeline.posting import progress
 from pipeline.posting.meters import Meters
 from pipeline.posting.state import PartitionState, StateRecord
@@ -82,7 +83,7 @@ class DeadLetter:
 
     value: bytes
     headers: Headers
-    reason: str
+    reason: DeadLetterReason
 
 
 @dataclass(slots=True)
@@ -144,14 +145,14 @@ class Unit:
         return account
 
     def keep(self, record: MoneyRecord) -> None:
-        """Keep an order, payment or refund as it is now; an order is told to the servers too."""
+        """Keep an order, payment or refund as it is now; an order is published to the servers too."""
         key, value = self.state.save_money(record)
         self.money[key] = value
         if isinstance(record, Order):
-            news_key, news = encode_news(record)
-            self.orders[news_key] = news
+            notice_key, notice = encode_order_notice(record)
+            self.orders[notice_key] = notice
 
-    def heard(self, source: str, number: int, charged: list[int]) -> None:
+    def note_source(self, source: str, number: int, charged: list[int]) -> None:
         """Remember the newest number of a source, and those that were charged here; nothing for no source."""
         if not source:
             return
@@ -182,7 +183,7 @@ class Unit:
         """Note that all ids below `next_id` are taken."""
         self.state.meta.position = position_of(next_id)[1]
 
-    def reject(self, record: InputRecord, value: bytes, reason: str, detail: str) -> None:
+    def reject(self, record: InputRecord, value: bytes, reason: DeadLetterReason, detail: str) -> None:
         """Send bytes to the dead letters."""
         headers = [("reason", reason.encode()), ("detail", detail[:DETAIL_CHARS].encode()), *origin(record)]
         self.dead_letters.append(DeadLetter(value, headers, reason))
@@ -222,19 +223,19 @@ def fresh(state: PartitionState, records: Sequence[R], *, gapless: bool) -> list
 
 
 def close(unit: Unit) -> UnitOutput:
-    """Bring the unit to an end: save what changed, tell the gateways, and encode the journal."""
+    """End the unit: save what changed, make the verdicts that are due, and encode the journal."""
     state, meta = unit.state, unit.state.meta
     unit.meters.post()
-    told: list[tuple[bytes, bytes]] = []
+    verdict_records: list[tuple[bytes, bytes]] = []
     mail: list[tuple[bytes, bytes]] = []
     saved: list[StateRecord] = list(unit.money.items())
     for org, account in unit.touched.items():
-        verdict = verdicts.news(account, meta.posted_ms)
+        verdict = verdicts.due_verdict(account, meta.posted_ms)
         if verdict is not None:
-            account.spending.told_nano = verdict.balance_nano
-            account.spending.told = verdict.refused
-            told.append((org.encode(), verdicts.encode(verdict)))
-        alert = alerts.news(account, meta.posted_ms)
+            account.spending.verdict_nano = verdict.balance_nano
+            account.spending.verdict_refused = verdict.refused
+            verdict_records.append((org.encode(), verdicts.encode(verdict)))
+        alert = alerts.due_alert(account, meta.posted_ms)
         if alert is not None:
             mail.append((org.encode(), alerts.encode(alert)))
             unit.counts["alerts"] += 1
@@ -245,14 +246,14 @@ def close(unit: Unit) -> UnitOutput:
         meta.swept_day = today
         saved += state.drop_idle_sources(unit.requests_ms - LATE_MS - ist.DAY_MS)
     saved.append(state.save_meta())
-    told += progress.record(state, beside_verdicts=bool(told))
+    verdict_records += progress.record(state, beside_verdicts=bool(verdict_records))
     unit.encode_requests()
     journal = unit.journal + encode_rows(LEDGER, unit.ledger)
-    state.rest()
+    state.drop_decoded()
     return UnitOutput(
         journal=sorted(journal, key=lambda r: r.first),
         state=saved,
-        verdicts=told,
+        verdicts=verdict_records,
         replies=unit.replies,
         keys=[(key.key_id.encode(), encode_key(org, key)) for org, key in unit.keys],
         dead_letters=unit.dead_letters,

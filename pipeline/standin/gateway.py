@@ -36,6 +36,7 @@ from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.gateway import Gateway, Refusal, SpoolError
 from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.follow import TopicFollower
+from pipeline.outcomes import KeyRefusal, RefusalCode
 from pipeline.standin.completion import BadRequest, ChatRequest, Completion, answer, providers_of, read
 
 SIMULATE = "x-standin-simulate"
@@ -55,11 +56,11 @@ _FAILURES = {
     "500": (500, "provider_error", "the provider failed"),
     "timeout": (504, "provider_timeout", "the provider did not answer in time"),
 }
-_NO_RETRY = ("budget_exceeded", "daily_limit_reached", "insufficient_credits")
+_NO_RETRY = frozenset({RefusalCode.INSUFFICIENT_CREDITS, *(reason.code for reason in KeyRefusal)})
 _encode = msgspec.json.Encoder().encode
 _NO_KEY = Refusal(
-    "invalid_api_key",
-    401,
+    RefusalCode.INVALID_API_KEY,
+    RefusalCode.INVALID_API_KEY.status,
     message="an API key is needed: Authorization: Bearer br-..., active and not revoked",
 )
 

@@ -26,6 +26,7 @@ from pipeline.kafka.bounded import last_committed
 from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.follow import TopicFollower
 from pipeline.money import NANO_PER_RUPEE
+from pipeline.outcomes import MoneyOutcome
 from pipeline.posting import progress, protocol
 from pipeline.posting.protocol import AwaitCatalog, Decide, Posted, WorkerStep
 from pipeline.posting.state import PartitionState
@@ -181,12 +182,13 @@ class Partition:
         telemetry.EVENTS.inc(counts["events"])
         telemetry.COMMANDS.inc(counts["commands"])
         telemetry.DUPLICATES.inc(counts["duplicates"])
+        telemetry.IRREGULAR.inc(counts["irregular"])
         telemetry.MOVED.inc(counts["moved"])
         telemetry.CHARGED.inc(unit.charged)
         telemetry.UNIT_EVENTS.observe(counts["events"])
         telemetry.DEBITED_RUPEES.inc(unit.debited_nano / NANO_PER_RUPEE)
         telemetry.ALERTS.inc(counts["alerts"])
-        for outcome in telemetry.MONEY_OUTCOMES:
+        for outcome in MoneyOutcome:
             telemetry.MONEY.labels(outcome).inc(counts[outcome])
         for letter in posted.output.dead_letters:
             telemetry.DEAD_LETTERS.labels(letter.reason).inc()

@@ -20,6 +20,7 @@ import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.accounts.commands import SignUp, View
+from pipeline.accounts.results import AccountView
 from pipeline.api.http.sessions import issue
 from pipeline.catalog.rates import Rate
 from pipeline.kafka.catalog import publish_rates
@@ -134,8 +135,9 @@ async def _until(
 async def _charged(client: CommandClient, traffic: Traffic) -> bool:
     """Return whether every balance is what it has to be, as the worker knows it."""
     for org in ORGS:
-        account = json.loads(bytes((await client.send(View(new_command_id(), org), 30)).result))
-        if account["balance_nano"] != SIGNUP_NANO - traffic.truth.owed_nano[org]:
+        account = await client.send(View(new_command_id(), org), 30)
+        assert isinstance(account, AccountView), account
+        if account.balance_nano != SIGNUP_NANO - traffic.truth.owed_nano[org]:
             return False
     return True
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from pipeline.api.http.errors import ApiError
 from pipeline.api.routes.health import engine_check
 from pipeline.clickhouse.client import Engine, open_engine
+from pipeline.outcomes import RefusalCode
 from tests.support.api.client import Api, api
 
 extra = APIRouter()
@@ -38,8 +39,7 @@ async def broken() -> None:
 async def refused() -> None:
     """Refuse with more than the usual fields."""
     raise ApiError(
-        429,
-        "budget_exceeded",
+        RefusalCode.BUDGET_EXCEEDED,
         "the budget is spent",
         more={"limit_inr": 5, "resets_at": "soon"},
         headers={"Retry-After": "7"},

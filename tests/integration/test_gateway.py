@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.accounts.keys import encode_key
 from pipeline.accounts.model import Key
-from pipeline.accounts.verdicts import PROGRESS_KEY, Progress, Verdict, encode
+from pipeline.accounts.verdicts import PROGRESS_KEY, Verdict, VerdictProgress, encode
 from pipeline.connection import KafkaConnection
 from pipeline.events import RequestEvent, decode_record
 from pipeline.gateway import Gateway, Refusal
@@ -104,7 +104,7 @@ async def worker(servers: str) -> AsyncIterator[AIOKafkaProducer]:
         await producer.stop()
 
 
-async def tell(producer: AIOKafkaProducer, partition: int, *said: Verdict | Progress) -> None:
+async def tell(producer: AIOKafkaProducer, partition: int, *said: Verdict | VerdictProgress) -> None:
     for each in said:
         key = each.org.encode() if isinstance(each, Verdict) else PROGRESS_KEY
         await producer.send(VERDICTS, encode(each), key=key, partition=partition)
@@ -248,6 +248,6 @@ async def _check_reservation(gateway: Gateway, producer: AIOKafkaProducer, org: 
     assert gateway.admit(org, "key_1", max_cost_inr="2") is not None
     counted_to = max(gateway._admission._sent[home]._sent)[0] + 1
     async with producer.transaction():
-        await tell(producer, home, Verdict(org, 3 * NANO_PER_RUPEE, ()), Progress(home, counted_to))
+        await tell(producer, home, Verdict(org, 3 * NANO_PER_RUPEE, ()), VerdictProgress(home, counted_to))
     await until(lambda: gateway.admit(org, "key_1", max_cost_inr="3") is None)
     assert gateway.release(org, "key_1")

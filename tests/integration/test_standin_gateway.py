@@ -19,7 +19,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
-from pipeline.accounts.commands import AccountCommand, CreateKey, Credit, SignUp
+from pipeline.accounts.commands import AccountCommand, CommandRefusal, CreateKey, Credit, SignUp
 from pipeline.accounts.keys import hash_key
 from pipeline.api.http.sessions import issue
 from pipeline.catalog.rates import Rate
@@ -52,13 +52,13 @@ class Platform:
     commands: CommandClient
     made: int = 0
 
-    def send(self, *commands: AccountCommand) -> None:
+    def send(self, *commands: AccountCommand[Any]) -> None:
         """Have commands carried out."""
 
         async def work() -> None:
             for command in commands:
-                reply = await self.commands.send(command, LIMIT_S)
-                assert reply.refusal is None, reply.refusal
+                answer = await self.commands.send(command, LIMIT_S)
+                assert not isinstance(answer, CommandRefusal), answer
 
         self.runner.run(work())
 

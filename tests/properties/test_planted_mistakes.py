@@ -47,10 +47,10 @@ MISTAKES: dict[str, Patch] = {
     "only BYOK is free": lambda patch: patch.setattr(requests, "is_free", lambda data: data.byok),
     "gateways told once and never again": lambda patch: patch.setattr(
         verdicts,
-        "news",
+        "due_verdict",
         lambda account, _: (
             verdicts.Verdict(account.org, account.spending.balance_nano, ())
-            if account.spending.told_nano is None
+            if account.spending.verdict_nano is None
             else None
         ),
     ),

@@ -17,6 +17,7 @@ from pipeline.accounts import verdicts
 from pipeline.accounts.model import Account
 from pipeline.catalog.rates import Rate
 from pipeline.mail.protocol import MailProtocol, MailRecord, MailTurns
+from pipeline.outcomes import DeadLetterReason
 from pipeline.posting import protocol as worker_protocol
 from pipeline.posting import requests
 from pipeline.posting.state import PartitionState
@@ -33,7 +34,7 @@ Patch = Callable[[], AbstractContextManager[Any]]
 def drop_some_letters() -> AbstractContextManager[Any]:
     letters, real = count(), Unit.reject
 
-    def reject(self: Unit, record: InputRecord, value: bytes, reason: str, detail: str) -> None:
+    def reject(self: Unit, record: InputRecord, value: bytes, reason: DeadLetterReason, detail: str) -> None:
         if next(letters) % 10:
             real(self, record, value, reason, detail)
 
@@ -52,13 +53,13 @@ def forget_positions() -> AbstractContextManager[Any]:
 
 
 def tell_no_refusals() -> AbstractContextManager[Any]:
-    real = verdicts.news
+    real = verdicts.due_verdict
 
-    def news(account: Account, at_ms: int) -> verdicts.Verdict | None:
+    def due_verdict(account: Account, at_ms: int) -> verdicts.Verdict | None:
         verdict = real(account, at_ms)
-        return None if verdict is None else structs.replace(verdict, refused=account.spending.told)
+        return None if verdict is None else structs.replace(verdict, refused=account.spending.verdict_refused)
 
-    return patch.object(verdicts, "news", news)
+    return patch.object(verdicts, "due_verdict", due_verdict)
 
 
 def dear_cache(rate: Rate, prompt: int, cached: int, completion: int, *_rest: object) -> int:

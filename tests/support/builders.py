@@ -16,7 +16,7 @@ from typing import Any
 from hypothesis import settings
 
 from pipeline import ist
-from pipeline.accounts.commands import Command
+from pipeline.accounts.commands import AnyCommand
 from pipeline.accounts.commands import encode as encode_command
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import Rate, RateTable
@@ -150,7 +150,7 @@ class Books:
         """Post records in one unit and return its outcome."""
         return self.post([self.record(topic, value, at_ms) for value in values])
 
-    def send(self, *commands: Command | bytes, at_ms: int = NOW_MS) -> UnitOutput:
+    def send(self, *commands: AnyCommand | bytes, at_ms: int = NOW_MS) -> UnitOutput:
         """Carry out commands in one unit and return its outcome."""
         values = [c if isinstance(c, bytes) else encode_command(c) for c in commands]
         return self.publish(*values, at_ms=at_ms, topic=BILLING)

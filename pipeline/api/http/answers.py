@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from pipeline import ist
 from pipeline.money import format_inr
+from pipeline.outcomes import ErrorType, RefusalCode
 
 PRIVATE = "private, no-store"
 
@@ -42,8 +43,8 @@ class ErrorFields(BaseModel):
     """What went wrong. Callers branch on `code`; `param` names a bad parameter."""
 
     message: str
-    type: str
-    code: str
+    type: ErrorType
+    code: RefusalCode
     param: str | None = None
     request_id: str | None = None
 

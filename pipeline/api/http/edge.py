@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.api.http import errors, metrics
+from pipeline.outcomes import RefusalCode
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Edge:
             log.exception("request %s failed", request_id)
             if status:
                 raise
-            failure = errors.ApiError(500, "internal", "this is our mistake; it has been noted")
+            failure = errors.ApiError(RefusalCode.INTERNAL)
             await errors.answer(failure, request_id)(scope, receive, send_with_headers)
         finally:
             metrics.observe(_template(scope), scope["method"], status, time.perf_counter() - started)

@@ -16,42 +16,35 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from pipeline.accounts.commands import CommandRefusal
 from pipeline.clickhouse.errors import EngineUnavailable
+from pipeline.outcomes import RefusalCode
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 5
 
-_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    405: "invalid_request_error",
-    429: "rate_limit_error",
-    503: "unavailable_error",
-}
-
 
 class ApiError(Exception):
-    """A failure the caller is told about. `more` adds fields to the envelope, `headers` to the answer."""
+    """A failure the caller is told about. `more` adds fields to the envelope, `headers` to the answer.
+
+    The code says which HTTP status and `type` it has; `message` is for people, the code's own where it is left
+    out.
+    """
 
     def __init__(
         self,
-        status: int,
-        code: str,
-        message: str,
+        code: RefusalCode,
+        message: str = "",
         *,
         param: str | None = None,
         more: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Say which HTTP status, which code of the contract, and for people what is wrong."""
-        super().__init__(message)
-        self.status = status
+        """Say which code of the contract, and for people what is wrong."""
         self.code = code
-        self.message = message
+        self.message = message or code.wording
+        super().__init__(self.message)
         self.param = param
         self.more = dict(more or {})
         self.headers = dict(headers or {})
@@ -59,25 +52,29 @@ class ApiError(Exception):
 
 def invalid(param: str, message: str) -> ApiError:
     """Return the error for a parameter that is missing, malformed or out of range."""
-    return ApiError(400, "invalid_request", message, param=param)
+    return ApiError(RefusalCode.INVALID_REQUEST, message, param=param)
 
 
-def not_found(message: str = "there is nothing here") -> ApiError:
+def not_found(message: str = "") -> ApiError:
     """Return the error for what does not exist or belongs to another org: the two look the same."""
-    return ApiError(404, "not_found", message)
+    return ApiError(RefusalCode.NOT_FOUND, message)
 
 
 def unavailable() -> ApiError:
     """Return the error for a part that is down."""
-    message = "a part that this needs is not available; nothing was lost, try again"
-    return ApiError(503, "unavailable", message, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return ApiError(RefusalCode.UNAVAILABLE, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def refused(refusal: CommandRefusal) -> ApiError:
+    """Return the error for a command that its account's owner refused."""
+    return ApiError(refusal.code, refusal.message, param=refusal.param)
 
 
 def answer(error: ApiError, request_id: str | None) -> Response:
     """Return the answer that tells of an error."""
     body: dict[str, object] = {
         "message": error.message,
-        "type": _TYPES.get(error.status, "api_error"),
+        "type": error.code.type,
         "code": error.code,
     }
     if error.param is not None:
@@ -85,7 +82,7 @@ def answer(error: ApiError, request_id: str | None) -> Response:
     if request_id is not None:
         body["request_id"] = request_id
     content = msgspec.json.encode({"error": {**body, **error.more}})
-    return Response(content, error.status, error.headers, "application/json")
+    return Response(content, error.code.status, error.headers, "application/json")
 
 
 def install(app: FastAPI) -> None:
@@ -105,11 +102,12 @@ def _api_error(error: Exception) -> ApiError:
         case RequestValidationError():
             return _invalid(error.errors())
         case HTTPException(status_code=405):
-            return ApiError(405, "method_not_allowed", "not with this method", headers=error.headers)
+            return ApiError(RefusalCode.METHOD_NOT_ALLOWED, headers=error.headers)
         case HTTPException(status_code=404):
             return not_found("no such endpoint")
         case HTTPException():
-            return ApiError(error.status_code, "invalid_request", str(error.detail), headers=error.headers)
+            # Whatever else the framework says of a request is the request's fault.
+            return ApiError(RefusalCode.INVALID_REQUEST, str(error.detail), headers=error.headers)
         case EngineUnavailable():
             log.warning("the engine is not available: %s", error)
             return unavailable()

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 from pipeline.api.http.errors import ApiError
+from pipeline.outcomes import RefusalCode
 
 _OURS = ("same-origin", "none")
 
@@ -30,7 +31,7 @@ def check_same_origin(request: Request, public_url: str | None = None) -> None:
     else:
         allowed = True
     if not allowed:
-        raise ApiError(403, "forbidden", "this can only be asked from the product's own pages")
+        raise ApiError(RefusalCode.FORBIDDEN, "this can only be asked from the product's own pages")
 
 
 def came_from_elsewhere(request: Request) -> bool:

@@ -75,7 +75,8 @@ async def set_address(
         gstin=body.gstin,
     )
     async with answered_in_time():
-        return json_answer(await accounts.ask(command))
+        result = await accounts.ask(command)
+    return json_answer(result)
 
 
 @router.put("/me/billing/threshold", response_model=ThresholdAnswer, responses=failures(400, 401, 403))

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Depends, Response
 from msgspec import Struct
 
-from pipeline.accounts.commands import View
+from pipeline.accounts.commands import CommandRefusal, View
+from pipeline.accounts.results import AccountView
 from pipeline.api.http.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
-from pipeline.api.http.errors import unavailable
+from pipeline.api.http.errors import refused, unavailable
 from pipeline.api.http.parameters import BEFORE_MAX, LIMIT_DEFAULT, Before, Limit, only
 from pipeline.api.services.dependencies import AccountsOf, ContextOf, SignedIn, signed_in
 from pipeline.clickhouse.client import Engine
@@ -30,7 +30,7 @@ ENTRIES_POLL_S = 0.05
 router = APIRouter(tags=["billing"], dependencies=[Depends(signed_in)])
 
 
-class LedgerEntry(Documented):
+class EntryShown(Documented):
     """One money event. `balance_after_inr` counts request debits too."""
 
     id: Count
@@ -50,7 +50,7 @@ class BillingAnswer(Documented):
     balance_inr: Rupees
     threshold_inr: Rupees
     address: dict[str, str | None] | None
-    entries: list[LedgerEntry]
+    entries: list[EntryShown]
     next_before: int | None
 
 
@@ -90,26 +90,28 @@ async def billing(
 ) -> Response:
     """The balance, and the money events newest first. Single requests are not in it."""
     account = await view_account(accounts.client, session.org)
-    rows = await _page(context.engine, session.scope, before, limit + 1, account["entry_id"])
-    shown, threshold_nano = rows[:limit], account["threshold_nano"]
+    rows = await _page(context.engine, session.scope, before, limit + 1, account.entry_id)
+    shown, threshold_nano = rows[:limit], account.threshold_nano
     return json_answer(
         {
-            "balance_inr": rupees(account["balance_nano"]),
+            "balance_inr": rupees(account.balance_nano),
             "threshold_inr": None if threshold_nano is None else rupees(threshold_nano),
-            "address": account["address"],
+            "address": account.address,
             "entries": [row.shown() for row in shown],
             "next_before": shown[-1].id if len(rows) > limit else None,
         }
     )
 
 
-async def view_account(client: CommandClient, org: str) -> Any:
+async def view_account(client: CommandClient, org: str) -> AccountView:
     """Return an org's account as its owner knows it now. Raises ApiError 503 where nobody answers."""
     try:
-        reply = await client.send(View(new_command_id(), org))
+        answer = await client.send(View(new_command_id(), org))
     except UnavailableError:
         raise unavailable() from None
-    return msgspec.json.decode(reply.result)
+    if isinstance(answer, CommandRefusal):
+        raise refused(answer)
+    return answer
 
 
 async def _page(

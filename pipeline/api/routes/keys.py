@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import secrets
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Response
 from msgspec import UNSET, UnsetType
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.accounts.commands import ChangeKey, CreateKey
 from pipeline.accounts.keys import EXPIRY_DAYS_MAX, PREFIX_CHARS, hash_key
+from pipeline.accounts.results import KeyView
 from pipeline.api.http.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
 from pipeline.api.http.errors import invalid
 from pipeline.api.http.idempotency import IdempotencyKey, command_id, fingerprint
@@ -104,7 +105,7 @@ async def list_keys(
 ) -> Response:
     """All keys, with what each has spent in this IST month."""
     account = await view_account(accounts.client, session.org)
-    return json_answer({"keys": [_shown(key) for key in account["keys"]]})
+    return json_answer({"keys": [_shown(key) for key in account.keys]})
 
 
 @router.post("/me/keys", response_model=KeyMade, responses=failures(400, 401, 403))
@@ -122,10 +123,10 @@ async def create_key(
     command = _create(session.org, body, context.now_ms(), api_key, key, nonce)
     async with answered_in_time():
         made = await accounts.ask(command)
-        await accounts.key_directory.reached(made["key_id"], made["version"])
-        shown = await _find(accounts, session.org, made["key_id"])
+        await accounts.key_directory.reached(made.key_id, made.version)
+        shown = await _find(accounts, session.org, made.key_id)
     if key:
-        api_key = drawn_key(body.tier, secret, key, made["nonce"])
+        api_key = drawn_key(body.tier, secret, key, made.nonce)
     return json_answer({**shown, "key": api_key})
 
 
@@ -142,7 +143,7 @@ async def change_key(
     command = _change(session.org, key_id, body, context.now_ms())
     async with answered_in_time():
         changed = await accounts.ask(command)
-        await accounts.key_directory.reached(changed["key_id"], changed["version"])
+        await accounts.key_directory.reached(changed.key_id, changed.version)
         return json_answer(await _find(accounts, session.org, key_id))
 
 
@@ -209,19 +210,19 @@ def _budget_nano(budget_inr: Decimal | None) -> int | None:
 
 async def _find(accounts: AccountServices, org: str, key_id: str) -> dict[str, object]:
     account = await view_account(accounts.client, org)
-    return next(_shown(key) for key in account["keys"] if key["key_id"] == key_id)
+    return next(_shown(key) for key in account.keys if key.key_id == key_id)
 
 
-def _shown(key: Any) -> dict[str, object]:
+def _shown(key: KeyView) -> dict[str, object]:
     return {
-        "key_id": key["key_id"],
-        "name": key["name"],
-        "prefix": key["prefix"],
-        "tier": key["tier"],
-        "budget_inr": None if key["budget_nano"] is None else rupees(key["budget_nano"]),
-        "spent_this_month_inr": rupees(key["spent_this_month_nano"]),
-        "daily_limit": key["daily_limit"],
-        "rpm_limit": key["rpm_limit"],
-        "expires_at": None if key["expires_ms"] is None else moment(key["expires_ms"]),
-        "revoked": key["revoked"],
+        "key_id": key.key_id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "tier": key.tier,
+        "budget_inr": None if key.budget_nano is None else rupees(key.budget_nano),
+        "spent_this_month_inr": rupees(key.spent_this_month_nano),
+        "daily_limit": key.daily_limit,
+        "rpm_limit": key.rpm_limit,
+        "expires_at": None if key.expires_ms is None else moment(key.expires_ms),
+        "revoked": key.revoked,
     }

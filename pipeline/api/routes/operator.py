@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pipeline.api.http.errors import ApiError
 from pipeline.api.services.dependencies import ContextOf
 from pipeline.operations.verify import verify
+from pipeline.outcomes import RefusalCode
 from pipeline.payments.reconcile import reconcile
 from pipeline.razorpay.client import RazorpayRefusedError, RazorpayUnavailableError
 from pipeline.settings import MissingSettingError, Settings
@@ -31,7 +32,7 @@ async def operators_settings(request: Request, context: ContextOf) -> Settings:
     secret = settings.operator_token.get_secret_value() if settings and settings.operator_token else ""
     given = request.headers.get(TOKEN_HEADER, "")
     if settings is None or not secret or not hmac.compare_digest(given.encode(), secret.encode()):
-        raise ApiError(404, "not_found", "no such endpoint")
+        raise ApiError(RefusalCode.NOT_FOUND, "no such endpoint")
     return settings
 
 
@@ -44,7 +45,7 @@ async def reconcile_payments(settings: OperatorsSettings, context: ContextOf) ->
     try:
         report = await reconcile(settings, context.engine)
     except (MissingSettingError, RazorpayRefusedError, RazorpayUnavailableError) as error:
-        raise ApiError(503, "unavailable", str(error)) from None
+        raise ApiError(RefusalCode.UNAVAILABLE, str(error)) from None
     return Response(msgspec.json.encode(report), media_type="application/json")
 
 

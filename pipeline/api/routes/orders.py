@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
-from pipeline.accounts.commands import Find, OpenOrder, PrepareOrder
+from pipeline.accounts.commands import Find, OpenOrder, PrepareOrder, remembered_result
 from pipeline.accounts.orders import PAISE_PER_RUPEE, RUPEES_MAX, RUPEES_MIN
+from pipeline.accounts.results import OrderOpened, PaymentView
 from pipeline.api.http.answers import Documented, Rupees, failures, json_answer, rupees
 from pipeline.api.http.errors import ApiError, invalid, not_found, unavailable
 from pipeline.api.http.idempotency import IdempotencyKey, command_id, fingerprint
@@ -22,7 +23,8 @@ from pipeline.api.http.parameters import only
 from pipeline.api.services.accounts import AccountServices, answered_in_time
 from pipeline.api.services.dependencies import AccountsOf, ContextOf, OwnerSession
 from pipeline.kafka.commands import new_command_id
-from pipeline.payments.intake import ORG_NOTE, PROMO_NOTE
+from pipeline.outcomes import RefusalCode
+from pipeline.payments.intake import ORG_NOTE, PROMO_NOTE, PaymentOutcome
 from pipeline.razorpay.client import RazorpayClient, RazorpayUnavailableError
 from pipeline.razorpay.entities import OrderEntity, PaymentEntity
 from pipeline.razorpay.signatures import is_callback_signed
@@ -96,8 +98,8 @@ async def verify(
 ) -> Response:
     """Take in Checkout's callback. The webhook alone suffices too; both credit once."""
     async with answered_in_time():
-        result = await _verify(accounts, session.org, body, key)
-    return json_answer({"status": result["status"], "balance_inr": rupees(result["balance_nano"])})
+        status, balance_nano = await _verify(accounts, session.org, body, key)
+    return json_answer({"status": status, "balance_inr": rupees(balance_nano)})
 
 
 async def _order(accounts: AccountServices, wanted: PrepareOrder, now_ms: int) -> dict[str, object]:
@@ -107,17 +109,17 @@ async def _order(accounts: AccountServices, wanted: PrepareOrder, now_ms: int) -
     # 1. Book the attempt: everything that could refuse it does so here, before any money moves.
     opening_id = f"{wanted.id}.open"
     prepared = await (accounts.ask_promo(wanted, now_ms) if wanted.promo_code else accounts.ask(wanted))
-    opened: dict[str, Any] | None = None
+    opened: OrderOpened | None = None
     made: OrderEntity | None = None
     receipt = _receipt(wanted.id)
-    if prepared["nonce"] != wanted.nonce:
+    if prepared.nonce != wanted.nonce:
         # Somebody was here before with the same key: what did they come to?
         found = await accounts.ask(Find(new_command_id(), wanted.org, answered=opening_id))
-        opened = found["answer"]
+        opened = remembered_result(OpenOrder, found)
         made = None if opened else await razorpay.find_order(receipt)
     if opened is None:
         # 2. Razorpay makes the order.
-        made = made or await _make(razorpay, wanted, prepared["promo_code"], receipt)
+        made = made or await _make(razorpay, wanted, prepared.promo_code, receipt)
         # 3. Record it; only then is its id told.
         opened = await accounts.ask(
             OpenOrder(
@@ -125,15 +127,15 @@ async def _order(accounts: AccountServices, wanted: PrepareOrder, now_ms: int) -
                 org=wanted.org,
                 order_id=made.id,
                 amount_paise=wanted.amount_paise,
-                promo_code=prepared["promo_code"],
-                bonus_nano=prepared["bonus_nano"],
+                promo_code=prepared.promo_code,
+                bonus_nano=prepared.bonus_nano,
                 fingerprint=wanted.fingerprint,
             )
         )
     return {
-        "order_id": opened["order_id"],
-        "amount_paise": opened["amount_paise"],
-        "currency": opened["currency"],
+        "order_id": opened.order_id,
+        "amount_paise": opened.amount_paise,
+        "currency": opened.currency,
         "razorpay_key_id": razorpay.key_id,
     }
 
@@ -160,7 +162,10 @@ def _receipt(attempt: str) -> str:
     return f"mt_{hashlib.sha256(attempt.encode()).hexdigest()[:32]}"
 
 
-async def _verify(accounts: AccountServices, org: str, body: CallbackBody, key: str | None) -> dict[str, Any]:
+async def _verify(
+    accounts: AccountServices, org: str, body: CallbackBody, key: str | None
+) -> tuple[PaymentOutcome, int]:
+    """Return what became of a callback's payment, and the org's balance in nano-rupees."""
     razorpay = accounts.razorpay
     if razorpay is None:
         raise unavailable()
@@ -169,39 +174,39 @@ async def _verify(accounts: AccountServices, org: str, body: CallbackBody, key: 
     found = await accounts.ask(
         Find(new_command_id(), org, order_id=body.razorpay_order_id, payment_id=payment_id)
     )
-    order = found["order"]
+    order = found.order
     if order is None:
         raise not_found("the org has no such order")
     signature = body.razorpay_signature
-    if not is_callback_signed(order["order_id"], payment_id, signature, razorpay.key_secret):
-        raise ApiError(400, "invalid_signature", "the signature does not verify", param="razorpay_signature")
+    if not is_callback_signed(order.order_id, payment_id, signature, razorpay.key_secret):
+        raise ApiError(RefusalCode.INVALID_SIGNATURE, param="razorpay_signature")
     # 2. The signature shows that the payer authorised; whether the money came, Razorpay tells.
-    payment = _credited(found["payment"]) or await razorpay.payment(payment_id)
-    if payment is None or payment.order_id != order["order_id"]:
+    payment = _credited(found.payment) or await razorpay.payment(payment_id)
+    if payment is None or payment.order_id != order.order_id:
         raise not_found("the order has no such payment")
     payment = await accounts.intake.captured(payment)
     # 3. Credit it, unless the webhook was faster.
-    result = await accounts.intake.payment(
+    taken = await accounts.intake.payment(
         payment,
         command_id=command_id(org, VERIFY_ROUTE, key),
-        fingerprint=fingerprint(order["order_id"], payment_id, signature) if key is not None else "",
+        fingerprint=fingerprint(order.order_id, payment_id, signature) if key is not None else "",
     )
-    if result["status"] == "mismatched":
+    if taken.status == "mismatched":
         raise invalid(
             "razorpay_payment_id", "the payment does not match its order; it is kept to be looked at"
         )
-    return {"balance_nano": found["balance_nano"], **result}
+    return taken.status, found.balance_nano if taken.balance_nano is None else taken.balance_nano
 
 
-def _credited(payment: dict[str, Any] | None) -> PaymentEntity | None:
+def _credited(payment: PaymentView | None) -> PaymentEntity | None:
     """Return a payment that was credited before as Razorpay told it then: no need to ask again."""
-    if payment is None or payment["status"] != "captured":
+    if payment is None or payment.status != "captured":
         return None
     return PaymentEntity(
-        id=payment["payment_id"],
-        amount=payment["amount_paise"],
-        currency=payment["currency"],
+        id=payment.payment_id,
+        amount=payment.amount_paise,
+        currency=payment.currency,
         status="captured",
-        order_id=payment["order_id"],
-        created_at=payment["paid_ms"] // 1000,
+        order_id=payment.order_id,
+        created_at=payment.paid_ms // 1000,
     )

@@ -45,4 +45,4 @@ async def check(
     async with answered_in_time():
         command = CheckPromo(new_command_id(), session.org, body.code)
         found = await accounts.ask_promo(command, context.now_ms())
-    return json_answer({"code": found["code"], "bonus_inr": rupees(found["bonus_nano"])})
+    return json_answer({"code": found.code, "bonus_inr": rupees(found.bonus_nano)})

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from msgspec import structs
 from starlette.responses import HTMLResponse
 
 from pipeline.api.http.answers import (
@@ -70,7 +69,7 @@ async def receipt(
             "order_id": found.order_id,
             "amount_inr": rupees(found.amount_nano),
             "payer": found.payer,
-            "address": structs.asdict(found.address) if found.address else None,
+            "address": found.address,
             "method": found.method,
             "paid_at": moment(found.paid_at_ms),
         }

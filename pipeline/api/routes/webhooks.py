@@ -16,6 +16,7 @@ from pipeline.api.http.answers import failures, json_answer
 from pipeline.api.http.errors import ApiError, invalid, unavailable
 from pipeline.api.services.accounts import AccountServices, answered_in_time
 from pipeline.api.services.dependencies import AccountsOf
+from pipeline.outcomes import RefusalCode
 from pipeline.razorpay import entities
 from pipeline.razorpay.entities import Webhook
 from pipeline.razorpay.signatures import is_webhook_signed
@@ -41,7 +42,7 @@ async def razorpay(request: Request, accounts: AccountsOf) -> Response:
     signature = request.headers.get("X-Razorpay-Signature", "")
     if not is_webhook_signed(body, signature, accounts.webhook_secrets):
         telemetry.WEBHOOKS.labels("bad signature").inc()
-        raise ApiError(400, "invalid_signature", "the signature does not verify")
+        raise ApiError(RefusalCode.INVALID_SIGNATURE)
     try:
         async with answered_in_time(ANSWER_LIMIT_S):
             outcome = await _take(accounts, body)
@@ -79,8 +80,7 @@ async def _payment(accounts: AccountServices, webhook: Webhook) -> str:
     payment = webhook.payment
     if payment is None:
         raise invalid("body", "the event holds no payment")
-    result = await accounts.intake.payment(payment)
-    return str(result["status"])
+    return (await accounts.intake.payment(payment)).status
 
 
 async def _refund(accounts: AccountServices, webhook: Webhook) -> str:
@@ -88,5 +88,4 @@ async def _refund(accounts: AccountServices, webhook: Webhook) -> str:
     if refund is None:
         raise invalid("body", "the event holds no refund")
     failed = webhook.event == "refund.failed"
-    result = await accounts.intake.refund(refund, webhook.payment, failed=failed)
-    return f"refund {result['status']}"
+    return f"refund {await accounts.intake.refund(refund, webhook.payment, failed=failed)}"

@@ -13,15 +13,13 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-import msgspec
-
-from pipeline.accounts.commands import AccountCommand, CheckPromo, PrepareOrder
-from pipeline.api.http.errors import ApiError, invalid, not_found, unavailable
+from pipeline.accounts.commands import AccountCommand, CheckPromo, CommandRefusal, R
+from pipeline.api.http.errors import ApiError, invalid, refused, unavailable
 from pipeline.api.http.limiter import Attempts
 from pipeline.api.services.key_directory import KeyDirectory
-from pipeline.kafka.commands import CommandClient, InvalidCommandError, UnavailableError
+from pipeline.kafka.commands import CommandClient, CommandRefusedError, InvalidCommandError, UnavailableError
+from pipeline.outcomes import RefusalCode
 from pipeline.payments.intake import PaymentIntake
 from pipeline.payments.order_index import OrderIndex
 from pipeline.razorpay.client import RazorpayClient, RazorpayRefusedError, RazorpayUnavailableError
@@ -32,8 +30,6 @@ log = logging.getLogger(__name__)
 ANSWER_LIMIT_S = 9.0
 """A part that is down is answered within 10 s."""
 GUESSES, GUESSES_WINDOW_MS = 20, 600_000
-
-_STATUS = {"not_found": 404, "forbidden": 403, "unavailable": 503}
 
 
 @dataclass
@@ -50,7 +46,7 @@ class AccountServices:
 
     @property
     def intake(self) -> PaymentIntake:
-        """What brings Razorpay's news to the accounts."""
+        """What brings Razorpay's messages to the accounts."""
         return PaymentIntake(self.client, self.razorpay, self.orders)
 
     async def close(self) -> None:
@@ -58,28 +54,26 @@ class AccountServices:
         if self.razorpay is not None:
             await self.razorpay.close()
 
-    async def ask(self, command: AccountCommand) -> Any:
-        """Return an owner's answer. Raises ApiError with its refusal."""
-        reply = await self.client.send(command)
-        if reply.refusal is not None:
-            refusal = reply.refusal
-            status = _STATUS.get(refusal.code, 400)
-            raise ApiError(status, refusal.code, refusal.message, param=refusal.param)
-        return msgspec.json.decode(reply.result)
+    async def ask(self, command: AccountCommand[R]) -> R:
+        """Return a command's result. Raises ApiError where its account's owner refuses it."""
+        answer = await self.client.send(command)
+        if isinstance(answer, CommandRefusal):
+            raise refused(answer)
+        return answer
 
-    async def ask_promo(self, command: CheckPromo | PrepareOrder, now_ms: int) -> Any:
+    async def ask_promo(self, command: AccountCommand[R], now_ms: int) -> R:
         """Ask what names a promo code, counting wrong ones. Raises ApiError 429 after too many of an org."""
         wait_ms = self.guesses.wait_ms(command.org, now_ms)
         if wait_ms:
             message = "too many promo codes that are not valid; try again later"
             headers = {"Retry-After": str(-(-wait_ms // 1000))}
-            raise ApiError(429, "rate_limit_exceeded", message, headers=headers)
+            raise ApiError(RefusalCode.RATE_LIMIT_EXCEEDED, message, headers=headers)
         # Counted before the answer is known, so that many at once are counted too.
         self.guesses.add(command.org, now_ms)
         try:
             answer = await self.ask(command)
         except ApiError as error:
-            if error.code != "promo_invalid":
+            if error.code is not RefusalCode.PROMO_INVALID:
                 self.guesses.take_back(command.org)
             if isinstance(command, CheckPromo):
                 error.param = "code"
@@ -132,7 +126,7 @@ async def answered_in_time(limit_s: float = ANSWER_LIMIT_S) -> AsyncIterator[Non
     except RazorpayRefusedError as error:
         log.error("Razorpay refused a call: %s", error)  # noqa: TRY400 - the reason is all there is to say
         raise unavailable() from None
-    except InvalidCommandError as error:
-        if str(error).startswith("not_found"):
-            raise not_found() from None
+    except CommandRefusedError as error:
+        raise refused(error.refusal) from None
+    except InvalidCommandError:
         raise invalid("body", "a field is too long or out of range") from None

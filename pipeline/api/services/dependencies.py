@@ -17,6 +17,7 @@ from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session, ver
 from pipeline.api.services.accounts import AccountServices
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
+from pipeline.outcomes import RefusalCode
 
 
 async def context_of(request: Request) -> AppContext:
@@ -66,12 +67,7 @@ async def signed_in(
     try:
         return verify(context.session_secret, token or "", context.now_ms())
     except InvalidSessionError:
-        raise ApiError(
-            401,
-            "no_session",
-            "this needs a valid session: Authorization: Bearer TOKEN",
-            headers={"WWW-Authenticate": "Bearer"},
-        ) from None
+        raise ApiError(RefusalCode.NO_SESSION, headers={"WWW-Authenticate": "Bearer"}) from None
 
 
 SignedIn = Annotated[Session, Depends(signed_in)]
@@ -80,7 +76,7 @@ SignedIn = Annotated[Session, Depends(signed_in)]
 async def owner_only(session: SignedIn) -> Session:
     """Return the session of an owner; 403 for other roles."""
     if session.role != "owner":
-        raise ApiError(403, "forbidden", "only an owner of the org may change its billing")
+        raise ApiError(RefusalCode.FORBIDDEN, "only an owner of the org may change its billing")
     return session
 
 
@@ -90,7 +86,7 @@ OwnerSession = Annotated[Session, Depends(owner_only)]
 async def key_manager(session: SignedIn) -> Session:
     """Return the session of who may change keys; 403 for a member."""
     if session.role == "member":
-        raise ApiError(403, "forbidden", "only an owner or an admin of the org may change its keys")
+        raise ApiError(RefusalCode.FORBIDDEN, "only an owner or an admin of the org may change its keys")
     return session
 
 

@@ -1,6 +1,6 @@
 """A refusal: the code, the HTTP status and when to try again, ready to be sent to the caller.
 
-Owns: the documented codes of gateways with their statuses, messages and JSON form.
+Owns: the wording of each refusal of a gateway and its JSON form. Codes and statuses: `outcomes.py`.
 Called by: `gateway/admission/admission.py`.
 """
 
@@ -8,27 +8,15 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import lru_cache
+from typing import assert_never
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from pipeline import ist
 from pipeline.accounts.model import Refused
 from pipeline.money import format_inr
-
-INSUFFICIENT_CREDITS = "insufficient_credits"
-BUDGET_EXCEEDED = "budget_exceeded"
-DAILY_LIMIT_REACHED = "daily_limit_reached"
-RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
-INVALID_API_KEY = "invalid_api_key"
-UNAVAILABLE = "unavailable"
-
-_TYPES = {
-    401: "authentication_error",
-    402: "billing_error",
-    429: "rate_limit_error",
-    503: "unavailable_error",
-}
+from pipeline.outcomes import KeyRefusal, RefusalCode, Status
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -40,8 +28,8 @@ class Refusal(Struct, frozen=True):
     rupees, exact. `resets_at` is ISO 8601 in IST, None where nothing lifts the refusal by itself.
     """
 
-    code: str
-    http_status: int
+    code: RefusalCode
+    http_status: Status
     retry_after: int | None = None
     message: str = ""
     limit_inr: Decimal | None = None
@@ -56,7 +44,7 @@ class Refusal(Struct, frozen=True):
         """Return the JSON error envelope to answer with."""
         error: dict[str, object] = {
             "message": self.message,
-            "type": _TYPES[self.http_status],
+            "type": self.code.type,
             "code": self.code,
         }
         for name in ("limit_inr", "spent_inr", "resets_at"):
@@ -66,13 +54,18 @@ class Refusal(Struct, frozen=True):
         return _encode({"error": error})
 
 
-NO_CREDITS = Refusal(INSUFFICIENT_CREDITS, 402, message="the balance is used up; add credits to go on")
-NOT_ENOUGH_CREDITS = Refusal(
-    INSUFFICIENT_CREDITS, 402, message="the balance does not cover what this request may cost"
+def refuse(code: RefusalCode, message: str = "", retry_after: int | None = None) -> Refusal:
+    """Return a refusal with its code's HTTP status, and with the code's own wording where no other is given."""
+    return Refusal(code, code.status, retry_after, message or code.wording)
+
+
+NO_CREDITS = refuse(RefusalCode.INSUFFICIENT_CREDITS)
+NOT_ENOUGH_CREDITS = refuse(
+    RefusalCode.INSUFFICIENT_CREDITS, "the balance does not cover what this request may cost"
 )
-KEY_REVOKED = Refusal(INVALID_API_KEY, 401, message="this API key was revoked")
-KEY_EXPIRED = Refusal(INVALID_API_KEY, 401, message="this API key has expired")
-STALE = Refusal(UNAVAILABLE, 503, retry_after=1, message="credits cannot be checked right now; try again")
+KEY_REVOKED = refuse(RefusalCode.INVALID_API_KEY, "this API key was revoked")
+KEY_EXPIRED = refuse(RefusalCode.INVALID_API_KEY, "this API key has expired")
+STALE = refuse(RefusalCode.UNAVAILABLE, "credits cannot be checked right now; try again", retry_after=1)
 
 
 def seconds_until(at_ms: int, now_ms: int) -> int:
@@ -95,32 +88,28 @@ def of_window(window: Refused, now_ms: int) -> Refusal:
     """Return the refusal of a key that is refused for a window which holds now."""
     at_ms = retry_ms(window, now_ms)
     words = _words(window, by_itself=at_ms == window.until_ms)
-    return Refusal(
-        window.code,
-        429,
-        seconds_until(at_ms, now_ms),
-        words.message,
-        words.limit_inr,
-        words.spent_inr,
-        words.resets_at,
-    )
+    return structs.replace(words, retry_after=seconds_until(at_ms, now_ms))
 
 
 @lru_cache(maxsize=8192)
 def _words(window: Refused, *, by_itself: bool) -> Refusal:
     """Return a window's refusal but for its `retry_after`; `by_itself` it ends with the window."""
     resets_at = ist.isoformat(window.until_ms) if by_itself else None
-    if window.code == BUDGET_EXCEEDED:
-        return Refusal(
-            BUDGET_EXCEEDED,
-            429,
-            message="the key's monthly budget is spent",
-            limit_inr=Decimal(format_inr(window.limit)),
-            spent_inr=Decimal(format_inr(window.used)),
-            resets_at=resets_at,
-        )
-    message = f"the key's {window.limit} requests of this IST day are used up"
-    return Refusal(window.code, 429, message=message, resets_at=resets_at)
+    code = window.code.code
+    match window.code:
+        case KeyRefusal.BUDGET_EXCEEDED:
+            return structs.replace(
+                refuse(code),
+                limit_inr=Decimal(format_inr(window.limit)),
+                spent_inr=Decimal(format_inr(window.used)),
+                resets_at=resets_at,
+            )
+        case KeyRefusal.DAILY_LIMIT_REACHED:
+            message = f"the key's {window.limit} requests of this IST day are used up"
+            return structs.replace(refuse(code, message), resets_at=resets_at)
+        case KeyRefusal.UNKNOWN:
+            return structs.replace(refuse(code), resets_at=resets_at)
+    assert_never(window.code)
 
 
 _month_end_ms = lru_cache(maxsize=16)(ist.month_end_ms)
@@ -128,4 +117,5 @@ _month_end_ms = lru_cache(maxsize=16)(ist.month_end_ms)
 
 def of_rate(limit: int, wait_s: int) -> Refusal:
     """Return the refusal of a key that made all its requests of a minute."""
-    return Refusal(RATE_LIMIT_EXCEEDED, 429, max(1, wait_s), f"the key may make {limit} requests a minute")
+    message = f"the key may make {limit} requests a minute"
+    return refuse(RefusalCode.RATE_LIMIT_EXCEEDED, message, retry_after=max(1, wait_s))

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline.accounts.commands import CreateKey, Credit, View
+from pipeline.accounts.commands import CommandRefusal, CreateKey, Credit, View
+from pipeline.accounts.results import AccountView
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.money import NANO_PER_RUPEE
@@ -229,12 +230,12 @@ class Nodes:
 
     async def _books_nano(self, burst: Burst) -> tuple[int, int]:
         """Return the org's balance and what its key has spent; only registered keys' spending is told."""
-        reply = await self._commands.send(View(new_command_id(), burst.org), 30)
-        account = msgspec.json.decode(reply.result)
+        account = await self._commands.send(View(new_command_id(), burst.org), 30)
+        assert isinstance(account, AccountView), account
         if not burst.plan.budget:
-            return account["balance_nano"], burst.spent_nano
-        [key] = account["keys"]
-        return account["balance_nano"], key["spent_this_month_nano"]
+            return account.balance_nano, burst.spent_nano
+        [key] = account.keys
+        return account.balance_nano, key.spent_this_month_nano
 
     def _canaries(self, number: int, partition: int, nodes: int) -> list[list[str]]:
         """Return names of orgs on the burst's own partition, so that they wait behind its events."""
@@ -244,7 +245,7 @@ class Nodes:
 
     async def _credit(self, org: str, amount_nano: int) -> None:
         reply = await self._commands.send(Credit(new_command_id(), org, amount_nano, "burst"), 30)
-        assert reply.refusal is None, reply
+        assert not isinstance(reply, CommandRefusal), reply
 
     async def _create_key(self, org: str, key_id: str, budget_nano: int) -> None:
         secret_hash = hashlib.sha256(key_id.encode()).hexdigest()
@@ -252,7 +253,7 @@ class Nodes:
             new_command_id(), org, key_id, "burst", "br-burst", secret_hash, budget_nano=budget_nano
         )
         reply = await self._commands.send(command, 30)
-        assert reply.refusal is None, reply
+        assert not isinstance(reply, CommandRefusal), reply
 
 
 @asynccontextmanager

@@ -43,7 +43,7 @@ class Commands:
         self._client = CommandClient(KafkaConnection(servers))
         self._run(self._client.start())
 
-    def send(self, command: AccountCommand) -> None:
+    def send(self, command: AccountCommand[Any]) -> None:
         """Send a command and wait until it is carried out."""
         self._run(self._client.send(command, 30))
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import httpx2
 
 from pipeline.accounts.commands import Credit, View
+from pipeline.accounts.results import AccountView
 from pipeline.api.http.sessions import issue
 from pipeline.catalog.rates import Rate
 from pipeline.kafka.catalog import publish_rates
@@ -66,9 +67,9 @@ class Storm:
         assert report.differences == []
         assert report.requests == len(self.traffic.truth.charged)
         for org in ORGS:
-            reply = await self.client.send(View(new_command_id(), org), 30)
-            balance_nano = json.loads(bytes(reply.result))["balance_nano"]
-            assert balance_nano == self.credited_nano[org] - self.traffic.truth.owed_nano[org], org
+            account = await self.client.send(View(new_command_id(), org), 30)
+            assert isinstance(account, AccountView), account
+            assert account.balance_nano == self.credited_nano[org] - self.traffic.truth.owed_nano[org], org
 
     async def _drained(self, expected: int) -> None:
         deadline = time.monotonic() + DRAIN_LIMIT_S

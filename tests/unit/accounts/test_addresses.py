@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.accounts.commands import Refusal, SetAddress, SetThreshold
+from pipeline.accounts.commands import CommandRefusal, SetAddress, SetThreshold
 from pipeline.accounts.decide import decide
 from pipeline.accounts.ledger import Posting
 from pipeline.accounts.model import Account
+from pipeline.accounts.results import Result
 from pipeline.money import MAX_RUPEES
 from tests.support.builders import NOW_MS
 
 
-def _set(**changes: Any) -> Posting | Refusal:
+def _set(**changes: Any) -> Posting[Result] | CommandRefusal:
     fields: dict[str, Any] = {
         "name": "Asha",
         "line1": "12 MG Road",
@@ -56,7 +57,7 @@ def test_an_address_is_kept_tidy() -> None:
 )
 def test_what_is_wrong_is_named(field: str, value: str) -> None:
     refusal = _set(**{field: value})
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, CommandRefusal)
     assert (refusal.code, refusal.param) == ("invalid_request", field)
 
 
@@ -70,7 +71,7 @@ def test_a_gstin_may_be_absent(gstin: str | None) -> None:
 @pytest.mark.parametrize("threshold_nano", [-1, MAX_RUPEES * 10**9 + 1])
 def test_a_threshold_has_bounds(threshold_nano: int) -> None:
     refusal = decide(Account("org"), SetThreshold("1", "org", threshold_nano), NOW_MS)
-    assert isinstance(refusal, Refusal) and refusal.param == "threshold_inr"
+    assert isinstance(refusal, CommandRefusal) and refusal.param == "threshold_inr"
 
 
 @pytest.mark.parametrize("threshold_nano", [None, 0, 1, MAX_RUPEES * 10**9])

@@ -52,7 +52,7 @@ def test_mails_go_out_as_a_naive_oracle_says(steps: list[tuple[int, int | str | 
         threshold = threshold if change == "keep" else msgspec.convert(change, int | None)
         account.spending.credited_nano, account.profile.threshold_nano = balance, threshold
         history.append((at_ms, balance, threshold))
-        mail = alerts.news(account, at_ms)
+        mail = alerts.due_alert(account, at_ms)
         if mail is not None:
             sent.append(mail.at_ms)
             assert (mail.balance_nano, mail.threshold_nano) == (balance, threshold)
@@ -99,5 +99,5 @@ def test_never_two_in_24_hours_through_restarts(moves: list[tuple[int, int]]) ->
 
 def test_an_org_without_an_address_gets_none() -> None:
     account = Account("org", Spending(credited_nano=1), Profile(threshold_nano=2))
-    assert alerts.news(account, NOW_MS) is None
+    assert alerts.due_alert(account, NOW_MS) is None
     assert account.spending.alerted_ms == 0

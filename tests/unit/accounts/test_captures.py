@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.accounts.commands import Capture, CheckPromo, FoundOrder, PrepareOrder, SetAddress
+from pipeline.accounts.commands import Capture, CheckPromo, FoundOrder, PrepareOrder, SetAddress, result_of
 from pipeline.accounts.payments import Payment
+from pipeline.accounts.results import PaymentTaken
 from pipeline.ist import DAY_MS
 from tests.support.billing import ORDER, ORG, PAYMENT, RUPEE, Shop, capture, fail, refund
 from tests.support.builders import EXAMPLES, NOW_MS, everything
@@ -183,3 +185,12 @@ def test_a_callbacks_answer_is_the_same_again_though_the_balance_has_changed() -
     assert shop.do(capture("key", fingerprint="a")) == first
     other = shop.do(capture("key", fingerprint="b"))
     assert other["refusal"]["param"] == "Idempotency-Key"
+
+
+def test_a_key_that_came_with_a_failure_first_is_answered_that_and_can_be_read_as_a_capture() -> None:
+    shop = Shop()
+    shop.order()
+    first = shop.do(fail("key", fingerprint="f"))["result"]
+    again = shop.do(capture("key", fingerprint="f"))["result"]
+    assert again == first
+    assert result_of(Capture, msgspec.json.encode(again)) == PaymentTaken("failed")

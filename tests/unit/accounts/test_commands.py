@@ -11,20 +11,21 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from pipeline.accounts.commands import (
+    AnyCommand,
     ChangeKey,
-    Command,
-    Refusal,
+    CommandRefusal,
     Reply,
     decode_command,
     decode_reply,
     encode,
 )
+from pipeline.outcomes import RefusalCode
 from tests.support.builders import EXAMPLES
 from tests.support.commands import COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=repr)
-def test_a_command_comes_back(command: Command) -> None:
+def test_a_command_comes_back(command: AnyCommand) -> None:
     assert decode_command(encode(command)) == command
 
 
@@ -73,7 +74,11 @@ def test_any_bytes_are_a_command_or_a_text(value: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [Reply("1", result=Raw(b'{"a":[1]}')), Reply("1", refusal=Refusal("forbidden", "no", "param"))]
+    "reply",
+    [
+        Reply("1", result=Raw(b'{"a":[1]}')),
+        Reply("1", refusal=CommandRefusal(RefusalCode.FORBIDDEN, "no", "param")),
+    ],
 )
 def test_a_reply_comes_back(reply: Reply) -> None:
     found = decode_reply(encode(reply))

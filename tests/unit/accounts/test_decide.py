@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from pipeline import ist
-from pipeline.accounts.commands import Credit, Refusal, SignUp, View
+from pipeline.accounts.commands import CommandRefusal, Credit, SignUp, View
 from pipeline.accounts.decide import (
     SIGNUP_CREDIT_NANO,
     answered_before,
@@ -14,7 +14,8 @@ from pipeline.accounts.decide import (
     with_answer,
 )
 from pipeline.accounts.ledger import CREDITED_MAX_NANO, Posting, charge
-from pipeline.accounts.model import ANSWERS_KEPT, Account, Answer, Key, Profile, Spending
+from pipeline.accounts.model import ANSWERS_KEPT, Account, Key, Profile, RememberedAnswer, Spending
+from pipeline.accounts.results import AccountView, CreditPosted, SignedUp
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
 from tests.support.builders import NOW_MS
 
@@ -38,7 +39,7 @@ def test_signing_up_credits_a_hundred_rupees_once() -> None:
     assert posting.profile == Profile(name="A", email="a@example.in", signed_up_ms=NOW_MS)
     account.profile = posting.profile
     again = decide(account, structs.replace(SIGN_UP, id="2"), NOW_MS + 1)
-    assert again == Posting({"org": "org", "signed_up": False})
+    assert again == Posting(SignedUp("org", signed_up=False))
 
 
 def test_an_org_that_was_charged_before_it_signed_up_gets_its_credit_too() -> None:
@@ -54,13 +55,13 @@ def test_an_operator_credits_or_corrects_with_a_reason(amount_nano: int) -> None
     assert isinstance(posting, Posting)
     [entry] = posting.entries
     assert (entry.kind, entry.amount_nano, entry.note) == ("correction", amount_nano, "because")
-    assert posting.result == {"org": "org", "balance_nano": amount_nano - 5}
+    assert posting.result == CreditPosted("org", amount_nano - 5)
 
 
 @pytest.mark.parametrize("amount_nano", [0, MAX_RUPEES * NANO_PER_RUPEE + 1, -(2**63), 2**63 - 1])
 def test_an_absurd_amount_is_refused(amount_nano: int) -> None:
     refusal = decide(Account("org"), credit(amount_nano), NOW_MS)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, CommandRefusal)
     assert (refusal.code, refusal.param) == ("invalid_request", "amount_inr")
 
 
@@ -72,7 +73,7 @@ def test_credits_cannot_add_up_beyond_what_the_books_hold(sign: int) -> None:
         assert isinstance(decide(account, credit(largest, str(n)), NOW_MS), Posting)
         account.spending.credited_nano += largest
     assert abs(account.spending.credited_nano) == CREDITED_MAX_NANO
-    assert isinstance(decide(account, credit(sign), NOW_MS), Refusal)
+    assert isinstance(decide(account, credit(sign), NOW_MS), CommandRefusal)
     assert isinstance(decide(account, credit(-sign), NOW_MS), Posting)
 
 
@@ -87,15 +88,15 @@ def test_a_view_shows_the_account_and_never_a_hash() -> None:
     assert isinstance(posting, Posting)
     assert (posting.entries, posting.profile, posting.keys) == ((), None, ())
     result = posting.result
-    assert isinstance(result, dict)
-    assert (result["balance_nano"], result["entry_id"], result["signed_up"]) == (43, 77, True)
-    [shown] = result["keys"]
-    assert (shown["spent_this_month_nano"], shown["requests_today"]) == (4, 1)
+    assert isinstance(result, AccountView)
+    assert (result.balance_nano, result.entry_id, result.signed_up) == (43, 77, True)
+    [shown] = result.keys
+    assert (shown.spent_this_month_nano, shown.requests_today) == (4, 1)
     assert "secret hash" not in str(result)
 
 
 class TestAnswers:
-    answer = Answer("1", "फ़िंगरप्रिंट", NOW_MS, b'{"a":1}')
+    answer = RememberedAnswer("1", "फ़िंगरप्रिंट", NOW_MS, b'{"a":1}')
     account = Account("org", profile=Profile(answers=[answer]))
 
     def test_the_same_command_gets_the_same_answer(self) -> None:
@@ -105,7 +106,7 @@ class TestAnswers:
     @pytest.mark.parametrize("fingerprint", ["", "é", "other"])
     def test_an_id_that_served_another_command_is_refused(self, fingerprint: str) -> None:
         refusal = answered_before(self.account, structs.replace(credit(5), fingerprint=fingerprint))
-        assert isinstance(refusal, Refusal)
+        assert isinstance(refusal, CommandRefusal)
         assert refusal.param == "Idempotency-Key"
 
     def test_a_new_id_was_not_answered(self) -> None:
@@ -117,5 +118,5 @@ class TestAnswers:
     def test_the_newest_answers_are_kept(self) -> None:
         profile = Profile()
         for n in range(ANSWERS_KEPT + 9):
-            profile = with_answer(profile, Answer(str(n), "", n, b"1"))
+            profile = with_answer(profile, RememberedAnswer(str(n), "", n, b"1"))
         assert [a.command_id for a in profile.answers] == [str(n) for n in range(9, ANSWERS_KEPT + 9)]

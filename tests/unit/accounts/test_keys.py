@@ -8,21 +8,22 @@ import pytest
 
 from pipeline import ist
 from pipeline.accounts import keys
-from pipeline.accounts.commands import ChangeKey, CreateKey, Refusal
+from pipeline.accounts.commands import ChangeKey, CommandRefusal, CreateKey
 from pipeline.accounts.ledger import Posting
 from pipeline.accounts.model import ACTIVE_KEYS_MAX, INACTIVE_KEYS_KEPT, Account, Key
+from pipeline.accounts.results import KeyChanged, KeyCreated
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
 from tests.support.builders import NOW_MS
 
 
-def create(account: Account, key_id: str, at_ms: int = NOW_MS, **fields: Any) -> Key | Refusal:
+def create(account: Account, key_id: str, at_ms: int = NOW_MS, **fields: Any) -> Key | CommandRefusal:
     """Create a key and put it into the account; return the key or the refusal."""
     named = {"name": f"name of {key_id}", **fields}
     command = CreateKey(id=f"c-{key_id}", org="org", key_id=key_id, prefix="br-abc", hash="00", **named)
     return done(account, keys.create(account, command, at_ms))
 
 
-def change(account: Account, key_id: str, at_ms: int = NOW_MS, **fields: Any) -> Key | Refusal | None:
+def change(account: Account, key_id: str, at_ms: int = NOW_MS, **fields: Any) -> Key | CommandRefusal | None:
     """Change a key; return it, the refusal, or None where nothing was to be done."""
     posting = keys.change(account, ChangeKey(id="c", org="org", key_id=key_id, **fields), at_ms)
     if isinstance(posting, Posting) and not posting.keys:
@@ -30,9 +31,11 @@ def change(account: Account, key_id: str, at_ms: int = NOW_MS, **fields: Any) ->
     return done(account, posting)
 
 
-def done(account: Account, posting: Posting | Refusal) -> Key | Refusal:
+def done(
+    account: Account, posting: Posting[KeyCreated] | Posting[KeyChanged] | CommandRefusal
+) -> Key | CommandRefusal:
     """Make a posting of one key so."""
-    if isinstance(posting, Refusal):
+    if isinstance(posting, CommandRefusal):
         return posting
     assert posting.profile is not None
     assert posting.entries == ()
@@ -42,9 +45,9 @@ def done(account: Account, posting: Posting | Refusal) -> Key | Refusal:
     return key
 
 
-def code_of(answer: Key | Refusal | None) -> tuple[str, str | None]:
+def code_of(answer: Key | CommandRefusal | None) -> tuple[str, str | None]:
     """Return the code and field of a refusal."""
-    assert isinstance(answer, Refusal), answer
+    assert isinstance(answer, CommandRefusal), answer
     return answer.code, answer.param
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import ist
-from pipeline.accounts.ledger import Entry, apply, charge
+from pipeline.accounts.ledger import LedgerEntry, apply, charge
 from pipeline.accounts.model import (
     DAYS_KEPT,
     MONTHS_KEPT,
@@ -22,18 +22,18 @@ from tests.support.builders import EXAMPLES, NOW_MS
 
 TODAY = ist.day_of(NOW_MS)
 ENTRIES = st.builds(
-    Entry, st.sampled_from(["promo", "topup", "refund", "correction"]), st.integers(-(10**15), 10**15)
+    LedgerEntry, st.sampled_from(["promo", "topup", "refund", "correction"]), st.integers(-(10**15), 10**15)
 )
 CHARGES = st.tuples(st.sampled_from(["k1", "k2"]), st.integers(TODAY - 35, TODAY + 1), st.integers(0, 10**12))
 
 
 @EXAMPLES
 @given(st.lists(ENTRIES | CHARGES))
-def test_the_balance_is_credits_less_debits(postings: list[Entry | tuple[str, int, int]]) -> None:
+def test_the_balance_is_credits_less_debits(postings: list[LedgerEntry | tuple[str, int, int]]) -> None:
     account = Account("org")
     expected = 0
     for posting in postings:
-        if isinstance(posting, Entry):
+        if isinstance(posting, LedgerEntry):
             assert apply(account.spending, posting) is account.spending
             expected += posting.amount_nano
         else:

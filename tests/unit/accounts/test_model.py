@@ -8,17 +8,18 @@ from hypothesis import strategies as st
 
 from pipeline.accounts.model import (
     Account,
-    Answer,
     Key,
     KeyUsage,
     Profile,
     Refused,
+    RememberedAnswer,
     Spending,
     daily_limit_of,
     decode_account,
     encode_profile,
     encode_spending,
 )
+from pipeline.outcomes import KeyRefusal
 from tests.support.builders import EXAMPLES
 
 NANO = st.integers(-(2**62), 2**62)
@@ -34,8 +35,10 @@ SPENDINGS = st.builds(
     credited_nano=NANO,
     debited_nano=NANO,
     keys=st.dictionaries(TEXT, USAGES, max_size=3),
-    told_nano=st.none() | NANO,
-    told=st.lists(st.builds(Refused, TEXT, TEXT, NANO, NANO, NANO, NANO), max_size=2).map(tuple),
+    verdict_nano=st.none() | NANO,
+    verdict_refused=st.lists(
+        st.builds(Refused, TEXT, st.sampled_from(KeyRefusal), NANO, NANO, NANO, NANO), max_size=2
+    ).map(tuple),
     entry_id=st.integers(0, 2**53),
 )
 OPTIONAL = st.none() | NANO
@@ -48,7 +51,7 @@ PROFILES = st.builds(
     email=TEXT,
     signed_up_ms=OPTIONAL,
     keys=st.dictionaries(TEXT, KEYS, max_size=3),
-    answers=st.lists(st.builds(Answer, TEXT, TEXT, NANO, st.binary(max_size=30)), max_size=3),
+    answers=st.lists(st.builds(RememberedAnswer, TEXT, TEXT, NANO, st.binary(max_size=30)), max_size=3),
 )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.accounts.commands import CheckPromo, Find, OpenOrder, PrepareOrder
-from pipeline.accounts.orders import ASKED_FOR_MS, HOUR_MS, MINUTE_MS, ask_again_ms
-from pipeline.accounts.payments import decode_news
+from pipeline.accounts.orders import HOUR_MS, MINUTE_MS, POLLED_FOR_MS, next_poll_ms
+from pipeline.accounts.payments import decode_order_notice
 from pipeline.ist import DAY_MS
 from tests.support.billing import ORDER, ORG, PAYMENT, RUPEE, Shop, capture
 from tests.support.builders import NOW_MS, Books
@@ -70,12 +70,16 @@ def test_an_order_is_recorded_once_and_told_to_the_servers() -> None:
     shop = Shop()
     opened = OpenOrder("open", ORG, ORDER, 50_000)
     [(key, value)] = shop.send(opened).orders
-    assert (key, decode_news(value).org, decode_news(value).paid_by) == (ORDER.encode(), ORG, None)
+    assert (key, decode_order_notice(value).org, decode_order_notice(value).paid_by) == (
+        ORDER.encode(),
+        ORG,
+        None,
+    )
     outcome = shop.send(OpenOrder("again", ORG, ORDER, 99_900))
     assert outcome.orders == [] and b'"amount_paise":50000' in outcome.replies[0]
     assert shop.do(OpenOrder("theirs", "org_2", ORDER, 50_000))["refusal"]["code"] == "not_found"
     [(_, value)] = shop.send(capture()).orders
-    assert decode_news(value).paid_by == PAYMENT
+    assert decode_order_notice(value).paid_by == PAYMENT
 
 
 def test_an_org_finds_only_its_own() -> None:
@@ -90,12 +94,12 @@ def test_an_org_finds_only_its_own() -> None:
 
 def test_open_orders_are_asked_about_every_minute_then_ever_more_rarely_for_a_week() -> None:
     asked: list[int] = []
-    next_ms = ask_again_ms(0, 0)
+    next_ms = next_poll_ms(0, 0)
     while next_ms is not None:
         asked.append(next_ms)
-        next_ms = ask_again_ms(0, next_ms)
+        next_ms = next_poll_ms(0, next_ms)
     pauses = [b - a for a, b in itertools.pairwise(asked)]
     assert asked[:60] == [MINUTE_MS * n for n in range(1, 61)]
     assert pauses == sorted(pauses) and max(pauses) < DAY_MS
-    assert asked[-2] < ASKED_FOR_MS <= asked[-1] and asked[59] == HOUR_MS
+    assert asked[-2] < POLLED_FOR_MS <= asked[-1] and asked[59] == HOUR_MS
     assert len(asked) < 130

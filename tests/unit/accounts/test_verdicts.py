@@ -10,8 +10,16 @@ from pipeline import ist
 from pipeline.accounts import verdicts
 from pipeline.accounts.ledger import charge
 from pipeline.accounts.model import Account, Key, KeyUsage, Profile, Refused, Spending
-from pipeline.accounts.verdicts import EXACT_BELOW_NANO, Progress, Verdict, floor_nano, news, refused_keys
+from pipeline.accounts.verdicts import (
+    EXACT_BELOW_NANO,
+    Verdict,
+    VerdictProgress,
+    due_verdict,
+    floor_nano,
+    refused_keys,
+)
 from pipeline.money import NANO_PER_RUPEE
+from pipeline.outcomes import KeyRefusal
 from tests.support.builders import EXAMPLES, NOW_MS
 
 TODAY, MONTH = ist.day_of(NOW_MS), ist.month_of(NOW_MS)
@@ -28,10 +36,13 @@ def account_with(usage: KeyUsage | None = None, credited_nano: int = 0, **key: i
 
 
 def told(account: Account, at_ms: int = NOW_MS) -> Verdict | None:
-    """Return the news, and note it as told, as the end of a unit does."""
-    verdict = news(account, at_ms)
+    """Return the due_verdict, and note it as told, as the end of a unit does."""
+    verdict = due_verdict(account, at_ms)
     if verdict is not None:
-        account.spending.told_nano, account.spending.told = verdict.balance_nano, verdict.refused
+        account.spending.verdict_nano, account.spending.verdict_refused = (
+            verdict.balance_nano,
+            verdict.refused,
+        )
     return verdict
 
 
@@ -40,7 +51,7 @@ class TestRefusals:
     def test_a_budget_is_spent_when_it_is_reached(self, spent: int, refused: bool) -> None:
         found = refused_keys(account_with(KeyUsage({MONTH: spent}), budget_nano=100), NOW_MS)
         window = ist.month_start_ms(MONTH), ist.month_end_ms(MONTH)
-        assert found == ((Refused("k", "budget_exceeded", *window, 100, spent),) if refused else ())
+        assert found == ((Refused("k", KeyRefusal.BUDGET_EXCEEDED, *window, 100, spent),) if refused else ())
 
     def test_a_budget_follows_the_month_of_the_requests(self) -> None:
         usage = KeyUsage({202605: 500, 202606: 20, 202607: 100})
@@ -53,7 +64,7 @@ class TestRefusals:
 
     def test_a_budget_of_nothing_is_spent_before_the_first_request(self) -> None:
         [refused] = refused_keys(account_with(budget_nano=0), NOW_MS)
-        assert refused.code == "budget_exceeded"
+        assert refused.code == KeyRefusal.BUDGET_EXCEEDED
         assert refused.from_ms <= NOW_MS < refused.until_ms
 
     def test_no_budget_is_never_spent(self) -> None:
@@ -63,14 +74,16 @@ class TestRefusals:
     def test_a_daily_limit_is_used_up_when_it_is_reached(self, requests: int, refused: bool) -> None:
         found = refused_keys(account_with(KeyUsage(days={TODAY: requests}), daily_limit=5), NOW_MS)
         window = ist.day_start_ms(TODAY), ist.day_end_ms(TODAY)
-        assert found == ((Refused("k", "daily_limit_reached", *window, 5, requests),) if refused else ())
+        assert found == (
+            (Refused("k", KeyRefusal.DAILY_LIMIT_REACHED, *window, 5, requests),) if refused else ()
+        )
 
     def test_yesterday_is_over_and_tomorrow_may_have_begun(self) -> None:
         usage = KeyUsage(days={TODAY - 1: 9, TODAY: 1, TODAY + 1: 9})
         found = refused_keys(account_with(usage, daily_limit=5), NOW_MS)
         assert [r.from_ms for r in found] == [ist.day_start_ms(TODAY + 1)]
 
-    @pytest.mark.parametrize(("trial", "codes"), [(True, ["daily_limit_reached"]), (False, [])])
+    @pytest.mark.parametrize(("trial", "codes"), [(True, [KeyRefusal.DAILY_LIMIT_REACHED]), (False, [])])
     def test_a_trial_key_nobody_registered_has_the_ceiling(self, trial: bool, codes: list[str]) -> None:
         account = Account("org", Spending(keys={"x": KeyUsage(days={TODAY: 200}, trial=trial)}))
         assert [r.code for r in refused_keys(account, NOW_MS)] == codes
@@ -116,7 +129,7 @@ class TestNews:
         for change in [0, *changes]:
             account.spending.credited_nano += change
             told(account)
-            known = account.spending.told_nano
+            known = account.spending.verdict_nano
             assert known is not None
             assert floor_nano(known) <= account.spending.balance_nano <= known
             if account.spending.balance_nano < EXACT_BELOW_NANO:
@@ -126,7 +139,7 @@ class TestNews:
         account = account_with(KeyUsage({MONTH: 100}), credited_nano=10**15, budget_nano=100)
         first = told(account)
         assert first is not None
-        assert [r.code for r in first.refused] == ["budget_exceeded"]
+        assert [r.code for r in first.refused] == [KeyRefusal.BUDGET_EXCEEDED]
         assert told(account) is None
         account.profile.keys["k"].budget_nano = 200
         raised = told(account)
@@ -142,7 +155,7 @@ class TestNews:
 
 
 def test_records_come_back() -> None:
-    verdict = Verdict("org", -5, (Refused("k", "budget_exceeded", 1, 2, 3, 4),))
+    verdict = Verdict("org", -5, (Refused("k", KeyRefusal.BUDGET_EXCEEDED, 1, 2, 3, 4),))
     assert verdicts.decode_record(b"org", verdicts.encode(verdict)) == verdict
-    progress = Progress(3, 77)
+    progress = VerdictProgress(3, 77)
     assert verdicts.decode_record(verdicts.PROGRESS_KEY, verdicts.encode(progress)) == progress

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from msgspec import MsgspecError
 
-from pipeline.accounts.orders import ASKED_FOR_MS, MINUTE_MS
-from pipeline.accounts.payments import Order, encode_news
+from pipeline.accounts.orders import MINUTE_MS, POLLED_FOR_MS
+from pipeline.accounts.payments import Order, encode_order_notice
 from pipeline.payments.order_index import OrderIndex
 from tests.support.builders import NOW_MS
 
 
 def _take(index: OrderIndex, order_id: str, paid_by: str | None = None, created_ms: int = NOW_MS) -> None:
     order = Order(order_id, "org_1", 10_000, created_ms, paid_by=paid_by)
-    index.put(*encode_news(order))
+    index.put(*encode_order_notice(order))
 
 
 def test_an_open_order_is_due_each_minute_until_it_is_paid() -> None:
@@ -32,12 +32,12 @@ def test_an_open_order_is_due_each_minute_until_it_is_paid() -> None:
 
 def test_after_a_restart_old_open_orders_are_asked_about_at_once_and_given_up_after_a_week() -> None:
     index = OrderIndex()
-    _take(index, "old", created_ms=NOW_MS - ASKED_FOR_MS + MINUTE_MS)
-    _take(index, "older", created_ms=NOW_MS - ASKED_FOR_MS - 1)
+    _take(index, "old", created_ms=NOW_MS - POLLED_FOR_MS + MINUTE_MS)
+    _take(index, "older", created_ms=NOW_MS - POLLED_FOR_MS - 1)
     assert index.open_orders(NOW_MS) == 1
     assert index.due(NOW_MS) == ["old"]
-    assert index.due(NOW_MS + ASKED_FOR_MS) == ["old"]
-    assert index.open_orders(NOW_MS + ASKED_FOR_MS) == 0
+    assert index.due(NOW_MS + POLLED_FOR_MS) == ["old"]
+    assert index.open_orders(NOW_MS + POLLED_FOR_MS) == 0
 
 
 def test_a_deleted_order_is_gone_and_its_payment_with_it() -> None:

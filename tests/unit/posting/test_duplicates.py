@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.posting.duplicates import (
-    ASKED_MAX,
     CHUNK_MARKS,
     CHUNK_NUMBERS,
+    LOOKED_UP_SOURCES_MAX,
     MARK_BYTES,
     NUMBERS_KEPT,
     RING_MARKS,
@@ -170,7 +170,7 @@ def test_at_least_the_last_200_000_numbers_are_known_at_any_time() -> None:
 def test_asking_about_ever_new_sources_does_not_fill_the_memory() -> None:
     recent = RecentNumbers()
     recent.add("a", [7])
-    for n in range(ASKED_MAX * 2 + 1):
+    for n in range(LOOKED_UP_SOURCES_MAX * 2 + 1):
         assert not recent.has(f"stranger-{n}", 7)
-    assert len(recent._asked) <= ASKED_MAX
+    assert len(recent._looked_up) <= LOOKED_UP_SOURCES_MAX
     assert recent.has("a", 7)

@@ -47,8 +47,8 @@ def test_sums_reach_the_account_that_single_charges_reach(
             or not meter.from_ms <= at_ms < meter.until_ms
             or meter.trial is not trial
         ):
-            meter = meters.turn(summed[org], key_id, at_ms, trial=trial)
-        if cost_nano >= meter.ask_from_nano:
+            meter = meters.meter_for(summed[org], key_id, at_ms, trial=trial)
+        if cost_nano >= meter.check_from_nano:
             assert meters.has_room(summed[org])
         meter.requests += 1
         meter.cost_nano += cost_nano
@@ -61,7 +61,7 @@ def test_sums_reach_the_account_that_single_charges_reach(
 
 def test_what_was_posted_is_not_posted_again() -> None:
     account, meters = Account("org_a"), Meters()
-    meter = meters.turn(account, "key_1", NOW_MS, trial=False)
+    meter = meters.meter_for(account, "key_1", NOW_MS, trial=False)
     meter.requests, meter.cost_nano = 3, 12
     meters.post()
     meters.post()
@@ -72,12 +72,12 @@ def test_what_was_posted_is_not_posted_again() -> None:
 def test_an_account_without_room_asks_for_every_cost() -> None:
     account, meters = Account("org_a"), Meters()
     account.spending.debited_nano = DEBITED_MAX_NANO
-    meter = meters.turn(account, "key_1", NOW_MS, trial=False)
-    assert meter.ask_from_nano == LARGE_NANO
+    meter = meters.meter_for(account, "key_1", NOW_MS, trial=False)
+    assert meter.check_from_nano == LARGE_NANO
     meter.requests, meter.cost_nano = 1, LARGE_NANO
     assert not meters.has_room(account), "what was counted so far belongs to the account"
-    again = meters.turn(account, "key_2", NOW_MS, trial=False)
-    assert again.ask_from_nano == 0
+    again = meters.meter_for(account, "key_2", NOW_MS, trial=False)
+    assert again.check_from_nano == 0
 
 
 @EXAMPLES

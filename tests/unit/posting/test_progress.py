@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.accounts import verdicts
 from pipeline.accounts.commands import Credit
-from pipeline.accounts.verdicts import PROGRESS_KEY, Progress
+from pipeline.accounts.verdicts import PROGRESS_KEY, VerdictProgress
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting import progress
 from pipeline.posting.progress import ALONE_EVERY_MS
@@ -17,7 +17,7 @@ from tests.support.builders import NOW_MS, Books, event, packed
 
 def _told(records: list[tuple[bytes, bytes]]) -> list[int]:
     said = [verdicts.decode_record(key, value) for key, value in records if key == PROGRESS_KEY]
-    return [each.requests_offset for each in said if isinstance(each, Progress)]
+    return [each.requests_offset for each in said if isinstance(each, VerdictProgress)]
 
 
 def _books() -> Books:

@@ -11,6 +11,7 @@ from pipeline import topics
 from pipeline.accounts.commands import Credit, encode
 from pipeline.accounts.promos import PromoTable
 from pipeline.journal import LEDGER, JournalRecord
+from pipeline.outcomes import DeadLetterReason
 from pipeline.posting.protocol import (
     Decide,
     WorkerStep,
@@ -133,7 +134,7 @@ def test_each_kind_of_output_goes_to_its_topic_and_what_is_moved_to_its_partitio
         verdicts=[(b"v", b"1")],
         replies=[b"reply"],
         keys=[(b"k", b"2")],
-        dead_letters=[DeadLetter(b"dead", why, "invalid")],
+        dead_letters=[DeadLetter(b"dead", why, DeadLetterReason.INVALID)],
         moved=[Moved(0, b"to 0", []), Moved(1, b"to 1", [])],
         offsets={},
         counts=Counter(),

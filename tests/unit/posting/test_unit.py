@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.accounts import verdicts
 from pipeline.accounts.commands import CreateKey, Credit, SignUp
-from pipeline.accounts.verdicts import Progress, Verdict
+from pipeline.accounts.verdicts import Verdict, VerdictProgress
 from pipeline.posting.state import META_KEY, PartitionState
 from pipeline.posting.unit import GapError, Unit, close, fresh
 from pipeline.topics import BILLING, MOVED, REQUESTS
@@ -75,13 +75,13 @@ class TestClosing:
         assert told == [
             Verdict("org_1", -2 * COST_NANO, ()),
             Verdict("org_2", -COST_NANO, ()),
-            Progress(0, 2),
+            VerdictProgress(0, 2),
         ]
 
     def test_what_was_told_is_saved_with_the_account(self) -> None:
         books = Books()
         books.publish(packed(event()))
-        assert books.restore().account("org_1").spending.told_nano == -COST_NANO
+        assert books.restore().account("org_1").spending.verdict_nano == -COST_NANO
 
     def test_a_unit_of_commands_tells_balances_keys_and_replies(self) -> None:
         outcome = Books().send(
@@ -93,7 +93,7 @@ class TestClosing:
         assert [key for key, _ in outcome.keys] == [b"k"]
         assert len(outcome.replies) == 3
         told = [verdicts.decode_record(key, value) for key, value in outcome.verdicts]
-        assert told == [Verdict("org_1", 100_000_000_005, ()), Progress(0, 0)]
+        assert told == [Verdict("org_1", 100_000_000_005, ()), VerdictProgress(0, 0)]
 
     def test_a_unit_without_effect_still_moves_the_mark(self) -> None:
         outcome = Books().publish(b"[]")

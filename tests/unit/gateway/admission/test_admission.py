@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from pipeline import ist
 from pipeline.accounts.keys import KeyRecord
 from pipeline.accounts.model import Refused
-from pipeline.accounts.verdicts import Progress, Verdict
+from pipeline.accounts.verdicts import Verdict, VerdictProgress
 from pipeline.gateway.admission.admission import Admission
 from pipeline.money import NANO_PER_RUPEE, AmountError
+from pipeline.outcomes import KeyRefusal
 from tests.support.builders import NOW_MS
 
 RUPEE = NANO_PER_RUPEE
@@ -76,6 +78,28 @@ def test_a_standard_key_needs_a_balance_above_zero(balance_nano: int, expected: 
     assert code(made, "org_1", "key_1") == expected
     assert code(made, "org_1", "key_1", byok=True) is None
     assert code(made, "org_1", "key_1", tier="trial") is None
+
+
+@pytest.mark.parametrize("free", ["0", 0, Decimal(0), "0.000000000"])
+@pytest.mark.parametrize("balance_nano", [0, -(10**12), None])
+def test_a_request_of_a_route_that_costs_nothing_needs_no_balance(
+    free: str | int | Decimal, balance_nano: int | None
+) -> None:
+    made = admission()
+    if balance_nano is not None:
+        made.take_verdict(Verdict("org_1", balance_nano, ()))
+    assert code(made, "org_1", "key_1", max_cost_inr=free) is None
+    assert made.reservations_open == 0
+    assert code(made, "org_1", "key_1", max_cost_inr="0.000000001") == "insufficient_credits"
+    assert code(made, "org_1", "key_1") == "insufficient_credits"
+
+
+def test_a_route_that_costs_nothing_is_held_to_the_limits_of_the_key_all_the_same() -> None:
+    made = admission()
+    made.take_verdict(
+        Verdict("org_1", 0, (Refused("key_1", KeyRefusal.DAILY_LIMIT_REACHED, 0, NOW_MS + 1000, 1, 1),))
+    )
+    assert code(made, "org_1", "key_1", max_cost_inr="0") == "daily_limit_reached"
 
 
 def test_an_org_that_nobody_knows_has_no_credits_once_everything_is_read() -> None:
@@ -150,7 +174,7 @@ def test_a_key_whose_record_is_deleted_is_as_if_it_had_never_been_made() -> None
 
 def test_an_org_whose_verdict_is_deleted_is_a_stranger_again_and_what_is_held_stays_held() -> None:
     made = admission()
-    window = Refused("key_1", "budget_exceeded", 0, NOW_MS * 2, 1, 1)
+    window = Refused("key_1", KeyRefusal.BUDGET_EXCEEDED, 0, NOW_MS * 2, 1, 1)
     made.take_verdict(Verdict("org_1", RUPEE, (window,)))
     assert code(made, "org_1", "key_1") == "budget_exceeded"
     assert code(made, "org_1", "key_2", max_cost_inr="0.4") is None
@@ -169,8 +193,8 @@ def test_a_key_that_nobody_registered_has_no_limits_of_its_own() -> None:
     assert all(code(made, "org_1", "stranger") is None for _ in range(1000))
 
 
-@pytest.mark.parametrize("window_code", ["budget_exceeded", "daily_limit_reached"])
-def test_a_refused_window_holds_from_its_start_to_its_end(window_code: str) -> None:
+@pytest.mark.parametrize("window_code", [KeyRefusal.BUDGET_EXCEEDED, KeyRefusal.DAILY_LIMIT_REACHED])
+def test_a_refused_window_holds_from_its_start_to_its_end(window_code: KeyRefusal) -> None:
     clock = Clock()
     made = admission(clock)
     day = ist.day_of(NOW_MS)
@@ -179,7 +203,7 @@ def test_a_refused_window_holds_from_its_start_to_its_end(window_code: str) -> N
     clock.now_ms = ist.day_end_ms(day) - 1
     refused = made.admit("org_1", "key_1")
     assert refused is not None
-    assert (refused.code, refused.http_status, refused.retry_after) == (window_code, 429, 1)
+    assert (refused.code, refused.http_status, refused.retry_after) == (window_code.code, 429, 1)
     assert code(made, "org_1", "key_1", tier="trial") == window_code
     assert code(made, "org_1", "key_2") is None
     clock.now_ms += 1
@@ -237,10 +261,10 @@ def test_a_reservation_is_held_until_the_charge_shows() -> None:
     hold = made.publishing("org_1", "key_1", None)
     assert hold is not None and hold.amount_nano == 6 * RUPEE
     made.sent(0, 7, [hold])
-    made.take_progress(Progress(0, 7))
+    made.take_progress(VerdictProgress(0, 7))
     assert made.spendable_nano("org_1") == 4 * RUPEE
     made.take_verdict(Verdict("org_1", 5 * RUPEE, ()))
-    made.take_progress(Progress(0, 8))
+    made.take_progress(VerdictProgress(0, 8))
     assert made.spendable_nano("org_1") == 5 * RUPEE
 
 
@@ -250,7 +274,7 @@ def test_an_offset_learned_after_it_was_counted_holds_nothing() -> None:
     assert code(made, "org_1", "key_1", max_cost_inr="6") is None
     hold = made.publishing("org_1", "key_1", None)
     assert hold is not None
-    made.take_progress(Progress(0, 8))
+    made.take_progress(VerdictProgress(0, 8))
     made.sent(0, 7, [hold])
     assert made.spendable_nano("org_1") == 10 * RUPEE
     assert made.uncounted_ms() == 0
@@ -388,7 +412,7 @@ def test_a_worker_that_counts_nothing_makes_the_verdicts_stale() -> None:
     made.caught_up(clock.now_ms)
     assert made.is_stale()
     assert code(made, "org_1", "key_1") == "unavailable"
-    made.take_progress(Progress(2, 101))
+    made.take_progress(VerdictProgress(2, 101))
     made.tick()
     assert not made.is_stale()
     assert code(made, "org_1", "key_1") is None

@@ -11,17 +11,22 @@ from pipeline.accounts.model import Refused
 from pipeline.gateway.admission import refusal
 from pipeline.gateway.admission.gate import Gate
 from pipeline.gateway.admission.refusal import Refusal
+from pipeline.outcomes import KeyRefusal
 from tests.support.builders import MANY_EXAMPLES, NOW_MS
 
 MONTH = ist.month_of(NOW_MS)
 TODAY = ist.day_of(NOW_MS)
 FOR_EVER_MS = 253_402_300_800_000
 WINDOWS = (
-    Refused("k", "budget_exceeded", ist.month_start_ms(MONTH), ist.month_end_ms(MONTH), 10**9, 10**9 + 5),
-    Refused("k", "daily_limit_reached", ist.day_start_ms(TODAY), ist.day_end_ms(TODAY), 200, 200),
-    Refused("k", "daily_limit_reached", ist.day_start_ms(TODAY + 1), ist.day_end_ms(TODAY + 1), 3, 4),
-    Refused("k", "budget_exceeded", 0, FOR_EVER_MS, 0, 0),
-    Refused("k", "daily_limit_reached", NOW_MS + 700, NOW_MS + 1900, 7, 8),
+    Refused(
+        "k", KeyRefusal.BUDGET_EXCEEDED, ist.month_start_ms(MONTH), ist.month_end_ms(MONTH), 10**9, 10**9 + 5
+    ),
+    Refused("k", KeyRefusal.DAILY_LIMIT_REACHED, ist.day_start_ms(TODAY), ist.day_end_ms(TODAY), 200, 200),
+    Refused(
+        "k", KeyRefusal.DAILY_LIMIT_REACHED, ist.day_start_ms(TODAY + 1), ist.day_end_ms(TODAY + 1), 3, 4
+    ),
+    Refused("k", KeyRefusal.BUDGET_EXCEEDED, 0, FOR_EVER_MS, 0, 0),
+    Refused("k", KeyRefusal.DAILY_LIMIT_REACHED, NOW_MS + 700, NOW_MS + 1900, 7, 8),
 )
 
 

@@ -153,8 +153,8 @@ def test_with_costs_given_one_gateway_alone_never_overdraws(
         assert balance_nano >= 0
         spendable_nano = world.gateway.spendable_nano(org)
         if spendable_nano is not None:
-            told_nano = world.books.state.account(org).spending.told_nano
-            assert told_nano is not None
-            assert spendable_nano == floor_nano(told_nano) <= balance_nano
+            verdict_nano = world.books.state.account(org).spending.verdict_nano
+            assert verdict_nano is not None
+            assert spendable_nano == floor_nano(verdict_nano) <= balance_nano
     assert world.gateway.reservations_open == 0
     assert world.gateway.uncounted_ms() == 0

@@ -1,0 +1,238 @@
+"""What commands are answered: one type for each command, named by the command's own class.
+
+Owns: the shapes of the answers. They travel on `metering.replies` as JSON, and an account remembers some of
+them (`accounts/model.py`), so a field keeps its name for ever and a new one has a default.
+Called by: `accounts/commands.py` ties each to its command; the rules in `accounts/` make them; the API, the
+intake of payments and the command line read them.
+
+Amounts end in their unit: nano-rupees or paise; instants are milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+from pipeline.accounts.model import Address
+from pipeline.accounts.payments import INR, Order, Payment
+from pipeline.outcomes import PaymentStatus, RefundStatus
+
+
+class SignedUp(Struct, frozen=True):
+    """Whether it was this command that signed the org up."""
+
+    org: str
+    signed_up: bool
+
+
+class KeyCreated(Struct, frozen=True):
+    """The new key, and the nonce that its secret was made with."""
+
+    key_id: str
+    version: int
+    nonce: str
+
+
+class KeyChanged(Struct, frozen=True):
+    """The key's version from now on."""
+
+    key_id: str
+    version: int
+
+
+class CreditPosted(Struct, frozen=True):
+    """The balance after an operator's credit."""
+
+    org: str
+    balance_nano: int
+
+
+class AddressView(Struct, frozen=True):
+    """A billing address by the names of its lines."""
+
+    name: str
+    line1: str
+    line2: str | None
+    city: str
+    state: str
+    pin: str
+    gstin: str | None
+
+
+class AddressSet(Struct, frozen=True):
+    """The billing address from now on."""
+
+    address: AddressView
+
+
+class ThresholdSet(Struct, frozen=True):
+    """The alert's threshold from now on; None where it is off."""
+
+    threshold_nano: int | None
+
+
+class PromoWorth(Struct, frozen=True):
+    """A valid promo code as it was published, and its bonus."""
+
+    code: str
+    bonus_nano: int
+
+
+class OrderPrepared(Struct, frozen=True):
+    """The attempt that was booked: the first one's nonce, and what its promo code promised then."""
+
+    nonce: str
+    promo_code: str | None
+    bonus_nano: int
+
+
+class OrderView(Struct, frozen=True):
+    """A recorded order."""
+
+    order_id: str
+    org: str
+    amount_paise: int
+    created_ms: int
+    promo_code: str | None
+    bonus_nano: int
+    paid_by: str | None
+
+
+class OrderOpened(OrderView, frozen=True):
+    """An order as it is recorded now, with its currency."""
+
+    currency: str = INR
+
+
+class PaymentView(Struct, frozen=True):
+    """A payment that Razorpay reported; only a `captured` one was credited."""
+
+    payment_id: str
+    order_id: str
+    org: str
+    status: PaymentStatus
+    amount_paise: int
+    currency: str
+    method: str
+    email: str
+    contact: str
+    paid_ms: int
+    payer: str
+    address: AddressView | None
+    refunded_paise: int
+    problem: str
+
+
+class PaymentTaken(Struct, frozen=True, omit_defaults=True):
+    """What became of a payment that was reported as captured or as failed.
+
+    After a capture there is `balance_nano`, and where it is credited `credited` tells whether this very command
+    did it. One type for both commands: the same Idempotency-Key may come first with a payment that failed and then with its capture,
+    and is answered what was remembered.
+    """
+
+    status: PaymentStatus
+    balance_nano: int | None = None
+    credited: bool | None = None
+
+
+class RefundTaken(Struct, frozen=True):
+    """What became of a refund, and the balance after it."""
+
+    status: RefundStatus
+    balance_nano: int
+
+
+class Found(Struct, frozen=True):
+    """The org's own order and payment of the ids asked for, None where it has none.
+
+    `answer` is what a command was answered, in JSON, null where it was not:
+    `accounts/commands.py:remembered_result` reads it.
+    """
+
+    balance_nano: int
+    order: OrderView | None
+    answer: Raw
+    payment: PaymentView | None
+
+
+class StrayNoted(Struct, frozen=True):
+    """Whether a payment that is no org's was kept; one that is known to be an org's is not."""
+
+    noted: bool
+
+
+class KeyView(Struct, frozen=True):
+    """A key without its hash, and what it has used in the IST month and day of the answer."""
+
+    key_id: str
+    name: str
+    prefix: str
+    tier: str
+    created_ms: int
+    budget_nano: int | None
+    daily_limit: int | None
+    rpm_limit: int | None
+    expires_ms: int | None
+    revoked: bool
+    version: int
+    spent_this_month_nano: int
+    requests_today: int
+
+
+class AccountView(Struct, frozen=True):
+    """An account as its members may see it. `entry_id` is the newest ledger entry's id, 0 before one."""
+
+    org: str
+    name: str
+    email: str
+    signed_up: bool
+    balance_nano: int
+    entry_id: int
+    threshold_nano: int | None
+    address: AddressView | None
+    keys: list[KeyView]
+
+
+class BarrierReached(Struct, frozen=True):
+    """The partition whose owner has read what the barrier asked for."""
+
+    partition: int
+
+
+def view_of_address(address: Address) -> AddressView:
+    """Return an address by the names of its lines."""
+    return msgspec.convert(address, AddressView, from_attributes=True)
+
+
+def view_of_order(order: Order) -> OrderView:
+    """Return an order by the names of its fields."""
+    return msgspec.convert(order, OrderView, from_attributes=True)
+
+
+def view_of_payment(payment: Payment) -> PaymentView:
+    """Return a payment by the names of its fields, its address too."""
+    return msgspec.convert(payment, PaymentView, from_attributes=True)
+
+
+def opened(order: Order) -> OrderOpened:
+    """Return the result of an order that is recorded."""
+    return msgspec.convert(order, OrderOpened, from_attributes=True)
+
+
+Result = (
+    SignedUp
+    | KeyCreated
+    | KeyChanged
+    | CreditPosted
+    | AddressSet
+    | ThresholdSet
+    | PromoWorth
+    | OrderPrepared
+    | OrderOpened
+    | PaymentTaken
+    | RefundTaken
+    | Found
+    | AccountView
+)
+"""What `accounts/decide.py` may answer; a partition's own answers are not among them."""
