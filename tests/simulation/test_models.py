@@ -10,7 +10,6 @@ import pytest
 
 from pipeline.inserts import JournalInsert
 from pipeline.journal import LEDGER, NATIVE, REQUESTS, Row, encode_rows, public_id
-from pipeline.steps import TopicPlace
 from tests.simulation.clickhouse import Group, RefusedError, Store
 from tests.simulation.faults import plan
 from tests.simulation.kafka import Broker, FencedError, Log, Producer
@@ -62,13 +61,10 @@ class TestKafka:
         kafka = broker(slow_markers=1.0)
         log, producer = kafka.log("t", 0), kafka.start_producer("id")
         send(producer, log, b"a")
-        producer.send_offsets("group", {TopicPlace("in", 0): 7})
         producer.commit()
         assert values(log) == []
-        assert not kafka.group_offsets
         kafka.start_producer("id")
         assert values(log) == [b"a"]
-        assert kafka.group_offsets == {("group", "in", 0): 7}
 
     def test_compaction_keeps_the_newest_committed_value_of_each_key(self) -> None:
         kafka = broker()
