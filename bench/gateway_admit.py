@@ -167,7 +167,7 @@ def _gates() -> list[Gate]:
 
 
 def _tell(made: Admission) -> None:
-    made.heard(_now_ms())
+    made.caught_up(_now_ms())
     windows = _window("spent", "budget_exceeded"), _window("done", "daily_limit_reached")
     made.take_verdict(Verdict("rich", 10**9 * NANO_PER_RUPEE, windows))
     made.take_verdict(Verdict("dry", 0, ()))

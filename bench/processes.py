@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bench.events import rates
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.catalog import publish_rates
 from pipeline.local.broker import Broker
@@ -91,6 +92,11 @@ class Bench:
         """host:port of the broker."""
         return self.broker.servers
 
+    @property
+    def connection(self) -> KafkaConnection:
+        """How this project's own clients reach the broker."""
+        return self.broker.connection
+
     def worker(self) -> Process:
         """Start a worker, with the settings it has everywhere."""
         return self._start("worker", ["-m", "pipeline", "worker"])
@@ -127,8 +133,8 @@ async def bench(partitions: int) -> AsyncIterator[Bench]:
     running = Bench(broker, home, partitions)
     try:
         await broker.start()
-        await ensure_topics(broker.servers, Settings(kafka_url=broker.url, partitions=partitions))
-        await publish_rates(broker.servers, DEPLOYMENT, lambda _: rates())
+        await ensure_topics(broker.connection, Settings(kafka_url=broker.url, partitions=partitions))
+        await publish_rates(broker.connection, DEPLOYMENT, lambda _: rates())
         yield running
     finally:
         for process in running.started:

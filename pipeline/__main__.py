@@ -1,6 +1,6 @@
 """`python -m pipeline`: the same as the command `metering`.
 
-Called by: `local/supervisor.py` for its children.  Next: `cli/main.py`.
+Run as `python -m pipeline`, by `local/supervisor.py` for its children. Next: `cli/main.py`.
 """
 
 from __future__ import annotations

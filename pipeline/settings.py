@@ -7,12 +7,13 @@ Called by: the composition roots (`cli/`, `worker/`, `api/`), which hand the val
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.journal import PARTITIONS_MAX
 
 CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
@@ -21,10 +22,24 @@ CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
 class Settings(BaseSettings):
     """Everything that can be set. Secrets print as asterisks."""
 
-    model_config = SettingsConfigDict(env_prefix="METERING_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="METERING_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     kafka_url: str | None = None
     """kafka://host:port, more brokers after commas; the embedded broker where absent (`up` only)."""
+    kafka_security_protocol: str = "PLAINTEXT"
+    """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; the other Kafka settings have to fit: see connection.py."""
+    kafka_sasl_mechanism: str | None = None
+    """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
+    kafka_username: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_ca_file: str | None = None
+    """PEM file of the authorities that brokers' certificates are checked against; the system's where absent."""
+    kafka_cert_file: str | None = None
+    """PEM file of the certificate that this client shows (mutual TLS)."""
+    kafka_key_file: str | None = None
+    """PEM file of that certificate's key, without a password; in the certificate's file where absent."""
     clickhouse_url: str | None = None
     """chdb://PATH, or http(s)://user:password@host:port/database; embedded where absent (`up` only)."""
     session_secret: SecretStr | None = None
@@ -45,8 +60,11 @@ class Settings(BaseSettings):
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "metering"
     """Prefix of transactional ids and consumer groups: two deployments on one Kafka need two."""
     instance: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
-    """This process's name in its consumer groups, its own alone among live processes of its role, and the same
-    after a restart: then it has its partitions back at once, not when its session has timed out."""
+    """This process's static member id in its consumer groups (Kafka's `group.instance.id`).
+
+    No two live processes of one role may share it, and a process keeps it over restarts: then Kafka gives it
+    its partitions back as soon as it joins again, without waiting for the session of before to time out.
+    """
     partitions: Annotated[int, Field(ge=1, le=PARTITIONS_MAX)] = 4
     replication_factor: Annotated[int, Field(ge=1)] = 1
     min_insync_replicas: Annotated[int, Field(ge=1)] = 1
@@ -98,6 +116,32 @@ class Settings(BaseSettings):
         ):
             raise ValueError("must look like https://host/path")
         return url
+
+    @model_validator(mode="after")
+    def _usable_kafka_security(self) -> Self:
+        self.kafka_security.tls_context()
+        return self
+
+    @property
+    def kafka_security(self) -> KafkaSecurity:
+        """How clients speak to the brokers."""
+        password = self.kafka_password
+        return KafkaSecurity.of(
+            {
+                "security_protocol": self.kafka_security_protocol,
+                "sasl_mechanism": self.kafka_sasl_mechanism,
+                "username": self.kafka_username,
+                "password": None if password is None else password.get_secret_value(),
+                "ca_file": self.kafka_ca_file,
+                "cert_file": self.kafka_cert_file,
+                "key_file": self.kafka_key_file,
+            }
+        )
+
+    @property
+    def kafka(self) -> KafkaConnection:
+        """The brokers and how clients speak to them. Raises MissingSettingError where no broker is set."""
+        return KafkaConnection(self.kafka_servers, self.kafka_security)
 
     @property
     def kafka_servers(self) -> str:

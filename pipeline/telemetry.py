@@ -33,6 +33,10 @@ PARTITIONS_OWNED = Gauge("metering_worker_partitions", "Partitions this worker o
 ACCOUNTS = Gauge("metering_worker_accounts", "Accounts in this worker's memory", ["partition"])
 RESTORE = Histogram("metering_restore_seconds", "Time to take over a partition", buckets=_UNIT_SECONDS)
 
+BAD_RECORDS = Counter(
+    "metering_bad_records_total", "Records of a followed topic that cannot be understood", ["topic"]
+)
+
 SINK_ROWS = Counter("metering_sink_rows_total", "Journal rows written to ClickHouse", ["kind"])
 SINK_INSERT = Histogram("metering_sink_insert_seconds", "Time of an insert", buckets=_UNIT_SECONDS)
 SINK_RETRIES = Counter("metering_sink_retries_total", "Inserts sent again after an unclear answer")
@@ -75,3 +79,8 @@ RAZORPAY = Histogram(
 WEBHOOKS = Counter("metering_webhooks_total", "Webhooks by what became of them", ["outcome"])
 RECONCILED = Counter("metering_orders_asked_total", "Open orders asked about at Razorpay", ["outcome"])
 ORDERS_OPEN = Gauge("metering_orders_open", "Orders of the last 7 days that are not paid")
+
+
+def count_bad_record(topic: str) -> None:
+    """Count a record of a followed topic that cannot be understood and was passed over."""
+    BAD_RECORDS.labels(topic).inc()

@@ -32,19 +32,36 @@ RECORD_BYTES_MAX = 4 * 1024 * 1024
 """The largest record that may come in. What goes out may be larger, as it carries headers and rows."""
 OUTPUT_BYTES_MAX = 16 * 1024 * 1024
 
-_DAY_MS = 86_400_000
+_MINUTE_MS = 60_000
+_HOUR_MS = 60 * _MINUTE_MS
+_DAY_MS = 24 * _HOUR_MS
 FOR_EVER = -1
+
+# A compacted topic is read from its beginning by everyone who starts, and its newest segment is never compacted. So
+# segments are short, and what is superseded goes soon: a start reads little more than there are keys.
+SEGMENT_MS = 10 * _MINUTE_MS
+SEGMENT_BYTES = 64 * 1024 * 1024
+"""Larger than the largest record, which a segment has to hold."""
+SUPERSEDED_SHARE = "0.2"
+"""A partition is compacted once this share of its bytes has not been looked at."""
+SUPERSEDED_MS_MAX = _HOUR_MS
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic and its settings. `partitioned` topics have the deployment's partition count, others one."""
+    """A topic and its settings. `partitioned` topics have the deployment's partition count, others one.
+
+    In a compacted topic a tombstone is kept for `tombstones_ms`, and so is the marker that ends a transaction: as
+    each unit of work leaves one, there are soon far more markers than records. Who reads from the beginning has to
+    get to the end within that time, and who was away for longer has to begin again.
+    """
 
     name: str
     partitioned: bool = True
     compacted: bool = False
     retention_ms: int = FOR_EVER
     bytes_max: int = OUTPUT_BYTES_MAX
+    tombstones_ms: int = _HOUR_MS
     broker_time: bool = False
 
     def config(self, min_insync_replicas: int) -> dict[str, str]:
@@ -55,7 +72,15 @@ class Topic:
             "min.insync.replicas": str(min_insync_replicas),
             "message.timestamp.type": "LogAppendTime" if self.broker_time else "CreateTime",
         }
-        if not self.compacted:
+        if self.compacted:
+            settings |= {
+                "segment.ms": str(SEGMENT_MS),
+                "segment.bytes": str(SEGMENT_BYTES),
+                "min.cleanable.dirty.ratio": SUPERSEDED_SHARE,
+                "max.compaction.lag.ms": str(SUPERSEDED_MS_MAX),
+                "delete.retention.ms": str(self.tombstones_ms),
+            }
+        else:
             settings["retention.ms"] = str(self.retention_ms)
             settings["retention.bytes"] = "-1"
         return settings
@@ -67,10 +92,10 @@ TOPICS = (
     Topic(MOVED, broker_time=True),
     Topic(JOURNAL),
     Topic(VERDICTS, compacted=True),
-    Topic(CATALOG, partitioned=False, compacted=True),
-    Topic(KEYS, compacted=True),
-    Topic(PROMOS, partitioned=False, compacted=True),
-    Topic(ORDERS, compacted=True),
+    Topic(CATALOG, partitioned=False, compacted=True, tombstones_ms=_DAY_MS),
+    Topic(KEYS, compacted=True, tombstones_ms=_DAY_MS),
+    Topic(PROMOS, partitioned=False, compacted=True, tombstones_ms=_DAY_MS),
+    Topic(ORDERS, compacted=True, tombstones_ms=_DAY_MS),
     Topic(REPLIES, retention_ms=_DAY_MS),
     Topic(MAIL, retention_ms=60 * _DAY_MS),
     Topic(DEAD_LETTERS),

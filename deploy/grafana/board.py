@@ -164,6 +164,13 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                     Query(rate("metering_moved_total"), "moved"),
                 ),
             ),
+            Graph(
+                "Records that cannot be understood",
+                "A minute, by topic: rates, promo codes, keys or orders that a part read and passed over. Its log names"
+                " topic, partition and offset.",
+                "short",
+                (Query(rate("metering_bad_records_total", "topic", "60 * "), "{{topic}}"),),
+            ),
         ),
     ),
     (

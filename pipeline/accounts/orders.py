@@ -1,7 +1,7 @@
 """Top-ups before the money moves: whether an org may order one, the order's record, when to ask about it.
 
-Owns: the bounds of a top-up, the promo check, `prepare` and `open_order`, and the reconciler's rhythm.
-Called by: `accounts/decide.py`; `payments/order_poller.py` for the rhythm.
+Owns: the bounds of a top-up, the promo check, `prepare` and `open_order`, and when to ask Razorpay about an open order.
+Called by: `accounts/decide.py`; `payments/order_index.py` for when to ask.
 Next: `accounts/captures.py` when it is paid.
 
 An order is made in three steps, so that none is lost or made twice: `prepare` books the attempt under the

@@ -71,6 +71,10 @@ class PromoTable:
         """Take in a promo, in the place of an earlier one of the same code."""
         self._promos[key_of(promo.code)] = promo
 
+    def remove(self, code: str) -> None:
+        """Take a code out, if it is there: it was deleted."""
+        self._promos.pop(key_of(code), None)
+
     def get(self, code: str | None) -> Promo | None:
         """Return the promo of a code as somebody typed it."""
         return self._promos.get(key_of(code)) if code is not None else None

@@ -1,7 +1,7 @@
 """What gateways have to know of an account: its balance, and which keys to refuse and until when.
 
 Owns: when a key is refused, when a verdict is worth telling, and its record on `metering.verdicts`.
-Called by: `posting/unit.py` at the end of a unit. Next: `gateway/verdicts.py`, across Kafka.
+Called by: `posting/unit.py` at the end of a unit. Next: `gateway/following/follow.py`, across Kafka.
 
 A refusal carries the window it holds for, so the turn of the IST day or month lifts it by itself.
 """

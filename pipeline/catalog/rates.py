@@ -1,7 +1,7 @@
 """Which rate of a route was in force at an instant.
 
 Owns: the rate and the table of all of them.
-Called by: `posting/requests.py` for each paid request, the API (`/v1/catalog`, rankings), `catalog/apply.py`.
+Called by: `catalog/rating.py` for each paid request, the API (`/v1/catalog`, rankings), `catalog/apply.py`.
 
 Rates never change once they are in force, so any reader that has reached a record's offset agrees with
 every other about all instants before it.
@@ -136,6 +136,14 @@ class RateTable:
         """Take in a rate; one with the same route and start replaces the earlier one."""
         others = [r for r in self._by_route.get(rate.route, ()) if r.from_ms != rate.from_ms]
         self._by_route[rate.route] = tuple(sorted([*others, rate], key=lambda r: -r.from_ms))
+
+    def remove(self, route: Route, from_ms: int) -> None:
+        """Take a rate out, if it is there: it was withdrawn before it was ever in force."""
+        left = tuple(rate for rate in self._by_route.get(route, ()) if rate.from_ms != from_ms)
+        if left:
+            self._by_route[route] = left
+        else:
+            self._by_route.pop(route, None)
 
     def in_force(self, model: str, provider: str, at_ms: int) -> Rate | None:
         """Return the route's rate in force at an instant, or None where there is none."""

@@ -1,7 +1,7 @@
 """The form of a rate on `metering.catalog`, which is kept for ever.
 
 Owns: its key, its formats, and what a reader does with one that it does not know.
-Called by: `kafka/catalog.py`, `operations/verify.py`. Next: `catalog/rates.py`.
+Called by: `kafka/catalog.py`. Next: `catalog/rates.py`.
 
 Format 1 has the prices of input, cached input and output, and names no format. Format 2 has them by class, a fee
 and tiers. A rate is written in the lowest format that can say it, so that workers of the release before go on
@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from pipeline.catalog.rates import Rate, RateNano, Tier, price_fields, prices_by_class
+from pipeline.catalog.rates import Rate, RateNano, Route, Tier, price_fields, prices_by_class
 from pipeline.usage import CLASSES
 
 FORMAT = 2
@@ -60,6 +60,7 @@ class _Second(Struct):
 
 
 _encode = msgspec.json.Encoder().encode
+_decode_key = msgspec.json.Decoder(tuple[str, str, int]).decode
 _decode_header = msgspec.json.Decoder(_Header).decode
 _decode_first = msgspec.json.Decoder(_First).decode
 _decode_second = msgspec.json.Decoder(_Second).decode
@@ -95,6 +96,12 @@ def decode_rate(value: bytes) -> Rate:
     fields = {"model": found.model, "provider": found.provider, "from_ms": found.from_ms}
     fields |= {"request_nano": found.request_nano, "tiers": tuple(tiers)}
     return msgspec.convert({**fields, **_prices(found.prices)}, Rate)
+
+
+def decode_rate_key(key: bytes) -> tuple[Route, int]:
+    """Return the route and the start in milliseconds of a record's key. Raises msgspec.MsgspecError."""
+    model, provider, from_ms = _decode_key(key)
+    return (model, provider), from_ms
 
 
 def _rate_of_first(first: _First) -> Rate:

@@ -45,7 +45,7 @@ def apply(
     async def work(client: CommandClient) -> int:
         now_ms = int(time.time() * 1000)
         published, end = await publish_rates(
-            settings.kafka_servers, settings.deployment, lambda known: plan(known, wanted, now_ms)
+            settings.kafka, settings.deployment, lambda known: plan(known, wanted, now_ms)
         )
         await client.barrier(end)
         return len(published)

@@ -7,6 +7,7 @@ Called by: the other modules of `cli/`.  Next: `settings.py`, `local/deployment.
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,9 @@ def settings_from_environment(**given: object) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         # Only the reason: the value itself may be a secret.
-        bad = [f"{variable(str(one['loc'][0]))}: {_plain(one['msg'])}" for one in error.errors()]
+        bad = [
+            ": ".join((*map(variable, map(str, one["loc"])), _plain(one["msg"]))) for one in error.errors()
+        ]
         raise CommandError("\n".join(bad)) from None
 
 
@@ -67,6 +70,7 @@ def settings_for(data_dir: Path) -> Settings:
         partitions=at.partitions,
         session_secret=at.session_secret,
         operator_token=at.operator_token,
+        **{f"kafka_{name}": value for name, value in asdict(at.kafka_security).items()},
     )
 
 

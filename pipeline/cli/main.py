@@ -10,16 +10,27 @@ import sys
 
 import typer
 
+from pipeline.catalog.stored import NewerRate
 from pipeline.cli import accounts, catalog, config, demo, promo, reconcile, redrive, roles, up, verify
 from pipeline.cli.context import CommandError, say
+from pipeline.connection import KafkaSettingsError
 from pipeline.kafka.admin import TopicsError
+from pipeline.kafka.follow import SilentTopicError
 from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
 
 # Each module adds its commands to the program by `register`.
 GROUPS = (up, demo, roles, config, accounts, catalog, promo, verify, reconcile, redrive)
 
-_EXPECTED = (CommandError, LocalError, TopicsError, MissingSettingError)
+_EXPECTED = (
+    CommandError,
+    KafkaSettingsError,
+    LocalError,
+    MissingSettingError,
+    NewerRate,
+    SilentTopicError,
+    TopicsError,
+)
 
 
 def program() -> typer.Typer:

@@ -55,7 +55,7 @@ def create(
         raise CommandError(str(error)) from None
 
     async def work(client: CommandClient) -> None:
-        end = await publish_promo(settings.kafka_servers, settings.deployment, promo)
+        end = await publish_promo(settings.kafka, settings.deployment, promo)
         await client.barrier(promos_offset=end)
 
     with_client(settings, work)

@@ -50,4 +50,4 @@ def register(app: typer.Typer) -> None:
     def topics(data_dir: DataDir = DATA_DIR) -> None:
         """Create the Kafka topics or bring them up to date. Safe to repeat."""
         settings = settings_for(data_dir)
-        print_json(asdict(asyncio.run(ensure_topics(settings.kafka_servers, settings))))
+        print_json(asdict(asyncio.run(ensure_topics(settings.kafka, settings))))

@@ -1,7 +1,7 @@
 """Put back what an engine lost when it was killed in the middle of an insert.
 
 Owns: finding out what of a confirmed range is missing in its table and the roll-ups, and adding exactly that.
-Called by: `sink/partition.py`, as `sink/protocol.py` asks when a range was sent again. Next: `clickhouse/client.py`.
+Called by: `sink/partition.py`, when a range was sent again. Next: `clickhouse/client.py`.
 
 An engine without a cluster notes the token of a block, and then puts the block into its place. Killed in
 between, it knows the token of a block that it does not have: sent again, the block is dropped as known.

@@ -1,7 +1,7 @@
 """The demo's own process: put the platform in, show what to open, and keep traffic going.
 
 Owns: the order of these, and what is printed, all of it on stderr.
-Called by: the supervisor, as `python -m pipeline.demo.main`, once the product is ready (`cli/demo.py`).
+Run as `python -m pipeline.demo.main` by the supervisor, once the product is ready (`cli/demo.py`).
 Next: `demo/seeding.py`, `demo/answers.py`, `demo/live.py`.
 
 It may be killed at any moment and started again.

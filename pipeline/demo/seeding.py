@@ -14,18 +14,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 
 from pipeline import ist, topics
 from pipeline.accounts.commands import AccountCommand, CreateKey, Credit, SignUp
 from pipeline.accounts.keys import PREFIX_CHARS, hash_key
 from pipeline.catalog.apply import parse_file, plan
 from pipeline.catalog.rates import Rate, RateTable
+from pipeline.connection import KafkaConnection
 from pipeline.demo.figures import Figures, figures
 from pipeline.demo.marker import Marker
 from pipeline.demo.platform import ORGS, DemoOrg
 from pipeline.demo.traffic import DAYS, SOURCE, TrafficBatch, history
 from pipeline.events import Timestamps
+from pipeline.kafka import clients
 from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient
 from pipeline.kafka.partitions import partition_count
@@ -55,7 +56,7 @@ async def seed(settings: Settings, marker: Marker, say: Say) -> dict[str, int]:
     rates = table_of(catalog(marker.now_ms))
     batches = list(history(marker.seed, marker.now_ms, rates))
     await _open(settings, marker, figures(batches, marker.seed, marker.rate, marker.now_ms, rates), say)
-    await _publish(settings.kafka_servers, batches, say)
+    await _publish(settings.kafka, batches, say)
     counted: Counter[str] = Counter()
     for batch in batches:
         counted[batch.org] += len(batch.events)
@@ -114,12 +115,12 @@ def commands_of(org: DemoOrg, marker: Marker, wanted: Figures) -> list[AccountCo
 
 
 async def _open(settings: Settings, marker: Marker, wanted: Figures, say: Say) -> None:
-    client = CommandClient(settings.kafka_servers)
+    client = CommandClient(settings.kafka)
     await client.start()
     try:
         rates = catalog(marker.now_ms)
         published, end = await publish_rates(
-            settings.kafka_servers, settings.deployment, lambda known: plan(known, rates, _now_ms())
+            settings.kafka, settings.deployment, lambda known: plan(known, rates, _now_ms())
         )
         await client.barrier(end, COMMAND_LIMIT_S)
         say(f"Catalog: {len(rates)} rates, {len(published)} of them new.")
@@ -133,10 +134,10 @@ async def _open(settings: Settings, marker: Marker, wanted: Figures, say: Say) -
         await client.stop()
 
 
-async def _publish(servers: str, batches: Sequence[TrafficBatch], say: Say) -> None:
-    partitions = await partition_count(servers)
+async def _publish(kafka: KafkaConnection, batches: Sequence[TrafficBatch], say: Say) -> None:
+    partitions = await partition_count(kafka)
     oldest_ms = _now_ms() - KEPT_DAYS * ist.DAY_MS
-    producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True, acks="all", linger_ms=5)
+    producer = clients.producer(kafka, linger_ms=5)
     await producer.start()
     total, sent = sum(len(batch.events) for batch in batches), 0
     try:

@@ -4,6 +4,7 @@ It needs neither Faust nor ClickHouse nor FastAPI: only aiokafka and msgspec.
 """
 
 from pipeline.accounts.keys import KeyRecord
+from pipeline.connection import KafkaSecurity, KafkaSettingsError
 from pipeline.gateway.admission.refusal import Refusal
 from pipeline.gateway.errors import (
     GatewayClosed,
@@ -26,6 +27,8 @@ __all__ = [
     "GatewayClosed",
     "GatewayError",
     "InvalidEvent",
+    "KafkaSecurity",
+    "KafkaSettingsError",
     "KeyRecord",
     "Refusal",
     "SpoolBroken",

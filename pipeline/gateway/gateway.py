@@ -23,11 +23,12 @@ from typing import Any, Literal, Self
 from msgspec import Struct
 
 from pipeline.accounts.keys import KeyRecord
+from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.gateway.admission.admission import Admission, WhenStale
 from pipeline.gateway.admission.amounts import Amount
 from pipeline.gateway.admission.holds import Hold
 from pipeline.gateway.errors import GatewayClosed, SpoolError, SpoolFull, SpoolUnclear
-from pipeline.gateway.following.follow import Follower
+from pipeline.gateway.following.follow import verdict_follower
 from pipeline.gateway.sending.batches import Record
 from pipeline.gateway.sending.entry import SpoolEntry, encode, size_of
 from pipeline.gateway.sending.prepare import Prepared, prepare
@@ -84,13 +85,16 @@ class Gateway:
         reservation_limit_s: float = 900.0,
         linger_ms: int = 3,
         ready_limit_s: float = 10.0,
+        unread_limit_s: float = 60.0,
         drain_limit_s: float = 10.0,
         publish_limit_s: float = 30.0,
+        kafka_security: KafkaSecurity | None = None,
         kafka_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Prepare; `async with` starts it. Raises ValueError for a setting that cannot be.
 
-        `kafka_options` (TLS, SASL) go to aiokafka's clients as they are. docs/gateway.md explains each.
+        Without `kafka_security` the variables METERING_KAFKA_... say how to sign in at the brokers.
+        `kafka_options` go to aiokafka's clients as they are. docs/gateway.md explains each.
         """
         if not kafka_url.startswith("kafka://"):
             raise ValueError("kafka_url must look like kafka://host:port")
@@ -100,7 +104,9 @@ class Gateway:
             raise ValueError("durability is fsync or process")
         if when_stale not in ("open", "closed"):
             raise ValueError("when_stale is open or closed")
-        self._servers = kafka_url.removeprefix("kafka://").rstrip("/")
+        security = kafka_security or KafkaSecurity.of_environment(os.environ)
+        security.tls_context()
+        self._kafka = KafkaConnection(kafka_url.removeprefix("kafka://").rstrip("/"), security)
         self._options = dict(kafka_options or {})
         self._node, self._directory, self._durability = node, Path(spool_dir), durability
         self._spool_bytes_max = spool_bytes_max
@@ -112,6 +118,7 @@ class Gateway:
             when_stale=when_stale,
             stale_after_ms=int(stale_after_s * 1000),
             reservation_limit_ms=int(reservation_limit_s * 1000),
+            unread_limit_ms=int(unread_limit_s * 1000),
         )
         # `Admission.admit` itself: it is asked before every request, and a method that only hands on would be a
         # third of its time.
@@ -141,13 +148,13 @@ class Gateway:
         self._writer.start()
         self._sender = SpoolSender(
             spool,
-            self._servers,
+            self._kafka,
             self._options,
             linger_ms=self._linger_ms,
             sent=self._sent,
             acknowledged=self._acknowledged,
         )
-        self._follower = Follower(self._servers, self._options, self._admission)
+        self._follower = verdict_follower(self._kafka, self._options, self._admission)
         runs = (self._sender.run(), self._follower.run(), self._tick())
         self._tasks = [asyncio.create_task(run) for run in runs]
         self._open = True

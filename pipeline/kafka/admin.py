@@ -15,6 +15,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from pipeline.connection import KafkaConnection
+from pipeline.kafka.clients import started_admin
 from pipeline.settings import Settings
 from pipeline.topics import TOPICS, Topic
 
@@ -39,23 +41,22 @@ class TopicsReport:
     unchanged: tuple[str, ...]
 
 
-async def ensure_topics(servers: str, settings: Settings, wanted: Iterable[Topic] = TOPICS) -> TopicsReport:
+async def ensure_topics(
+    kafka: KafkaConnection, settings: Settings, wanted: Iterable[Topic] = TOPICS
+) -> TopicsReport:
     """Create the absent topics, correct settings that differ, and return when every partition has a leader.
 
     Safe to repeat, and from several processes at once. Settings of a topic that this project does not set
     stay as they are. Raises TopicsError where the broker refuses, or a topic has another partition count.
     """
     topics = {topic.name: topic for topic in wanted}
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers, request_timeout_ms=_REQUEST_MS_MAX)
     try:
-        await admin.start()
-        created = await _create(admin, topics, settings)
-        await _await_leaders(admin, topics, settings)
-        updated = await _update(admin, [t for t in topics.values() if t.name not in created], settings)
+        async with started_admin(kafka, request_timeout_ms=_REQUEST_MS_MAX) as admin:
+            created = await _create(admin, topics, settings)
+            await _await_leaders(admin, topics, settings)
+            updated = await _update(admin, [t for t in topics.values() if t.name not in created], settings)
     except (KafkaError, OSError) as error:
-        raise TopicsError(f"cannot make the topics at {servers}: {_said(error)}") from error
-    finally:
-        await admin.close()
+        raise TopicsError(f"cannot make the topics at {kafka.servers}: {_said(error)}") from error
     unchanged = [name for name in topics if name not in created and name not in updated]
     return TopicsReport(tuple(created), tuple(updated), tuple(unchanged))
 

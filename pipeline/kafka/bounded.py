@@ -7,21 +7,24 @@ Called by: whoever restores, verifies or replays. `kafka/follow.py` is for what 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
+from pipeline.connection import KafkaConnection
+from pipeline.kafka.clients import started_consumer
 from pipeline.topics import OUTPUT_BYTES_MAX
+
+FETCH = {"max_partition_fetch_bytes": OUTPUT_BYTES_MAX, "fetch_max_bytes": 2 * OUTPUT_BYTES_MAX}
 
 
 async def read_to_end(
-    servers: str, where: TopicPartition, *, last: int | None = None
+    kafka: KafkaConnection, where: TopicPartition, *, last: int | None = None
 ) -> AsyncIterator[Sequence[ConsumerRecord]]:
     """Yield the committed records of a partition in batches, all of them or those of the `last` offsets.
 
     Aborted records and the markers of transactions take offsets too, and are left out.
     """
-    async with _consumer(servers) as consumer:
+    async with started_consumer(kafka, **FETCH) as consumer:
         consumer.assign([where])
         begin = (await consumer.beginning_offsets([where]))[where]
         end = (await consumer.end_offsets([where]))[where]
@@ -32,38 +35,21 @@ async def read_to_end(
                 yield records
 
 
-async def ends_of(servers: str, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+async def ends_of(kafka: KafkaConnection, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
     """Return the end of each partition: the offset after its last committed record or marker."""
-    async with _consumer(servers) as consumer:
+    async with started_consumer(kafka) as consumer:
         return {place: int(end) for place, end in (await consumer.end_offsets(list(places))).items()}
 
 
-async def last_committed(servers: str, where: TopicPartition) -> ConsumerRecord | None:
+async def last_committed(kafka: KafkaConnection, where: TopicPartition) -> ConsumerRecord | None:
     """Return the last committed record of a partition, None where there is none."""
-    end = (await ends_of(servers, [where]))[where]
+    end = (await ends_of(kafka, [where]))[where]
     back = 2
     while True:
         found = None
-        async for records in read_to_end(servers, where, last=back):
+        async for records in read_to_end(kafka, where, last=back):
             found = records[-1]
         if found is not None or back >= end:
             return found
         # What is aborted stands between: look further back.
         back *= 8
-
-
-@asynccontextmanager
-async def _consumer(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=OUTPUT_BYTES_MAX,
-        fetch_max_bytes=2 * OUTPUT_BYTES_MAX,
-    )
-    await consumer.start()
-    try:
-        yield consumer
-    finally:
-        await consumer.stop()

@@ -7,12 +7,10 @@ Called by: `api/` and `cli/`. Next: `posting/commands.py`, in the worker.
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 
-from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from msgspec import MsgspecError
 
 from pipeline import topics
 from pipeline.accounts.commands import (
@@ -25,11 +23,11 @@ from pipeline.accounts.commands import (
     decode_reply,
     encode,
 )
-from pipeline.kafka.follow import Follower
+from pipeline.connection import KafkaConnection
+from pipeline.kafka.clients import producer
+from pipeline.kafka.follow import Subscription, TopicFollower
 from pipeline.kafka.partitions import partition_count
 from pipeline.partitioning import partition_of
-
-log = logging.getLogger(__name__)
 
 ANSWER_LIMIT_S = 6.0
 
@@ -50,20 +48,18 @@ def new_command_id() -> str:
 class CommandClient:
     """Sends commands and matches the replies to them by id."""
 
-    def __init__(self, servers: str) -> None:
+    def __init__(self, kafka: KafkaConnection) -> None:
         """Prepare; nothing is connected before `start`."""
-        self._servers = servers
+        self._kafka = kafka
         self._partitions = 0
         self._producer: AIOKafkaProducer | None = None
-        self._follower = Follower(servers, [topics.REPLIES], self._take, from_end=True)
+        self._follower = TopicFollower(kafka, [Subscription(topics.REPLIES, self._take)], from_end=True)
         self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
 
     async def start(self) -> None:
         """Connect. Raises a KafkaError, TimeoutError or PartitionsError where that cannot be done."""
-        self._partitions = await partition_count(self._servers)
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._servers, enable_idempotence=True, acks="all", request_timeout_ms=10_000
-        )
+        self._partitions = await partition_count(self._kafka)
+        self._producer = producer(self._kafka, request_timeout_ms=10_000)
         await self._producer.start()
         await self._follower.start()
 
@@ -124,12 +120,8 @@ class CommandClient:
             if not self._waiting[command.id]:
                 del self._waiting[command.id]
 
-    def _take(self, record: ConsumerRecord) -> None:
-        try:
-            reply = decode_reply(record.value)
-        except MsgspecError:
-            log.exception("a record of %s is no reply and is ignored: offset %d", record.topic, record.offset)
-            return
+    def _take(self, _key: bytes, value: bytes) -> None:
+        reply = decode_reply(value)
         for waiting in self._waiting.get(reply.id, ()):
             if not waiting.done():
                 waiting.set_result(reply)

@@ -13,11 +13,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from pipeline.connection import KafkaConnection
 from pipeline.crashpoints import reach
 from pipeline.kafka.bounded import read_to_end
+from pipeline.kafka.clients import producer
 from pipeline.steps import Output, Outputs, TopicPlace
 from pipeline.topics import OUTPUT_BYTES_MAX
 
@@ -30,14 +32,19 @@ class FencedLog:
     """The one writer of a partition under a transactional id, and the reader of its state topic."""
 
     def __init__(
-        self, servers: str, transactional_id: str, *, role: str = "", limit_s: float = DEFAULT_LIMIT_S
+        self,
+        kafka: KafkaConnection,
+        transactional_id: str,
+        *,
+        role: str = "",
+        limit_s: float = DEFAULT_LIMIT_S,
     ) -> None:
         """Prepare; nothing is connected before `start`. `role` names the crash points."""
         self._role = role
-        self._servers = servers
+        self._kafka = kafka
         self._limit_s = limit_s
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=servers,
+        self._producer = producer(
+            kafka,
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             max_batch_size=BATCH_BYTES,
@@ -60,7 +67,7 @@ class FencedLog:
 
         Only committed records count. To be called after `start`, when nobody else can write any more.
         """
-        return await read_compacted(self._servers, TopicPartition(topic, partition))
+        return await read_compacted(self._kafka, TopicPartition(topic, partition))
 
     async def commit(
         self, outputs: Outputs, offsets: Mapping[TopicPlace, int] | None = None, group: str = ""
@@ -112,10 +119,10 @@ class FencedLog:
             return
 
 
-async def read_compacted(servers: str, where: TopicPartition) -> dict[bytes, bytes]:
+async def read_compacted(kafka: KafkaConnection, where: TopicPartition) -> dict[bytes, bytes]:
     """Return the newest committed value of each key up to the end of a partition as it is now."""
     found: dict[bytes, bytes] = {}
-    async for records in read_to_end(servers, where):
+    async for records in read_to_end(kafka, where):
         for record in records:
             if record.value is None:
                 found.pop(record.key, None)

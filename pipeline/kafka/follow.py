@@ -1,7 +1,18 @@
-"""Follow topics from their beginning, for good: what a process keeps in memory of a compacted topic.
+"""Follow topics for good: what a process keeps in memory of a compacted topic is fed from here.
 
-Owns: reading to the end before `start` returns, staying at the end after, and knowing how fresh it is.
-Called by: the worker (catalog) and the server (catalog, keys, replies).
+Owns: reading everything there is and then what comes, starting over where it was after a lost connection,
+tombstones and bad records, and how fresh what was read is.
+Called by: the worker (rates, promo codes), the server (rates, keys, orders), the gateway library (verdicts,
+keys), and `kafka/commands.py` (replies).
+
+A compacted topic holds at least the newest record of each key, so reading it from the beginning gives the
+newest of everything. A record without a value (a tombstone) says that its key is deleted. A record that cannot
+be understood is logged and counted, and concerns nobody but itself: its neighbours are taken all the same. Where
+to go on without it would be wrong, the subscription says so, and nothing after it is taken.
+
+How fresh it is, the broker says: silence on a topic may mean that nothing happens or that nothing arrives. So
+the broker is asked for the ends of the topics again and again, and what counts is the last time that everything
+up to those ends had been taken.
 """
 
 from __future__ import annotations
@@ -9,137 +20,301 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
+
+from pipeline.connection import KafkaConnection, KafkaSettingsError
+from pipeline.kafka import clients
+from pipeline.kafka.attempts import attempt, described, within
 
 log = logging.getLogger(__name__)
 
-CHECK_EVERY_S = 5.0
-START_LIMIT_S = 60.0
-
-
-def is_cancelled() -> bool:
-    """Whether somebody cancelled this task; aiokafka lets cancellations of its own escape when a broker goes."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+CONFIRM_EVERY_S = 5.0
+CONNECT_LIMIT_S = 15.0
+CONFIRM_LIMIT_S = 5.0
+PROGRESS_LIMIT_S = 60.0
+"""How long `start` goes on while nothing new arrives. A topic that is large may take longer to read than that."""
+SILENCE_LIMIT_S = 20.0
+"""After so long without being at the broker's end, a new consumer is tried."""
+BACKOFF_S = 0.5
+STOP_LIMIT_S = 2.0
+RECORDS_A_TURN = 500
+"""So many records are taken before others have their turn: reading a large topic must not hold them up."""
+LOOK_AGAIN_S = 0.02
+LOG_BAD_EVERY_S = 60.0
 
 
 class StaleError(Exception):
-    """A follower has not been able to confirm that it is at the end of its topics."""
+    """The follower has not been able to confirm for too long that it has read its topics to the end."""
 
 
-class Follower:
-    """Hands every record of some topics to `take`, old ones first, then new ones as they come."""
+class SilentTopicError(Exception):
+    """The topics do not exist, or their ends were not reached although the broker answers."""
+
+
+def _ignore(_key: bytes) -> None:
+    """Do nothing for a deleted key."""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """A topic to follow and where its records go: `put` takes key and value, `delete` the key of a tombstone.
+
+    `put` and `delete` may raise anything for a record that they cannot understand, and it is passed over. An error
+    of a type in `stops_at` says that to go on without the record would be wrong: nothing after it is taken.
+    """
+
+    topic: str
+    put: Callable[[bytes, bytes], None]
+    delete: Callable[[bytes], None] = _ignore
+    stops_at: tuple[type[Exception], ...] = ()
+
+
+class TopicFollower:
+    """Hands the committed records of some topics on, old ones first, then new ones as they come."""
 
     def __init__(
         self,
-        servers: str,
-        topics: Sequence[str],
-        take: Callable[[ConsumerRecord], None],
+        kafka: KafkaConnection,
+        subscriptions: Sequence[Subscription],
         *,
+        start_at: Mapping[TopicPartition, int] | None = None,
         from_end: bool = False,
+        confirm_every_s: float = CONFIRM_EVERY_S,
+        confirmed: Callable[[int], None] = lambda _at_ms: None,
+        count_bad: Callable[[str], None] = lambda _topic: None,
+        **options: Any,
     ) -> None:
-        """Prepare; `from_end` skips what is there already."""
-        self._topics = tuple(topics)
-        self._take = take
+        """Prepare; `start` or `run` connects.
+
+        Where a snapshot of what was read is there, `start_at` holds its next offset of each partition; it must
+        be younger than the topic's delete.retention.ms, or deletions since may be missed. `from_end` skips what
+        is there already. `confirmed` is told the wall-clock time in milliseconds as of which everything is
+        taken, `count_bad` the topic of each record that cannot be understood; `options` are aiokafka's.
+        """
+        self._kafka, self._options = kafka, options
+        self._subscriptions = {each.topic: each for each in subscriptions}
+        self._names = ", ".join(self._subscriptions)
+        self._stops_at = tuple(kind for each in subscriptions for kind in each.stops_at)
+        self._next = dict(start_at or {})
         self._from_end = from_end
-        self._servers = servers
+        self._confirm_every_s, self._confirmed, self._count_bad = confirm_every_s, confirmed, count_bad
         self._consumer: AIOKafkaConsumer | None = None
+        self._taking = False
         self._task: asyncio.Task[None] | None = None
-        self._fresh_at = 0.0
-        self._places: list[TopicPartition] = []
+        self._fresh_at_s = float("-inf")
+        self._failure: BaseException | None = None
+        self._failed = asyncio.Event()
+        self.ready = asyncio.Event()
+        """Set once everything that was there has been taken."""
+        self._bad_logged_s: dict[str, float] = {}
+        self.bad_records = 0
+        self.records = 0
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps it from following, None where nothing does."""
+        return described(self._failure)
+
+    @property
+    def next_offsets(self) -> dict[TopicPartition, int]:
+        """The offset up to which each partition has been taken: what belongs to a snapshot taken now."""
+        return dict(self._next)
 
     async def start(self) -> None:
-        """Read everything there is, then go on in the background. Raises TimeoutError or a KafkaError."""
-        consumer = self._consumer = AIOKafkaConsumer(
-            *self._topics,
-            bootstrap_servers=self._servers,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=100,
-            max_partition_fetch_bytes=16 * 1024 * 1024,
-        )
-        await consumer.start()
-        async with asyncio.timeout(START_LIMIT_S):
-            while {place.topic for place in consumer.assignment()} != set(self._topics):
-                await asyncio.sleep(0.1)
-            self._places = sorted(consumer.assignment())
-            if self._from_end:
-                await consumer.seek_to_end(*self._places)
-            else:
-                await consumer.seek_to_beginning(*self._places)
-            ends = await consumer.end_offsets(self._places)
-            while not await self._is_past(consumer, ends):
-                await self._take_some(consumer)
-        self._fresh_at = time.monotonic()
-        self._task = asyncio.create_task(self._follow(consumer))
+        """Read everything there is, then go on in the background.
 
-    def check_fresh(self, limit_s: float) -> None:
-        """Raise StaleError where the end of the topics was last confirmed longer ago than `limit_s`."""
-        age_s = time.monotonic() - self._fresh_at
-        if age_s > limit_s:
-            raise StaleError(f"{', '.join(self._topics)} was last read to its end {age_s:.0f} s ago")
-
-    async def reached(self, topic: str, offset: int, limit_s: float = 10.0) -> None:
-        """Return once partition 0 of a topic has been read up to an offset, or to its end if that is less.
-
-        Who asks may be mistaken about the offset, and must not be able to stop whoever waits here.
-        Raises TimeoutError or a KafkaError.
+        Raises what keeps it from connecting, or TimeoutError where nothing new arrives for PROGRESS_LIMIT_S.
         """
-        assert self._consumer is not None
-        place = TopicPartition(topic, 0)
-        async with asyncio.timeout(limit_s):
-            if await self._consumer.position(place) >= offset:
-                return
-            wanted = min(offset, (await self._consumer.end_offsets([place]))[place])
-            while await self._consumer.position(place) < wanted:
-                await asyncio.sleep(0.01)
+        self._task = asyncio.create_task(self.run())
+        try:
+            await self._until_ready()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Stop following and disconnect."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task], timeout=5)
-        if self._consumer is not None:
-            await self._consumer.stop()
+            await asyncio.wait([self._task], timeout=CONFIRM_LIMIT_S + STOP_LIMIT_S)
+
+    async def run(self) -> None:
+        """Follow until cancelled, starting over where it was after every failure."""
+        while True:
+            before = self.problem
+            failure = await attempt(
+                self._connected(),
+                f"following {self._names}",
+                expected=(SilentTopicError, KafkaSettingsError, *self._stops_at),
+            )
+            self._failure = failure
+            self._failed.set()
+            if self.problem != before:
+                log.warning("following %s is interrupted: %s", self._names, self.problem)
+            await asyncio.sleep(BACKOFF_S)
+
+    def check_fresh(self, limit_s: float) -> None:
+        """Raise StaleError where everything was last confirmed to be taken longer ago than `limit_s`.
+
+        At once where a record is there that nobody may go on without.
+        """
+        age_s = self.age_s()
+        if age_s > limit_s or isinstance(self._failure, self._stops_at):
+            why = "" if self.problem is None else f": {self.problem}"
+            raise StaleError(f"{self._names} was last read to its end {age_s:.0f} s ago{why}")
+
+    def age_s(self) -> float:
+        """Return how long ago everything was last confirmed to be taken, in seconds; infinite before the first time."""
+        return time.monotonic() - self._fresh_at_s
+
+    async def reached(self, topic: str, offset: int, limit_s: float = 10.0) -> None:
+        """Return once partition 0 of a topic has been taken up to an offset, or to its end if that is less.
+
+        Who asks may be mistaken about the offset, and must not be able to stop whoever waits here.
+        Raises TimeoutError.
+        """
+        place = TopicPartition(topic, 0)
+        wanted, is_checked = offset, False
+        async with asyncio.timeout(limit_s):
+            while True:
+                try:
+                    if (consumer := self._consumer) is not None:
+                        if await self._is_past(consumer, {place: wanted}):
+                            return
+                        if not is_checked:
+                            wanted, is_checked = (
+                                min(offset, (await consumer.end_offsets([place]))[place]),
+                                True,
+                            )
+                            continue
+                except (KafkaError, ConsumerStoppedError) as error:
+                    log.info("waiting for %s, the connection was lost: %r", topic, error)
+                await asyncio.sleep(LOOK_AGAIN_S / 2)
+
+    async def _until_ready(self) -> None:
+        waits = [asyncio.create_task(event.wait()) for event in (self.ready, self._failed)]
+        seen, since_s = -1, time.monotonic()
+        try:
+            while not self.ready.is_set():
+                if self._failure is not None:
+                    raise self._failure
+                if self.records != seen:
+                    seen, since_s = self.records, time.monotonic()
+                elif time.monotonic() - since_s > PROGRESS_LIMIT_S:
+                    raise TimeoutError(f"{self._names}: nothing arrived for {PROGRESS_LIMIT_S:.0f} s")
+                await asyncio.wait(waits, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _connected(self) -> None:
+        consumer = clients.consumer(self._kafka, *self._subscriptions, **self._options)
+        try:
+            await self._follow(consumer)
+        finally:
+            self._consumer = None
+            await within(STOP_LIMIT_S, consumer.stop())
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        checked_at = time.monotonic()
-        while True:
-            try:
-                await self._take_some(consumer)
-                if time.monotonic() - checked_at > CHECK_EVERY_S:
-                    checked_at = time.monotonic()
-                    await self._confirm(consumer, checked_at)
-            except asyncio.CancelledError:
-                if is_cancelled():
-                    raise
-                log.warning("following %s goes on after a lost connection", ", ".join(self._topics))
-            except Exception:
-                log.exception("following %s failed and goes on", ", ".join(self._topics))
-                await asyncio.sleep(1)
-
-    async def _confirm(self, consumer: AIOKafkaConsumer, asked_at: float) -> None:
-        """Note when the end was confirmed; a broker that is away only makes what is known older."""
+        places = await self._assigned(consumer)
+        for place in places:
+            if place in self._next:
+                consumer.seek(place, self._next[place])
+        if self._from_end and not self._next:
+            await consumer.seek_to_end(*places)
+            self._next = {place: await consumer.position(place) for place in places}
+        self._consumer = consumer
+        tasks = [
+            asyncio.create_task(self._read(consumer)),
+            asyncio.create_task(self._confirm(consumer, places)),
+        ]
         try:
-            ends = await consumer.end_offsets(self._places)
-        except (KafkaError, TimeoutError):
-            log.warning("the end of %s cannot be confirmed: the broker does not answer", self._topics)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _assigned(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
+        """Connect and return all partitions of the topics. Raises SilentTopicError where a topic is absent."""
+        wanted = set(self._subscriptions)
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                await consumer.start()
+                while {place.topic for place in consumer.assignment()} != wanted:
+                    await asyncio.sleep(LOOK_AGAIN_S)
+        except TimeoutError:
+            absent = wanted - {place.topic for place in consumer.assignment()}
+            raise SilentTopicError(f"cannot follow {', '.join(sorted(absent))}: does it exist?") from None
+        return sorted(consumer.assignment())
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            self._taking = False
+            batches = await consumer.getmany(timeout_ms=1000, max_records=RECORDS_A_TURN)
+            self._taking = True
+            for place, records in batches.items():
+                for record in records:
+                    self._take(record)
+                self._next[place] = records[-1].offset + 1
+                self.records += len(records)
+            await asyncio.sleep(0)
+
+    def _take(self, record: ConsumerRecord) -> None:
+        subscription = self._subscriptions[record.topic]
+        key = record.key or b""
+        try:
+            if record.value is None:
+                subscription.delete(key)
+            else:
+                subscription.put(key, record.value)
+        except subscription.stops_at:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a record concerns that record alone
+            self._note_bad(record, error)
+
+    def _note_bad(self, record: ConsumerRecord, error: Exception) -> None:
+        """Count a bad record, and log it unless another of its topic was logged in the last minute."""
+        self.bad_records += 1
+        self._count_bad(record.topic)
+        if time.monotonic() - self._bad_logged_s.get(record.topic, float("-inf")) < LOG_BAD_EVERY_S:
             return
-        if await self._is_past(consumer, ends):
-            self._fresh_at = asked_at
+        self._bad_logged_s[record.topic] = time.monotonic()
+        log.error(
+            "%s/%d@%d cannot be understood and is passed over, %d such records so far: %s",
+            *(record.topic, record.partition, record.offset, self.bad_records, described(error)),
+        )
 
-    async def _take_some(self, consumer: AIOKafkaConsumer) -> None:
-        batches = await consumer.getmany(timeout_ms=500)
-        for records in batches.values():
-            for record in records:
-                self._take(record)
+    async def _confirm(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:
+        """Ask the broker for the ends again and again, and note each time that all below them is taken."""
+        at_end_s = time.monotonic()
+        while True:
+            asked_ms, asked_s = time.time_ns() // 1_000_000, time.monotonic()
+            async with asyncio.timeout(CONFIRM_LIMIT_S):
+                ends = await consumer.end_offsets(places)
+            while not await self._is_past(consumer, ends):
+                if self.ready.is_set() and time.monotonic() - at_end_s > SILENCE_LIMIT_S:
+                    raise SilentTopicError(
+                        f"the end of {self._names} was not reached for {SILENCE_LIMIT_S:.0f} s"
+                    )
+                await asyncio.sleep(LOOK_AGAIN_S)
+            at_end_s, self._fresh_at_s = time.monotonic(), asked_s
+            self._confirmed(asked_ms)
+            self._failure = None
+            self.ready.set()
+            await asyncio.sleep(self._confirm_every_s)
 
-    async def _is_past(self, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
-        for place, end in ends.items():
-            if await consumer.position(place) < end:
-                return False
-        return True
+    async def _is_past(self, consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Return whether everything below some offsets has been taken, not only fetched."""
+        async with asyncio.timeout(CONFIRM_LIMIT_S):
+            for place, offset in offsets.items():
+                if await consumer.position(place) < offset:
+                    return False
+        return not self._taking

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
-from aiokafka.admin import AIOKafkaAdminClient
-
+from pipeline.connection import KafkaConnection
+from pipeline.kafka.clients import started_admin
 from pipeline.topics import TOPICS
 
 LIMIT_S = 15.0
@@ -19,19 +19,14 @@ class PartitionsError(Exception):
     """The topics are absent, or not partitioned alike."""
 
 
-async def partition_count(servers: str) -> int:
+async def partition_count(kafka: KafkaConnection) -> int:
     """Return the partition count that all partitioned topics share.
 
     Raises PartitionsError where one is missing or differs, or a KafkaError where nobody answers.
     """
     names = [topic.name for topic in TOPICS if topic.partitioned]
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers, request_timeout_ms=10_000)
-    await admin.start()
-    try:
-        async with asyncio.timeout(LIMIT_S):
-            described = await admin.describe_topics(names)
-    finally:
-        await admin.close()
+    async with started_admin(kafka, request_timeout_ms=10_000) as admin, asyncio.timeout(LIMIT_S):
+        described = await admin.describe_topics(names)
     counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
     missing = [name for name in names if not counts.get(name)]
     if missing:

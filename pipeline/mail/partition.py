@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from pipeline import telemetry, topics
+from pipeline.connection import KafkaConnection
 from pipeline.driving import drive
+from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.fenced import FencedLog
 from pipeline.mail import smtp
 from pipeline.mail.outbox import Delivery
@@ -44,12 +46,12 @@ class Post:
 class MailPartition:
     """One partition of the mail topic on its way to the mail server."""
 
-    def __init__(self, servers: str, deployment: str, partition: int, post: Post) -> None:
+    def __init__(self, kafka: KafkaConnection, deployment: str, partition: int, post: Post) -> None:
         """Prepare; nothing is connected before `open`."""
-        self._servers = servers
+        self._kafka = kafka
         self._topic = TopicPartition(topics.MAIL, partition)
         self._post = post
-        self._log = FencedLog(servers, f"{deployment}-mail-{partition}")
+        self._log = FencedLog(kafka, f"{deployment}-mail-{partition}")
         self._turns = MailTurns(
             partition,
             mail_group(deployment),
@@ -116,7 +118,7 @@ class MailPartition:
             case Restore(place):
                 return step.answered(await self._log.restore(place.topic, place.partition))
             case Beginning(place):
-                return step.answered(await _beginning(self._servers, TopicPartition(*place)))
+                return step.answered(await _beginning(self._kafka, TopicPartition(*place)))
             case Commit():
                 await self._log.commit(step.outputs, step.offsets, step.group)
             case Now():
@@ -161,12 +163,8 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _beginning(servers: str, where: TopicPartition) -> int:
+async def _beginning(kafka: KafkaConnection, where: TopicPartition) -> int:
     """Return the first offset that a partition still has."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
-    await consumer.start()
-    try:
+    async with started_consumer(kafka) as consumer:
         offsets: dict[TopicPartition, int] = await consumer.beginning_offsets([where])
         return offsets[where]
-    finally:
-        await consumer.stop()

@@ -13,15 +13,14 @@ from collections.abc import AsyncIterator, Sequence
 from typing import assert_never
 
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline import topics
-from pipeline.catalog.rates import RateTable
-from pipeline.catalog.stored import decode_rate
+from pipeline.connection import KafkaConnection
 from pipeline.driving import drive
 from pipeline.kafka.bounded import ends_of, read_to_end
-from pipeline.kafka.catalog import PLACE as CATALOG_PLACE
-from pipeline.kafka.fenced import FencedLog, read_compacted
+from pipeline.kafka.catalog import read_rates
+from pipeline.kafka.clients import started_admin
+from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.partitions import partition_count
 from pipeline.posting import redriving
 from pipeline.posting.redriving import Letter, NextLetters, Redriven, RedriveStep
@@ -40,14 +39,12 @@ async def redrive(settings: Settings, *, too_late: bool) -> Redriven:
 
     Raises NotYetChargedError where no worker does that in time, and what Kafka raises.
     """
-    servers = settings.kafka_servers
-    partitions = await partition_count(servers)
-    rates = RateTable()
-    for value in (await read_compacted(servers, CATALOG_PLACE)).values():
-        rates.add(decode_rate(value))
-    fenced = FencedLog(servers, f"{settings.deployment}-redrive", role="redrive")
+    kafka = settings.kafka
+    partitions = await partition_count(kafka)
+    rates = await read_rates(kafka)
+    fenced = FencedLog(kafka, f"{settings.deployment}-redrive", role="redrive")
     try:
-        steps = _Steps(fenced, _letters(servers, partitions))
+        steps = _Steps(fenced, _letters(kafka, partitions))
         report = await drive(redriving.redrive(rates, partitions, too_late=too_late), steps.take)
     finally:
         await fenced.close()
@@ -80,21 +77,19 @@ class _Steps:
         return None
 
 
-async def _letters(servers: str, partitions: int) -> AsyncIterator[Sequence[Letter]]:
+async def _letters(kafka: KafkaConnection, partitions: int) -> AsyncIterator[Sequence[Letter]]:
     """Yield the dead letters there are, partition by partition, some at a time."""
     for partition in range(partitions):
-        async for records in read_to_end(servers, TopicPartition(topics.DEAD_LETTERS, partition)):
+        async for records in read_to_end(kafka, TopicPartition(topics.DEAD_LETTERS, partition)):
             yield [Letter(partition, r.offset, r.value or b"", r.headers) for r in records]
 
 
 async def _charged(settings: Settings, partitions: int) -> None:
     """Return when the workers have posted every moved record there is now."""
     places = [TopicPartition(topics.MOVED, partition) for partition in range(partitions)]
-    ends = await ends_of(settings.kafka_servers, places)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_servers)
-    await admin.start()
+    ends = await ends_of(settings.kafka, places)
     deadline = time.monotonic() + CHARGED_LIMIT_S
-    try:
+    async with started_admin(settings.kafka) as admin:
         while time.monotonic() < deadline:
             posted = await admin.list_consumer_group_offsets(f"{settings.deployment}-worker")
             # The last offset of a transaction is its marker, which nobody reads.
@@ -102,6 +97,4 @@ async def _charged(settings: Settings, partitions: int) -> None:
             if not behind:
                 return
             await asyncio.sleep(0.1)
-    finally:
-        await admin.close()
     raise NotYetChargedError("the dead letters are redriven, but not charged yet: is a worker running?")

@@ -22,12 +22,12 @@ from aiokafka import TopicPartition
 from pipeline import topics
 from pipeline.accounts.model import Account
 from pipeline.catalog.rates import Rate
-from pipeline.catalog.stored import decode_rate
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import query
+from pipeline.connection import KafkaConnection
 from pipeline.journal import PARTITIONS_MAX, JournalRecord, public_id, read_headers
 from pipeline.kafka.bounded import read_to_end
-from pipeline.kafka.catalog import PLACE as CATALOG_PLACE
+from pipeline.kafka.catalog import read_rates
 from pipeline.kafka.fenced import read_compacted
 from pipeline.kafka.partitions import partition_count
 from pipeline.operations.audit import Books, Difference, compare_accounts, compare_groups, compare_payments
@@ -58,11 +58,10 @@ class Report:
 async def verify(settings: Settings, engine: Engine) -> Report:
     """Compare everything and return the report. Raises what Kafka or the engine raises."""
     report = Report()
-    partitions = await partition_count(settings.kafka_servers)
-    catalog = (await read_compacted(settings.kafka_servers, CATALOG_PLACE)).values()
-    rates = {(rate.model, rate.provider, rate.from_ms): rate for rate in map(decode_rate, catalog)}
+    partitions = await partition_count(settings.kafka)
+    rates = {(rate.model, rate.provider, rate.from_ms): rate for rate in await read_rates(settings.kafka)}
     for partition in range(partitions):
-        await _verify_partition(settings.kafka_servers, engine, partition, partitions, rates, report)
+        await _verify_partition(settings.kafka, engine, partition, partitions, rates, report)
     below = [0] * PARTITIONS_MAX
     for partition, position in report.positions.items():
         below[partition] = public_id(partition, position)
@@ -72,12 +71,12 @@ async def verify(settings: Settings, engine: Engine) -> Report:
 
 
 async def _verify_partition(
-    servers: str, engine: Engine, partition: int, partitions: int, rates: Rates, report: Report
+    kafka: KafkaConnection, engine: Engine, partition: int, partitions: int, rates: Rates, report: Report
 ) -> None:
-    records = await read_compacted(servers, TopicPartition(topics.STATE, partition))
+    records = await read_compacted(kafka, TopicPartition(topics.STATE, partition))
     state = PartitionState.restored(partition, partitions, records)
     stored = {org: state.account(org) for org in state.orgs()}
-    books = await _fold(servers, Books(partition, rates=rates), state.meta.position, stored)
+    books = await _fold(kafka, Books(partition, rates=rates), state.meta.position, stored)
     report.positions[partition] = state.meta.position
     report.orgs += len(books.accounts.keys() | stored.keys())
     report.requests += books.request_rows
@@ -88,8 +87,8 @@ async def _verify_partition(
     report.differences += await _compare_rows(engine, books, state.meta.position)
 
 
-async def _fold(servers: str, books: Books, position: int, stored: dict[str, Account]) -> Books:
-    async for record in _journal(servers, books.partition, position):
+async def _fold(kafka: KafkaConnection, books: Books, position: int, stored: dict[str, Account]) -> Books:
+    async for record in _journal(kafka, books.partition, position):
         books.fold(record, stored)
     if books.next_position != position:
         books.differences.append(
@@ -98,9 +97,9 @@ async def _fold(servers: str, books: Books, position: int, stored: dict[str, Acc
     return books
 
 
-async def _journal(servers: str, partition: int, below: int) -> AsyncIterator[JournalRecord]:
+async def _journal(kafka: KafkaConnection, partition: int, below: int) -> AsyncIterator[JournalRecord]:
     """Yield a partition's journal records from the beginning up to before a position."""
-    async for records in read_to_end(servers, TopicPartition(topics.JOURNAL, partition)):
+    async for records in read_to_end(kafka, TopicPartition(topics.JOURNAL, partition)):
         for record in records:
             row = read_headers(record.headers, record.value)
             if row.first >= below:

@@ -1,7 +1,7 @@
 """Bring what Razorpay tells to the org it is about: one way in for callback, webhooks and reconciler.
 
 Owns: whose a payment is, and which command each state of a payment or refund becomes.
-Called by: `api/routes/orders.py`, `api/routes/webhooks.py`, `payments/order_poller.py`.
+Called by: `payments/order_poller.py`, and by way of `api/services/accounts.py` the routes of orders and webhooks.
 Next: `kafka/commands.py` takes the commands to the account's owner, who decides.
 """
 

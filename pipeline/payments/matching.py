@@ -35,65 +35,67 @@ class Mismatch(Struct, frozen=True, order=True):
 
 
 def match(
-    told: Mapping[str, PaymentEntity],
+    at_razorpay: Mapping[str, PaymentEntity],
     ledger: Iterable[Credited],
-    kept: Mapping[str, Payment],
+    receipts: Mapping[str, Payment],
     strays: Mapping[str, Stray],
 ) -> list[Mismatch]:
-    """Return what does not match between Razorpay (`told`), the ledger and the receipts (`kept`)."""
+    """Return what does not match between Razorpay (`at_razorpay`), the ledger and the receipts (`receipts`)."""
     rows: dict[str, list[Credited]] = {}
     for row in ledger:
         rows.setdefault(row.payment_id, []).append(row)
     found: list[Mismatch] = []
-    for payment_id in sorted(told.keys() | rows.keys() | kept.keys() | strays.keys()):
+    for payment_id in sorted(at_razorpay.keys() | rows.keys() | receipts.keys() | strays.keys()):
         credited = rows.get(payment_id, [])
-        found += _payment(payment_id, told.get(payment_id), credited, kept.get(payment_id))
-        if payment_id in strays and payment_id not in told and not credited:
+        found += _payment(payment_id, at_razorpay.get(payment_id), credited, receipts.get(payment_id))
+        if payment_id in strays and payment_id not in at_razorpay and not credited:
             detail = f"Razorpay told of it for order {strays[payment_id].order_id or 'none'}"
             found.append(Mismatch(payment_id, "not_ours", "", detail))
     return found
 
 
 def _payment(
-    payment_id: str, told: PaymentEntity | None, rows: list[Credited], kept: Payment | None
+    payment_id: str, at_razorpay: PaymentEntity | None, rows: list[Credited], receipt: Payment | None
 ) -> Iterator[Mismatch]:
-    org = kept.org if kept else rows[0].org if rows else ""
+    org = receipt.org if receipt else rows[0].org if rows else ""
     credited = sum(row.topups for row in rows)
     if credited > 1:
         yield Mismatch(payment_id, "credited_twice", org, f"the ledger credits it {credited} times")
-    if kept is not None and kept.status == "mismatched":
-        yield Mismatch(payment_id, "not_credited", org, kept.problem)
-    elif told is not None and told.is_captured and not credited:
-        problem = "not_credited" if kept else "not_ours"
-        detail = (
-            f"Razorpay has captured {told.amount} paise for order {told.order_id}, the ledger has nothing"
-        )
+    if receipt is not None and receipt.status == "mismatched":
+        yield Mismatch(payment_id, "not_credited", org, receipt.problem)
+    elif at_razorpay is not None and at_razorpay.is_captured and not credited:
+        problem = "not_credited" if receipt else "not_ours"
+        detail = f"Razorpay has captured {at_razorpay.amount} paise for order {at_razorpay.order_id}, the ledger has nothing"
         yield Mismatch(payment_id, problem, org, detail)
     if not credited:
-        if kept is not None and kept.status == "captured":
+        if receipt is not None and receipt.status == "captured":
             yield Mismatch(payment_id, "receipt_without_credit", org, "there is a receipt, but no credit")
         return
-    yield from _credited(payment_id, told, rows[0], kept)
+    yield from _credited(payment_id, at_razorpay, rows[0], receipt)
 
 
 def _credited(
-    payment_id: str, told: PaymentEntity | None, row: Credited, kept: Payment | None
+    payment_id: str, at_razorpay: PaymentEntity | None, row: Credited, receipt: Payment | None
 ) -> Iterator[Mismatch]:
     """Compare a payment that the ledger credits with what Razorpay and its receipt say."""
     paise, rest = divmod(row.credited_nano, NANO_PER_PAISA)
     back = -row.refunded_nano // NANO_PER_PAISA
-    if told is None:
+    if at_razorpay is None:
         yield Mismatch(payment_id, "unknown_at_razorpay", row.org, "credited, but Razorpay does not list it")
-    elif not told.is_captured:
-        yield Mismatch(payment_id, "not_captured", row.org, f"credited, but Razorpay says {told.status}")
-    elif (told.amount, told.currency, 0) != (paise, "INR", rest):
-        detail = f"Razorpay has {told.amount} paise {told.currency}, the ledger {paise}"
+    elif not at_razorpay.is_captured:
+        yield Mismatch(
+            payment_id, "not_captured", row.org, f"credited, but Razorpay says {at_razorpay.status}"
+        )
+    elif (at_razorpay.amount, at_razorpay.currency, 0) != (paise, "INR", rest):
+        detail = f"Razorpay has {at_razorpay.amount} paise {at_razorpay.currency}, the ledger {paise}"
         yield Mismatch(payment_id, "amount", row.org, detail)
-    if told is not None and (told.amount_refunded or 0) != back:
-        detail = f"Razorpay has refunded {told.amount_refunded or 0} paise, the ledger {back}"
+    if at_razorpay is not None and (at_razorpay.amount_refunded or 0) != back:
+        detail = f"Razorpay has refunded {at_razorpay.amount_refunded or 0} paise, the ledger {back}"
         yield Mismatch(payment_id, "refund", row.org, detail)
-    if kept is None or kept.status != "captured":
+    if receipt is None or receipt.status != "captured":
         yield Mismatch(payment_id, "no_receipt", row.org, "credited, but there is no receipt for it")
-    elif (kept.amount_paise, kept.org, kept.refunded_paise) != (paise, row.org, back):
-        detail = f"the receipt says {kept.amount_paise} paise of {kept.org}, the ledger {paise} of {row.org}"
+    elif (receipt.amount_paise, receipt.org, receipt.refunded_paise) != (paise, row.org, back):
+        detail = (
+            f"the receipt says {receipt.amount_paise} paise of {receipt.org}, the ledger {paise} of {row.org}"
+        )
         yield Mismatch(payment_id, "receipt", row.org, detail)

@@ -6,16 +6,10 @@ Called by: the server feeds it and hands it to `payments/intake.py` and `payment
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
-
-from aiokafka import ConsumerRecord
-from msgspec import MsgspecError
 
 from pipeline.accounts.orders import ASKED_FOR_MS, MINUTE_MS, ask_again_ms
 from pipeline.accounts.payments import decode_news
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -35,24 +29,31 @@ class OrderIndex:
         self._every_ms = every_ms
         self._orgs: dict[str, str] = {}
         self._order_of: dict[str, str] = {}
+        self._payment_of: dict[str, str] = {}
         self._open: dict[str, UnpaidOrder] = {}
 
-    def take(self, record: ConsumerRecord) -> None:
-        """Take in a record of `metering.orders`."""
-        try:
-            news = decode_news(record.value)
-        except MsgspecError:
-            log.exception("a record of %s is no order and is ignored: offset %d", record.topic, record.offset)
-            return
+    def put(self, _key: bytes, value: bytes) -> None:
+        """Take in a record of `metering.orders`. Raises msgspec.MsgspecError for what is no order."""
+        news = decode_news(value)
         # The same text for all orders of an org: there are many orders and few orgs.
         self._orgs[news.order_id] = self._orgs.get(news.order_id, news.org)
         if news.paid_by is not None:
             self._order_of[news.paid_by] = news.order_id
+            self._payment_of[news.order_id] = news.paid_by
             self._open.pop(news.order_id, None)
         elif news.order_id not in self._open:
             first_ms = ask_again_ms(news.created_ms, news.created_ms, self._every_ms)
             assert first_ms is not None
             self._open[news.order_id] = UnpaidOrder(news.org, news.created_ms, first_ms)
+
+    def delete(self, key: bytes) -> None:
+        """Forget an order whose record was deleted, and the payment that paid it."""
+        order_id = key.decode()
+        self._orgs.pop(order_id, None)
+        self._open.pop(order_id, None)
+        payment_id = self._payment_of.pop(order_id, None)
+        if payment_id is not None:
+            self._order_of.pop(payment_id, None)
 
     def org_of(self, order_id: str) -> str | None:
         """Return an order's org, None where the order is not known here."""

@@ -18,6 +18,7 @@ from pipeline import topics
 from pipeline.accounts.payments import Payment, Stray
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import query
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.fenced import read_compacted
 from pipeline.kafka.partitions import partition_count
 from pipeline.payments.matching import Credited, Mismatch, match
@@ -60,29 +61,29 @@ async def reconcile(settings: Settings, engine: Engine) -> Reconciliation:
 
 
 async def _look(settings: Settings, engine: Engine, razorpay: RazorpayClient) -> Reconciliation:
-    told = {payment.id: payment async for payment in razorpay.payments()}
-    kept, strays = await _kept(settings.kafka_servers)
+    at_razorpay = {payment.id: payment async for payment in razorpay.payments()}
+    receipts, strays = await _receipts_and_strays(settings.kafka)
     bound = query("reconcile_ledger").of_platform()
     rows = await asyncio.to_thread(engine.query, bound.sql, bound.parameters, row=Credited, settings=SCAN)
     return Reconciliation(
-        razorpay_payments=len(told),
+        razorpay_payments=len(at_razorpay),
         ledger_payments=len(rows),
-        receipts=sum(payment.status == "captured" for payment in kept.values()),
-        mismatches=match(told, rows, kept, strays),
+        receipts=sum(payment.status == "captured" for payment in receipts.values()),
+        mismatches=match(at_razorpay, rows, receipts, strays),
     )
 
 
-async def _kept(servers: str) -> tuple[dict[str, Payment], dict[str, Stray]]:
+async def _receipts_and_strays(kafka: KafkaConnection) -> tuple[dict[str, Payment], dict[str, Stray]]:
     """Return the payments and strays of every partition's state."""
-    kept: dict[str, Payment] = {}
+    receipts: dict[str, Payment] = {}
     strays: dict[str, Stray] = {}
-    partitions = await partition_count(servers)
+    partitions = await partition_count(kafka)
     for partition in range(partitions):
-        records = await read_compacted(servers, TopicPartition(topics.STATE, partition))
+        records = await read_compacted(kafka, TopicPartition(topics.STATE, partition))
         state = PartitionState.restored(partition, partitions, records)
         for payment in state.payments():
-            # One that is told to a wrong org as well must not hide the right one's receipt.
-            if payment.payment_id not in kept or payment.status == "captured":
-                kept[payment.payment_id] = payment
+            # One that was reported to a wrong org as well must not hide the right one's receipt.
+            if payment.payment_id not in receipts or payment.status == "captured":
+                receipts[payment.payment_id] = payment
         strays.update({stray.payment_id: stray for stray in state.strays()})
-    return kept, strays
+    return receipts, strays

@@ -1,7 +1,7 @@
 """Count a unit's requests key by key, so that each account is charged once a unit and not once a request.
 
 Owns: the meter of a key, and when what it counted is charged.
-Called by: `posting/requests.py` for each request; `posting/unit.py` when the unit is closed.
+Called by: `posting/unit.py`, for each request and when the unit is closed.
 Next: `accounts/ledger.py` charges.
 
 A hot key has thousands of requests in a unit. Counting them in one small object each, and charging their

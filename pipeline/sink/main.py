@@ -1,6 +1,6 @@
 """The sink as a process of its own (`metering sink`).
 
-Called by: `cli/main.py`.
+Called by: `cli/roles.py`.
 """
 
 from __future__ import annotations

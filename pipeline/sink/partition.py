@@ -13,17 +13,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar, assert_never
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from pipeline import telemetry, topics
 from pipeline.clickhouse import lost
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import DEDUPLICATION_WINDOW
+from pipeline.connection import KafkaConnection
 from pipeline.crashpoints import reach
 from pipeline.driving import drive
 from pipeline.inserts import JournalInsert
 from pipeline.journal import JournalRecord, read_headers
+from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.fenced import FencedLog
 from pipeline.sink import ranges
 from pipeline.sink.protocol import (
@@ -58,15 +60,15 @@ class SinkPartition:
     """Writes one partition of the journal into ClickHouse."""
 
     def __init__(
-        self, servers: str, deployment: str, partition: int, partitions: int, engine: Engine
+        self, kafka: KafkaConnection, deployment: str, partition: int, partitions: int, engine: Engine
     ) -> None:
         """Prepare; nothing is connected before `open`."""
-        self._servers = servers
+        self._kafka = kafka
         self._partition = partition
         self._engine = engine
         safe_ms = ranges.safe_age_ms(DEDUPLICATION_WINDOW, partitions, 1 / LINGER_S)
         self._writer = RangeWriter(deployment, partition, sink_group(deployment), safe_ms)
-        self._log = FencedLog(servers, f"{deployment}-sink-{partition}", role="sink")
+        self._log = FencedLog(kafka, f"{deployment}-sink-{partition}", role="sink")
         self._buffer: deque[tuple[int, JournalRecord, int]] = deque()
         self._buffered_bytes = 0
         self._changed = asyncio.Event()
@@ -186,15 +188,9 @@ class SinkPartition:
     async def _read(self, first_offset: int, next_offset: int) -> list[Placed]:
         """Return the journal's records from one offset up to before another."""
         place = TopicPartition(topics.JOURNAL, self._partition)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=topics.OUTPUT_BYTES_MAX,
-        )
-        await consumer.start()
         found: list[Placed] = []
-        try:
+        asking = started_consumer(self._kafka, max_partition_fetch_bytes=topics.OUTPUT_BYTES_MAX)
+        async with asking as consumer:
             consumer.assign([place])
             consumer.seek(place, first_offset)
             while not found or found[-1][0] + 1 < next_offset:
@@ -204,8 +200,6 @@ class SinkPartition:
                     for record in batches.get(place, ())
                     if record.offset < next_offset
                 ]
-        finally:
-            await consumer.stop()
         return found
 
 

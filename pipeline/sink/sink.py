@@ -37,7 +37,7 @@ class Sink:
         self._opening: dict[int, SinkPartition] = {}
         self._partitions: dict[int, tuple[SinkPartition, asyncio.Task[None]]] = {}
         self._reader = GroupReader(
-            settings.kafka_servers,
+            settings.kafka,
             sink_group(settings.deployment),
             [topics.JOURNAL],
             self,
@@ -52,7 +52,7 @@ class Sink:
         An engine that is away is waited for. Raises what must end the process.
         """
         await self._migrate()
-        self._count = await partition_count(self._settings.kafka_servers)
+        self._count = await partition_count(self._settings.kafka)
         await self._reader.run()
 
     async def _migrate(self) -> None:
@@ -70,9 +70,7 @@ class Sink:
     async def open(self, partition: int) -> Mapping[str, int]:
         """Take a partition over; see `kafka/reader.py`."""
         settings = self._settings
-        writer = SinkPartition(
-            settings.kafka_servers, settings.deployment, partition, self._count, self._engine
-        )
+        writer = SinkPartition(settings.kafka, settings.deployment, partition, self._count, self._engine)
         self._opening[partition] = writer
         try:
             offset = await writer.open()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import time
 import uuid
@@ -31,8 +32,10 @@ from starlette.exceptions import HTTPException
 from pipeline import ist, logs
 from pipeline.accounts.keys import KeyRecord
 from pipeline.catalog.rates import RateTable
+from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.gateway import Gateway, Refusal, SpoolError
-from pipeline.kafka.catalog import catalog_follower
+from pipeline.kafka.catalog import to_rates
+from pipeline.kafka.follow import TopicFollower
 from pipeline.standin.completion import BadRequest, ChatRequest, Completion, answer, providers_of, read
 
 SIMULATE = "x-standin-simulate"
@@ -325,7 +328,8 @@ def _now_ms() -> int:
 async def serve(kafka_url: str, host: str, port: int, node: str, spool_dir: Path) -> None:
     """Serve until SIGTERM or SIGINT; events that Kafka has not taken by then wait in the spool."""
     rates = RateTable()
-    catalog = catalog_follower(kafka_url.removeprefix("kafka://"), rates)
+    connection = KafkaConnection(kafka_url.removeprefix("kafka://"), KafkaSecurity.of_environment(os.environ))
+    catalog = TopicFollower(connection, [to_rates(rates)])
     async with Gateway(
         kafka_url=kafka_url, node=node, spool_dir=spool_dir, drain_limit_s=_DRAIN_LIMIT_S
     ) as gateway:

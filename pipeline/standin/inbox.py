@@ -126,10 +126,10 @@ def page_of(inbox: Inbox) -> FastAPI:
     return app
 
 
-async def serve(inbox: Inbox, port: int, http_port: int, told: Callable[[dict[str, str]], None]) -> None:
+async def serve(inbox: Inbox, port: int, http_port: int, announce: Callable[[dict[str, str]], None]) -> None:
     """Take mail and show it until cancelled or told to stop by a signal.
 
-    Port 0 takes a free one; `told` gets both addresses. Raises OSError where a port is taken.
+    Port 0 takes a free one; `announce` gets both addresses. Raises OSError where a port is taken.
     """
     loop = asyncio.get_running_loop()
     mail = await loop.create_server(
@@ -137,7 +137,7 @@ async def serve(inbox: Inbox, port: int, http_port: int, told: Callable[[dict[st
     )
     config = uvicorn.Config(page_of(inbox), log_config=None, access_log=False, timeout_graceful_shutdown=1)
     web = socket.create_server((HOST, http_port))
-    told(
+    announce(
         {
             "smtp_url": f"smtp://{HOST}:{mail.sockets[0].getsockname()[1]}",
             "page": f"http://{HOST}:{web.getsockname()[1]}",
@@ -159,7 +159,12 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, default=Path("mails"), help="where mails are kept, as .eml files")
     given = parser.parse_args()
     asyncio.run(
-        serve(Inbox(given.dir), given.port, given.http_port, lambda told: print(json.dumps(told), flush=True))
+        serve(
+            Inbox(given.dir),
+            given.port,
+            given.http_port,
+            lambda addresses: print(json.dumps(addresses), flush=True),
+        )
     )
 
 

@@ -2,7 +2,7 @@
 
 Owns: the wiring. Batches come from `worker/service.py` through two channels; each agent carries out the
 units of its kind. Faust's own consumer and tables are not used: docs/adr/0001-faust-without-tables.md.
-Called by: `cli/main.py` (`metering worker`).
+Called by: `cli/roles.py` (`metering worker`).
 
 An unexpected error ends the process at once with exit code 70, before anything more is committed; the
 next owner of its partitions restores them from what was.
@@ -15,18 +15,16 @@ import gc
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import faust
 import uvloop
-from aiokafka import ConsumerRecord
 from faust.app.base import BootStrategy as FaustBootStrategy
 
 from pipeline import logs, status_server, topics
 from pipeline.settings import Settings
-from pipeline.worker.partition import Partition
-from pipeline.worker.service import PartitionReader
+from pipeline.worker.service import PartitionReader, PendingUnit
 
 log = logging.getLogger(__name__)
 
@@ -50,16 +48,6 @@ class App(faust.App):
     BootStrategy = BootStrategy
 
 
-@dataclass(frozen=True)
-class PendingUnit:
-    """A batch of records on its way to an agent, for one unit of work. `done` is resolved when that is committed."""
-
-    partition: Partition
-    topic: str
-    records: Sequence[ConsumerRecord]
-    done: asyncio.Future[None]
-
-
 def create_app(settings: Settings) -> tuple[App, PartitionReader]:
     """Return the worker's app and its reader. Nothing is connected before the app is started."""
     app = App(
@@ -72,26 +60,26 @@ def create_app(settings: Settings) -> tuple[App, PartitionReader]:
     )
     requests = app.channel(maxsize=AGENTS)
     commands = app.channel(maxsize=AGENTS)
-
-    async def dispatch(partition: Partition, topic: str, records: Sequence[ConsumerRecord]) -> None:
-        unit = PendingUnit(partition, topic, records, asyncio.get_running_loop().create_future())
-        channel = commands if topic == topics.BILLING else requests
-        await channel.put(unit)  # type: ignore[arg-type]  # Faust types channels for its own events only
-        await unit.done
+    channels = {topics.REQUESTS: requests, topics.MOVED: requests, topics.BILLING: commands}
 
     @app.agent(requests, concurrency=AGENTS)
     async def debit(units: faust.StreamT[PendingUnit]) -> None:
         """Charge requests, one unit of work at a time."""
         async for unit in units:
-            await carry_out(unit)
+            with fatal():
+                await unit.partition.work(unit.topic, unit.records)
+            unit.committed.set_result(None)
 
     @app.agent(commands, concurrency=AGENTS)
     async def billing(units: faust.StreamT[PendingUnit]) -> None:
         """Carry out commands, one unit of work at a time."""
         async for unit in units:
-            await carry_out(unit)
+            with fatal():
+                await unit.partition.work(unit.topic, unit.records)
+            unit.committed.set_result(None)
 
-    reader = PartitionReader(settings, dispatch)
+    # Faust types channels for its own events only.
+    reader = PartitionReader(settings, channels)  # type: ignore[arg-type]
 
     @app.service
     class Reader(faust.Service):
@@ -103,12 +91,8 @@ def create_app(settings: Settings) -> tuple[App, PartitionReader]:
 
         @faust.Service.task
         async def _read(self) -> None:
-            try:
+            with fatal():
                 await reader.run()
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
-                end_process(error)
 
     return app, reader
 
@@ -142,15 +126,15 @@ def _collect_rarely() -> None:
     gc.set_threshold(GARBAGE_OBJECTS, 20, 20)
 
 
-async def carry_out(unit: PendingUnit) -> None:
-    """Carry out a unit of work. An unexpected error ends the process, never just the agent."""
+@contextmanager
+def fatal() -> Iterator[None]:
+    """End the process at any error within but a cancellation: never only the agent or the service around it."""
     try:
-        await unit.partition.work(unit.topic, unit.records)
+        yield
     except asyncio.CancelledError:
         raise
     except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
         end_process(error)
-    unit.done.set_result(None)
 
 
 def end_process(error: BaseException) -> None:

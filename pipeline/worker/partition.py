@@ -19,11 +19,12 @@ from aiokafka import TopicPartition
 from pipeline import telemetry, topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
+from pipeline.connection import KafkaConnection
 from pipeline.crashpoints import reach
 from pipeline.driving import drive
 from pipeline.kafka.bounded import last_committed
 from pipeline.kafka.fenced import FencedLog
-from pipeline.kafka.follow import Follower
+from pipeline.kafka.follow import TopicFollower
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting import protocol
 from pipeline.posting.protocol import AwaitCatalog, Decide, Posted, WorkerStep
@@ -40,12 +41,11 @@ CATALOG_AGE_LIMIT_S = 45.0
 
 @dataclass(frozen=True)
 class Catalog:
-    """The rates and the promo codes, and the followers that keep them."""
+    """The rates and the promo codes, and what keeps them up to date."""
 
     rates: RateTable
-    follower: Follower
     promos: PromoTable
-    promos_follower: Follower
+    follower: TopicFollower
 
 
 class Partition:
@@ -53,7 +53,7 @@ class Partition:
 
     def __init__(
         self,
-        servers: str,
+        kafka: KafkaConnection,
         deployment: str,
         partition: int,
         partitions: int,
@@ -65,12 +65,12 @@ class Partition:
         `deciding` is shared by all partitions of the worker: one decides at a time, while others commit. If
         they took turns within their units, all of them would be done as late as the last.
         """
-        self._servers = servers
+        self._kafka = kafka
         self._partition, self._partitions = partition, partitions
         self._catalog = catalog
         self._deciding = deciding
         self._group = worker_group(deployment)
-        self._log = FencedLog(servers, f"{deployment}-{partition}", role="worker")
+        self._log = FencedLog(kafka, f"{deployment}-{partition}", role="worker")
         self._lock = asyncio.Lock()
         self._state = PartitionState(partition, partitions)
         self.is_open = False
@@ -122,7 +122,7 @@ class Partition:
                 return step.answered(await self._last_headers(place))
             case AwaitCatalog(catalog_offset, promos_offset):
                 await self._catalog.follower.reached(topics.CATALOG, catalog_offset)
-                await self._catalog.promos_follower.reached(topics.PROMOS, promos_offset)
+                await self._catalog.follower.reached(topics.PROMOS, promos_offset)
             case Decide(decision):
                 await self._decide(decision)
             case Commit():
@@ -136,7 +136,7 @@ class Partition:
         return None
 
     async def _last_headers(self, place: TopicPlace) -> Headers | None:
-        last = await last_committed(self._servers, TopicPartition(*place))
+        last = await last_committed(self._kafka, TopicPartition(*place))
         return None if last is None else last.headers
 
     async def _decide(self, decision: Iterator[None]) -> None:

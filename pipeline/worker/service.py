@@ -9,18 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
-from msgspec import MsgspecError
 
 from pipeline import telemetry, topics
-from pipeline.accounts.promos import PromoTable, decode_promo
+from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
-from pipeline.kafka.catalog import catalog_follower
-from pipeline.kafka.follow import Follower
+from pipeline.kafka.catalog import to_rates
+from pipeline.kafka.clients import started_consumer
+from pipeline.kafka.follow import TopicFollower
 from pipeline.kafka.partitions import partition_count
+from pipeline.kafka.promos import to_promos
 from pipeline.kafka.reader import GroupReader
 from pipeline.settings import Settings
 from pipeline.worker.partition import Catalog, Partition, worker_group
@@ -39,7 +42,22 @@ WATCH_EVERY_S = 2.0
 WATCHED = (topics.REQUESTS, topics.BILLING)
 """`metering.moved` is written in transactions, whose markers take offsets that are never delivered."""
 
-Dispatch = Callable[[Partition, str, Sequence[ConsumerRecord]], Awaitable[None]]
+
+@dataclass(frozen=True)
+class PendingUnit:
+    """A batch of records on its way to an agent, for one unit of work. `committed` is resolved when that is done."""
+
+    partition: Partition
+    topic: str
+    records: Sequence[ConsumerRecord]
+    committed: asyncio.Future[None]
+
+
+class UnitChannel(Protocol):
+    """What a Faust channel is to the reader: a queue of bounded length that an agent takes units from."""
+
+    async def put(self, unit: PendingUnit, /) -> None:
+        """Add a unit, once there is room."""
 
 
 class StandstillError(Exception):
@@ -49,19 +67,22 @@ class StandstillError(Exception):
 class PartitionReader:
     """Opens the partitions that the group assigns, and hands their batches to the agents."""
 
-    def __init__(self, settings: Settings, dispatch: Dispatch) -> None:
-        """Prepare; nothing is connected before `run`."""
+    def __init__(self, settings: Settings, channels: Mapping[str, UnitChannel]) -> None:
+        """Prepare; nothing is connected before `run`. `channels` leads each input topic's units to their agent."""
         self._settings = settings
-        self._dispatch = dispatch
+        self._channels = channels
         self._partitions = 0
         self._owned: dict[int, Partition] = {}
         self._deciding = asyncio.Lock()
         self._rates = RateTable()
-        self._follower = catalog_follower(settings.kafka_servers, self._rates)
         self._promos = PromoTable()
-        self._promos_follower = Follower(settings.kafka_servers, [topics.PROMOS], self._take_promo)
+        self._follower = TopicFollower(
+            settings.kafka,
+            [to_rates(self._rates), to_promos(self._promos)],
+            count_bad=telemetry.count_bad_record,
+        )
         self._reader = GroupReader(
-            settings.kafka_servers,
+            settings.kafka,
             worker_group(settings.deployment),
             topics.INPUTS,
             self,
@@ -72,9 +93,8 @@ class PartitionReader:
 
     async def run(self) -> None:
         """Read the catalog to its end, then work until cancelled. Raises what must end the process."""
-        self._partitions = await partition_count(self._settings.kafka_servers)
+        self._partitions = await partition_count(self._settings.kafka)
         await self._follower.start()
-        await self._promos_follower.start()
         watchdog = asyncio.create_task(self._watch())
         reading = asyncio.create_task(self._reader.run())
         try:
@@ -86,7 +106,6 @@ class PartitionReader:
             reading.cancel()
             await asyncio.wait([watchdog, reading], timeout=40)
             await self._follower.stop()
-            await self._promos_follower.stop()
 
     @property
     def problem(self) -> str | None:
@@ -97,11 +116,11 @@ class PartitionReader:
         """Take a partition over; see `kafka/reader.py`."""
         settings = self._settings
         owned = Partition(
-            settings.kafka_servers,
+            settings.kafka,
             settings.deployment,
             partition,
             self._partitions,
-            Catalog(self._rates, self._follower, self._promos, self._promos_follower),
+            Catalog(self._rates, self._promos, self._follower),
             self._deciding,
         )
         self._owned[partition] = owned
@@ -110,9 +129,11 @@ class PartitionReader:
         return offsets
 
     async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> None:
-        """Hand a batch to its agent, and return when it is committed and the partition's next unit may begin."""
+        """Give an agent a batch and wait until it is committed, and the partition's next unit may begin."""
         began = time.monotonic()
-        await self._dispatch(self._owned[partition], topic, records)
+        unit = PendingUnit(self._owned[partition], topic, records, asyncio.get_running_loop().create_future())
+        await self._channels[topic].put(unit)
+        await unit.committed
         await asyncio.sleep(began + UNIT_EVERY_S - time.monotonic())
 
     async def close(self, partition: int) -> None:
@@ -122,19 +143,13 @@ class PartitionReader:
             await owned.close()
         telemetry.PARTITIONS_OWNED.set(len(self._owned))
 
-    def _take_promo(self, record: ConsumerRecord) -> None:
-        try:
-            self._promos.add(decode_promo(record.value))
-        except MsgspecError:
-            log.exception("a record of %s is no promo and is ignored: offset %d", record.topic, record.offset)
-
     async def _watch(self) -> None:
         """Ask the broker itself for the ends of the inputs, so that a stuck reader cannot hide its lag."""
-        probe = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_servers, request_timeout_ms=5_000, enable_auto_commit=False
+        # The ends as the broker has them, whatever transactions are open.
+        asking = started_consumer(
+            self._settings.kafka, request_timeout_ms=5_000, isolation_level="read_uncommitted"
         )
-        await probe.start()
-        try:
+        async with asking as probe:
             while True:
                 await asyncio.sleep(WATCH_EVERY_S)
                 owned = {p: partition for p, partition in self._owned.items() if partition.is_open}
@@ -146,8 +161,6 @@ class PartitionReader:
                     log.warning("the ends of the inputs cannot be asked: %r", error)
                     continue
                 self._check_progress(owned, ends)
-        finally:
-            await probe.stop()
 
     def _check_progress(self, owned: Mapping[int, Partition], ends: Mapping[TopicPartition, int]) -> None:
         now = time.monotonic()

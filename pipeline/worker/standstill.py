@@ -1,7 +1,7 @@
 """Tell a partition that stands still from one that waits while other partitions of the worker decide.
 
 Owns: for how long a partition has had input to post and has posted nothing.
-Called by: `worker/partition.py`, which notes what happens; `worker/service.py`, whose watchdog asks.
+Called by: `worker/partition.py`, which notes what happens and is asked by the watchdog.
 
 Times are seconds of one monotonic clock, given as arguments.
 """

@@ -28,7 +28,7 @@ async def storm(storm_broker: Broker, tmp_path_factory: pytest.TempPathFactory) 
     """The running product of this folder, with rates, some orgs signed up, and traffic connected."""
     home = tmp_path_factory.mktemp("storm")
     async with product(storm_broker, home, workers=2, partitions=PARTITIONS) as running:
-        client = CommandClient(running.servers)
+        client = CommandClient(running.connection)
         await client.start()
         traffic = Traffic(running.servers, PARTITIONS, ORGS, seed=SEED)
         await traffic.start()

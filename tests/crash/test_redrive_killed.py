@@ -54,7 +54,7 @@ async def _redrive(storm: Storm) -> tuple[int, int, int]:
 
 async def _marked(storm: Storm) -> int:
     """Return how many letters are known to be redriven."""
-    return len(await read_compacted(storm.running.servers, TopicPartition(*STATE_PLACE)))
+    return len(await read_compacted(storm.running.connection, TopicPartition(*STATE_PLACE)))
 
 
 async def _letters(storm: Storm) -> int:

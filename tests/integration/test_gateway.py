@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pipeline.accounts.keys import encode_key
 from pipeline.accounts.model import Key
 from pipeline.accounts.verdicts import PROGRESS_KEY, Progress, Verdict, encode
+from pipeline.connection import KafkaConnection
 from pipeline.events import RequestEvent, decode_record
 from pipeline.gateway import Gateway, Refusal
 from pipeline.kafka.admin import ensure_topics
@@ -50,7 +51,7 @@ async def until(holds: Callable[[], bool]) -> None:
 async def partitions(servers: str) -> int:
     """Make the topics and return how many partitions the requests have."""
     settings = Settings()
-    await ensure_topics(servers, settings)
+    await ensure_topics(KafkaConnection(servers), settings)
     return settings.partitions
 
 

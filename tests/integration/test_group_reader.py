@@ -11,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.reader import SESSION_TIMEOUT_MS, GroupReader
 
 PARTITIONS = 2
@@ -58,7 +59,7 @@ async def _create(servers: str, topic: str) -> None:
 @asynccontextmanager
 async def _reading(servers: str, topic: str, doing: Doing) -> AsyncIterator[GroupReader]:
     done = doing.next.__getitem__
-    reader = GroupReader(servers, topic, [topic], doing, fetch_bytes=1024, done=done)
+    reader = GroupReader(KafkaConnection(servers), topic, [topic], doing, fetch_bytes=1024, done=done)
     running = asyncio.create_task(reader.run())
     try:
         async with asyncio.timeout(60):
@@ -82,7 +83,7 @@ async def _committed(servers: str, group: str) -> dict[int, int]:
 async def _opened_after(servers: str, group: str, names: Sequence[str]) -> float:
     """Run a reader until it has opened every partition, then leave it as a crash does; the seconds it took."""
     opened = Opened()
-    reader = GroupReader(servers, group, names, opened, fetch_bytes=1024, instance="one")
+    reader = GroupReader(KafkaConnection(servers), group, names, opened, fetch_bytes=1024, instance="one")
     began = time.monotonic()
     running = asyncio.create_task(reader.run())
     async with asyncio.timeout(60):
@@ -142,7 +143,9 @@ def test_who_reads_other_topics_has_another_name() -> None:
     """It must not be given the partitions that were assigned to one with fewer topics."""
 
     def name(*topics: str) -> str | None:
-        return GroupReader("k:1", "g", topics, Opened(), fetch_bytes=1, instance="one")._instance
+        return GroupReader(
+            KafkaConnection("k:1"), "g", topics, Opened(), fetch_bytes=1, instance="one"
+        )._instance
 
     assert name("a", "b") == name("b", "a") != name("a")
-    assert GroupReader("k:1", "g", ["a"], Opened(), fetch_bytes=1)._instance is None
+    assert GroupReader(KafkaConnection("k:1"), "g", ["a"], Opened(), fetch_bytes=1)._instance is None

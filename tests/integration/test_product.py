@@ -15,8 +15,12 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from pipeline import topics
+from pipeline.kafka.admin import ensure_topics
+from pipeline.kafka.clients import producer
 from pipeline.local.broker import Broker
 from pipeline.partitioning import partition_of
+from pipeline.settings import Settings
 from tests.support import ports
 from tests.support.api.routes import (
     ASKS_OWNER,
@@ -31,17 +35,23 @@ from tests.support.api.routes import (
 from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
 from tests.support.product.processes import product
 
+FOLLOWED = (topics.CATALOG, topics.PROMOS, topics.KEYS, topics.ORDERS, topics.VERDICTS)
+
 COST_INR = 0.0075
 """200 prompt tokens, 64 of them cached, and 112 completion tokens of krutrim-2 at krutrim."""
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A broker, a worker and a server, with the shipped catalog."""
+    """A broker, a worker and a server, with the shipped catalog.
+
+    Before they start, each topic that they follow holds a deleted key and a record that nobody understands.
+    """
     home = tmp_path_factory.mktemp("product")
     with asyncio.Runner() as runner:
         broker = Broker(home / "kafka", ports.free())
         runner.run(broker.start())
+        runner.run(_spoil(broker))
         running = product(broker, home, workers=1, partitions=PARTITIONS)
         try:
             deployment = Deployment(runner.run(running.__aenter__()), runner)
@@ -50,6 +60,19 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         finally:
             runner.run(running.__aexit__(None, None, None))
             runner.run(broker.stop())
+
+
+async def _spoil(broker: Broker) -> None:
+    await ensure_topics(broker.connection, Settings(kafka_url=broker.url, partitions=PARTITIONS))
+    writer = producer(broker.connection)
+    await writer.start()
+    try:
+        for topic in FOLLOWED:
+            for value in (b"{", None):
+                await writer.send_and_wait(topic, value, key=b"spoilt", partition=0)
+            await writer.send_and_wait(topic, b"nonsense", key=b"nonsense", partition=0)
+    finally:
+        await writer.stop()
 
 
 def _event(org: str, event_id: str, **changes: Any) -> dict[str, Any]:
@@ -78,6 +101,15 @@ def _event(org: str, event_id: str, **changes: Any) -> dict[str, Any]:
         "time": now,
         "data": data,
     }
+
+
+def test_deleted_keys_and_bad_records_stop_nobody_and_are_counted(deployed: Deployment) -> None:
+    """All of these were there before the parts started, and the other tests here find them working."""
+    server = deployed.call("GET", "/metrics", None).text
+    for topic in (topics.CATALOG, topics.KEYS, topics.ORDERS):
+        assert f'metering_bad_records_total{{topic="{topic}"}} 2.0' in server
+    made = deployed.metering("promo", "create", "AFTER-NONSENSE", "--bonus-inr", "5")
+    assert made["code"] == "AFTER-NONSENSE"
 
 
 def test_one_request_is_charged_once_and_shows_everywhere(deployed: Deployment) -> None:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from pipeline import topics
 from pipeline.clickhouse.client import Engine
+from pipeline.connection import KafkaConnection
 from pipeline.driving import drive
 from pipeline.journal import LEDGER, REQUESTS, JournalRecord, encode_rows, public_id
 from pipeline.kafka.admin import ensure_topics
@@ -57,7 +58,7 @@ class Journal:
 
     def owner(self, engine: Engine) -> SinkPartition:
         """Return one more that may own it; the only partition that writes to its engine."""
-        return SinkPartition(self.servers, "metering", self.partition, 1, engine)
+        return SinkPartition(KafkaConnection(self.servers), "metering", self.partition, 1, engine)
 
     async def fencing_owner(self, engine: Engine) -> SinkPartition:
         """Return an owner that has fenced those before it, and has done no more yet."""
@@ -70,7 +71,7 @@ class Journal:
 def broker() -> Iterator[Broker]:
     """The broker of these tests, with all topics."""
     with parts.own_broker() as broker:
-        asyncio.run(ensure_topics(broker.servers, Settings(kafka_url=broker.url, partitions=PARTITIONS)))
+        asyncio.run(ensure_topics(broker.connection, Settings(kafka_url=broker.url, partitions=PARTITIONS)))
         yield broker
 
 
@@ -78,7 +79,7 @@ def broker() -> Iterator[Broker]:
 async def journal(broker: Broker) -> Journal:
     """A partition that no other test has used, with its records written."""
     journal = Journal(broker.servers, next(_unused))
-    writer = FencedLog(broker.servers, f"metering-{journal.partition}", role="worker")
+    writer = FencedLog(broker.connection, f"metering-{journal.partition}", role="worker")
     await writer.start()
     outputs = [Output(None, record.value, record.headers()) for record in journal.records()]
     await writer.commit({TopicPlace(topics.JOURNAL, journal.partition): outputs})

@@ -23,6 +23,7 @@ from pipeline.accounts.commands import AccountCommand, CreateKey, Credit, SignUp
 from pipeline.accounts.keys import hash_key
 from pipeline.api.http.sessions import issue
 from pipeline.catalog.rates import Rate
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.local.broker import Broker
@@ -151,7 +152,7 @@ def platform() -> Iterator[Platform]:
         runner.run(broker.start())
         context = product(broker, home, workers=1)
         running = runner.run(context.__aenter__())
-        commands = CommandClient(broker.servers)
+        commands = CommandClient(broker.connection)
         port = ports.free()
         command = [sys.executable, "-m", "pipeline.standin.gateway", "--kafka-url", broker.url]
         command += ["--port", str(port), "--node", "test", "--spool-dir", str(home / "spool")]
@@ -174,7 +175,7 @@ def platform() -> Iterator[Platform]:
 async def _start(client: CommandClient, servers: str) -> None:
     """Connect, and publish the rates."""
     await client.start()
-    _, end = await publish_rates(servers, "metering", lambda _: RATES)
+    _, end = await publish_rates(KafkaConnection(servers), "metering", lambda _: RATES)
     await client.barrier(end, LIMIT_S)
 
 

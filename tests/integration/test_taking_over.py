@@ -14,6 +14,7 @@ from aiokafka.errors import ProducerFenced
 
 from pipeline import topics
 from pipeline.accounts.commands import Credit, encode
+from pipeline.connection import KafkaConnection
 from pipeline.driving import drive
 from pipeline.journal import LEDGER, LedgerRow, encode_rows, public_id
 from pipeline.kafka.admin import ensure_topics
@@ -43,13 +44,13 @@ class Followed(Mock):
 def servers() -> Iterator[str]:
     """host:port of a broker with all topics."""
     with parts.own_broker() as broker:
-        asyncio.run(ensure_topics(broker.servers, Settings(kafka_url=broker.url, partitions=PARTITIONS)))
+        asyncio.run(ensure_topics(broker.connection, Settings(kafka_url=broker.url, partitions=PARTITIONS)))
         yield broker.servers
 
 
 def _partition(servers: str, number: int) -> Partition:
-    catalog = Catalog(rate_table(), Followed(), Mock(), Followed())
-    return Partition(servers, "metering", number, PARTITIONS, catalog, asyncio.Lock())
+    catalog = Catalog(rate_table(), Mock(), Followed())
+    return Partition(KafkaConnection(servers), "metering", number, PARTITIONS, catalog, asyncio.Lock())
 
 
 async def test_who_is_overtaken_during_its_restore_is_fenced_not_told_of_a_loss(servers: str) -> None:
@@ -73,7 +74,7 @@ async def test_who_is_overtaken_during_its_restore_is_fenced_not_told_of_a_loss(
 
 async def test_a_state_that_lost_what_the_journal_has_is_refused(servers: str) -> None:
     [record] = encode_rows(LEDGER, [LedgerRow(public_id(LOST, 1), "org_1", 0, "promo", 5, 5, "", "", "", "")])
-    writer = FencedLog(servers, f"metering-{LOST}", role="worker")
+    writer = FencedLog(KafkaConnection(servers), f"metering-{LOST}", role="worker")
     await writer.start()
     place = TopicPlace(topics.JOURNAL, LOST)
     await writer.commit({place: [Output(None, record.value, record.headers())]})

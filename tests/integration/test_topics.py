@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from pipeline import topics
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.admin import TopicsError, ensure_topics
 from pipeline.local.broker import Broker
 from pipeline.settings import Settings
@@ -54,31 +55,36 @@ async def _value(servers: str, topic: str, name: str) -> str:
 async def test_what_the_broker_refuses_is_a_clear_error(empty_broker: Broker) -> None:
     """The first test here, as nothing is created: topics that are there are not asked for again."""
     with pytest.raises(TopicsError, match=r"metering\.requests cannot be created: .*replication"):
-        await ensure_topics(empty_broker.servers, Settings(replication_factor=3))
+        await ensure_topics(empty_broker.connection, Settings(replication_factor=3))
 
 
 async def test_topics_are_created_once_and_corrected_when_they_differ(empty_broker: Broker) -> None:
-    servers, settings = empty_broker.servers, Settings(partitions=3)
-    reports = await asyncio.gather(ensure_topics(servers, settings), ensure_topics(servers, settings))
+    kafka, servers, settings = empty_broker.connection, empty_broker.servers, Settings(partitions=3)
+    reports = await asyncio.gather(ensure_topics(kafka, settings), ensure_topics(kafka, settings))
     assert {name for report in reports for name in report.created} == _ALL
     assert sum(len(report.created) for report in reports) == len(_ALL)
 
-    again = await ensure_topics(servers, settings)
+    again = await ensure_topics(kafka, settings)
     assert (again.created, again.updated, set(again.unchanged)) == ((), (), _ALL)
     assert await _value(servers, topics.STATE, "cleanup.policy") == "compact"
+    assert await _value(servers, topics.VERDICTS, "segment.ms") == str(topics.SEGMENT_MS)
+    assert await _value(servers, topics.VERDICTS, "delete.retention.ms") == "3600000"
+    assert await _value(servers, topics.CATALOG, "delete.retention.ms") == "86400000"
     assert await _value(servers, topics.JOURNAL, "retention.ms") == "-1"
     assert await _value(servers, topics.REQUESTS, "message.timestamp.type") == "LogAppendTime"
 
     await _set(servers, topics.JOURNAL, {"retention.ms": "1000", "segment.ms": "86400000"})
-    corrected = await ensure_topics(servers, settings)
-    assert corrected.updated == (topics.JOURNAL,)
+    await _set(servers, topics.STATE, {"cleanup.policy": "compact", "segment.ms": "604800000"})
+    corrected = await ensure_topics(kafka, settings)
+    assert set(corrected.updated) == {topics.JOURNAL, topics.STATE}
+    await _until_set(servers, topics.STATE, "segment.ms", str(topics.SEGMENT_MS))
     await _until_set(servers, topics.JOURNAL, "retention.ms", "-1")
     assert await _value(servers, topics.JOURNAL, "segment.ms") == "86400000"
 
     with pytest.raises(TopicsError, match=r"has 3 partitions, 5 were asked for: set METERING_PARTITIONS=3"):
-        await ensure_topics(servers, Settings(partitions=5))
+        await ensure_topics(kafka, Settings(partitions=5))
 
 
 async def test_no_broker_is_a_clear_error() -> None:
     with pytest.raises(TopicsError, match=r"cannot make the topics at 127\.0\.0\.1:1"):
-        await ensure_topics("127.0.0.1:1", Settings())
+        await ensure_topics(KafkaConnection("127.0.0.1:1"), Settings())

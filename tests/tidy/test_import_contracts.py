@@ -17,6 +17,7 @@ _PLANTED = [
     ("pipeline/money.py", "import pydantic", "The core knows no library that talks to anything"),
     ("pipeline/posting/unit.py", "from pipeline import telemetry", "The core knows no library"),
     ("pipeline/ist.py", "from pipeline import posting", "Imports point inwards"),
+    ("pipeline/gateway/sending/entry.py", "from pipeline import settings", "A gateway needs neither"),
     ("pipeline/gateway/sending/spool.py", "import fastapi", "A gateway needs neither"),
     ("pipeline/local/ports.py", "import faust", "Only the worker knows Faust"),
     ("pipeline/local/errors.py", "import chdb", "Only clickhouse/ knows the database"),

@@ -80,7 +80,7 @@ def test_a_gateway_answers_as_the_index_says(entry: dict[str, Any]) -> None:
             _take(admission, entry)
         return
     _take(admission, entry)
-    admission.heard(clock[0])
+    admission.caught_up(clock[0])
     for asked in entry["asks"]:
         clock[0] = _ms(asked.get("at", INDEX["read_at"]))
         no = admission.admit(asked["org"], asked["key_id"], tier=asked["tier"], byok=asked["byok"])

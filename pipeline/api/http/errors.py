@@ -91,11 +91,11 @@ def answer(error: ApiError, request_id: str | None) -> Response:
 def install(app: FastAPI) -> None:
     """Make every failure inside the app's routes answer with the envelope."""
 
-    async def told(request: Request, error: Exception) -> Response:
+    async def handle(request: Request, error: Exception) -> Response:
         return answer(_api_error(error), getattr(request.state, "request_id", None))
 
     for kind in (ApiError, RequestValidationError, HTTPException, EngineUnavailable):
-        app.add_exception_handler(kind, told)
+        app.add_exception_handler(kind, handle)
 
 
 def _api_error(error: Exception) -> ApiError:

@@ -1,7 +1,7 @@
 """A receipt as a page to print: A4, one sheet, nothing fetched from anywhere.
 
 Owns: the page's words, its look and its content policy. Pure: a receipt in, HTML out.
-Called by: the receipts route, for callers that accept HTML. Next: `templates/receipt.html`.
+Called by: `api/routes/receipts.py`, for callers that accept HTML. Next: `api/templates/receipt.html`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`GET /me/activity/events`: single requests, newest first, page by page.
 
-Called by: `api/server/app.py`. Next: `sql/queries/events_page.sql` and `events_page_filtered.sql`.
+Called by: `api/server/app.py`. Next: `sql/queries/events_page.sql`, `sql/queries/events_page_filtered.sql`.
 
 Newest first is by id, the order of charging. New requests take higher ids, so pages further back never
 shift: walking them misses nothing and repeats nothing while more arrive.

@@ -2,7 +2,7 @@
 
 Owns: `POST /operator/verify` and `POST /operator/reconcile`, which the commands use where the embedded
 engine is this process's.
-Called by: `cli/verify.py`, `cli/reconcile.py`. Next: `operations/verify.py`, `payments/reconcile.py`.
+Called by: `api/server/app.py`; `cli/engine_work.py` asks it over HTTP. Next: `operations/verify.py`, `payments/reconcile.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The pages: `/billing`, and the way in and out (`/login`, `/logout`).
 
 Owns: the session cookie, and which page a visitor sees.
-Called by: `api/server/app.py`. Next: `templates/`, and the JSON API from the browser.
+Called by: `api/server/app.py`. Next: `api/templates/`, and the JSON API from the browser.
 """
 
 from __future__ import annotations

@@ -78,14 +78,14 @@ class Rankings:
 
     async def answer(self) -> Response:
         """Return the rankings. Raises EngineUnavailable where they cannot be computed."""
-        kept = self._latest
-        if kept is None or not self._is_fresh(kept):
-            kept = await self._compute_once()
-        return json_answer(kept.answer, _NOT_CACHED if kept.empty else _CACHE_CONTROL)
+        latest = self._latest
+        if latest is None or not self._is_fresh(latest):
+            latest = await self._compute_once()
+        return json_answer(latest.answer, _NOT_CACHED if latest.empty else _CACHE_CONTROL)
 
-    def _is_fresh(self, kept: _Computed) -> bool:
+    def _is_fresh(self, computed: _Computed) -> bool:
         now_ms = self._context.now_ms()
-        return now_ms < kept.until_ms and kept.first_day == last_days(now_ms, DAYS).first
+        return now_ms < computed.until_ms and computed.first_day == last_days(now_ms, DAYS).first
 
     async def _compute_once(self) -> _Computed:
         if self._under_way is None or self._under_way.done():
@@ -106,9 +106,9 @@ class Rankings:
             "30d": _ranked((row.model, row.requests, row.tokens) for row in rows),
         }
         answer = msgspec.json.encode({"as_of": moment(now_ms), "windows": windows})
-        kept = _Computed(answer, not rows, days.first, now_ms + KEPT_MS)
-        self._latest = None if kept.empty else kept
-        return kept
+        computed = _Computed(answer, not rows, days.first, now_ms + KEPT_MS)
+        self._latest = None if computed.empty else computed
+        return computed
 
 
 def _ranked(models: Iterable[tuple[str, int, int]]) -> list[dict[str, object]]:
@@ -120,6 +120,6 @@ def _ranked(models: Iterable[tuple[str, int, int]]) -> list[dict[str, object]]:
 @router.get("/v1/rankings", response_model=RankingsAnswer, responses=failures(400))
 async def rankings(request: Request, _checked: Annotated[None, Depends(only())]) -> Response:
     """The most used models on the catalog over the last 7 and 30 IST days. No session; kept two minutes."""
-    kept = request.app.state.rankings
-    assert isinstance(kept, Rankings)
-    return await kept.answer()
+    shared = request.app.state.rankings
+    assert isinstance(shared, Rankings)
+    return await shared.answer()

@@ -1,6 +1,6 @@
 """`GET /me/usage` and `/me/usage/daily`: requests and tokens of the last 30 IST days.
 
-Called by: `api/server/app.py`. Next: `sql/queries/usage.sql`, `usage_daily.sql`.
+Called by: `api/server/app.py`. Next: `sql/queries/usage.sql`, `sql/queries/usage_daily.sql`.
 """
 
 from __future__ import annotations

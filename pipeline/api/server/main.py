@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack
 import uvicorn
 import uvloop
 
-from pipeline import logs, topics
+from pipeline import logs, telemetry, topics
 from pipeline.api.routes.health import engine_check
 from pipeline.api.server.app import create_app
 from pipeline.api.server.supervised import SupervisedPart
@@ -28,9 +28,9 @@ from pipeline.api.services.key_directory import KeyDirectory
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
 from pipeline.clickhouse.migrate import migrate
-from pipeline.kafka.catalog import catalog_follower
+from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.commands import CommandClient, UnavailableError
-from pipeline.kafka.follow import Follower, StaleError
+from pipeline.kafka.follow import StaleError, Subscription, TopicFollower
 from pipeline.mail.mailer import Mailer
 from pipeline.payments.order_index import OrderIndex
 from pipeline.payments.order_poller import reconcile_open_orders
@@ -70,15 +70,18 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
             RateTable(),
             OrderIndex(int(settings.reconcile_every_s * 1000)),
         )
-        followers = [
-            Follower(settings.kafka_servers, [topics.KEYS], directory.take),
-            catalog_follower(settings.kafka_servers, rates),
-            Follower(settings.kafka_servers, [topics.ORDERS], order_index.take),
-        ]
-        client = CommandClient(settings.kafka_servers)
-        for follower in followers:
-            await follower.start()
-            stack.push_async_callback(follower.stop)
+        follower = TopicFollower(
+            settings.kafka,
+            [
+                to_rates(rates),
+                Subscription(topics.KEYS, directory.put, directory.delete),
+                Subscription(topics.ORDERS, order_index.put, order_index.delete),
+            ],
+            count_bad=telemetry.count_bad_record,
+        )
+        client = CommandClient(settings.kafka)
+        await follower.start()
+        stack.push_async_callback(follower.stop)
         await client.start()
         stack.push_async_callback(client.stop)
         accounts = account_services(settings, client, order_index, directory)
@@ -93,7 +96,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 rates=rates,
                 session_secret=session_secret,
                 now_ms=_now_ms,
-                checks=_checks(engine, client, followers, supervised),
+                checks=_checks(engine, client, follower, supervised),
                 accounts=accounts,
                 settings=settings,
                 public_url=settings.public_url,
@@ -149,14 +152,13 @@ async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, No
 
 
 def _checks(
-    engine: Engine, client: CommandClient, followers: list[Follower], supervised: Mapping[str, SupervisedPart]
+    engine: Engine, client: CommandClient, follower: TopicFollower, supervised: Mapping[str, SupervisedPart]
 ) -> dict[str, Check]:
     """Return what `/healthz` asks: each part by name."""
 
     async def kafka() -> str | None:
         try:
-            for follower in followers:
-                follower.check_fresh(FOLLOWER_FRESH_S)
+            follower.check_fresh(FOLLOWER_FRESH_S)
         except StaleError as error:
             return str(error)
         return None

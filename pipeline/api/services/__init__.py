@@ -1,1 +1,1 @@
-"""What the routes share: the app's context, the services behind billing, coalesced reads, key names."""
+"""What the routes share: the app's context and dependencies, asking accounts, coalesced reads, key names."""

@@ -7,15 +7,9 @@ Called by: `api/server/main.py` feeds it from `metering.keys`; the answers look 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator, Mapping
 
-from aiokafka import ConsumerRecord
-from msgspec import MsgspecError
-
 from pipeline.accounts.keys import KeyRecord, decode_key
-
-log = logging.getLogger(__name__)
 
 
 class KeyDirectory(Mapping[str, tuple[str, str]]):
@@ -25,16 +19,19 @@ class KeyDirectory(Mapping[str, tuple[str, str]]):
         """Start empty."""
         self._keys: dict[str, KeyRecord] = {}
 
-    def take(self, record: ConsumerRecord) -> None:
-        """Take in a record of `metering.keys`; an older version than the known one changes nothing."""
-        try:
-            key = decode_key(record.value)
-        except MsgspecError:
-            log.exception("a record of %s is no key and is ignored: offset %d", record.topic, record.offset)
-            return
+    def put(self, _key: bytes, value: bytes) -> None:
+        """Take in a record of `metering.keys`; an older version than the known one changes nothing.
+
+        Raises msgspec.MsgspecError for what is no key.
+        """
+        key = decode_key(value)
         known = self._keys.get(key.key_id)
         if known is None or known.version < key.version:
             self._keys[key.key_id] = key
+
+    def delete(self, key: bytes) -> None:
+        """Forget a key whose record was deleted."""
+        self._keys.pop(key.decode(), None)
 
     def __getitem__(self, key_id: str) -> tuple[str, str]:
         """Return a key's org and name."""

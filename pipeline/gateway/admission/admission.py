@@ -59,21 +59,27 @@ class Admission:
         when_stale: WhenStale,
         stale_after_ms: int,
         reservation_limit_ms: int,
+        unread_limit_ms: int = 0,
     ) -> None:
-        """Start knowing nothing: until `heard` says otherwise, verdicts count as stale."""
+        """Start knowing nothing: until `caught_up` says otherwise, verdicts count as stale.
+
+        Until then every request is refused, for `unread_limit_ms` from the first `tick` on.
+        """
         self._clock_ms = clock_ms
         self._stale_after_ms = stale_after_ms
         self._closed_when_stale = when_stale == "closed"
         self._orgs: dict[str, Org] = {}
-        self._records: dict[tuple[str, str], KeyRecord] = {}
+        self._records: dict[str, KeyRecord] = {}
         self._by_hash: dict[str, KeyRecord] = {}
         self._holds = Holds(reservation_limit_ms)
         self._sent: dict[int, SentHolds] = {}
         self._passing: set[tuple[str, str]] = set()
-        self._heard_ms: int | None = None
+        self._read_ms: int | None = None
         self._ticked_ms = clock_ms()
+        self._unread_limit_ms = unread_limit_ms
+        self._unread_since_ms: int | None = None
         self._strangers_may = not self._closed_when_stale
-        self._shut = self._closed_when_stale
+        self._shut = self._must_refuse()
 
     # --- asking ---
 
@@ -193,8 +199,8 @@ class Admission:
                 self._drop_gate_unless_needed(known, key_id)
         for key_id, windows in refused.items():
             known.gate(key_id).set_windows(windows)
-            record = self._records.get((verdict.org, key_id))
-            if record is not None:
+            record = self._records.get(key_id)
+            if record is not None and record.org == verdict.org:
                 known.gate(key_id).set_record(record)
 
     def take_progress(self, progress: Progress) -> None:
@@ -203,25 +209,47 @@ class Admission:
 
     def take_key(self, record: KeyRecord) -> None:
         """Take in a key's record; the highest version counts."""
-        place = record.org, record.key_id
-        earlier = self._records.get(place)
+        earlier = self._records.get(record.key_id)
         if earlier is not None and earlier.version > record.version:
             return
-        self._records[place] = record
+        self._records[record.key_id] = record
         self._by_hash[record.hash] = record
         known = self._org(record.org)
         known.gate(record.key_id).set_record(record)
         self._drop_gate_unless_needed(known, record.key_id)
 
-    def heard(self, at_ms: int) -> None:
+    def forget_verdict(self, org: str) -> None:
+        """Know no balance and no refused windows of an org any more: its verdict was deleted."""
+        known = self._orgs.get(org)
+        if known is None:
+            return
+        known.forget()
+        for key_id, gate in list(known.gates.items()):
+            gate.set_windows(())
+            self._drop_gate_unless_needed(known, key_id)
+
+    def forget_key(self, key_id: str) -> None:
+        """Know a key no more, as if it had never been made: its record was deleted."""
+        record = self._records.pop(key_id, None)
+        if record is None:
+            return
+        if self._by_hash.get(record.hash) is record:
+            del self._by_hash[record.hash]
+        known = self._org(record.org)
+        known.gate(key_id).forget_record()
+        self._drop_gate_unless_needed(known, key_id)
+
+    def caught_up(self, at_ms: int) -> None:
         """Note that everything the broker had at an instant has been taken in."""
-        self._heard_ms = at_ms if self._heard_ms is None else max(at_ms, self._heard_ms)
+        self._read_ms = at_ms if self._read_ms is None else max(at_ms, self._read_ms)
         self._strangers_may = False
-        self._shut = self._closed_when_stale and self.is_stale()
+        self._shut = self._must_refuse()
 
     def tick(self) -> None:
         """Do what time brings: end old reservations, forget idle gates, notice stale verdicts."""
         now_ms = self._ticked_ms = self._clock_ms()
+        if self._unread_since_ms is None:
+            self._unread_since_ms = now_ms
         self._holds.expire(now_ms)
         for org, key_id in list(self._passing):
             known = self._orgs[org]
@@ -229,23 +257,31 @@ class Admission:
             if gate is None or gate.record is not None or not gate.is_needed(now_ms):
                 self._passing.discard((org, key_id))
                 self._drop_gate_unless_needed(known, key_id)
-        self._shut = self._closed_when_stale and self.is_stale()
+        self._shut = self._must_refuse()
+
+    def _must_refuse(self) -> bool:
+        """Return whether everybody is to be refused: nothing can be known yet, or not any more."""
+        if self._read_ms is None and self._unread_limit_ms:
+            since_ms = self._unread_since_ms
+            if since_ms is None or self._clock_ms() - since_ms < self._unread_limit_ms:
+                return True
+        return self._closed_when_stale and self.is_stale()
 
     # --- how it stands ---
 
     @property
     def is_ready(self) -> bool:
         """Whether everything there was has been read once."""
-        return self._heard_ms is not None
+        return self._read_ms is not None
 
     def is_stale(self) -> bool:
         """Whether the verdicts may no longer be believed: the broker or the worker has fallen silent."""
-        return self.age_ms() > self._stale_after_ms if self._heard_ms is not None else True
+        return self.age_ms() > self._stale_after_ms if self._read_ms is not None else True
 
     def age_ms(self) -> int:
         """Return how old the verdicts may be: since the last word of the broker, or uncounted so long."""
         now_ms = self._clock_ms()
-        silent_ms = now_ms - self._heard_ms if self._heard_ms is not None else now_ms
+        silent_ms = now_ms - self._read_ms if self._read_ms is not None else now_ms
         return max(silent_ms, self.uncounted_ms(), 0)
 
     def uncounted_ms(self) -> int:

@@ -47,6 +47,11 @@ class Gate:
             self.rpm = min(record.rpm_limit or TRIAL_REQUESTS_PER_MINUTE, TRIAL_REQUESTS_PER_MINUTE)
         self._forget_answer()
 
+    def forget_record(self) -> None:
+        """Know nothing of what the org set for the key any more."""
+        self.record = self.rpm = self.ends_ms = None
+        self._forget_answer()
+
     def set_windows(self, windows: tuple[Refused, ...]) -> None:
         """Take in the windows in which the key is refused, in place of the earlier ones."""
         self.windows = windows

@@ -1,7 +1,7 @@
 """Reservations: how much of an org's balance this gateway has promised away and not yet seen charged.
 
 Owns: the life of a reservation: open, published, sent, counted.
-Called by: `gateway/admission/admission.py`. Next: `gateway/admission/smallest.py`. Pure: the time is an argument.
+Called by: `gateway/admission/admission.py`. Next: `gateway/admission/reservation_heap.py`. Pure: the time is an argument.
 
 Open reservations end by being published with an event, released, or by a time limit. A published one
 holds until the worker's progress counts the event's offset. Where an event does not name its request,
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from pipeline.gateway.admission.smallest import Smallest
+from pipeline.gateway.admission.reservation_heap import ReservationHeap
 
 SENT_KEPT = 50_000
 """Beyond this many sent reservations of a partition the oldest are kept as one sum an org."""
@@ -35,7 +35,7 @@ class Purse:
         self.floor_nano = self.spendable_nano = 0
         self.known = False
         self.named: dict[str, Hold] | None = None
-        self.unnamed: dict[str, Smallest] | None = None
+        self.unnamed: dict[str, ReservationHeap] | None = None
 
     @property
     def held_nano(self) -> int:
@@ -46,6 +46,11 @@ class Purse:
         """Take in the lowest that the balance can be."""
         self.spendable_nano += floor_nano - self.floor_nano
         self.floor_nano, self.known = floor_nano, True
+
+    def forget(self) -> None:
+        """Know no balance any more; what is held stays held."""
+        self.tell(0)
+        self.known = False
 
     def hold(self, amount_nano: int) -> None:
         """Set an amount aside; a negative one gives it back."""
@@ -110,7 +115,7 @@ class Holds:
             purse.unnamed = {}
         of_key = purse.unnamed.get(hold.key_id)
         if of_key is None:
-            of_key = purse.unnamed[hold.key_id] = Smallest()
+            of_key = purse.unnamed[hold.key_id] = ReservationHeap()
         of_key.add(hold.amount_nano, hold.number)
 
     def take(

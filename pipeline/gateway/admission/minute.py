@@ -1,7 +1,7 @@
 """Requests of a key in the last minute, as one gateway node sees them.
 
 Owns: the per-minute limit.
-Called by: `gateway/admission/admission.py`.
+Called by: `gateway/admission/gate.py`.
 
 Requests are counted by the second, so memory does not grow with the limit. A request counts for 60 to
 61 seconds: never more than the limit passes in any 60.

@@ -21,11 +21,13 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pipeline.gateway.attempts import attempt, within
+from pipeline.connection import KafkaConnection, KafkaSettingsError
 from pipeline.gateway.errors import GatewayError
 from pipeline.gateway.sending.batches import Partitions, Record, lanes
 from pipeline.gateway.sending.entry import SpoolEntry
 from pipeline.gateway.sending.spool import Cursor, Spool
+from pipeline.kafka import clients
+from pipeline.kafka.attempts import attempt, described, within
 from pipeline.topics import REQUESTS
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ class SpoolSender:
     def __init__(
         self,
         spool: Spool,
-        servers: str,
+        kafka: KafkaConnection,
         options: Mapping[str, Any],
         *,
         linger_ms: int,
@@ -66,7 +68,7 @@ class SpoolSender:
         acknowledged: Callable[[list[SpoolEntry]], None],
     ) -> None:
         """Prepare; `sent` hears of each record and its offset, `acknowledged` of events done with."""
-        self._spool, self._servers, self._options = spool, servers, options
+        self._spool, self._kafka, self._options = spool, kafka, options
         self._linger_s = linger_ms / 1000
         self._sent, self._acknowledged = sent, acknowledged
         self._more = asyncio.Event()
@@ -86,9 +88,12 @@ class SpoolSender:
         while True:
             before = self.records_sent
             try:
-                problem = await attempt(self._attempt(), f"sending to {REQUESTS}")
+                failure = await attempt(
+                    self._attempt(), f"sending to {REQUESTS}", expected=(GatewayError, KafkaSettingsError)
+                )
             finally:
                 await self._disconnect()
+            problem = described(failure)
             if problem != self.problem:
                 log.warning("sending to %s is interrupted, events wait in the spool: %s", REQUESTS, problem)
             self.problem = problem
@@ -100,10 +105,8 @@ class SpoolSender:
         await self._send_all()
 
     async def _connect(self) -> None:
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._servers,
-            enable_idempotence=True,
-            acks="all",
+        self._producer = clients.producer(
+            self._kafka,
             compression_type=COMPRESSION,
             linger_ms=0,
             max_batch_size=RECORD_BYTES_LIMIT,

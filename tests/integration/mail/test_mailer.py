@@ -40,7 +40,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """
     broker = Broker(tmp_path_factory.mktemp("kafka"), 0)
     asyncio.run(broker.start())
-    asyncio.run(ensure_topics(broker.servers, Settings(partitions=1)))
+    asyncio.run(ensure_topics(broker.connection, Settings(partitions=1)))
     yield broker.servers
     asyncio.run(broker.stop())
 

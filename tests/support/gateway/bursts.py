@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.accounts.commands import CreateKey, Credit, View
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.partitioning import partition_of
@@ -142,7 +143,7 @@ class Nodes:
         """Prepare; `start` starts some."""
         self._kafka_url, self._home, self._partitions = kafka_url, home, partitions
         self._processes: list[asyncio.subprocess.Process] = []
-        self._commands = CommandClient(servers)
+        self._commands = CommandClient(KafkaConnection(servers))
         self._numbers = count(time.time_ns() // 1_000_000_000)
 
     async def start(self, nodes: int) -> None:

@@ -23,6 +23,7 @@ from pipeline.accounts.commands import AccountCommand, Credit, SignUp
 from pipeline.api.http import errors
 from pipeline.api.http.errors import ApiError
 from pipeline.api.http.sessions import Role, issue
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.money import parse_inr
 from tests.support.product.processes import SESSION_SECRET
@@ -39,7 +40,7 @@ class Commands:
         """Connect to the broker of a running product."""
         self._thread = ThreadPoolExecutor(1)
         self._runner = asyncio.Runner()
-        self._client = CommandClient(servers)
+        self._client = CommandClient(KafkaConnection(servers))
         self._run(self._client.start())
 
     def send(self, command: AccountCommand) -> None:

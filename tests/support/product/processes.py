@@ -21,6 +21,7 @@ import httpx2
 import msgspec
 
 from pipeline.api.routes.operator import TOKEN_HEADER
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.admin import ensure_topics
 from pipeline.local.broker import Broker
 from pipeline.operations.verify import Report
@@ -92,6 +93,11 @@ class Product:
     def servers(self) -> str:
         """host:port of the broker."""
         return self.broker.servers
+
+    @property
+    def connection(self) -> KafkaConnection:
+        """How this project's own clients reach the broker."""
+        return self.broker.connection
 
     def add_worker(self, *, named: bool = True) -> Role:
         """Add one more worker, not yet started. `named`: its group knows it when it is started again."""
@@ -180,7 +186,7 @@ async def product(broker: Broker, home: Path, *, workers: int, partitions: int =
 async def started(running: P, *, workers: int, partitions: int) -> AsyncIterator[P]:
     """Start a deployment's workers and server; they are ended at the end."""
     broker = running.broker
-    await ensure_topics(broker.servers, Settings(kafka_url=broker.url, partitions=partitions))
+    await ensure_topics(broker.connection, Settings(kafka_url=broker.url, partitions=partitions))
     try:
         for _ in range(workers):
             running.add_worker().start()

@@ -219,7 +219,7 @@ def shop(**environment: str) -> Iterator[Shop]:
     razorpay: subprocess.Popen[bytes] | None = None
     try:
         asyncio.run(broker.start())
-        asyncio.run(ensure_topics(broker.servers, Settings(kafka_url=broker.url, partitions=PARTITIONS)))
+        asyncio.run(ensure_topics(broker.connection, Settings(kafka_url=broker.url, partitions=PARTITIONS)))
         for role in (product.add_worker(), product.add_server()):
             role.environment.update(given)
             role.start()

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.catalog.rates import RATE_MAX_NANO, REQUEST_MAX_NANO, Rate, Tier
-from pipeline.catalog.stored import NewerRate, decode_rate, encode_rate
+from pipeline.catalog.stored import NewerRate, decode_rate, decode_rate_key, encode_rate
 from pipeline.usage import CLASSES, MAX_TOKENS, OTHER_CLASSES
-from tests.support.builders import EXAMPLES, rate
+from tests.support.builders import EXAMPLES, rate, rate_table
 
 NANO = st.integers(0, RATE_MAX_NANO)
 OTHERS = st.just(()) | st.tuples(*(NANO for _ in OTHER_CLASSES))
@@ -129,3 +129,12 @@ def test_the_key_is_the_route_and_the_start() -> None:
     key = encode_rate(rate(model='क"', from_ms=3))[0]
     assert key == encode_rate(rate(model='क"', from_ms=3, input_nano=9, request_nano=5))[0]
     assert key != encode_rate(rate(model='क"', from_ms=4))[0]
+
+
+def test_a_withdrawn_rate_is_gone_and_the_others_stay() -> None:
+    table = rate_table(rate(from_ms=1), rate(from_ms=5))
+    table.remove(*decode_rate_key(encode_rate(rate(from_ms=5))[0]))
+    table.remove(*decode_rate_key(encode_rate(rate(from_ms=4))[0]))
+    assert list(table) == [rate(from_ms=1)]
+    table.remove(("krutrim-2", "krutrim"), 1)
+    assert list(table) == [] and table.of_route(("krutrim-2", "krutrim")) == ()

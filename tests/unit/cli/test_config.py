@@ -29,12 +29,17 @@ def test_secrets_are_masked_wherever_they_stand() -> None:
             clickhouse_url="https://reader:hush@db.example:8443/metering",
             smtp_url=SecretStr("smtp://user:hush@mail.example:25"),
             session_secret=SecretStr("hush"),
+            kafka_security_protocol="SASL_PLAINTEXT",
+            kafka_sasl_mechanism="PLAIN",
+            kafka_username="worker",
+            kafka_password=SecretStr("hush"),
             razorpay_key_id="rzp_live_1",
         )
     )
     assert "hush" not in json.dumps(said)
     assert said["METERING_CLICKHOUSE_URL"] == "https://reader:**********@db.example:8443/metering"
     assert said["METERING_RAZORPAY_KEY_ID"] == "rzp_live_1"
+    assert (said["METERING_KAFKA_USERNAME"], said["METERING_KAFKA_PASSWORD"]) == ("worker", "**********")
     assert said["METERING_SMTP_URL"] == "**********"
     assert said["METERING_OPERATOR_TOKEN"] is None
 
@@ -62,6 +67,17 @@ def test_a_bad_setting_is_named_without_its_value(
     assert "METERING_CLICKHOUSE_URL: must look like chdb://PATH" in err
     assert "METERING_PORT: should be a valid integer" in err
     assert "hush" not in err
+
+
+def test_kafka_settings_that_do_not_fit_together_are_named_without_the_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("METERING_KAFKA_PASSWORD", "hush")
+    assert _run("topics", "--data-dir", str(tmp_path)) == 1
+    assert capsys.readouterr().err == (
+        "METERING_KAFKA_PASSWORD: has no effect while METERING_KAFKA_SECURITY_PROTOCOL is PLAINTEXT: set that to "
+        "SASL_SSL or SASL_PLAINTEXT, or leave this out\n"
+    )
 
 
 def test_a_missing_setting_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

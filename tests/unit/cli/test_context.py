@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.context import running_on, settings_for
+from pipeline.connection import KafkaSecurity
 from pipeline.local import deployment
 from pipeline.local.deployment import Deployment
 
@@ -26,6 +27,7 @@ async def home(tmp_path: Path) -> AsyncIterator[Path]:
         partitions=7,
         session_secret="session",
         operator_token="operator",
+        kafka_security=KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "metering", "hush"),
     )
     async with deployment.claimed(tmp_path):
         deployment.announce(tmp_path, at)
@@ -41,6 +43,7 @@ async def test_a_running_up_is_used_with_nothing_else_set(home: Path) -> None:
     assert settings.session_secret.get_secret_value() == "session"
     assert settings.operator_token is not None
     assert settings.operator_token.get_secret_value() == "operator"
+    assert settings.kafka_security == KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "metering", "hush")
 
 
 async def test_the_same_url_in_the_environment_means_the_running_up(

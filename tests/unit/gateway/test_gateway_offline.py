@@ -20,7 +20,7 @@ NOWHERE = "kafka://127.0.0.1:1"
 
 
 def offline(spool_dir: Path, **settings: Any) -> Gateway:
-    given = {"ready_limit_s": 0.01, "drain_limit_s": 0.01, **settings}
+    given = {"unread_limit_s": 0, "ready_limit_s": 0.01, "drain_limit_s": 0.01, **settings}
     return Gateway(kafka_url=NOWHERE, node="mum-1", spool_dir=spool_dir, **given)
 
 

@@ -37,7 +37,7 @@ class World:
         self.gateway = Admission(
             lambda: self.now_ms, when_stale="open", stale_after_ms=10**12, reservation_limit_ms=10**12
         )
-        self.gateway.heard(self.now_ms)
+        self.gateway.caught_up(self.now_ms)
         self.command(Credit("c", "org_1", 1000 * NANO_PER_RUPEE, "test"))
 
     def _hear(self, outcome: UnitOutput) -> None:

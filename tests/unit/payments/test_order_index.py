@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import pytest
+from msgspec import MsgspecError
 
 from pipeline.accounts.orders import ASKED_FOR_MS, MINUTE_MS
 from pipeline.accounts.payments import Order, encode_news
@@ -10,16 +11,9 @@ from pipeline.payments.order_index import OrderIndex
 from tests.support.builders import NOW_MS
 
 
-@dataclass
-class _Record:
-    value: bytes
-    topic: str = "metering.orders"
-    offset: int = 0
-
-
 def _take(index: OrderIndex, order_id: str, paid_by: str | None = None, created_ms: int = NOW_MS) -> None:
     order = Order(order_id, "org_1", 10_000, created_ms, paid_by=paid_by)
-    index.take(_Record(encode_news(order)[1]))
+    index.put(*encode_news(order))
 
 
 def test_an_open_order_is_due_each_minute_until_it_is_paid() -> None:
@@ -46,7 +40,19 @@ def test_after_a_restart_old_open_orders_are_asked_about_at_once_and_given_up_af
     assert index.open_orders(NOW_MS + ASKED_FOR_MS) == 0
 
 
-def test_nonsense_is_ignored() -> None:
+def test_a_deleted_order_is_gone_and_its_payment_with_it() -> None:
     index = OrderIndex()
-    index.take(_Record(b"{"))
+    for order_id, paid_by in (("open", None), ("paid", "pay_1"), ("other", "pay_2")):
+        _take(index, order_id, paid_by)
+    for order_id in ("open", "paid", "never there"):
+        index.delete(order_id.encode())
+    assert index.open_orders(NOW_MS) == 0
+    assert [index.org_of(order_id) for order_id in ("open", "paid", "other")] == [None, None, "org_1"]
+    assert (index.order_of("pay_1"), index.order_of("pay_2")) == (None, "other")
+
+
+def test_what_is_no_order_changes_nothing() -> None:
+    index = OrderIndex()
+    with pytest.raises(MsgspecError):
+        index.put(b"order", b"{")
     assert index.open_orders(NOW_MS) == 0

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
 from unittest.mock import Mock
-
-from aiokafka import ConsumerRecord
 
 from pipeline import topics
 from pipeline.settings import Settings
-from pipeline.worker.partition import Partition
-from pipeline.worker.service import UNIT_EVERY_S, PartitionReader
+from pipeline.worker.service import UNIT_EVERY_S, PartitionReader, PendingUnit
 
 
 async def test_a_unit_begins_no_sooner_after_the_last_of_its_partition_than_it_may() -> None:
     began: dict[int, list[float]] = {}
 
-    async def dispatch(partition: Partition, _topic: str, _records: Sequence[ConsumerRecord]) -> None:
-        began.setdefault(id(partition), []).append(time.monotonic())
+    class AtOnce:
+        """An agent's channel whose units are committed as soon as they are in it."""
 
-    reader = PartitionReader(Settings(kafka_url="kafka://localhost:1"), dispatch)
+        async def put(self, unit: PendingUnit, /) -> None:
+            began.setdefault(id(unit.partition), []).append(time.monotonic())
+            unit.committed.set_result(None)
+
+    reader = PartitionReader(
+        Settings(kafka_url="kafka://localhost:1"), dict.fromkeys(topics.INPUTS, AtOnce())
+    )
     reader._owned = {0: Mock(), 1: Mock()}
 
     async def work(partition: int) -> None:

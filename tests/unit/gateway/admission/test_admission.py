@@ -27,12 +27,22 @@ class Clock:
 
 
 def admission(
-    clock: Clock | None = None, when_stale: Literal["open", "closed"] = "open", *, heard: bool = True
+    clock: Clock | None = None,
+    when_stale: Literal["open", "closed"] = "open",
+    *,
+    heard: bool = True,
+    unread_limit_ms: int = 0,
 ) -> Admission:
     clock = clock or Clock()
-    made = Admission(clock, when_stale=when_stale, stale_after_ms=10_000, reservation_limit_ms=60_000)
+    made = Admission(
+        clock,
+        when_stale=when_stale,
+        stale_after_ms=10_000,
+        reservation_limit_ms=60_000,
+        unread_limit_ms=unread_limit_ms,
+    )
     if heard:
-        made.heard(clock.now_ms)
+        made.caught_up(clock.now_ms)
     return made
 
 
@@ -92,7 +102,7 @@ def test_a_route_that_costs_nothing_is_held_to_the_limits_of_the_key_all_the_sam
 def test_an_org_that_nobody_knows_has_no_credits_once_everything_is_read() -> None:
     made = admission(heard=False)
     assert code(made, "stranger", "key_1") is None
-    made.heard(NOW_MS)
+    made.caught_up(NOW_MS)
     assert code(made, "stranger", "key_1") == "insufficient_credits"
     assert code(made, "stranger", "key_1", byok=True) is None
 
@@ -142,6 +152,36 @@ def test_the_highest_version_of_a_key_counts() -> None:
     made.take_key(key(version=3, revoked=True))
     made.take_key(key(version=2))
     assert code(made, "org_1", "key_1") == "invalid_api_key"
+
+
+def test_a_key_whose_record_is_deleted_is_as_if_it_had_never_been_made() -> None:
+    made = admission()
+    made.take_verdict(Verdict("org_1", RUPEE, ()))
+    made.take_key(key(version=3, rpm_limit=1))
+    made.take_key(key("key_2", version=1))
+    assert [code(made, "org_1", "key_1") for _ in range(2)] == [None, "rate_limit_exceeded"]
+    made.forget_key("key_1")
+    made.forget_key("never there")
+    assert made.key_of_hash("hash of key_1") is None
+    assert made.key_of_hash("hash of key_2") is not None
+    assert code(made, "org_1", "key_1") is None
+    made.take_key(key(version=1))
+    assert made.key_of_hash("hash of key_1") is not None
+
+
+def test_an_org_whose_verdict_is_deleted_is_a_stranger_again_and_what_is_held_stays_held() -> None:
+    made = admission()
+    window = Refused("key_1", "budget_exceeded", 0, NOW_MS * 2, 1, 1)
+    made.take_verdict(Verdict("org_1", RUPEE, (window,)))
+    assert code(made, "org_1", "key_1") == "budget_exceeded"
+    assert code(made, "org_1", "key_2", max_cost_inr="0.4") is None
+    made.forget_verdict("org_1")
+    made.forget_verdict("never there")
+    assert code(made, "org_1", "key_2") == "insufficient_credits"
+    assert code(made, "org_1", "key_1", byok=True) is None
+    assert made.spendable_nano("org_1") is None
+    made.take_verdict(Verdict("org_1", RUPEE, ()))
+    assert made.spendable_nano("org_1") == RUPEE * 6 // 10
 
 
 def test_a_key_that_nobody_registered_has_no_limits_of_its_own() -> None:
@@ -312,18 +352,51 @@ def test_open_goes_on_with_the_last_known_verdicts() -> None:
     assert code(made, "org_2", "key_1") == "insufficient_credits"
 
 
+@pytest.mark.parametrize("when_stale", ["open", "closed"])
+def test_until_everything_is_read_everybody_is_refused_up_to_a_limit(
+    when_stale: Literal["open", "closed"],
+) -> None:
+    clock = Clock()
+    made = admission(clock, when_stale, heard=False, unread_limit_ms=60_000)
+    made.take_verdict(Verdict("org_1", RUPEE, ()))
+    clock.now_ms += 3_600_000
+    assert code(made, "org_1", "key_1") == "unavailable"
+    made.tick()
+    clock.now_ms += 59_999
+    made.tick()
+    assert code(made, "org_1", "key_1", tier="trial") == code(made, "stranger", "key") == "unavailable"
+    clock.now_ms += 1
+    made.tick()
+    expected = None if when_stale == "open" else "unavailable"
+    assert code(made, "org_1", "key_1") == code(made, "stranger", "key") == expected
+    made.caught_up(clock.now_ms)
+    assert code(made, "org_1", "key_1") is None
+    assert code(made, "stranger", "key") == "insufficient_credits"
+
+
+def test_who_has_read_everything_before_the_limit_serves_at_once() -> None:
+    clock = Clock()
+    made = admission(clock, heard=False, unread_limit_ms=60_000)
+    made.take_verdict(Verdict("org_1", RUPEE, ()))
+    made.caught_up(clock.now_ms)
+    assert code(made, "org_1", "key_1") is None
+    clock.now_ms += 10_001
+    made.tick()
+    assert made.is_stale() and code(made, "org_1", "key_1") is None
+
+
 def test_closed_refuses_everything_while_stale_and_before_the_first_word() -> None:
     clock = Clock()
     made = admission(clock, "closed", heard=False)
     made.take_verdict(Verdict("org_1", RUPEE, ()))
     refused = made.admit("org_1", "key_1")
     assert refused is not None and (refused.http_status, refused.retry_after) == (503, 1)
-    made.heard(clock.now_ms)
+    made.caught_up(clock.now_ms)
     assert code(made, "org_1", "key_1") is None
     clock.now_ms += 10_001
     made.tick()
     assert code(made, "org_1", "key_1", byok=True) == "unavailable"
-    made.heard(clock.now_ms)
+    made.caught_up(clock.now_ms)
     assert code(made, "org_1", "key_1") is None
 
 
@@ -333,7 +406,7 @@ def test_a_worker_that_counts_nothing_makes_the_verdicts_stale() -> None:
     made.take_verdict(Verdict("org_1", RUPEE, ()))
     made.sent(2, 100, [])
     clock.now_ms += 10_001
-    made.heard(clock.now_ms)
+    made.caught_up(clock.now_ms)
     assert made.is_stale()
     assert code(made, "org_1", "key_1") == "unavailable"
     made.take_progress(Progress(2, 101))

@@ -37,7 +37,7 @@ class World:
         self.gateway = Admission(
             lambda: NOW_MS, when_stale="open", stale_after_ms=10**9, reservation_limit_ms=10**9
         )
-        self.gateway.heard(NOW_MS)
+        self.gateway.caught_up(NOW_MS)
 
     def credit(self, org: str, amount_nano: int) -> None:
         command = Credit(f"c{self.started}{len(self.told)}", org, amount_nano, "test")

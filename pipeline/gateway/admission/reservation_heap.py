@@ -16,8 +16,8 @@ from heapq import heapify, heappop, heappush
 EMPTY_KEPT = 16
 
 
-class Smallest:
-    """Numbers by amount, both integers. Numbers are added in rising order."""
+class ReservationHeap:
+    """Reservation numbers by amount, a heap of amounts over a queue each. Numbers are added in rising order."""
 
     __slots__ = ("_amounts", "_empty", "_queues")
 

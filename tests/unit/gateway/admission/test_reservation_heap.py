@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.gateway.admission import smallest
+from pipeline.gateway.admission import reservation_heap
 from pipeline.gateway.admission.holds import Hold, Holds, Purse
-from pipeline.gateway.admission.smallest import Smallest
+from pipeline.gateway.admission.reservation_heap import ReservationHeap
 from tests.support.builders import EXAMPLES, MANY_EXAMPLES
 
 _STEPS = st.lists(
@@ -22,24 +22,24 @@ _STEPS = st.lists(
 @given(_STEPS)
 def test_it_is_a_list_searched_from_its_beginning(steps: list[tuple[str, int]]) -> None:
     """The model: (amount, number) pairs in the order they were added, looked through in full each time."""
-    kept, model = Smallest(), list[tuple[int, int]]()
+    heap, model = ReservationHeap(), list[tuple[int, int]]()
     for number, (what, amount) in enumerate(steps):
         if what in ("add", "reopen"):
-            kept.add(amount, number)
+            heap.add(amount, number)
             model.append((amount, number))
         elif what == "oldest":
             if model:
-                kept.remove(model.pop(0)[0])
+                heap.remove(model.pop(0)[0])
         else:
             wanted = None if what == "smallest" else amount
             matching = [pair for pair in model if wanted is None or pair[0] == wanted]
             expected = min(matching, default=None)
-            assert kept.find(wanted) == (expected[1] if expected else None)
+            assert heap.find(wanted) == (expected[1] if expected else None)
             if expected:
-                kept.remove(expected[0])
+                heap.remove(expected[0])
                 model.remove(expected)
-        assert bool(kept) == bool(model)
-    assert kept.find() == (min(model)[1] if model else None)
+        assert bool(heap) == bool(model)
+    assert heap.find() == (min(model)[1] if model else None)
 
 
 @EXAMPLES
@@ -75,12 +75,12 @@ def test_holds_take_release_expire_and_reopen_as_the_list_does(steps: list[tuple
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 10**9), min_size=200, max_size=400, unique=True))
 def test_amounts_that_are_gone_are_forgotten_though_a_smaller_one_stays(amounts: list[int]) -> None:
-    kept = Smallest()
-    kept.add(0, -1)
+    heap = ReservationHeap()
+    heap.add(0, -1)
     for number, amount in enumerate(amounts):
-        kept.add(amount, number)
-        assert kept.find(amount) == number
-        kept.remove(amount)
-        assert len(kept._amounts) <= smallest.EMPTY_KEPT + 3 + len(kept._queues) // 2
-        assert len(kept._queues) <= 2 * smallest.EMPTY_KEPT + 4
-    assert kept.find() == -1
+        heap.add(amount, number)
+        assert heap.find(amount) == number
+        heap.remove(amount)
+        assert len(heap._amounts) <= reservation_heap.EMPTY_KEPT + 3 + len(heap._queues) // 2
+        assert len(heap._queues) <= 2 * reservation_heap.EMPTY_KEPT + 4
+    assert heap.find() == -1

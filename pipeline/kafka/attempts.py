@@ -1,0 +1,68 @@
+"""Run what talks to Kafka in a task of its own, so that however it ends, the caller goes on.
+
+Owns: telling a failure from a cancellation of our own. When a broker goes away, aiokafka cancels tasks inside
+itself, and those cancellations reach whoever waits for them: taken for our own, they would end a task of ours
+for good, without a word.
+Called by: `kafka/follow.py`, `kafka/reader.py` and the gateway's sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+log = logging.getLogger(__name__)
+
+CANCEL_LIMIT_S = 5.0
+_LOST_CONNECTION = (KafkaError, OSError, TimeoutError)
+
+
+class ClientCancelledError(Exception):
+    """aiokafka cancelled something inside itself, as it does when a broker goes away."""
+
+
+async def attempt(
+    step: Coroutine[Any, Any, None], name: str, *, expected: tuple[type[Exception], ...] = ()
+) -> BaseException | None:
+    """Run a step to its end and return the error that ended it, None where there was none.
+
+    An error that is neither Kafka's nor of an `expected` type is a mistake in the program: it is logged with
+    its traceback, and returned all the same, as the caller tries again.
+    """
+    task = asyncio.create_task(step)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_LIMIT_S)
+        raise
+    error = ClientCancelledError() if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, (*_LOST_CONNECTION, ClientCancelledError, *expected)):
+        log.error("%s failed", name, exc_info=error)
+    return error
+
+
+def described(error: BaseException | None) -> str | None:
+    """Return an error's type and message for a person, None where there is no error."""
+    return None if error is None else f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+async def within(limit_s: float, step: Coroutine[Any, Any, object]) -> None:
+    """Run a step that lets go of something for as long as the limit, whatever it raises."""
+    task = asyncio.create_task(step)
+    await asyncio.wait([task], timeout=limit_s)
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_LIMIT_S)
+    if task.done() and not task.cancelled() and task.exception() is not None:
+        log.debug("not stopped cleanly: %r", task.exception())
+
+
+def is_cancelled() -> bool:
+    """Whether somebody cancelled the current task, as opposed to a cancellation that aiokafka let escape."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
