@@ -154,14 +154,16 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 (Query("max by (partition) (metering_worker_accounts)", "{{partition}}"),),
             ),
             Graph(
-                "Commands, duplicates, moved",
+                "Commands, duplicates, moved, irregular",
                 "A second. Duplicates are events that had been charged before and cost nothing. Moved events came on"
-                " another org's partition: a gateway partitions wrongly.",
+                " another org's partition: a gateway partitions wrongly. Irregular ones were charged although the counts"
+                " of their usage contradict each other.",
                 "short",
                 (
                     Query(rate("metering_commands_total"), "commands"),
                     Query(rate("metering_duplicates_total"), "duplicates"),
                     Query(rate("metering_moved_total"), "moved"),
+                    Query(rate("metering_irregular_total"), "irregular"),
                 ),
             ),
             Graph(

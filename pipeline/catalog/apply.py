@@ -87,7 +87,7 @@ def plan(existing: RateTable, wanted: Sequence[Rate], now_ms: int) -> list[Rate]
     published = []
     for number, rate in enumerate(wanted, 1):
         known = existing.of_route(rate.route)
-        same_start = next((r for r in known if r.from_ms == rate.from_ms), None)
+        same_start = existing.starting(rate.route, rate.from_ms)
         if same_start == rate:
             continue
         if known and rate.from_ms < earliest_ms:

@@ -152,6 +152,10 @@ class RateTable:
                 return rate
         return None
 
+    def starting(self, route: Route, from_ms: int) -> Rate | None:
+        """Return the route's rate that starts at an instant, or None where there is none."""
+        return next((rate for rate in self._by_route.get(route, ()) if rate.from_ms == from_ms), None)
+
     def of_route(self, route: Route) -> tuple[Rate, ...]:
         """Return all rates of a route, newest first."""
         return self._by_route.get(route, ())

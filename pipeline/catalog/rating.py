@@ -1,7 +1,8 @@
 """What a request costs: tokens times the prices of the route that served it.
 
 Owns: the formula, and which requests are free.
-Called by: `posting/requests.py`, `gateway/sending/prepare.py`, `operations/audit.py`. Next: `accounts/ledger.py` takes the cost off the balance.
+Called by: `posting/requests.py`, `gateway/sending/prepare.py`, `operations/audit.py`. Next: `accounts/ledger.py`
+takes the cost off the balance.
 """
 
 from __future__ import annotations
@@ -50,13 +51,13 @@ def is_free(request: Request) -> bool:
     return request.byok or request.status >= FAILED_FROM or request.tier == "trial"
 
 
-def why_free(*, tier: str, byok: bool, status: int) -> Free | None:
+def why_free(request: Request) -> Free | None:
     """Return why a request costs nothing, or None where it costs what its tokens do."""
-    if status >= FAILED_FROM:
+    if request.status >= FAILED_FROM:
         return "failed"
-    if byok:
+    if request.byok:
         return "byok"
-    return "trial" if tier == "trial" else None
+    return "trial" if request.tier == "trial" else None
 
 
 def cost_nano(

@@ -45,6 +45,7 @@ _ROLL_UPS = {
         "prompt_tokens",
         "cached_tokens",
         "completion_tokens",
+        "beside_tokens",
         "cost_nano",
         "last_id",
     ),

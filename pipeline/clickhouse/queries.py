@@ -3,8 +3,8 @@
 Owns: the head of a query's file, and the rule that a query about an org cannot run without its scope.
 Called by: the API, the sink, `operations/`. Next: `clickhouse/client.py`.
 
-Two words in double braces stand for what the core defines: `{{tokens}}` for the tokens of a row, or of a group of
-a roll-up, and `{{failed}}` for whether a row is of a request that failed.
+Words in double braces stand for what the core defines: `{{tokens}}` for the tokens of a row, or of a group of a
+roll-up, `{{failed}}` for whether a row is of a request that failed, `{{request_columns}}` for the columns of a row.
 
 A file opens with its name, its caller, its scope and its parameters, then says what it is for. The scope is
 `org`, `orgs` (several at once, where each line of the answer names the org it is about) or `platform`. What the head says is checked against the text when the files are loaded.
@@ -20,12 +20,16 @@ from pathlib import Path
 
 from pipeline.clickhouse.sql_files import sql_files
 from pipeline.events import FAILED_FROM
-from pipeline.journal import TOKEN_COLUMNS
+from pipeline.journal import REQUEST_COLUMNS, TOKEN_COLUMNS
 
 _PLACEHOLDER = re.compile(r"\{(\w+):([^}]+)\}")
 _PARAMETER = re.compile(r"(\w+) ([A-Za-z]\w*(?:\(\w+\))?)\Z")
 _WORD = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-WORDS = {"tokens": f"({' + '.join(TOKEN_COLUMNS)})", "failed": f"(status >= {FAILED_FROM})"}
+WORDS = {
+    "tokens": f"({' + '.join(TOKEN_COLUMNS)})",
+    "failed": f"(status >= {FAILED_FROM})",
+    "request_columns": ", ".join(REQUEST_COLUMNS),
+}
 _HEAD = ("name", "caller", "scope", "parameters")
 _CONDITIONS = {"org": "org = {org:String}", "orgs": "org IN {orgs:Array(String)}"}
 """What a query's text has for its scope, and no query of another scope has."""

@@ -17,10 +17,12 @@ from pipeline.gateway.errors import (
     SpoolUnclear,
 )
 from pipeline.gateway.gateway import Gateway, Status
+from pipeline.gateway.sending.dialects import Dialect, openai_usage
 from pipeline.money import AmountError
 
 __all__ = [
     "AmountError",
+    "Dialect",
     "Gateway",
     "GatewayClosed",
     "GatewayError",
@@ -35,4 +37,5 @@ __all__ = [
     "SpoolLocked",
     "SpoolUnclear",
     "Status",
+    "openai_usage",
 ]

@@ -14,6 +14,8 @@ from typing import Annotated, get_type_hints
 
 from msgspec import Meta, Struct
 
+from pipeline.usage import NO_OTHERS, OTHER_CLASSES, REASONING_BESIDE, Counts, Others
+
 PARTITIONS_MAX = 1024
 POSITION_MAX = 2**43 - 1
 
@@ -39,16 +41,16 @@ Count = Annotated[int, _column("UInt32")]
 """Tokens, or milliseconds that something took."""
 
 
-TOKEN_COLUMNS = ("prompt_tokens", "completion_tokens")
+TOKEN_COLUMNS = ("prompt_tokens", "completion_tokens", "beside_tokens")
 """The columns whose sum is what answers call «tokens»: the others count parts of these."""
 
 
 class RequestRow(Struct, array_like=True, gc=False):
     """A charged request.
 
-    `status` is the HTTP status, 400 and above for one that failed. Cached tokens are part of the prompt's,
-    reasoning tokens part of the completion's. `rate_from_ms` names the route's rate by its start; 0 where the
-    request was free. Absent texts are empty.
+    `status` is the HTTP status, 400 and above for one that failed. The counts of tokens are those of `usage.Counts`, a
+    column for each class beside the first; `irregular` is its mark: what was counted beside, or 0. `rate_from_ms` names
+    the route's rate by its start; 0 where the request was free. Absent texts are empty.
     """
 
     id: Id
@@ -73,6 +75,34 @@ class RequestRow(Struct, array_like=True, gc=False):
     reasoning_tokens: Count
     cost_nano: Nano
     rate_from_ms: Instant
+    cache_write_tokens: Count = 0
+    audio_input_tokens: Count = 0
+    audio_output_tokens: Count = 0
+    irregular: Annotated[int, _column("UInt8")] = 0
+
+    def note(self, others: Others, irregular: int) -> None:
+        """Take in what few requests have: tokens of other classes, and the mark of an irregular usage."""
+        for each, count in zip(OTHER_CLASSES, others, strict=True):
+            setattr(self, each.column, count)
+        self.irregular = irregular
+
+    @property
+    def counts(self) -> Counts:
+        """What was charged: with the rate, all that the cost depends on."""
+        others = tuple(getattr(self, each.column) for each in OTHER_CLASSES)
+        return (
+            self.prompt_tokens,
+            self.cached_tokens,
+            self.completion_tokens,
+            self.reasoning_tokens,
+            others if any(others) else NO_OTHERS,
+            self.irregular,
+        )
+
+    @property
+    def beside_tokens(self) -> int:
+        """The reasoning that was counted beside the completion; a column that ClickHouse makes of two others."""
+        return self.reasoning_tokens if self.irregular == REASONING_BESIDE else 0
 
     @property
     def tokens(self) -> int:

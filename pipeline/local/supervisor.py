@@ -170,7 +170,7 @@ class _Supervisor:
             return broker.process
 
         self._tasks.append(
-            asyncio.create_task(self._guard(self._again_and_again("broker", start_again, broker.process)))
+            asyncio.create_task(self._guard(self._keep_running("broker", start_again, broker.process)))
         )
         return broker.url
 
@@ -205,7 +205,7 @@ class _Supervisor:
             return process
 
         self._tasks.append(
-            asyncio.create_task(self._guard(self._again_and_again(child.name, start, once=child.once)))
+            asyncio.create_task(self._guard(self._keep_running(child.name, start, once=child.once)))
         )
 
     async def _guard(self, keeping: Awaitable[None]) -> None:
@@ -215,7 +215,7 @@ class _Supervisor:
             self._failure = error
             self._stopping.set()
 
-    async def _again_and_again(
+    async def _keep_running(
         self,
         name: str,
         start: Callable[[], Awaitable[processes.Process]],

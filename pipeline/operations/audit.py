@@ -29,6 +29,8 @@ from pipeline.money import NANO_PER_PAISA
 from pipeline.outcomes import LedgerKind
 
 Group = tuple[str, str, str, str, str, bool, str]
+SUMS = 7
+"""What is summed of a group: requests, errors, prompt, cached, completion and beside tokens, cost."""
 """(org, IST date, model, key_id, provider, byok, tier): what a roll-up groups by."""
 
 Sums = tuple[int, int, int, int, int, int]
@@ -51,7 +53,7 @@ class Books:
     partition: int
     next_position: int = 1
     accounts: dict[str, Account] = field(default_factory=dict)
-    groups: dict[Group, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * 6))
+    groups: dict[Group, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * SUMS))
     rates: dict[tuple[str, str, int], Rate] = field(default_factory=dict)
     """Every rate by (model, provider, start): what a row's cost can be computed from again."""
     ledger_rows: int = 0
@@ -102,6 +104,7 @@ class Books:
             row.prompt_tokens,
             row.cached_tokens,
             row.completion_tokens,
+            row.beside_tokens,
             row.cost_nano,
         )
         for i, value in enumerate(counted):
@@ -114,7 +117,7 @@ class Books:
         rate = self.rates.get((row.model, row.provider, row.rate_from_ms))
         if rate is None:
             return None
-        return cost_of(rate, row.prompt_tokens, row.cached_tokens, row.completion_tokens)
+        return cost_of(rate, *row.counts)
 
     def _fold_entry(self, account: Account, row: LedgerRow) -> None:
         spending = apply(account.spending, LedgerEntry(LedgerKind(row.kind), row.amount_nano))
@@ -189,6 +192,6 @@ def compare_groups(
 ) -> Iterable[Difference]:
     """Compare sums by group."""
     for group in sorted(expected.keys() | found.keys()):
-        want, have = tuple(expected.get(group, (0,) * 6)), tuple(found.get(group, (0,) * 6))
+        want, have = tuple(expected.get(group, (0,) * SUMS)), tuple(found.get(group, (0,) * SUMS))
         if want != have:
             yield Difference(place, " ".join(map(str, group)), str(want), str(have))

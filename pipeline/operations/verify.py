@@ -41,7 +41,7 @@ SCAN = {"max_execution_time": 600}
 
 Rates = dict[tuple[str, str, int], Rate]
 CountRow = tuple[int, int, int, int]
-GroupRow = tuple[str, str, str, str, str, bool, str, int, int, int, int, int, int]
+GroupRow = tuple[str, str, str, str, str, bool, str, int, int, int, int, int, int, int]
 
 
 @dataclass

@@ -31,7 +31,7 @@ from pipeline.posting.duplicates import mark_of
 from pipeline.posting.reading import RecordParts
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, InputRecord, Moved, Unit, origin
-from pipeline.usage import NOTHING, counts_of
+from pipeline.usage import NO_OTHERS, NOTHING, REGULAR, counts_of
 
 _timestamps = Timestamps()
 ID_STEP = PARTITIONS_MAX
@@ -52,7 +52,8 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     state, touched, rows, parts = unit.state, unit.touched, unit.requests, RecordParts(unit)
     last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known
     meters, in_force, ms = unit.meters.by_key, unit.rates.in_force, _timestamps.ms
-    row_id, debited_nano, taken, duplicates, rest_at = unit.next_id(), 0, 0, 0, rest_every
+    row_id, debited_nano, taken, duplicates, irregulars = unit.next_id(), 0, 0, 0, 0
+    rest_at = rest_every
     # Nearly always many events of one source follow each other: it is looked up once for them all.
     running, newest, charged = "", -1, list[int]()
     for record in records:
@@ -167,32 +168,35 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 charged.append(number)
             meter.requests += 1
             meter.cost_nano += cost
-            rows.append(
-                RequestRow(
-                    row_id,
-                    org,
-                    at_ms,
-                    posted_ms,
-                    source,
-                    event.id,
-                    key_id,
-                    data.tier,
-                    data.byok,
-                    data.model,
-                    provider or "",
-                    status,
-                    data.error_code or "",
-                    whole_ms(data.latency_ms),
-                    whole_ms(data.ttft_ms) if data.ttft_ms is not None else None,
-                    data.stream is True,
-                    prompt,
-                    cached,
-                    completion,
-                    reasoning,
-                    cost,
-                    rate_from_ms,
-                )
+            latency_ms, ttft_ms = data.latency_ms, data.ttft_ms
+            row = RequestRow(
+                row_id,
+                org,
+                at_ms,
+                posted_ms,
+                source,
+                event.id,
+                key_id,
+                data.tier,
+                data.byok,
+                data.model,
+                provider or "",
+                status,
+                data.error_code or "",
+                latency_ms if type(latency_ms) is int else whole_ms(latency_ms),
+                ttft_ms if ttft_ms is None or type(ttft_ms) is int else whole_ms(ttft_ms),
+                data.stream is True,
+                prompt,
+                cached,
+                completion,
+                reasoning,
+                cost,
+                rate_from_ms,
             )
+            if irregular or others is not NO_OTHERS:
+                row.note(others, irregular)
+                irregulars += irregular > REGULAR
+            rows.append(row)
             row_id += ID_STEP
             debited_nano += cost
         if len(rows) >= ROWS_A_RECORD:
@@ -205,6 +209,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     unit.debited_nano += debited_nano
     unit.counts["events"] += taken
     unit.counts["duplicates"] += duplicates
+    unit.counts["irregular"] += irregulars
 
 
 def _came_straight(state: PartitionState, event: RequestEvent) -> bool:

@@ -155,6 +155,7 @@ class Partition:
         telemetry.EVENTS.inc(counts["events"])
         telemetry.COMMANDS.inc(counts["commands"])
         telemetry.DUPLICATES.inc(counts["duplicates"])
+        telemetry.IRREGULAR.inc(counts["irregular"])
         telemetry.MOVED.inc(counts["moved"])
         telemetry.CHARGED.inc(unit.charged)
         telemetry.UNIT_EVENTS.observe(counts["events"])

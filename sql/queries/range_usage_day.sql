@@ -11,21 +11,21 @@ WITH touched AS (
 ), rolled AS (
     SELECT org, day, model, key_id, provider, byok, tier,
            sum(requests) AS n, sum(errors) AS e, sum(prompt_tokens) AS p, sum(cached_tokens) AS c,
-           sum(completion_tokens) AS o, sum(cost_nano) AS m
+           sum(completion_tokens) AS o, sum(beside_tokens) AS b, sum(cost_nano) AS m
     FROM usage_day
     WHERE (org, day) IN (SELECT org, day FROM touched)
     GROUP BY org, day, model, key_id, provider, byok, tier
 ), counted AS (
     SELECT org, day, model, key_id, provider, byok, tier,
            count() AS n, countIf({{failed}}) AS e, sum(prompt_tokens) AS p, sum(cached_tokens) AS c,
-           sum(completion_tokens) AS o, sum(cost_nano) AS m, max(id) AS last
+           sum(completion_tokens) AS o, sum(beside_tokens) AS b, sum(cost_nano) AS m, max(id) AS last
     FROM events
     WHERE id <= {high:UInt64} AND (org, day) IN (SELECT org, day FROM touched)
     GROUP BY org, day, model, key_id, provider, byok, tier
 )
 SELECT org, toString(day), model, key_id, provider, byok, tier,
        counted.n - rolled.n, counted.e - rolled.e, counted.p - rolled.p, counted.c - rolled.c,
-       counted.o - rolled.o, counted.m - rolled.m, last
+       counted.o - rolled.o, counted.b - rolled.b, counted.m - rolled.m, last
 FROM counted LEFT JOIN rolled USING (org, day, model, key_id, provider, byok, tier)
 WHERE counted.n > rolled.n
 ORDER BY org, day, model, key_id, provider, byok, tier

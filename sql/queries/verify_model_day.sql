@@ -10,7 +10,7 @@ WITH rolled AS (
     GROUP BY day, model, partition
 ), due AS (
     SELECT day, model, partition, {{tokens}} AS tokens
-    FROM (SELECT *, day, toUInt16(id % 1024) AS partition FROM events) AS every
+    FROM (SELECT *, day, beside_tokens, toUInt16(id % 1024) AS partition FROM events) AS every
     LEFT JOIN rolled USING (day, model, partition)
     WHERE id <= last OR id < {below:Array(UInt64)}[1 + partition]
 ), counted AS (

@@ -6,7 +6,7 @@
 -- The rows of one partition below an id, in the groups that its journal is folded into.
 SELECT org, toString(day), model, key_id, provider, byok, tier,
        count(), countIf({{failed}}),
-       sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(toInt128(cost_nano))
+       sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(beside_tokens), sum(toInt128(cost_nano))
 FROM events
 WHERE id % 1024 = {partition:UInt16} AND id < {below:UInt64}
 GROUP BY org, day, model, key_id, provider, byok, tier

@@ -9,25 +9,25 @@
 WITH rolled AS (
     SELECT org, day, model, key_id, provider, byok, tier,
            sum(requests) AS n, sum(errors) AS e, sum(prompt_tokens) AS p, sum(cached_tokens) AS c,
-           sum(completion_tokens) AS o, sum(toInt128(cost_nano)) AS m, max(last_id) AS last
+           sum(completion_tokens) AS o, sum(beside_tokens) AS b, sum(toInt128(cost_nano)) AS m, max(last_id) AS last
     FROM usage_day
     GROUP BY org, day, model, key_id, provider, byok, tier
 ), due AS (
     SELECT org, day, model, key_id, provider, byok, tier,
-           status, prompt_tokens, cached_tokens, completion_tokens, cost_nano
-    FROM (SELECT *, day FROM events) AS every
+           status, prompt_tokens, cached_tokens, completion_tokens, beside_tokens, cost_nano
+    FROM (SELECT *, day, beside_tokens FROM events) AS every
     LEFT JOIN rolled USING (org, day, model, key_id, provider, byok, tier)
     WHERE id <= last OR id < {below:Array(UInt64)}[1 + id % 1024]
 ), counted AS (
     SELECT org, day, model, key_id, provider, byok, tier,
            count() AS n, countIf({{failed}}) AS e, sum(prompt_tokens) AS p, sum(cached_tokens) AS c,
-           sum(completion_tokens) AS o, sum(toInt128(cost_nano)) AS m
+           sum(completion_tokens) AS o, sum(beside_tokens) AS b, sum(toInt128(cost_nano)) AS m
     FROM due
     GROUP BY org, day, model, key_id, provider, byok, tier
 )
 SELECT concat(org, ' ', toString(day), ' ', model, ' ', key_id, ' ', provider, ' ', toString(byok), ' ', tier),
-       toString((counted.n, counted.e, counted.p, counted.c, counted.o, counted.m)) AS rows_say,
-       toString((rolled.n, rolled.e, rolled.p, rolled.c, rolled.o, rolled.m)) AS roll_up_says
+       toString((counted.n, counted.e, counted.p, counted.c, counted.o, counted.b, counted.m)) AS rows_say,
+       toString((rolled.n, rolled.e, rolled.p, rolled.c, rolled.o, rolled.b, rolled.m)) AS roll_up_says
 FROM counted FULL JOIN rolled USING (org, day, model, key_id, provider, byok, tier)
 WHERE rows_say != roll_up_says
 LIMIT 100

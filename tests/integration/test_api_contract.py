@@ -18,6 +18,7 @@ from pipeline.journal import public_id
 from tests.support.api.client import Api, api
 from tests.support.api.routes import (
     ASKS_OWNER,
+    BY_ID,
     OF_AN_ORG,
     OPERATORS,
     PAGES,
@@ -26,8 +27,11 @@ from tests.support.api.routes import (
     TEXT,
     paths_of,
 )
-from tests.support.builders import NOW_MS, rate, rate_table
+from tests.support.builders import COST_NANO, NOW_MS, rate, rate_table
 from tests.support.journal_rows import insert, request
+
+EXPLAINED = 500
+"""The position of a request whose rate the catalog has."""
 
 
 @pytest.fixture
@@ -44,9 +48,23 @@ def served(engine: Engine) -> Iterator[Api]:
             model=f"{org}_model",
             provider="" if n % 7 == 0 else f"{org}_provider",
             status=500 if n % 7 == 0 else 200,
+            cost_nano=0 if n % 7 == 0 else COST_NANO,
         )
         for partition, org in enumerate(("mine", "theirs"))
         for n in range(120)
+    ]
+    # The public catalog has no model of theirs, so the requests that it explains are of another one.
+    rows += [
+        request(
+            id=public_id(partition, EXPLAINED),
+            org=org,
+            at_ms=NOW_MS,
+            source=f"{org}_source",
+            key_id=f"{org}_key",
+            model="catalog-model",
+            cost_nano=COST_NANO,
+        )
+        for partition, org in enumerate(("mine", "theirs"))
     ]
     insert(engine, rows)
     names = {f"{org}_key": (org, f"{org}_name") for org in ("mine", "theirs")}
@@ -62,7 +80,7 @@ def document(served: Api) -> dict[str, Any]:
 
 
 def test_every_route_is_classified(served: Api) -> None:
-    described = OF_AN_ORG.keys() | PUBLIC | TEXT | ASKS_OWNER.keys() | SIGNED_BY_RAZORPAY
+    described = OF_AN_ORG.keys() | BY_ID | PUBLIC | TEXT | ASKS_OWNER.keys() | SIGNED_BY_RAZORPAY
     assert set(document(served)["paths"]) == described
     assert paths_of(served.client.app) == described | PAGES | OPERATORS | {"/openapi.json"}
 
@@ -77,13 +95,20 @@ def test_no_answer_holds_another_orgs_data(served: Api) -> None:
                 response = served.client.get(asked, headers=headers)
                 assert response.status_code == 200
                 assert other not in response.text, asked
+    for me, partition in (("mine", 0), ("theirs", 1)):
+        headers = {"Authorization": f"Bearer {served.token(me)}"}
+        for path in BY_ID:
+            own = path.replace("{id}", str(public_id(partition, EXPLAINED)))
+            assert me in served.client.get(own, headers=headers).text
+            others = path.replace("{id}", str(public_id(1 - partition, EXPLAINED)))
+            assert served.refused(others, me) == (404, "not_found", None)
     for path in PUBLIC | TEXT:
         text = served.client.get(path).text
         assert "mine" not in text and "theirs" not in text, path
 
 
 def test_every_route_of_an_org_refuses_without_a_session(served: Api) -> None:
-    for path in OF_AN_ORG:
+    for path in (*OF_AN_ORG, *(path.replace("{id}", "0") for path in BY_ID)):
         assert served.refused(path) == (401, "no_session", None)
     for tries in ASKS_OWNER.values():
         for method, path, body in tries:
@@ -108,6 +133,12 @@ def test_real_answers_fit_the_document(served: Api) -> None:
     asked = [path + tried for path, queries in OF_AN_ORG.items() for tried in queries]
     for path in (*asked, *PUBLIC, "/me/activity?from=2000-01-01&to=2000-01-01"):
         check(described, path, served.client.get(path, headers=headers))
+    for path in BY_ID:
+        for position, status in ((EXPLAINED, 200), (7, 200), (EXPLAINED + 1, 404)):
+            asked_for = path.replace("{id}", str(public_id(0, position)))
+            response = served.client.get(asked_for, headers=headers)
+            assert response.status_code == status
+            check(described, path, response)
     for path, given in (
         ("/me/usage", {}),
         ("/me/activity/events?limit=0", headers),

@@ -162,7 +162,7 @@ def _assert_tables_hold(engine: Engine, rows: list[Request]) -> None:
         group = (r.org, r.day, r.model, r.key_id, r.provider, r.byok, r.tier)
         sums = usage.setdefault(group, Counter())
         sums.update(n=1, e=r.failed, p=r.prompt_tokens, c=r.cached_tokens, o=r.completion_tokens)
-        sums.update(cost=r.cost_nano)
+        sums.update(b=r.beside_tokens, cost=r.cost_nano)
         sums["last"] = max(sums["last"], r.id)
         model = models.setdefault((r.day, r.model, r.id % 1024), Counter())
         model.update(n=1, t=r.tokens)
@@ -170,12 +170,13 @@ def _assert_tables_hold(engine: Engine, rows: list[Request]) -> None:
 
     rolled = engine.query(
         "SELECT org, toString(day), model, key_id, provider, byok, tier, sum(requests), sum(errors),"
-        " sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(cost_nano), max(last_id)"
+        " sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(beside_tokens), sum(cost_nano), max(last_id)"
         " FROM usage_day GROUP BY ALL",
         row=list[object],
     )
     expected = {
-        group: (s["n"], s["e"], s["p"], s["c"], s["o"], s["cost"], s["last"]) for group, s in usage.items()
+        group: (s["n"], s["e"], s["p"], s["c"], s["o"], s["b"], s["cost"], s["last"])
+        for group, s in usage.items()
     }
     assert {tuple(row[:7]): tuple(row[7:]) for row in rolled} == expected
 

@@ -65,7 +65,7 @@ class Store:
         self.faults = True
         self.counts: Counter[str] = Counter()
         self.rows: dict[str, dict[int, list[Row]]] = {REQUESTS: {}, LEDGER: {}}
-        self.usage_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 6)
+        self.usage_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 7)
         self.model_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 2)
         self.late: list[JournalInsert] = []
         self.half: set[str] = set()
@@ -206,7 +206,7 @@ class Store:
             row for at, found in self.rows[REQUESTS].items() if at <= rows.high for row in found
         )
         mine = [row for row in stored if rows.low <= row.id and row.id % 1024 == rows.partition]
-        usage_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 6)
+        usage_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 7)
         model_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 2)
         add_to_usage_day(usage_day, stored)
         add_to_model_day(model_day, stored)
@@ -238,7 +238,8 @@ def add_to_usage_day(sums_by_group: defaultdict[Group, list[int]], rows: Iterabl
     for row in _requests(rows):
         group = (row.org, day_of(row.at_ms), row.model, row.key_id, row.provider, row.byok, row.tier)
         failed = int(row.status >= 400)
-        added = (1, failed, row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.cost_nano)
+        counts = (row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.beside_tokens)
+        added = (1, failed, *counts, row.cost_nano)
         for i, value in enumerate(added):
             sums_by_group[group][i] += value
 

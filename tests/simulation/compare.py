@@ -100,7 +100,7 @@ def _charged(books: Books) -> Iterator[Difference]:
             continue
         sent = known.sent
         want = (sent.org, sent.at_ms, sent.key, sent.tier, sent.byok, sent.model, *sent.tokens)
-        tokens = (row.prompt_tokens, row.cached_tokens, row.completion_tokens)
+        tokens = (row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.beside_tokens)
         got = (row.org, row.at_ms, row.key_id, row.tier, row.byok, row.model, *tokens)
         if want != got or (row.cost_nano, row.rate_from_ms) not in books.prices[known.sent.identity]:
             yield "charged wrongly", f"{row}, not {want}"

@@ -16,10 +16,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def bytes_of(sent: Sent, number: str, latency_ms: int) -> bytes:
     """Return the event as its gateway writes it; written by hand, as it is written a million times."""
-    prompt, cached, completion = sent.tokens
+    prompt, cached, completion, beside = sent.tokens
+    # A provider that counts the reasoning beside the completion shows it in its total.
+    reasoning = (
+        f',"total_tokens":{prompt + completion + beside},'
+        f'"completion_tokens_details":{{"reasoning_tokens":{beside}}}'
+        if beside
+        else ""
+    )
     usage = (
         f'{{"prompt_tokens":{prompt},"completion_tokens":{completion},'
-        f'"prompt_tokens_details":{{"cached_tokens":{cached}}}}}'
+        f'"prompt_tokens_details":{{"cached_tokens":{cached}}}{reasoning}}}'
     )
     if sent.failed:
         served = '"status":429,"error_code":"upstream","provider":null,"usage":null'

@@ -30,7 +30,7 @@ def stored(books: Books) -> Iterator[Difference]:
 
 def rolled_up(books: Books) -> Iterator[Difference]:
     """Yield the roll-ups that are not the sums over the journal."""
-    usage: defaultdict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * 6)
+    usage: defaultdict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * 7)
     models: defaultdict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * 2)
     for p, row in books.journal:
         if not isinstance(row, RequestRow):
@@ -38,7 +38,8 @@ def rolled_up(books: Books) -> Iterator[Difference]:
         _, day = month_and_day(row.at_ms)
         sums = usage[row.org, day, row.model, row.key_id, row.provider, row.byok, row.tier]
         failed = int(row.status >= 400)
-        added = (1, failed, row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.cost_nano)
+        counts = (row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.beside_tokens)
+        added = (1, failed, *counts, row.cost_nano)
         for i, value in enumerate(added):
             sums[i] += value
         sums = models[day, row.model, p]

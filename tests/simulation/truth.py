@@ -25,7 +25,7 @@ SIGNUP_NANO = 100 * 10**9
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """An event as its gateway meant it. `tokens` are prompt, cached of those, completion."""
+    """An event as its gateway meant it. `tokens` are prompt, cached of those, completion, and beside it reasoning."""
 
     source: str
     event_id: str
@@ -36,7 +36,7 @@ class Sent:
     model: str
     failed: bool
     at_ms: int
-    tokens: tuple[int, int, int]
+    tokens: tuple[int, int, int, int]
     free: bool
     valid: bool
     partition: int
@@ -49,8 +49,9 @@ class Sent:
 
     def cost_nano(self, rate: Rate) -> int:
         """Return what it costs at a rate."""
-        prompt, cached, completion = self.tokens
-        return rate.input_nano * (prompt - cached) + rate.cached_nano * cached + rate.output_nano * completion
+        prompt, cached, completion, beside = self.tokens
+        output = rate.output_nano * (completion + beside)
+        return rate.input_nano * (prompt - cached) + rate.cached_nano * cached + output
 
 
 @dataclass(slots=True)

@@ -238,8 +238,9 @@ class Workload:
         trial, byok, failed, broken = key == KEYS_AN_ORG - 1, below(20) == 0, below(20) == 0, below(300) == 0
         prompt, completion = below(3_000), below(1_000)
         cached = below(prompt + 1) if completion % 2 else 0
+        beside = below(500) if prompt % 16 == 1 else 0
         if failed:
-            prompt = cached = completion = 0
+            prompt = cached = completion = beside = 0
         partition = self._partition[org]
         if astray and self._plan.partitions > 1 and key == 0:
             partition = (partition + 1) % self._plan.partitions
@@ -253,7 +254,7 @@ class Workload:
             model=ROUTE_OF[below(100)],
             failed=failed,
             at_ms=self._time(),
-            tokens=(prompt, cached, completion),
+            tokens=(prompt, cached, completion, beside),
             free=trial or byok or failed,
             valid=failed or not broken,
             partition=partition,

@@ -14,6 +14,7 @@ from pipeline import ist
 from pipeline.clickhouse.client import Engine
 from pipeline.events import FAILED_FROM
 from pipeline.journal import REQUEST_COLUMNS, REQUESTS, LedgerRow, RequestRow, encode_rows, public_id
+from pipeline.usage import CACHE_BESIDE, CONTRADICTORY, REASONING_BESIDE, REGULAR
 from tests.support.builders import NOW_MS
 
 ORGS = ("org_a", "org_b")
@@ -98,6 +99,11 @@ def random_requests(
                 prompt_tokens=prompt,
                 cached_tokens=rng.randrange(prompt + 1),
                 completion_tokens=rng.randrange(1_000),
+                cache_write_tokens=rng.choice((0, 0, rng.randrange(500))),
+                audio_input_tokens=rng.choice((0, 0, rng.randrange(500))),
+                audio_output_tokens=rng.choice((0, 0, rng.randrange(500))),
+                reasoning_tokens=rng.choice((0, rng.randrange(500))),
+                irregular=rng.choice((REGULAR, REGULAR, CONTRADICTORY, REASONING_BESIDE, CACHE_BESIDE)),
                 cost_nano=0 if free or failed else rng.choice((1, 6_100_000, rng.randrange(10**10))),
             )
         )

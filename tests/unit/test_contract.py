@@ -13,7 +13,9 @@ from referencing import Registry, Resource
 from pipeline import contract
 from pipeline.catalog.apply import parse_file, plan
 from pipeline.catalog.rates import RateTable
+from pipeline.catalog.rating import cost_nano, is_free
 from pipeline.events import Timestamps
+from pipeline.journal import RequestRow, decode_rows
 from tests.support.builders import Books, Record, reasons
 
 CORPUS = contract.SCHEMAS / "corpus"
@@ -84,8 +86,12 @@ def test_an_example_is_posted_as_the_index_says(entry: dict[str, Any]) -> None:
     books = corpus_books()
     outcome = books.post([Record(timestamp=received_ms(), value=value)])
     assert reasons(outcome) == entry["dead_letters"]
-    rows = sum(record.last - record.first + 1 for record in outcome.journal)
-    assert rows == entry["charged"]
+    rows = [row for record in outcome.journal for row in decode_rows(record) if isinstance(row, RequestRow)]
+    assert len(rows) == entry["charged"]
+    assert sum(row.irregular > 0 for row in rows) == outcome.counts["irregular"] == entry.get("irregular", 0)
+    for row in rows:
+        rate = books.rates.in_force(row.model, row.provider, row.at_ms)
+        assert row.cost_nano == (0 if is_free(row) or rate is None else cost_nano(rate, *row.counts))
     if "cost_nano" in entry:
         orgs = books.state._spending
         assert -sum(books.balance_nano(org) for org in orgs) == entry["cost_nano"]

@@ -14,7 +14,9 @@ from msgspec import structs
 from pipeline import journal
 from pipeline.journal import (
     LEDGER,
+    REQUEST_COLUMNS,
     REQUESTS,
+    RequestRow,
     Row,
     decode_rows,
     encode_rows,
@@ -22,6 +24,7 @@ from pipeline.journal import (
     public_id,
     read_headers,
 )
+from pipeline.usage import CACHE_BESIDE, NO_OTHERS, OTHER_CLASSES, REASONING_BESIDE
 from tests.support.builders import EXAMPLES
 from tests.support.journal_rows import ledger_row, request
 
@@ -89,9 +92,32 @@ def test_every_column_of_a_row_says_what_clickhouse_keeps_it_as() -> None:
     assert journal.COLUMNS[REQUESTS]["cost_nano"] == "Int64"
     assert journal.COLUMNS[REQUESTS]["ttft_ms"] == "Nullable(UInt32)"
     assert list(journal.COLUMNS[LEDGER].items())[:2] == [("id", "UInt64"), ("org", "String")]
-    assert set(journal.TOKEN_COLUMNS) <= set(journal.REQUEST_COLUMNS)
+    assert set(journal.TOKEN_COLUMNS) - {"beside_tokens"} <= set(journal.REQUEST_COLUMNS)
 
 
 def test_tokens_are_those_of_prompt_and_completion() -> None:
     row = request(1, "org", 1, prompt_tokens=200, cached_tokens=64, completion_tokens=112, reasoning_tokens=9)
     assert row.tokens == 312
+
+
+def test_a_row_has_a_column_for_each_class_of_tokens() -> None:
+    """A class without one would be charged, and then no longer be found in the books."""
+    others = tuple(range(7, 7 + len(OTHER_CLASSES)))
+    row = request(1, "org", 0, reasoning_tokens=5)
+    row.note(others, CACHE_BESIDE)
+    assert row.counts == (200, 64, 112, 5, others, CACHE_BESIDE)
+    assert {each.column for each in OTHER_CLASSES} <= set(REQUEST_COLUMNS)
+    [back] = decode_rows(encode_rows(REQUESTS, [row])[0])
+    assert isinstance(back, RequestRow)
+    assert back.counts == row.counts
+
+
+def test_a_row_without_other_classes_says_so_in_the_one_way_that_is_quick_to_see() -> None:
+    assert request(1, "org", 0).counts[4] is NO_OTHERS
+
+
+def test_reasoning_beside_the_completion_is_among_the_tokens() -> None:
+    row = request(1, "org", 0, reasoning_tokens=5)
+    assert (row.beside_tokens, row.tokens) == (0, 312)
+    row.note(NO_OTHERS, REASONING_BESIDE)
+    assert (row.beside_tokens, row.tokens) == (5, 317)

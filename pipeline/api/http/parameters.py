@@ -44,7 +44,8 @@ def _plain_day(text: object) -> date:
     raise ValueError(f"must be a day YYYY-MM-DD, from {FIRST_DAY} to {LAST_DAY}")
 
 
-def _plain_number(text: object) -> object:
+def plain_number(text: object) -> object:
+    """Return a parameter's text, to be read as a number. Raises ValueError where it is not of digits alone."""
     if isinstance(text, str) and not _NUMBER.match(text):
         raise ValueError("must be a whole number in plain digits")
     return text
@@ -56,11 +57,11 @@ To = Annotated[Day | None, Query(alias="to", description="Last IST day, included
 Model = Annotated[str | None, Query(description="Only this model")]
 KeyId = Annotated[str | None, Query(description="Only this key")]
 Before = Annotated[
-    Annotated[int, Field(ge=1, le=BEFORE_MAX), BeforeValidator(_plain_number)] | None,
+    Annotated[int, Field(ge=1, le=BEFORE_MAX), BeforeValidator(plain_number)] | None,
     Query(description="Only what has a lower id: `next_before` of the page before"),
 ]
 Limit = Annotated[
-    Annotated[int, Field(ge=1, le=LIMIT_MAX), BeforeValidator(_plain_number)],
+    Annotated[int, Field(ge=1, le=LIMIT_MAX), BeforeValidator(plain_number)],
     Query(description="How many at most"),
 ]
 

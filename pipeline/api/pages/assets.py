@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
 from pipeline.api.http.errors import not_found
@@ -21,12 +20,13 @@ _FILES = {path.name: path for path in sorted(_DIRECTORY.iterdir()) if path.suffi
 VERSION = hashlib.sha256(b"".join(path.read_bytes() for path in _FILES.values())).hexdigest()[:12]
 """Part of every address, so that a page never mixes files of two releases."""
 
-router = APIRouter(include_in_schema=False)
 
+def asset_file(version: str, name: str) -> FileResponse:
+    """Return one of the files. Raises ApiError 404 for any other name.
 
-@router.get("/assets/{version}/{name}")
-async def asset(version: str, name: str) -> FileResponse:
-    """One of the files, and no other. Scripts import each other by relative names, so the version stays."""
+    Scripts import each other by relative names, so an address keeps the version; browsers may keep the file
+    only where that is this release's.
+    """
     path = _FILES.get(name)
     if path is None:
         raise not_found()

@@ -30,7 +30,7 @@ from pipeline.api.http.parameters import (
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.dependencies import SignedIn, signed_in
 from pipeline.clickhouse.queries import OrgScope, query
-from pipeline.journal import PARTITIONS_MAX
+from pipeline.journal import PARTITIONS_MAX, RequestRow
 
 WINDOW_IDS = 2**20 * PARTITIONS_MAX
 """How far back a page looks at first: about a million requests of a partition."""
@@ -78,6 +78,22 @@ class EventRow(Struct, array_like=True, frozen=True):
     tokens: int
     cost_nano: int
     key_id: str
+
+
+def shown_event(row: EventRow | RequestRow, key_name: str | None) -> dict[str, object]:
+    """Return a request as an answer shows it, in a list and alone."""
+    return {
+        "id": row.id,
+        "at": moment(row.at_ms),
+        "model": row.model,
+        "provider": row.provider or None,
+        "status": row.status,
+        "latency_ms": row.latency_ms,
+        "tokens": row.tokens,
+        "cost_inr": rupees(row.cost_nano),
+        "key_id": row.key_id,
+        "key_name": key_name,
+    }
 
 
 class Pages:
@@ -149,21 +165,7 @@ async def events(
     shown = rows[:limit]
     return json_answer(
         {
-            "events": [
-                {
-                    "id": row.id,
-                    "at": moment(row.at_ms),
-                    "model": row.model,
-                    "provider": row.provider or None,
-                    "status": row.status,
-                    "latency_ms": row.latency_ms,
-                    "tokens": row.tokens,
-                    "cost_inr": rupees(row.cost_nano),
-                    "key_id": row.key_id,
-                    "key_name": pages.context.key_name(session.scope, row.key_id),
-                }
-                for row in shown
-            ],
+            "events": [shown_event(row, pages.context.key_name(session.scope, row.key_id)) for row in shown],
             "next_before": shown[-1].id if len(rows) > limit else None,
         }
     )

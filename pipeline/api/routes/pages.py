@@ -30,7 +30,10 @@ SessionCookie = Annotated[str | None, Cookie(alias=COOKIE)]
 router = APIRouter(include_in_schema=False)
 
 
-router.include_router(assets.router)
+@router.get("/assets/{version}/{name}")
+async def asset(version: str, name: str) -> Response:
+    """One of the pages' scripts and styles, and no other file."""
+    return assets.asset_file(version, name)
 
 
 @router.get("/billing")

@@ -95,13 +95,18 @@ class Admission:
         """Return None where the request may be served, else the refusal. Answers from memory.
 
         `max_cost_inr` (a string or Decimal, in rupees) is set aside until the request's charge shows,
-        `release`, or the time limit; `request_id` ties it to that request exactly. Raises AmountError.
+        `release`, or the time limit; `request_id` ties it to that request exactly. A request that costs 0 at
+        most is not stopped by the balance. Raises AmountError.
         """
         known = self._orgs.get(org)
         gate = known.gates.get(key_id) if known is not None else None
         trial = tier == "trial"
         paid = not trial and not byok
-        cost_nano = amount_nano(max_cost_inr) if max_cost_inr is not None and paid else 0
+        cost_nano = 0
+        if max_cost_inr is not None and paid:
+            cost_nano = amount_nano(max_cost_inr)
+            # A route whose rates are all 0 needs no balance.
+            paid = cost_nano > 0
         if self._shut:
             return refusal.STALE
         if gate is not None and gate.ends_ms is not None and gate.ends_ms <= self._clock_ms():

@@ -66,6 +66,9 @@ OF_AN_ORG = {
 }
 """Routes that need a session, with the queries to try on each."""
 
+BY_ID = {"/me/activity/events/{id}"}
+"""Routes that need a session and name one thing of the org by its id."""
+
 PUBLIC = {"/v1/rankings", "/v1/catalog", "/healthz"}
 TEXT = {"/metrics"}
 

@@ -139,10 +139,18 @@ def test_which_requests_are_free(changes: dict[str, Any], free: bool) -> None:
     [found] = decode_record(packed(event(**changes))) or []
     data = found.data
     assert is_free(data) is free
-    assert (why_free(tier=data.tier, byok=data.byok, status=data.status) is not None) is free
+    assert (why_free(data) is not None) is free
 
 
-def test_a_failed_request_is_free_for_having_failed_whatever_else_it_is() -> None:
-    assert why_free(tier="trial", byok=True, status=500) == "failed"
-    assert why_free(tier="trial", byok=True, status=200) == "byok"
-    assert why_free(tier="trial", byok=False, status=200) == "trial"
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"data__tier": "trial", "data__byok": True, "data__status": 500}, "failed"),
+        ({"data__tier": "trial", "data__byok": True}, "byok"),
+        ({"data__tier": "trial"}, "trial"),
+        ({}, None),
+    ],
+)
+def test_why_a_request_is_free(changes: dict[str, Any], why: str | None) -> None:
+    [found] = decode_record(packed(event(**changes))) or []
+    assert why_free(found.data) == why

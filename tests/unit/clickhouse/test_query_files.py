@@ -55,7 +55,10 @@ def test_a_file_that_does_not(file: str, message: str) -> None:
 
 def test_what_the_core_defines_stands_in_for_its_word() -> None:
     found = parse_query(PATH, text("SELECT sum({{tokens}}), countIf({{failed}})", "platform", ""))
-    assert found.sql == "SELECT sum((prompt_tokens + completion_tokens)), countIf((status >= 400))"
+    assert (
+        found.sql
+        == "SELECT sum((prompt_tokens + completion_tokens + beside_tokens)), countIf((status >= 400))"
+    )
 
 
 def test_no_query_defines_for_itself_what_the_core_does() -> None:

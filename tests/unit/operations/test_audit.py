@@ -52,7 +52,7 @@ def test_the_journal_comes_to_the_state() -> None:
     assert folded.ledger_rows == 2
     (sums,) = folded.groups.values()
     assert sums[:2] == [4, 1]
-    assert sums[5] == 3 * COST_NANO
+    assert sums[6] == 3 * COST_NANO
 
 
 @pytest.mark.parametrize("field", ["credited_nano", "debited_nano", "entry_id"])

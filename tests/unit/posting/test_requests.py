@@ -15,6 +15,7 @@ from pipeline.partitioning import partition_of
 from pipeline.posting.meters import DEBITED_MAX_NANO
 from pipeline.posting.unit import AHEAD_MS, LATE_MS, UnitOutput
 from pipeline.topics import MOVED
+from pipeline.usage import CONTRADICTORY, OTHER_CLASSES, REASONING_BESIDE
 from tests.support.builders import (
     COST_NANO,
     DROP,
@@ -27,6 +28,9 @@ from tests.support.builders import (
     reasons,
     time_text,
 )
+
+NEW = (*(each.column for each in OTHER_CLASSES), "irregular")
+"""The columns that few rows use."""
 
 
 def rows(outcome: UnitOutput) -> list[dict[str, Any]]:
@@ -72,6 +76,7 @@ class TestCharging:
                 "reasoning_tokens": 0,
                 "cost_nano": COST_NANO,
                 "rate_from_ms": 0,
+                **dict.fromkeys(NEW, 0),
             }
         ]
         assert books.balance_nano() == -COST_NANO
@@ -101,6 +106,58 @@ class TestCharging:
         [row] = rows(books.publish(packed(event())))
         assert row["rate_from_ms"] == at_ms
         assert row["cost_nano"] == 136 * 1 + 64 * 3_125 + 112 * 50_000
+
+    def test_every_class_and_the_mark_are_in_the_row_and_its_cost_follows_from_them(self) -> None:
+        each = rate(others_nano=(15_625, 100_000, 200_000), request_nano=50_000_000)
+        books = Books(rates=rate_table(each))
+        usage = {
+            "prompt_tokens": 1000,
+            "completion_tokens": 500,
+            "total_tokens": 1000 + 500 + 300,
+            "prompt_tokens_details": {"cached_tokens": 200, "cache_write_tokens": 100, "audio_tokens": 50},
+            "completion_tokens_details": {"reasoning_tokens": 300, "audio_tokens": 80},
+        }
+        outcome = books.publish(packed(event("a", data__usage=usage), event("b")))
+        row, plain = rows(outcome)
+        assert row["cache_write_tokens"] == 100
+        assert (row["audio_input_tokens"], row["audio_output_tokens"]) == (50, 80)
+        assert (row["reasoning_tokens"], row["irregular"]) == (300, REASONING_BESIDE)
+        assert row["cost_nano"] == (
+            650 * 12_500
+            + 200 * 3_125
+            + 100 * 15_625
+            + 50 * 100_000
+            + 720 * 50_000
+            + 80 * 200_000
+            + 50_000_000
+        )
+        assert [plain[name] for name in NEW] == [0, 0, 0, 0]
+        assert outcome.counts["irregular"] == 1
+
+    @pytest.mark.parametrize(
+        "usage", ["n/a", {}, {"prompt_tokens": -1}, {"prompt_tokens": 1, "total_tokens": 9}]
+    )
+    def test_a_failed_request_counts_whatever_its_usage_is(self, usage: object) -> None:
+        books = Books()
+        outcome = books.publish(packed(event("a", data__status=500, data__usage=usage), event("b")))
+        failed, served = rows(outcome)
+        assert (failed["prompt_tokens"], failed["completion_tokens"], failed["irregular"]) == (
+            0,
+            0,
+            CONTRADICTORY,
+        )
+        assert (failed["cost_nano"], served["cost_nano"]) == (0, COST_NANO)
+        assert books.state.account("org_1").spending.keys["key_1"].days == {ist.day_of(NOW_MS - 1): 2}
+        assert (outcome.counts["events"], outcome.counts["irregular"]) == (2, 1)
+
+    def test_a_duplicate_is_not_counted_as_irregular_again(self) -> None:
+        books = Books()
+        value = packed(event(data__usage={"prompt_tokens": 1, "total_tokens": 9}))
+        assert [books.publish(value).counts["irregular"] for _ in range(2)] == [1, 0]
+
+    def test_durations_are_whole_in_the_row(self) -> None:
+        [row] = rows(Books().publish(packed(event(data__latency_ms=740.5, data__ttft_ms=119.4))))
+        assert (row["latency_ms"], row["ttft_ms"]) == (741, 119)
 
     def test_the_month_and_the_day_are_the_requests_own(self) -> None:
         books = Books()

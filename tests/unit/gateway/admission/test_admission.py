@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
@@ -77,6 +78,28 @@ def test_a_standard_key_needs_a_balance_above_zero(balance_nano: int, expected: 
     assert code(made, "org_1", "key_1") == expected
     assert code(made, "org_1", "key_1", byok=True) is None
     assert code(made, "org_1", "key_1", tier="trial") is None
+
+
+@pytest.mark.parametrize("free", ["0", 0, Decimal(0), "0.000000000"])
+@pytest.mark.parametrize("balance_nano", [0, -(10**12), None])
+def test_a_request_of_a_route_that_costs_nothing_needs_no_balance(
+    free: str | int | Decimal, balance_nano: int | None
+) -> None:
+    made = admission()
+    if balance_nano is not None:
+        made.take_verdict(Verdict("org_1", balance_nano, ()))
+    assert code(made, "org_1", "key_1", max_cost_inr=free) is None
+    assert made.reservations_open == 0
+    assert code(made, "org_1", "key_1", max_cost_inr="0.000000001") == "insufficient_credits"
+    assert code(made, "org_1", "key_1") == "insufficient_credits"
+
+
+def test_a_route_that_costs_nothing_is_held_to_the_limits_of_the_key_all_the_same() -> None:
+    made = admission()
+    made.take_verdict(
+        Verdict("org_1", 0, (Refused("key_1", KeyRefusal.DAILY_LIMIT_REACHED, 0, NOW_MS + 1000, 1, 1),))
+    )
+    assert code(made, "org_1", "key_1", max_cost_inr="0") == "daily_limit_reached"
 
 
 def test_an_org_that_nobody_knows_has_no_credits_once_everything_is_read() -> None:
