@@ -136,7 +136,7 @@ class TestClickHouse:
         store.insert(insert("t", AT_MS))
         store.insert(insert("t", AT_MS, AT_MS, first=7))
         assert {row_id: len(rows) for row_id, rows in store.rows[REQUESTS].items()} == {1024: 1}
-        assert list(store.usage_day.values()) == [[1, 0, 10, 0, 5, 100]]
+        assert list(store.usage_day.values()) == [[1, 0, 10, 0, 5, 0, 100]]
         assert list(store.model_day.values()) == [[1, 15]]
 
     def test_days_and_months_turn_at_midnight_in_india(self, store: Store) -> None:
