@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pipeline.api.http.errors import ApiError
 from pipeline.api.services.accounts import answered_in_time
 from pipeline.api.services.dependencies import AccountsOf, ContextOf
+from pipeline.journal import JournalFormatError
 from pipeline.operations.verify import verify
 from pipeline.outcomes import RefusalCode
 from pipeline.payments.reconcile import reconcile
@@ -68,5 +69,8 @@ async def settle_payment(_settings: OperatorsSettings, accounts: AccountsOf, pay
 @router.post("/operator/verify")
 async def verify_books(settings: OperatorsSettings, context: ContextOf) -> Response:
     """Compare state, journal, rows and roll-ups; the report."""
-    report = await verify(settings, context.engine)
+    try:
+        report = await verify(settings, context.engine)
+    except JournalFormatError as error:
+        raise ApiError(RefusalCode.UNAVAILABLE, str(error)) from None
     return Response(msgspec.json.encode(report), media_type="application/json")

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 
 import pytest
+from msgspec import structs
 
 from pipeline import topics
-from pipeline.journal import LEDGER, REQUESTS, JournalRecord
+from pipeline.journal import JSON_ARRAYS, LEDGER, NATIVE, REQUESTS, JournalRecord
 from pipeline.sink import ranges
 from pipeline.sink.protocol import (
     INTENT_KEY,
@@ -35,7 +36,7 @@ REFUSED = NotConfirmedError("away")
 
 
 def _writer() -> RangeWriter:
-    return RangeWriter("metering", 2, "group", SAFE_MS)
+    return RangeWriter("metering", 2, SAFE_MS)
 
 
 def _answers(
@@ -82,9 +83,22 @@ def test_a_range_is_recorded_before_it_is_sent() -> None:
     assert isinstance(commit, Commit)
     [recorded] = commit.outputs[TopicPlace(topics.SINK_STATE, 2)]
     assert ranges.decode(recorded.value or b"") == INTENT
-    assert commit.offsets == {TopicPlace(topics.JOURNAL, 2): 10}
     assert (steps[2], steps[-1]) == (Reached("sink.recorded"), Reached("sink.inserted"))
     assert [kind for kind, _ in _inserted(steps)] == [REQUESTS, LEDGER]
+
+
+def test_records_of_two_formats_are_two_ranges_one_after_the_other() -> None:
+    old = structs.replace(RECORDS[0][1], format=JSON_ARRAYS)
+    _, steps = scripted.run(_writer().write([(10, old), RECORDS[1]]), _answers())
+    assert [step.rows.format for step in steps if isinstance(step, Insert)] == [JSON_ARRAYS, NATIVE]
+    recorded = [
+        ranges.decode(commit.outputs[TopicPlace(topics.SINK_STATE, 2)][0].value or b"")
+        for commit in steps
+        if isinstance(commit, Commit)
+    ]
+    assert [(intent.first_offset, intent.next_offset) for intent in recorded] == [(10, 11), (12, 13)]
+    names = scripted.names(steps)
+    assert names.index("Reached", names.index("Insert")) < len(names) - 1 - names[::-1].index("Commit")
 
 
 def test_nothing_is_sent_that_could_not_be_recorded() -> None:
@@ -144,12 +158,12 @@ def test_an_old_range_that_is_half_there_is_left_to_a_person() -> None:
         scripted.run(_writer().finish(INTENT), _answers(OLD_MS, counted=lambda _: 2))
 
 
-def test_lost_rows_are_put_back_by_who_can_still_record() -> None:
+def test_lost_rows_are_put_back_by_who_is_still_the_owner() -> None:
     lacking = {REQUESTS: 2, LEDGER: 1}
     answers = _answers(counted=lacking.__getitem__, lost=True)
     _, steps = scripted.run(_writer().put_back(INTENT, RECORDS), answers)
     assert scripted.names(steps) == [
-        *("Now", "MayHaveLost", "CountRows", "PrepareStaging", "Commit", "PutBack", "CompleteRollUps"),
+        *("Now", "MayHaveLost", "CountRows", "PrepareStaging", "ConfirmOwner", "PutBack", "CompleteRollUps"),
         "CountRows",
     ]
     put_back = steps[5]
