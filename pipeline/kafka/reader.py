@@ -16,12 +16,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import OffsetOutOfRangeError
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import clients
@@ -70,15 +71,15 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         fetch_bytes: int,
         instance: str | None = None,
         interruptible: bool = False,
-        done: Callable[[int], Mapping[str, int]] | None = None,
+        reports_progress: bool = False,
     ) -> None:
         """Prepare; nothing is connected before `run`.
 
         `fetch_bytes` bounds a batch. `instance` names the member through restarts (static membership, KIP-345);
         settings.py says what it must be. `interruptible` says that a batch may be cancelled half way.
 
-        `done` is asked after each batch for the next offset of each topic of a partition, and the group's offsets
-        are set to what it returns, for tools that show the lag. Without it the reader leaves them alone.
+        `reports_progress` says that a batch is done for good when the handler returns from it. Then the group's
+        offsets follow, for tools that show the lag; otherwise the reader leaves them alone.
         """
         self._topics = tuple(topics)
         self._handler = handler
@@ -87,7 +88,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._failure: asyncio.Future[None] | None = None
         self._kafka, self._group, self._fetch_bytes = kafka, group, fetch_bytes
         self.interruptible = interruptible
-        self._done = done
+        self.reports_progress = reports_progress
         self._offsets: GroupOffsets | None = None
         self._assigned = False
         self._consumer: AIOKafkaConsumer | None = None
@@ -107,6 +108,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             max_partition_fetch_bytes=self._fetch_bytes,
             fetch_max_bytes=OUTPUT_BYTES_MAX * 2,
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            # Where to read is never the client's to decide: records that are gone are a loss, and told.
+            auto_offset_reset="none",
         )
         self._offsets = GroupOffsets(self._consumer)
         self._consumer.subscribe(list(self._topics), listener=self)
@@ -152,11 +155,20 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
-    def report_done(self, partition: int) -> None:
-        """Have the group's offsets set to what is done of a partition, soon."""
-        if self._done is not None and self._offsets is not None:
-            done = self._done(partition)
-            self._offsets.note({TopicPartition(topic, partition): n for topic, n in done.items()})
+    async def positions(self) -> dict[TopicPartition, int]:
+        """Return up to which offset each topic of each open partition is fetched.
+
+        What of it is no record, as the markers of transactions and what was aborted, is behind the position too.
+        """
+        assert self._consumer is not None
+        assigned = self._consumer.assignment()
+        places = [place for pump in self._pumps.values() if pump.is_open for place in pump.places]
+        return {place: await self._consumer.position(place) for place in places if place in assigned}
+
+    def report_done(self, done: Mapping[TopicPartition, int]) -> None:
+        """Have the group's offsets set to what is done, soon."""
+        if self._offsets is not None:
+            self._offsets.note(done)
 
     async def _stop_pumps(self, partitions: Sequence[int]) -> None:
         pumps = [self._pumps.pop(partition) for partition in partitions if partition in self._pumps]
@@ -186,7 +198,8 @@ class _Pump:
         handler: Handler,
     ) -> None:
         self._reader, self._consumer, self._handler = reader, consumer, handler
-        self._partition, self._places = partition, places
+        self._partition, self.places = partition, places
+        self._reported: dict[TopicPartition, int] = {}
         self.is_open = False
         self._fetching = False
         self._stopping = False
@@ -197,18 +210,19 @@ class _Pump:
             await self._open()
             while not self._stopping:
                 self._fetching = True
-                batches = await self._consumer.getmany(*self._places, timeout_ms=POLL_MS)
+                batches = await self._fetch()
                 self._fetching = False
                 if not batches:
+                    await self._report()
                     continue
                 # What is fetched and not taken would hold up every other partition of the same broker.
-                self._consumer.pause(*self._places)
+                self._consumer.pause(*self.places)
                 for place, records in batches.items():
                     if self._stopping:
                         return
                     await self._handler.process(place.topic, place.partition, records)
-                    self._reader.report_done(self._partition)
-                self._consumer.resume(*self._places)
+                await self._report()
+                self._consumer.resume(*self.places)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -217,20 +231,50 @@ class _Pump:
             self._reader.fail(error)
 
     async def _open(self) -> None:
-        offsets = await self._handler.open(self._partition)
-        beginnings = await self._consumer.beginning_offsets(self._places)
-        for place in self._places:
-            offset = offsets.get(place.topic, 0)
+        state = await self._handler.open(self._partition)
+        offsets = {place: state.get(place.topic, 0) for place in self.places}
+        await self._check_beginnings(offsets)
+        for place, offset in offsets.items():
+            self._consumer.seek(place, offset)
+        self._consumer.resume(*self.places)
+        self.is_open = True
+        await self._report()
+
+    async def _fetch(self) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        """Return the next batches, none after a while. Raises InputCutOffError where retention overtook us."""
+        try:
+            batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]
+            batches = await self._consumer.getmany(*self.places, timeout_ms=POLL_MS)
+        except OffsetOutOfRangeError:
+            await self._check_beginnings(await self._positions())
+            log.warning(
+                "partition %d: an offset is out of range for now; it is fetched again", self._partition
+            )
+            return {}
+        return batches
+
+    async def _check_beginnings(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Raise InputCutOffError where a log begins above the offset that is read next."""
+        beginnings = await self._consumer.beginning_offsets(list(offsets))
+        for place, offset in offsets.items():
             if beginnings[place] > offset:
                 raise InputCutOffError(
                     f"{place.topic}/{place.partition} begins at {beginnings[place]}, but {offset} is the next "
                     "to read: records were deleted before they were read. Restore them, or accept the loss "
                     "as docs/operations.md tells."
                 )
-            self._consumer.seek(place, offset)
-        self._consumer.resume(*self._places)
-        self.is_open = True
-        self._reader.report_done(self._partition)
+
+    async def _positions(self) -> dict[TopicPartition, int]:
+        return {place: await self._consumer.position(place) for place in self.places}
+
+    async def _report(self) -> None:
+        """Report as done what is fetched, where all of that is done."""
+        if not self._reader.reports_progress:
+            return
+        done = await self._positions()
+        if done != self._reported:
+            self._reported = done
+            self._reader.report_done(done)
 
     async def stop(self) -> None:
         """Stop after the batch in hand and let the partition go.

@@ -89,8 +89,8 @@ def unit_of_work(
     A decision about requests pauses after every `rest_every` events or so. After any error memory is ahead of
     Kafka: the owner must end.
     """
-    # 1. Only what the state has not seen yet, without a gap.
-    fresh_records = fresh(state, records, gapless=topic == topics.REQUESTS)
+    # 1. Only what the state has not seen yet.
+    fresh_records = fresh(state, records)
     if not fresh_records:
         return None
     # 2. Decide: pure, in memory.

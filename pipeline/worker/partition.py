@@ -97,11 +97,6 @@ class Partition:
         async with self._lock:
             await self._log.close()
 
-    @property
-    def next_offsets(self) -> dict[str, int]:
-        """The next offset of each input topic that any record was posted of. Between units, that is committed."""
-        return dict(self._state.meta.offsets)
-
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
         """Carry out one unit of work. Any exception leaves memory ahead of Kafka: end the process."""
         async with self._lock:

@@ -21,7 +21,7 @@ from pipeline.posting.protocol import (
     unit_of_work,
 )
 from pipeline.posting.state import PartitionState, StateError
-from pipeline.posting.unit import DeadLetter, GapError, InputRecord, Moved, UnitOutput
+from pipeline.posting.unit import DeadLetter, InputRecord, Moved, UnitOutput
 from pipeline.steps import Commit, Fence, LastHeaders, Output, Reached, Restore, TopicPlace
 from tests.support import scripted
 from tests.support.builders import Record, event, packed, rate_table
@@ -113,9 +113,11 @@ class TestUnitOfWork:
         _unit(state, topics.REQUESTS, REQUESTS)
         assert _unit(state, topics.REQUESTS, REQUESTS) == []
 
-    def test_a_gap_ends_the_unit_before_its_first_step(self) -> None:
-        with pytest.raises(GapError):
-            _unit(PartitionState(0, 1), topics.REQUESTS, [Record(offset=3)])
+    def test_a_record_after_a_gap_is_charged(self) -> None:
+        state = PartitionState(0, 1)
+        _unit(state, topics.REQUESTS, [Record(offset=3, value=packed(event()))])
+        assert state.account("org_1").spending.balance_nano < 0
+        assert state.meta.offsets == {topics.REQUESTS: 4}
 
     def test_an_unclear_commit_ends_it(self) -> None:
         def unclear(step: WorkerStep) -> object:
