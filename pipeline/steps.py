@@ -73,16 +73,25 @@ class LastHeaders(Step[Headers | None]):
 
 @dataclass(frozen=True)
 class Commit(Step[None]):
-    """Write the outputs and the group's offsets in one Kafka transaction: all of it happens, or nothing.
+    """Write the outputs in one Kafka transaction: all of it happens, or nothing.
 
     Refused to an owner that was fenced. After any error the driver must not go on, as the transaction may
     have happened. `counts` says what is in it, for metrics and accounts.
     """
 
     outputs: Outputs
-    offsets: Mapping[TopicPlace, int] = field(default_factory=dict)
-    group: str = ""
     counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class ConfirmOwner(Step[None]):
+    """Have the broker confirm that no later owner has fenced this one; refused to one that was.
+
+    `place` is a compacted partition that the owner writes. A record goes there that means nothing: only writing
+    tells, as whoever was fenced can go on reading.
+    """
+
+    place: TopicPlace
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,9 @@ REDRIVE_STATE = "metering.state.redrive"
 INPUTS = (REQUESTS, BILLING, MOVED)
 """What the worker reads: keyed by org, with the same partition count, so that one worker owns an org."""
 
+OWNER_KEY = b"\x00owner"
+"""Key of the record without a value by which an owner learns whether it still is the owner. It means nothing."""
+
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 """The largest record that may come in. What goes out may be larger, as it carries headers and rows."""
 OUTPUT_BYTES_MAX = 16 * 1024 * 1024

@@ -11,17 +11,18 @@ had open (KIP-98), so after `start` nobody else can write, and what `restore` re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from aiokafka import TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from pipeline.connection import KafkaConnection
 from pipeline.crashpoints import reach
 from pipeline.kafka.bounded import read_to_end
 from pipeline.kafka.clients import producer
 from pipeline.steps import Output, Outputs, TopicPlace
-from pipeline.topics import OUTPUT_BYTES_MAX
+from pipeline.topics import OUTPUT_BYTES_MAX, OWNER_KEY
 
 BATCH_BYTES = 1024 * 1024
 TRANSACTION_TIMEOUT_MS = 60_000
@@ -69,34 +70,39 @@ class FencedLog:
         """
         return await read_compacted(self._kafka, TopicPartition(topic, partition))
 
-    async def commit(
-        self, outputs: Outputs, offsets: Mapping[TopicPlace, int] | None = None, group: str = ""
-    ) -> None:
-        """Write the outputs, and the group's offsets where given, in one transaction.
+    async def commit(self, outputs: Outputs) -> None:
+        """Write the outputs in one transaction.
 
         When this returns the transaction is committed. When it raises, the caller must not go on with
         this log: the outcome may be unknown, and only `start` and `restore` of a new one tell.
         """
+        await self._commit(outputs)
+
+    async def confirm_owner(self, place: TopicPlace) -> int:
+        """Return the time of the broker in milliseconds, if nobody has started a log of this id since.
+
+        Raises ProducerFenced where somebody has. `place` is a compacted partition that belongs to this log's owner.
+        The time is the broker's where the topic has the broker put time stamps on (LogAppendTime), else ours.
+        """
+        [written] = await self._commit({place: [Output(OWNER_KEY, None)]})
+        return int(written.timestamp)
+
+    async def _commit(self, outputs: Outputs) -> list[RecordMetadata]:
         async with asyncio.timeout(self._limit_s):
             await self._producer.begin_transaction()
             writes = [self._write(where, records) for where, records in outputs.items() if records]
-            if offsets:
-                writes.append(
-                    self._producer.send_offsets_to_transaction(
-                        {TopicPartition(*place): offset for place, offset in offsets.items()}, group
-                    )
-                )
-            await asyncio.gather(*writes)
+            written = await asyncio.gather(*writes)
             reach(f"{self._role}.sent")
             await self._producer.commit_transaction()
+        return [metadata for of_place in written for metadata in of_place]
 
-    async def _write(self, where: TopicPlace, records: Sequence[Output]) -> None:
+    async def _write(self, where: TopicPlace, records: Sequence[Output]) -> list[RecordMetadata]:
         # One after the other: batches of a partition are sent in order, and the next is not built before.
         futures = [
             await self._producer.send_batch(batch, where.topic, partition=where.partition)
             for batch in self._batches(records)
         ]
-        await asyncio.gather(*futures)
+        return await asyncio.gather(*futures)
 
     def _batches(self, records: Iterable[Output]) -> Iterable[BatchBuilder]:
         batch = self._producer.create_batch()

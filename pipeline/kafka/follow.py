@@ -30,6 +30,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from pipeline.connection import KafkaConnection, KafkaSettingsError
 from pipeline.kafka import clients
 from pipeline.kafka.attempts import attempt, described, within
+from pipeline.topics import OWNER_KEY
 
 log = logging.getLogger(__name__)
 
@@ -270,6 +271,8 @@ class TopicFollower:
     def _take(self, record: ConsumerRecord) -> None:
         subscription = self._subscriptions[record.topic]
         key = record.key or b""
+        if key == OWNER_KEY:
+            return
         try:
             if record.value is None:
                 subscription.delete(key)

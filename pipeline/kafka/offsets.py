@@ -1,10 +1,10 @@
-"""How far a group has come, for those who watch it: its offsets follow what is done, a moment later.
+"""Write a group's offsets for tools that show its lag: they follow what is done, a moment later.
 
 Owns: when a group's offsets are written, and trying again.
 Called by: `kafka/reader.py`.
 
-Nobody decides anything by these offsets: where a partition is read from, its owner's state says. So they are
-no part of a unit's transaction, which would wait for two more requests and for a second coordinator.
+Nothing of ours decides by these offsets, in no group: where a partition is read from, its owner's state says. So
+they are no part of a transaction, which would wait for two more requests and for a second coordinator.
 """
 
 from __future__ import annotations
@@ -30,17 +30,22 @@ class GroupOffsets:
         """Prepare to write the offsets of a member of a group; `run` writes them."""
         self._consumer = consumer
         self._due: dict[TopicPartition, int] = {}
+        self._written: dict[TopicPartition, int] = {}
         self._more = asyncio.Event()
 
     def note(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Note the next offset of places of which everything before is done."""
-        self._due.update(offsets)
-        self._more.set()
+        new = {place: offset for place, offset in offsets.items() if self._written.get(place) != offset}
+        if new:
+            self._due.update(new)
+            self._more.set()
 
     async def give_up(self, partitions: Collection[int]) -> None:
         """Write what is noted a last time while the partitions are ours, then forget them."""
         await self._write()
-        self._due = {place: n for place, n in self._due.items() if place.partition not in partitions}
+        for places in (self._due, self._written):
+            for place in [place for place in places if place.partition in partitions]:
+                del places[place]
 
     async def run(self) -> None:
         """Write what is noted, at most every `EVERY_S`, until cancelled."""
@@ -62,5 +67,6 @@ class GroupOffsets:
         except (KafkaError, TimeoutError) as error:
             log.info("the group's offsets are written later: %r", error)
             return False
+        self._written.update(due)
         self._due = {place: offset for place, offset in self._due.items() if due.get(place) != offset}
         return True

@@ -42,6 +42,7 @@ class Mailer:
             fetch_bytes=FETCH_BYTES,
             instance=settings.instance,
             interruptible=True,
+            done=self._next_offsets,
         )
 
     async def run(self) -> None:
@@ -78,6 +79,11 @@ class Mailer:
             return
         sending, task = self._partitions.pop(partition)
         await sending.stop(task)
+
+    def _next_offsets(self, partition: int) -> Mapping[str, int]:
+        """Return the offset up to which a partition's mails are dealt with, for the group."""
+        owned = self._partitions.get(partition)
+        return {} if owned is None else {topics.MAIL: owned[0].next_offset}
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -54,7 +54,6 @@ class MailPartition:
         self._log = FencedLog(kafka, f"{deployment}-mail-{partition}")
         self._turns = MailTurns(
             partition,
-            mail_group(deployment),
             post.sender,
             first_retry_ms=int(post.first_retry_s * 1000),
             has_server=post.server is not None,
@@ -67,6 +66,11 @@ class MailPartition:
     async def open(self) -> int:
         """Fence the previous owner and return the offset of the next mail."""
         return await drive(self._turns.take_over(), self._take)
+
+    @property
+    def next_offset(self) -> int:
+        """Everything below it is out of the topic for good."""
+        return self._turns.outbox.next_offset
 
     async def add(self, records: Sequence[ConsumerRecord]) -> None:
         """Take records in, and return when each of them is out of the topic for good."""
@@ -120,7 +124,7 @@ class MailPartition:
             case Beginning(place):
                 return step.answered(await _beginning(self._kafka, TopicPartition(*place)))
             case Commit():
-                await self._log.commit(step.outputs, step.offsets, step.group)
+                await self._log.commit(step.outputs)
             case Now():
                 return step.answered(_now_ms())
             case Taken(count):

@@ -108,15 +108,13 @@ class Idle:
 class MailTurns:
     """Sends the mails of one partition, one a turn."""
 
-    def __init__(
-        self, partition: int, group: str, sender: MailSender, *, first_retry_ms: int, has_server: bool
-    ) -> None:
+    def __init__(self, partition: int, sender: MailSender, *, first_retry_ms: int, has_server: bool) -> None:
         """Prepare. `first_retry_ms` is after how long a mail that was not taken is first tried again."""
         self._topic, self._state = (
             TopicPlace(topics.MAIL, partition),
             TopicPlace(topics.MAIL_STATE, partition),
         )
-        self._group, self._sender = group, sender
+        self._sender = sender
         self._first_retry_ms, self._has_server = first_retry_ms, has_server
         self.outbox = Outbox()
 
@@ -194,9 +192,5 @@ class MailTurns:
 
     def commit(self, changed: Outbox) -> MailProtocol[None]:
         """Keep a changed outbox, durably. Refused to an owner that was fenced."""
-        yield from Commit(
-            {self._state: [Output(OUTBOX_KEY, outbox.encode(changed))]},
-            {self._topic: changed.next_offset},
-            self._group,
-        )
+        yield from Commit({self._state: [Output(OUTBOX_KEY, outbox.encode(changed))]})
         self.outbox = changed

@@ -71,7 +71,7 @@ class _Steps:
             case Now():
                 return step.answered(time.time_ns() // 1_000_000)
             case Commit():
-                await self._log.commit(step.outputs, step.offsets, step.group)
+                await self._log.commit(step.outputs)
             case _:
                 assert_never(step)
         return None

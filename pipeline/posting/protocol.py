@@ -17,11 +17,23 @@ from pipeline import topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.journal import read_headers
+from pipeline.posting import progress
 from pipeline.posting.commands import catalog_offset_needed, post_commands, promos_offset_needed
 from pipeline.posting.requests import REST_EVERY, post_requests
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import InputRecord, Unit, UnitOutput, close, fresh
-from pipeline.steps import Commit, Fence, Headers, LastHeaders, Output, Reached, Restore, Step, TopicPlace
+from pipeline.steps import (
+    Commit,
+    ConfirmOwner,
+    Fence,
+    Headers,
+    LastHeaders,
+    Output,
+    Reached,
+    Restore,
+    Step,
+    TopicPlace,
+)
 
 T = TypeVar("T")
 
@@ -41,7 +53,9 @@ class Decide(Step[None]):
     decision: Iterator[None]
 
 
-WorkerStep: TypeAlias = Fence | Restore | LastHeaders | Commit | Reached | AwaitCatalog | Decide
+WorkerStep: TypeAlias = (
+    Fence | Restore | LastHeaders | ConfirmOwner | Commit | Reached | AwaitCatalog | Decide
+)
 WorkerProtocol: TypeAlias = Generator[WorkerStep, Any, T]
 
 
@@ -53,7 +67,7 @@ class Posted:
     output: UnitOutput
 
 
-def take_over(partition: int, partitions: int, group: str) -> WorkerProtocol[PartitionState]:
+def take_over(partition: int, partitions: int) -> WorkerProtocol[PartitionState]:
     """Become the one owner of a partition and return its state, which says where to read on.
 
     Raises StateError where the state does not fit, and what the steps raise.
@@ -67,9 +81,8 @@ def take_over(partition: int, partitions: int, group: str) -> WorkerProtocol[Par
     last = yield from LastHeaders(TopicPlace(topics.JOURNAL, partition))
     difference = state_against_journal(state, last)
     if difference is not None:
-        # A later owner may have gone on during the restore: then committing raises, as we are fenced.
-        offsets = state.meta.offsets or {topics.REQUESTS: 0}
-        yield from Commit({}, {TopicPlace(topic, partition): n for topic, n in offsets.items()}, group)
+        # A later owner may have gone on during the restore: then this raises.
+        yield from ConfirmOwner(TopicPlace(topics.STATE, partition))
         raise StateError(difference)
     yield from Reached("worker.restored")
     return state
@@ -101,13 +114,20 @@ def unit_of_work(
     else:
         moved = topic == topics.MOVED
         yield from Decide(post_requests(unit, fresh_records, moved=moved, rest_every=rest_every))
-    output = close(unit, topics.REQUESTS)
+    output = close(unit)
     yield from Reached("worker.decided")
     # 3. Everything it comes to, in one transaction. After this the unit has happened.
     yield from Commit(outputs_of(state.partition, output), counts=output.counts)
     yield from Reached("worker.committed")
     # 4. Only counting is left, which is for the caller.
     return Posted(unit, output)
+
+
+def tell_progress(state: PartitionState) -> WorkerProtocol[None]:
+    """Tell gateways how far the verdicts count, if that is not told; between units, when none follows for a while."""
+    records = [Output(*record) for record in progress.record(state, beside_verdicts=True)]
+    if records:
+        yield from Commit({TopicPlace(topics.VERDICTS, state.partition): records})
 
 
 def outputs_of(partition: int, output: UnitOutput) -> dict[TopicPlace, list[Output]]:

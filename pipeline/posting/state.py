@@ -84,6 +84,9 @@ class PartitionState:
         """Marks of numbered events that became dead letters and may be charged by way of a redrive."""
         self.sources = NumberedSources()
         self.numbers = RecentNumbers()
+        self.progress_told: int | None = None
+        """The request offset that gateways were last told, by this owner; None before the first time."""
+        self.progress_told_ms = 0
         self._spending: dict[str, bytes] = {}
         self._profiles: dict[str, bytes] = {}
         self._live: dict[str, Account] = {}

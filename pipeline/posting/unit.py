@@ -23,7 +23,6 @@ from pipeline.accounts.keys import encode_key
 from pipeline.accounts.model import Account, Key
 from pipeline.accounts.payments import MoneyRecord, Order, encode_order_notice
 from pipeline.accounts.promos import PromoTable
-from pipeline.accounts.verdicts import VerdictProgress
 from pipeline.catalog.rates import RateTable
 from pipeline.journal import (
     LEDGER,
@@ -36,6 +35,7 @@ from pipeline.journal import (
     public_id,
 )
 from pipeline.outcomes import DeadLetterReason
+from pipeline.posting import progress
 from pipeline.posting.meters import Meters
 from pipeline.posting.state import PartitionState, StateRecord
 
@@ -213,7 +213,7 @@ def fresh(state: PartitionState, records: Sequence[R]) -> list[R]:
     return kept
 
 
-def close(unit: Unit, requests_topic: str) -> UnitOutput:
+def close(unit: Unit) -> UnitOutput:
     """End the unit: save what changed, make the verdicts that are due, and encode the journal."""
     state, meta = unit.state, unit.state.meta
     unit.meters.post()
@@ -237,8 +237,7 @@ def close(unit: Unit, requests_topic: str) -> UnitOutput:
         meta.swept_day = today
         saved += state.drop_idle_sources(unit.requests_ms - LATE_MS - ist.DAY_MS)
     saved.append(state.save_meta())
-    progress = VerdictProgress(state.partition, meta.offsets.get(requests_topic, 0))
-    verdict_records.append((verdicts.PROGRESS_KEY, verdicts.encode(progress)))
+    verdict_records += progress.record(state, beside_verdicts=bool(verdict_records))
     unit.encode_requests()
     journal = unit.journal + encode_rows(LEDGER, unit.ledger)
     state.drop_decoded()

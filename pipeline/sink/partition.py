@@ -42,7 +42,7 @@ from pipeline.sink.protocol import (
     ReadJournal,
     SinkStep,
 )
-from pipeline.steps import Commit, Fence, Now, Reached, Restore
+from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +60,20 @@ class SinkPartition:
     """Writes one partition of the journal into ClickHouse."""
 
     def __init__(
-        self, kafka: KafkaConnection, deployment: str, partition: int, partitions: int, engine: Engine
+        self,
+        kafka: KafkaConnection,
+        deployment: str,
+        partition: int,
+        partitions: int,
+        engine: Engine,
+        written: Callable[[int], None] = lambda _partition: None,
     ) -> None:
-        """Prepare; nothing is connected before `open`."""
+        """Prepare; nothing is connected before `open`. `written` is called after each range with the partition."""
         self._kafka = kafka
         self._partition = partition
-        self._engine = engine
+        self._engine, self._written = engine, written
         safe_ms = ranges.safe_age_ms(DEDUPLICATION_WINDOW, partitions, 1 / LINGER_S)
-        self._writer = RangeWriter(deployment, partition, sink_group(deployment), safe_ms)
+        self._writer = RangeWriter(deployment, partition, safe_ms)
         self._log = FencedLog(kafka, f"{deployment}-sink-{partition}", role="sink")
         self._buffer: deque[tuple[int, JournalRecord, int]] = deque()
         self._buffered_bytes = 0
@@ -76,11 +82,14 @@ class SinkPartition:
         self._recorded_at_s = 0.0
         self._room = asyncio.Event()
         self._room.set()
+        self.next_offset = 0
+        """Everything below it is in ClickHouse."""
         self.problem: str | None = None
 
     async def open(self) -> int:
         """Fence the previous owner, finish the range it recorded last, and return the next offset."""
-        return await drive(self._writer.take_over(), self._take)
+        self.next_offset = await drive(self._writer.take_over(), self._take)
+        return self.next_offset
 
     async def close(self) -> None:
         """Disconnect. What was not recorded stays in the journal for the next owner."""
@@ -110,6 +119,8 @@ class SinkPartition:
         newest_ms = taken[-1][2]
         records = [(offset, record) for offset, record, _ in taken]
         await drive(self._writer.write(records), self._take)
+        self.next_offset = records[-1][0] + 1
+        self._written(self._partition)
         # A busy engine gets fewer and larger inserts: for twice as long as the last one took, rows gather.
         self._linger_s = min(LINGER_MAX_S, max(LINGER_S, 2 * (time.monotonic() - self._recorded_at_s)))
         telemetry.SINK_BEHIND.labels(self._partition).set(max(0.0, time.time() - newest_ms / 1000))
@@ -135,8 +146,10 @@ class SinkPartition:
             case Restore(place):
                 return step.answered(await self._log.restore(place.topic, place.partition))
             case Commit():
-                await self._log.commit(step.outputs, step.offsets, step.group)
+                await self._log.commit(step.outputs)
                 self._recorded_at_s = time.monotonic()
+            case ConfirmOwner(place):
+                await self._log.confirm_owner(place)
             case Reached(point):
                 reach(point)
             case Now():

@@ -22,7 +22,7 @@ from pipeline.inserts import JournalInsert
 from pipeline.journal import REQUESTS, JournalRecord
 from pipeline.sink import ranges
 from pipeline.sink.ranges import HalfThereError, Intent
-from pipeline.steps import Commit, Fence, Now, Output, Reached, Restore, Step, TopicPlace
+from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Output, Reached, Restore, Step, TopicPlace
 
 T = TypeVar("T")
 
@@ -107,6 +107,7 @@ SinkStep: TypeAlias = (
     Fence
     | Restore
     | Commit
+    | ConfirmOwner
     | Reached
     | Now
     | ReadJournal
@@ -124,11 +125,11 @@ SinkProtocol: TypeAlias = Generator[SinkStep, Any, T]
 class RangeWriter:
     """Writes the ranges of one partition's journal, one after the other."""
 
-    def __init__(self, deployment: str, partition: int, group: str, safe_ms: int) -> None:
+    def __init__(self, deployment: str, partition: int, safe_ms: int) -> None:
         """Prepare. `safe_ms` is for how long a token is surely remembered (`ranges.safe_age_ms`)."""
-        self._deployment, self._partition, self._group = deployment, partition, group
+        self._deployment, self._partition = deployment, partition
+        self._state = TopicPlace(topics.SINK_STATE, partition)
         self._safe_ms = safe_ms
-        self._recorded: Intent | None = None
 
     def take_over(self) -> SinkProtocol[int]:
         """Become the one owner of the partition and return the offset of the next record to write.
@@ -138,10 +139,10 @@ class RangeWriter:
         # 1. From here on no earlier owner records a range.
         yield from Fence()
         # 2. The last range that was recorded: its owner may have ended before, while or after it was written.
-        state = yield from Restore(TopicPlace(topics.SINK_STATE, self._partition))
+        state = yield from Restore(self._state)
         if INTENT_KEY not in state:
             return 0
-        intent = self._recorded = ranges.decode(state[INTENT_KEY])
+        intent = ranges.decode(state[INTENT_KEY])
         # 3. It is finished, exactly as it was cut.
         yield from self.finish(intent)
         return next_offset_after(intent)
@@ -159,11 +160,7 @@ class RangeWriter:
 
     def record(self, intent: Intent) -> SinkProtocol[None]:
         """Record a range, durably. Refused to an owner that was fenced."""
-        state, journal = (TopicPlace(topic, self._partition) for topic in (topics.SINK_STATE, topics.JOURNAL))
-        yield from Commit(
-            {state: [Output(INTENT_KEY, ranges.encode(intent))]}, {journal: intent.first_offset}, self._group
-        )
-        self._recorded = intent
+        yield from Commit({self._state: [Output(INTENT_KEY, ranges.encode(intent))]})
 
     def finish(self, intent: Intent) -> SinkProtocol[None]:
         """Write a range that an earlier owner recorded, as far as it is not written."""
@@ -233,7 +230,7 @@ class RangeWriter:
             if (yield from CountRows(rows)) < part.rows:
                 staging = yield from PrepareStaging(rows)
                 # Refused where a later owner is there: it does this itself.
-                yield from self.record(self._recorded or intent)
+                yield from ConfirmOwner(self._state)
                 yield from PutBack(rows, staging)
             # 3. Then the roll-ups are brought up to the rows.
             if part.kind == REQUESTS:

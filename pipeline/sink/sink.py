@@ -44,6 +44,7 @@ class Sink:
             fetch_bytes=FETCH_BYTES,
             instance=settings.instance,
             interruptible=True,
+            done=self._next_offsets,
         )
 
     async def run(self) -> None:
@@ -70,7 +71,10 @@ class Sink:
     async def open(self, partition: int) -> Mapping[str, int]:
         """Take a partition over; see `kafka/reader.py`."""
         settings = self._settings
-        writer = SinkPartition(settings.kafka, settings.deployment, partition, self._count, self._engine)
+        writer = SinkPartition(
+            *(settings.kafka, settings.deployment, partition, self._count, self._engine),
+            self._reader.report_done,
+        )
         self._opening[partition] = writer
         try:
             offset = await writer.open()
@@ -96,6 +100,11 @@ class Sink:
         task.cancel()
         await asyncio.wait([task], timeout=30)
         await writer.close()
+
+    def _next_offsets(self, partition: int) -> Mapping[str, int]:
+        """Return the offset up to which a partition is in ClickHouse, for the group."""
+        owned = self._partitions.get(partition)
+        return {} if owned is None else {topics.JOURNAL: owned[0].next_offset}
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

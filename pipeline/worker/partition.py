@@ -27,15 +27,17 @@ from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.follow import TopicFollower
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.outcomes import MoneyOutcome
-from pipeline.posting import protocol
+from pipeline.posting import progress, protocol
 from pipeline.posting.protocol import AwaitCatalog, Decide, Posted, WorkerStep
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord
-from pipeline.steps import Commit, Fence, Headers, LastHeaders, Reached, Restore, TopicPlace
+from pipeline.steps import Commit, ConfirmOwner, Fence, Headers, LastHeaders, Reached, Restore, TopicPlace
 from pipeline.worker.standstill import Activity
 
 log = logging.getLogger(__name__)
 
+PROGRESS_DUE_S = 0.6
+"""A little more than units leave between two records of progress, so that a busy partition needs no other."""
 CATALOG_AGE_LIMIT_S = 45.0
 """Later rates are announced 60 s ahead, so a catalog confirmed within this is right for every instant."""
 
@@ -70,11 +72,11 @@ class Partition:
         self._partition, self._partitions = partition, partitions
         self._catalog = catalog
         self._deciding = deciding
-        self._group = worker_group(deployment)
         self._log = FencedLog(kafka, f"{deployment}-{partition}", role="worker")
         self._lock = asyncio.Lock()
         self._state = PartitionState(partition, partitions)
         self.is_open = False
+        self._progress_due_since_s: float | None = None
         self.activity = Activity(time.monotonic())
 
     async def open(self) -> dict[str, int]:
@@ -83,9 +85,10 @@ class Partition:
         Raises StateError where the state does not fit, or whatever Kafka raises.
         """
         started = time.monotonic()
-        taking_over = protocol.take_over(self._partition, self._partitions, self._group)
+        taking_over = protocol.take_over(self._partition, self._partitions)
         self._state = await drive(taking_over, self._take)
         self.is_open = True
+        self._note_progress()
         self.activity.moved(time.monotonic())
         telemetry.RESTORE.observe(time.monotonic() - started)
         telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))
@@ -95,6 +98,7 @@ class Partition:
     async def close(self) -> None:
         """Let the partition go; the batch in hand, if any, is finished first."""
         async with self._lock:
+            self.is_open = False
             await self._log.close()
 
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
@@ -106,6 +110,27 @@ class Partition:
             posted = await drive(unit_of_work, self._take)
             if posted is not None:
                 self._count(posted, topic, started)
+            self._note_progress()
+
+    async def tell_progress(self) -> None:
+        """Tell gateways how far the verdicts count where that has been due for a while and no unit is under way.
+
+        As of a unit, any exception ends the process.
+        """
+        due_since_s = self._progress_due_since_s
+        if due_since_s is None or time.monotonic() - due_since_s < PROGRESS_DUE_S or self._lock.locked():
+            return
+        async with self._lock:
+            if self.is_open:
+                await drive(protocol.tell_progress(self._state), self._take)
+                self._note_progress()
+
+    def _note_progress(self) -> None:
+        """Note since when gateways have not been told how far the verdicts count."""
+        if not progress.is_due(self._state):
+            self._progress_due_since_s = None
+        elif self._progress_due_since_s is None:
+            self._progress_due_since_s = time.monotonic()
 
     async def _take(self, step: WorkerStep) -> object:
         """Take a step of the protocol and return its answer."""
@@ -116,6 +141,8 @@ class Partition:
                 return step.answered(await self._log.restore(place.topic, place.partition))
             case LastHeaders(place):
                 return step.answered(await self._last_headers(place))
+            case ConfirmOwner(place):
+                await self._log.confirm_owner(place)
             case AwaitCatalog(catalog_offset, promos_offset):
                 await self._catalog.follower.reached(topics.CATALOG, catalog_offset)
                 await self._catalog.follower.reached(topics.PROMOS, promos_offset)
@@ -123,7 +150,7 @@ class Partition:
                 await self._decide(decision)
             case Commit():
                 began = time.monotonic()
-                await self._log.commit(step.outputs, step.offsets, step.group)
+                await self._log.commit(step.outputs)
                 telemetry.COMMIT.observe(time.monotonic() - began)
             case Reached(point):
                 reach(point)

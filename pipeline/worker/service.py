@@ -37,6 +37,7 @@ UNIT_EVERY_S = 0.04
 """The least time from the beginning of a partition's unit to that of its next. A unit costs a transaction, some 6 ms
 of CPU in worker and broker, however little is in it: one after the other they would take all the CPU there is. What
 comes meanwhile is in the next one; a partition that was idle waits for nothing."""
+TELL_EVERY_S = 0.2
 STANDSTILL_LIMIT_S = 10.0
 WATCH_EVERY_S = 2.0
 
@@ -94,16 +95,17 @@ class PartitionReader:
         """Read the catalog to its end, then work until cancelled. Raises what must end the process."""
         self._partitions = await partition_count(self._settings.kafka)
         await self._follower.start()
-        watchdog = asyncio.create_task(self._watch())
-        reading = asyncio.create_task(self._reader.run())
+        tasks = [
+            asyncio.create_task(part) for part in (self._watch(), self._tell_progress(), self._reader.run())
+        ]
         try:
-            done, _ = await asyncio.wait([watchdog, reading], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            watchdog.cancel()
-            reading.cancel()
-            await asyncio.wait([watchdog, reading], timeout=40)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=40)
             await self._follower.stop()
 
     @property
@@ -146,6 +148,12 @@ class PartitionReader:
         if owned is not None:
             await owned.close()
         telemetry.PARTITIONS_OWNED.set(len(self._owned))
+
+    async def _tell_progress(self) -> None:
+        """Have each partition tell how far its verdicts count, where its units have left that untold."""
+        while True:
+            await asyncio.sleep(TELL_EVERY_S)
+            await asyncio.gather(*(partition.tell_progress() for partition in list(self._owned.values())))
 
     async def _watch(self) -> None:
         """Ask the broker itself for the ends of the inputs, so that a stuck reader cannot hide its lag."""

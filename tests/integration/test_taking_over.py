@@ -24,7 +24,7 @@ from pipeline.posting.protocol import WorkerStep, take_over
 from pipeline.posting.state import StateError
 from pipeline.settings import Settings
 from pipeline.steps import LastHeaders, Output, TopicPlace
-from pipeline.worker.partition import Catalog, Partition, worker_group
+from pipeline.worker.partition import Catalog, Partition
 from tests.support import parts
 from tests.support.builders import Record, rate_table
 
@@ -64,7 +64,7 @@ async def test_who_is_overtaken_during_its_restore_is_fenced_not_told_of_a_loss(
         return await slow._take(step)
 
     with pytest.raises(ProducerFenced):
-        await drive(take_over(OVERTAKEN, PARTITIONS, worker_group("metering")), take_overtaken)
+        await drive(take_over(OVERTAKEN, PARTITIONS), take_overtaken)
     await fast.close()
     await slow.close()
     after = _partition(servers, OVERTAKEN)

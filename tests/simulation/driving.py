@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pipeline.steps import Commit, Output, TopicPlace
+from pipeline.topics import OWNER_KEY
 from tests.simulation.kafka import Log, Producer, UnclearError
 
 if TYPE_CHECKING:
@@ -89,8 +90,6 @@ class FencedLogModel:
         self._producer.begin(step.counts)
         self._broker.receive()
         yield from self._send(step)
-        if step.offsets:
-            self._producer.send_offsets(step.group, step.offsets)
         yield f"{self._role}.sent"
         try:
             self._producer.commit()
@@ -99,6 +98,10 @@ class FencedLogModel:
                 raise
             self._broker.expire(self._producer)
             yield from self.commit(step)
+
+    def confirm_owner(self, place: TopicPlace) -> Stops[None]:
+        """Write a record that means nothing. Raises FencedError where a later owner has started its producer."""
+        yield from self.commit(Commit({place: [Output(OWNER_KEY, None)]}))
 
     def _send(self, step: Commit) -> Iterator[str]:
         writes: list[tuple[Log, Output]] = [

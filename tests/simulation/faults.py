@@ -34,6 +34,7 @@ class Rules:
     unclear_insert_is_done: bool = False
     views_deduplicated: bool = True
     unclear_mail_is_not_taken: bool = False
+    progress_told_between_units: bool = True
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,8 @@ from __future__ import annotations
 import random
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-
-from pipeline.steps import TopicPlace
 
 Headers = Sequence[tuple[str, bytes]]
 DAY_MS = 86_400_000
@@ -50,7 +48,6 @@ class Transaction:
     producer: Producer
     note: Counter[str]
     logs: list[Log] = field(default_factory=list)
-    offsets: dict[tuple[str, str, int], int] = field(default_factory=dict)
     committed: bool | None = None
     markers_left: int = 0
 
@@ -166,7 +163,7 @@ class Broker:
         self._logs: dict[tuple[str, int], Log] = {}
         self._current: dict[str, Producer] = {}
         self._producers: list[Producer] = []
-        self._markers: list[tuple[Transaction, Log | None]] = []
+        self._markers: list[tuple[Transaction, Log]] = []
 
     def log(self, topic: str, partition: int) -> Log:
         """Return a log, an empty one the first time."""
@@ -228,9 +225,7 @@ class Broker:
         transaction.committed = committed
         if committed:
             self.decided.append(transaction)
-        todo: list[tuple[Transaction, Log | None]] = [(transaction, log) for log in transaction.logs]
-        if committed and transaction.offsets:
-            todo.append((transaction, None))
+        todo = [(transaction, log) for log in transaction.logs]
         transaction.markers_left = len(todo)
         self._markers += todo
         if self._rng.random() >= self.slow_markers:
@@ -256,12 +251,9 @@ class Broker:
         while self._markers:
             self._write_marker(*self._markers.pop(0))
 
-    def _write_marker(self, transaction: Transaction, log: Log | None) -> None:
+    def _write_marker(self, transaction: Transaction, log: Log) -> None:
         transaction.markers_left -= 1
-        if log is None:
-            self.group_offsets.update(transaction.offsets)
-        else:
-            log.mark(transaction)
+        log.mark(transaction)
 
     def answer(self) -> None:
         """Answer a request that was carried out, or lose the answer."""
@@ -299,13 +291,6 @@ class Producer:
         """Write a record within the transaction. Raises FencedError."""
         self._broker.check(self)
         return log.append(self._broker.now_at(log), key, value, headers, self.transaction)
-
-    def send_offsets(self, group: str, offsets: Mapping[TopicPlace, int]) -> None:
-        """Add the group's offsets to the transaction. Raises FencedError."""
-        self._broker.check(self)
-        assert self.transaction is not None
-        for (topic, partition), offset in offsets.items():
-            self.transaction.offsets[group, topic, partition] = offset
 
     def commit(self) -> None:
         """Commit. Raises FencedError, or UnclearError where the answer is lost."""

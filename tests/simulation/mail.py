@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from tests.simulation.members import Member, Pump
     from tests.simulation.world import World
 
-GROUP = "mail"
 STEPS = ("mail.fenced", "mail.restoring", "mail.sent", "mail.committed", "mail.handing over")
 FIRST_RETRY_MS = 500
 SENDER = MailSender("Simulation", "billing@router.example")
@@ -70,7 +69,7 @@ class MailPump:
         self._world, self._pump, self._partition = world, pump, partition
         self._server = world.mail_server
         self._log = FencedLogModel(world, pump, f"mail-{partition}", "mail")
-        self._turns = MailTurns(partition, GROUP, SENDER, first_retry_ms=FIRST_RETRY_MS, has_server=True)
+        self._turns = MailTurns(partition, SENDER, first_retry_ms=FIRST_RETRY_MS, has_server=True)
         self._records: deque[Entry] = deque()
         _ = member
 

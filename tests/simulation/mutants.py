@@ -276,6 +276,12 @@ _ALL = (
         unclear_mail_is_not_taken=True,
     ),
     _mutant(
+        "progress_not_told",
+        "how far verdicts count is told beside units only, although those leave it out now and then",
+        "verdicts",
+        progress_told_between_units=False,
+    ),
+    _mutant(
         "refused_mail_not_kept",
         "a mail that the server did not take for now is not tried again",
         "mails",

@@ -27,7 +27,7 @@ from pipeline.sink.protocol import (
     ReadJournal,
     SinkStep,
 )
-from pipeline.steps import Commit, Fence, Now, Reached, Restore, TopicPlace
+from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore, TopicPlace
 from pipeline.topics import JOURNAL, SINK_STATE
 from tests.simulation.clickhouse import LostError, RefusedError
 from tests.simulation.driving import FencedLogModel, Stops, drive
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-GROUP = "sink"
 STEPS = (
     "sink.fenced",
     "sink.restoring",
@@ -63,7 +62,7 @@ class SinkPump:
         self._broker, self._store, self._rng = world.broker, world.store, world.rng
         self._rules = world.plan.rules
         self._log = FencedLogModel(world, pump, f"sink-{partition}", "sink")
-        self._writer = RangeWriter("simulation", partition, GROUP, world.plan.safe_ms)
+        self._writer = RangeWriter("simulation", partition, world.plan.safe_ms)
         _ = member
 
     def run(self) -> Iterator[str]:
@@ -93,6 +92,8 @@ class SinkPump:
                 return step.answered((yield from self._log.restore(place)))
             case Commit():
                 yield from self._log.commit(step)
+            case ConfirmOwner(place):
+                yield from self._log.confirm_owner(place)
             case Reached(point):
                 yield point
             case Now():

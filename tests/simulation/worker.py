@@ -14,7 +14,7 @@ from pipeline.catalog.rates import RateTable
 from pipeline.posting import protocol
 from pipeline.posting.protocol import AwaitCatalog, Decide, WorkerStep
 from pipeline.posting.state import PartitionState
-from pipeline.steps import Commit, Fence, LastHeaders, Reached, Restore, TopicPlace
+from pipeline.steps import Commit, ConfirmOwner, Fence, LastHeaders, Reached, Restore, TopicPlace
 from pipeline.topics import INPUTS, STATE
 from pipeline.worker.partition import CATALOG_AGE_LIMIT_S
 from tests.simulation.driving import FencedLogModel, Stops, drive
@@ -52,7 +52,7 @@ class WorkerPump:
 
     def run(self) -> Iterator[str]:
         """Own the partition until told to stop, yielding the name of each stop."""
-        taking_over = protocol.take_over(self._partition, self._world.plan.partitions, GROUP)
+        taking_over = protocol.take_over(self._partition, self._world.plan.partitions)
         state = yield from drive(taking_over, self._take)
         offsets = state.meta.offsets
         if self._rules.start == "group":
@@ -68,6 +68,8 @@ class WorkerPump:
                 if records:
                     batches.append((topic, records))
             if not batches:
+                if self._rules.progress_told_between_units:
+                    yield from drive(protocol.tell_progress(state), self._take)
                 yield "idle"
                 continue
             yield "worker.fetched"
@@ -90,7 +92,7 @@ class WorkerPump:
         if posted is not None and self._rules.group_offsets == "after":
             self._commit_offsets(posted.output.offsets)
 
-    def _take(self, step: WorkerStep) -> Stops[object]:
+    def _take(self, step: WorkerStep) -> Stops[object]:  # noqa: C901 - one case a step
         match step:
             case Fence():
                 yield from self._log.fence(TopicPlace(STATE, self._partition))
@@ -99,6 +101,8 @@ class WorkerPump:
             case LastHeaders(place):
                 last = self._broker.log(*place).last_committed()
                 return step.answered(None if last is None else last.headers)
+            case ConfirmOwner(place):
+                yield from self._log.confirm_owner(place)
             case AwaitCatalog():
                 self._member.follow_catalog()
             case Decide(decision):

@@ -165,7 +165,7 @@ class Books:
         else:
             for _ in post_requests(unit, kept, moved=topic == MOVED):
                 pass
-        outcome = close(unit, REQUESTS)
+        outcome = close(unit)
         keep(self.topic, outcome.state)
         return outcome
 

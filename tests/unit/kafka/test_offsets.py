@@ -67,3 +67,16 @@ async def test_what_was_given_up_is_forgotten() -> None:
     await followed.give_up([1])
     await followed.give_up([2])
     assert group.taken == {TWO: 1}
+
+
+async def test_what_has_not_changed_is_not_written_again() -> None:
+    group = Group()
+    followed = _followed(group)
+    followed.note({ONE: 5, TWO: 1})
+    await followed.give_up([2])
+    followed.note({ONE: 5})
+    await followed.give_up([])
+    assert group.requests == 1
+    followed.note({ONE: 5, TWO: 1})
+    await followed.give_up([])
+    assert group.requests == 2

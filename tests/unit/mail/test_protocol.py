@@ -20,7 +20,7 @@ HEAD = Record(topics.MAIL, offset=7, timestamp=NOW_MS, value=record.encode(MAIL)
 
 
 def _turns(*, has_server: bool = True) -> MailTurns:
-    return MailTurns(2, "group", SENDER, first_retry_ms=100, has_server=has_server)
+    return MailTurns(2, SENDER, first_retry_ms=100, has_server=has_server)
 
 
 def _answers(delivery: Delivery = Delivery.SENT, now_ms: int = NOW_MS) -> Callable[[MailStep], object]:

@@ -22,7 +22,7 @@ from pipeline.posting.protocol import (
 )
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import DeadLetter, InputRecord, Moved, UnitOutput
-from pipeline.steps import Commit, Fence, LastHeaders, Output, Reached, Restore, TopicPlace
+from pipeline.steps import Commit, ConfirmOwner, Fence, LastHeaders, Output, Reached, Restore, TopicPlace
 from tests.support import scripted
 from tests.support.builders import Record, event, packed, rate_table
 
@@ -57,9 +57,7 @@ def _unit(state: PartitionState, topic: str, records: Sequence[InputRecord]) -> 
 
 class TestTakingOver:
     def test_the_state_is_read_once_nobody_else_can_write(self) -> None:
-        state, steps = scripted.run(
-            take_over(2, 4, "group"), lambda step: {} if isinstance(step, Restore) else None
-        )
+        state, steps = scripted.run(take_over(2, 4), lambda step: {} if isinstance(step, Restore) else None)
         assert scripted.names(steps) == ["Fence", "Restore", "LastHeaders", "Reached"]
         assert isinstance(steps[0], Fence)
         assert steps[1:] == [
@@ -69,18 +67,18 @@ class TestTakingOver:
         ]
         assert (state.partition, state.partitions) == (2, 4)
 
-    def test_a_lost_state_is_told_only_by_whoever_may_still_commit(self) -> None:
+    def test_a_lost_state_is_told_only_by_whoever_is_still_the_owner(self) -> None:
         with pytest.raises(StateError, match="the state topic lost records"):
-            scripted.run(take_over(2, 4, "group"), _restored)
+            scripted.run(take_over(2, 4), _restored)
 
         def overtaken(step: WorkerStep) -> object:
-            if isinstance(step, Commit):
-                assert (dict(step.outputs), step.offsets) == ({}, {TopicPlace(topics.REQUESTS, 2): 0})
+            if isinstance(step, ConfirmOwner):
+                assert step.place == TopicPlace(topics.STATE, 2)
                 raise FencedError
             return _restored(step)
 
         with pytest.raises(FencedError):
-            scripted.run(take_over(2, 4, "group"), overtaken)
+            scripted.run(take_over(2, 4), overtaken)
 
     def test_state_and_journal_must_end_with_the_same_unit(self) -> None:
         state = PartitionState(0, 1)
@@ -101,7 +99,6 @@ class TestUnitOfWork:
         assert isinstance(commit, Commit)
         assert len(commit.outputs[TopicPlace(topics.JOURNAL, 0)]) == 1
         assert commit.counts["events"] == 1
-        assert not commit.offsets
 
     def test_commands_wait_for_the_catalog_that_they_name(self) -> None:
         command = Record(topics.BILLING, value=encode(Credit(id="c", org="org_1", amount_nano=5, reason="r")))

@@ -99,4 +99,4 @@ class TestClosing:
         unit = Unit(PartitionState(0, 1), rate_table())
         unit.requests.append(request(3 * 1024, "org_1", 1))
         unit.ledger.append(ledger_row(2 * 1024, "org_1", 5, 5))
-        assert [(r.kind, r.first) for r in close(unit, REQUESTS).journal] == [("ledger", 2), ("requests", 3)]
+        assert [(r.kind, r.first) for r in close(unit).journal] == [("ledger", 2), ("requests", 3)]

@@ -12,6 +12,7 @@ from pipeline.accounts.verdicts import Verdict, decode_record, floor_nano
 from pipeline.gateway.admission.admission import Admission
 from pipeline.gateway.admission.holds import Hold
 from pipeline.money import format_inr
+from pipeline.posting import progress
 from tests.support.builders import MANY_EXAMPLES, NOW_MS, Books, event, packed
 
 TOKEN_NANO = 50_000
@@ -72,6 +73,10 @@ class World:
         self.posted += len(values)
         self.told += self.books.publish(*values).verdicts
 
+    def tell(self) -> None:
+        """Tell how far the verdicts count, where units have left that out."""
+        self.told += progress.record(self.books.state, beside_verdicts=True)
+
     def hear(self) -> None:
         said = decode_record(*self.told[self.heard])
         self.heard += 1
@@ -89,6 +94,8 @@ class World:
             self.acknowledge()
         elif what == "post" and self.posted < len(self.requests):
             self.post(1 + a % 3)
+        elif what == "tell":
+            self.tell()
         elif what == "hear" and self.heard < len(self.told):
             self.hear()
         elif what == "credit":
@@ -101,6 +108,7 @@ class World:
             self.acknowledge()
         while self.posted < len(self.requests):
             self.post(3)
+        self.tell()
         while self.heard < len(self.told):
             self.hear()
 
@@ -108,7 +116,13 @@ class World:
 _STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["ask"] * 4 + ["finish"] * 3 + ["acknowledge"] * 3 + ["post"] * 2 + ["hear"] * 4 + ["credit"]
+            ["ask"] * 4
+            + ["finish"] * 3
+            + ["acknowledge"] * 3
+            + ["post"] * 2
+            + ["tell"]
+            + ["hear"] * 4
+            + ["credit"]
         ),
         st.integers(0, 100),
         st.integers(0, 100),
