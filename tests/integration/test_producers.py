@@ -1,16 +1,21 @@
-"""A worker's reader on a real broker, with gateways that use transactions: commits, aborts, and one left open."""
+"""A worker's reader on a real broker, with producers as they may be: transactions, and clocks that are wrong."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from pipeline import topics
+from pipeline import ist, topics
 from pipeline.kafka.admin import ensure_topics
+from pipeline.kafka.bounded import ends_of
+from pipeline.kafka.clients import started_admin
+from pipeline.posting.unit import FutureStampError
 from pipeline.settings import Settings
 from pipeline.worker import service
 from pipeline.worker.service import PartitionReader, PendingUnit
@@ -90,3 +95,26 @@ async def test_a_producer_may_use_transactions(monkeypatch: pytest.MonkeyPatch) 
             async with _working(settings) as reader:
                 await _transaction(gateway, _free(6), commits=True)
                 await _until(lambda: 0 in reader._owned and reader._owned[0]._state.meta.position == 6)
+
+
+async def test_a_time_stamp_from_the_future_stops_the_worker_before_anything_is_committed() -> None:
+    """Charged by it, the org's month would be over, and the memory of duplicates empty."""
+    with parts.own_broker() as broker:
+        settings = Settings(kafka_url=broker.url, partitions=1)
+        await ensure_topics(broker.connection, settings)
+        # A broker's clock cannot be set here: with the producer's time stamps the topic looks the same.
+        given = ConfigResource(
+            ConfigResourceType.TOPIC, topics.REQUESTS, {"message.timestamp.type": "CreateTime"}
+        )
+        async with started_admin(broker.connection) as admin:
+            await admin.alter_configs([given])
+        stamp = time.time_ns() // 1_000_000 + 40 * ist.DAY_MS
+        async with AIOKafkaProducer(bootstrap_servers=broker.servers) as gateway:
+            await gateway.send_and_wait(topics.REQUESTS, _free(0), partition=0)
+            await gateway.send_and_wait(topics.REQUESTS, _free(1), partition=0, timestamp_ms=stamp)
+        reader = PartitionReader(settings, dict.fromkeys(topics.INPUTS, AtOnce()))
+        async with asyncio.timeout(LIMIT_S):
+            with pytest.raises(FutureStampError, match=rf"metering.requests/0, offset 1: .* {stamp} ms"):
+                await reader.run()
+        places = [TopicPartition(topic, 0) for topic in (topics.JOURNAL, topics.STATE, topics.VERDICTS)]
+        assert set((await ends_of(broker.connection, places)).values()) == {0}
