@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -71,15 +71,16 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         fetch_bytes: int,
         instance: str | None = None,
         interruptible: bool = False,
-        reports_progress: bool = False,
+        done: Callable[[int], Mapping[str, int]] | None = None,
     ) -> None:
         """Prepare; nothing is connected before `run`.
 
         `fetch_bytes` bounds a batch. `instance` names the member through restarts (static membership, KIP-345);
         settings.py says what it must be. `interruptible` says that a batch may be cancelled half way.
 
-        `reports_progress` says that a batch is done for good when the handler returns from it. Then the group's
-        offsets follow, for tools that show the lag; otherwise the reader leaves them alone.
+        `done` is asked after each fetch whose batches are done for the next offset of each topic of a partition, and
+        the group's offsets are set to what it returns, for tools that show the lag. Without it the reader leaves them
+        alone.
         """
         self._topics = tuple(topics)
         self._handler = handler
@@ -88,7 +89,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._failure: asyncio.Future[None] | None = None
         self._kafka, self._group, self._fetch_bytes = kafka, group, fetch_bytes
         self.interruptible = interruptible
-        self.reports_progress = reports_progress
+        self._done = done
         self._offsets: GroupOffsets | None = None
         self._assigned = False
         self._consumer: AIOKafkaConsumer | None = None
@@ -155,20 +156,19 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
-    async def positions(self) -> dict[TopicPartition, int]:
-        """Return up to which offset each topic of each open partition is fetched.
+    def fetched(self, partition: int) -> dict[str, int]:
+        """Return up to which offset each topic of a partition is fetched, nothing where the partition is not open.
 
-        What of it is no record, as the markers of transactions and what was aborted, is behind the position too.
+        The markers of transactions and what was aborted are no records, but these offsets are past them too.
         """
-        assert self._consumer is not None
-        assigned = self._consumer.assignment()
-        places = [place for pump in self._pumps.values() if pump.is_open for place in pump.places]
-        return {place: await self._consumer.position(place) for place in places if place in assigned}
+        pump = self._pumps.get(partition)
+        return {} if pump is None else {place.topic: offset for place, offset in pump.fetched.items()}
 
-    def report_done(self, done: Mapping[TopicPartition, int]) -> None:
-        """Have the group's offsets set to what is done, soon."""
-        if self._offsets is not None:
-            self._offsets.note(done)
+    def report_done(self, partition: int) -> None:
+        """Have the group's offsets set to what is done of a partition, soon."""
+        if self._done is not None and self._offsets is not None:
+            done = self._done(partition)
+            self._offsets.note({TopicPartition(topic, partition): n for topic, n in done.items()})
 
     async def _stop_pumps(self, partitions: Sequence[int]) -> None:
         pumps = [self._pumps.pop(partition) for partition in partitions if partition in self._pumps]
@@ -198,8 +198,8 @@ class _Pump:
         handler: Handler,
     ) -> None:
         self._reader, self._consumer, self._handler = reader, consumer, handler
-        self._partition, self.places = partition, places
-        self._reported: dict[TopicPartition, int] = {}
+        self._partition, self._places = partition, places
+        self.fetched: dict[TopicPartition, int] = {}
         self.is_open = False
         self._fetching = False
         self._stopping = False
@@ -212,17 +212,16 @@ class _Pump:
                 self._fetching = True
                 batches = await self._fetch()
                 self._fetching = False
-                if not batches:
-                    await self._report()
+                if not await self._moved():
                     continue
                 # What is fetched and not taken would hold up every other partition of the same broker.
-                self._consumer.pause(*self.places)
+                self._consumer.pause(*self._places)
                 for place, records in batches.items():
                     if self._stopping:
                         return
                     await self._handler.process(place.topic, place.partition, records)
-                await self._report()
-                self._consumer.resume(*self.places)
+                self._reader.report_done(self._partition)
+                self._consumer.resume(*self._places)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -232,19 +231,20 @@ class _Pump:
 
     async def _open(self) -> None:
         state = await self._handler.open(self._partition)
-        offsets = {place: state.get(place.topic, 0) for place in self.places}
+        offsets = {place: state.get(place.topic, 0) for place in self._places}
         await self._check_beginnings(offsets)
         for place, offset in offsets.items():
             self._consumer.seek(place, offset)
-        self._consumer.resume(*self.places)
+        self.fetched = offsets
+        self._consumer.resume(*self._places)
         self.is_open = True
-        await self._report()
+        self._reader.report_done(self._partition)
 
     async def _fetch(self) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
         """Return the next batches, none after a while. Raises InputCutOffError where retention overtook us."""
         try:
             batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]
-            batches = await self._consumer.getmany(*self.places, timeout_ms=POLL_MS)
+            batches = await self._consumer.getmany(*self._places, timeout_ms=POLL_MS)
         except OffsetOutOfRangeError:
             await self._check_beginnings(await self._positions())
             log.warning(
@@ -265,16 +265,12 @@ class _Pump:
                 )
 
     async def _positions(self) -> dict[TopicPartition, int]:
-        return {place: await self._consumer.position(place) for place in self.places}
+        return {place: await self._consumer.position(place) for place in self._places}
 
-    async def _report(self) -> None:
-        """Report as done what is fetched, where all of that is done."""
-        if not self._reader.reports_progress:
-            return
-        done = await self._positions()
-        if done != self._reported:
-            self._reported = done
-            self._reader.report_done(done)
+    async def _moved(self) -> bool:
+        """Note how far is fetched, and return whether that is further than before."""
+        before, self.fetched = self.fetched, await self._positions()
+        return self.fetched != before
 
     async def stop(self) -> None:
         """Stop after the batch in hand and let the partition go.

@@ -88,7 +88,7 @@ class PartitionReader:
             self,
             fetch_bytes=FETCH_BYTES,
             instance=settings.instance,
-            reports_progress=True,
+            done=self._done,
         )
 
     async def run(self) -> None:
@@ -155,6 +155,10 @@ class PartitionReader:
             await asyncio.sleep(TELL_EVERY_S)
             await asyncio.gather(*(partition.tell_progress() for partition in list(self._owned.values())))
 
+    def _done(self, partition: int) -> Mapping[str, int]:
+        """Return up to where the inputs of a partition are done when no batch of it is in hand: all that is fetched."""
+        return self._reader.fetched(partition)
+
     async def _watch(self) -> None:
         """Ask the broker itself for the ends of the inputs, so that a stuck reader cannot hide its lag."""
         # The ends of what is committed: while a producer's transaction is open, nobody can read on.
@@ -169,14 +173,9 @@ class PartitionReader:
                     # A broker that is slow or away is no standstill of ours; units have limits of their own.
                     log.warning("the ends of the inputs cannot be asked: %r", error)
                     continue
-                self._check_progress(owned, ends, await self._reader.positions())
+                self._check_progress(owned, ends)
 
-    def _check_progress(
-        self,
-        owned: Mapping[int, Partition],
-        ends: Mapping[TopicPartition, int],
-        positions: Mapping[TopicPartition, int],
-    ) -> None:
+    def _check_progress(self, owned: Mapping[int, Partition], ends: Mapping[TopicPartition, int]) -> None:
         """Raise StandstillError where something is to be posted and nothing has been for too long.
 
         Something is to be posted where a batch is in hand, or the input goes on after what was fetched. Not where it
@@ -186,7 +185,7 @@ class PartitionReader:
         worker_moved_at = max((partition.activity.moved_at_s for partition in owned.values()), default=now)
         for place, end in ends.items():
             partition = owned[place.partition]
-            next_offset = positions.get(place, end)
+            next_offset = self._reader.fetched(place.partition).get(place.topic, end)
             if end <= next_offset and place not in self._in_hand:
                 partition.activity.caught_up(place.topic, now)
                 continue

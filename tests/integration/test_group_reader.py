@@ -65,8 +65,10 @@ async def _create(servers: str, topic: str) -> None:
 
 @asynccontextmanager
 async def _reading(servers: str, topic: str, doing: Doing) -> AsyncIterator[GroupReader]:
-    kafka = KafkaConnection(servers)
-    reader = GroupReader(kafka, topic, [topic], doing, fetch_bytes=1024, reports_progress=True)
+    def done(partition: int) -> Mapping[str, int]:
+        return reader.fetched(partition)
+
+    reader = GroupReader(KafkaConnection(servers), topic, [topic], doing, fetch_bytes=1024, done=done)
     running = asyncio.create_task(reader.run())
     try:
         async with asyncio.timeout(60):
@@ -190,10 +192,7 @@ async def test_what_transactions_leave_in_the_offsets_is_read_past(kafka_servers
         await _transaction(producer, topic, b"c", commits=True)
         await _until(lambda: doing.values == [b"a", b"b", b"c"])
         await _transaction(producer, topic, b"nor this", b"or this", commits=False)
-        place = TopicPartition(topic, 0)
-        while (await reader.positions()).get(place) != 10 or (await _committed(kafka_servers, topic))[
-            0
-        ] != 10:
+        while reader.fetched(0) != {topic: 10} or (await _committed(kafka_servers, topic))[0] != 10:
             await asyncio.sleep(0.01)
     assert doing.values == [b"a", b"b", b"c"]
 
@@ -207,7 +206,7 @@ async def test_retention_that_overtakes_the_reader_ends_it(kafka_servers: str) -
         for number in range(6):
             await producer.send_and_wait(topic, b"%d" % number * 1000, partition=0)
     kafka = KafkaConnection(kafka_servers)
-    reader = GroupReader(kafka, topic, [topic], doing, fetch_bytes=1024, reports_progress=True)
+    reader = GroupReader(kafka, topic, [topic], doing, fetch_bytes=1024)
     running = asyncio.create_task(reader.run())
     async with asyncio.timeout(60):
         await doing.under_way.get()

@@ -103,9 +103,8 @@ async def test_a_time_stamp_from_the_future_stops_the_worker_before_anything_is_
         settings = Settings(kafka_url=broker.url, partitions=1)
         await ensure_topics(broker.connection, settings)
         # A broker's clock cannot be set here: with the producer's time stamps the topic looks the same.
-        given = ConfigResource(
-            ConfigResourceType.TOPIC, topics.REQUESTS, {"message.timestamp.type": "CreateTime"}
-        )
+        config = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(2**63 - 1)}
+        given = ConfigResource(ConfigResourceType.TOPIC, topics.REQUESTS, config)
         async with started_admin(broker.connection) as admin:
             await admin.alter_configs([given])
         stamp = time.time_ns() // 1_000_000 + 40 * ist.DAY_MS
