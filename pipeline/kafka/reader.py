@@ -27,6 +27,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import clients
 from pipeline.kafka.attempts import is_cancelled
+from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.offsets import GroupOffsets
 from pipeline.topics import OUTPUT_BYTES_MAX
 
@@ -52,10 +53,6 @@ class Handler(Protocol):
 
     async def close(self, partition: int) -> None:
         """Let go of a partition that is no longer ours; it may not have been open yet."""
-
-
-class InputCutOffError(Exception):
-    """Records that were never read are gone from an input: retention was shorter than the lag."""
 
 
 class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is published without types
@@ -232,7 +229,7 @@ class _Pump:
     async def _open(self) -> None:
         state = await self._handler.open(self._partition)
         offsets = {place: state.get(place.topic, 0) for place in self._places}
-        await self._check_beginnings(offsets)
+        await self._check_extent(offsets)
         for place, offset in offsets.items():
             self._consumer.seek(place, offset)
         self.fetched = offsets
@@ -241,28 +238,24 @@ class _Pump:
         self._reader.report_done(self._partition)
 
     async def _fetch(self) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
-        """Return the next batches, none after a while. Raises InputCutOffError where retention overtook us."""
+        """Return the next batches, none after a while.
+
+        Raises InputCutOffError where retention overtook us, InputShortenedError where the log is another one.
+        """
         try:
             batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]
             batches = await self._consumer.getmany(*self._places, timeout_ms=POLL_MS)
         except OffsetOutOfRangeError:
-            await self._check_beginnings(await self._positions())
+            await self._check_extent(await self._positions())
             log.warning(
                 "partition %d: an offset is out of range for now; it is fetched again", self._partition
             )
             return {}
         return batches
 
-    async def _check_beginnings(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Raise InputCutOffError where a log begins above the offset that is read next."""
-        beginnings = await self._consumer.beginning_offsets(list(offsets))
-        for place, offset in offsets.items():
-            if beginnings[place] > offset:
-                raise InputCutOffError(
-                    f"{place.topic}/{place.partition} begins at {beginnings[place]}, but {offset} is the next "
-                    "to read: records were deleted before they were read. Restore them, or accept the loss "
-                    "as docs/operations.md tells."
-                )
+    async def _check_extent(self, offsets: Mapping[TopicPartition, int]) -> None:
+        await check_beginnings(self._consumer, offsets)
+        await check_ends(self._consumer, offsets)
 
     async def _positions(self) -> dict[TopicPartition, int]:
         return {place: await self._consumer.position(place) for place in self._places}

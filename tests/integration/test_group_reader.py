@@ -12,7 +12,8 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from pipeline.connection import KafkaConnection
-from pipeline.kafka.reader import SESSION_TIMEOUT_MS, GroupReader, InputCutOffError
+from pipeline.kafka.extent import InputCutOffError, InputShortenedError
+from pipeline.kafka.reader import SESSION_TIMEOUT_MS, GroupReader
 
 PARTITIONS = 2
 
@@ -218,3 +219,30 @@ async def test_retention_that_overtakes_the_reader_ends_it(kafka_servers: str) -
         with pytest.raises(InputCutOffError, match=f"{topic}/0 begins at 4, but [123] is the next to read"):
             await running
     assert b"4" * 1000 not in doing.values
+
+
+async def test_a_topic_that_ends_below_what_was_read_ends_the_reader(kafka_servers: str) -> None:
+    """Made anew, it would be passed over until it is as long as it was."""
+    topic, doing = f"shortened-{time.monotonic_ns()}", Doing()
+    doing.go_on.set()
+    await _create(kafka_servers, topic)
+    async with AIOKafkaProducer(bootstrap_servers=kafka_servers) as producer:
+        async with _reading(kafka_servers, topic, doing):
+            for number in range(3):
+                await producer.send_and_wait(topic, b"%d" % number, partition=0)
+            await _until(lambda: doing.next[0] == {topic: 3})
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka_servers)
+        await admin.start()
+        await admin.delete_topics([topic])
+        while topic in await admin.list_topics():
+            await asyncio.sleep(0.01)
+        await admin.close()
+        await _create(kafka_servers, topic)
+    async with AIOKafkaProducer(bootstrap_servers=kafka_servers) as producer:
+        for number in range(2):
+            await producer.send_and_wait(topic, b"new %d" % number, partition=0)
+    reader = GroupReader(KafkaConnection(kafka_servers), topic, [topic], doing, fetch_bytes=1024)
+    async with asyncio.timeout(60):
+        with pytest.raises(InputShortenedError, match=f"{topic}/0 ends at 2, but was read up to 3"):
+            await reader.run()
+    assert doing.values == [b"0", b"1", b"2"]
