@@ -83,6 +83,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._handler = handler
         self._instance = None if instance is None else f"{instance}-{_mark_of(topics)}"
         self._pumps: dict[int, _Pump] = {}
+        self._fetched: dict[int, dict[str, int]] = {}
         self._failure: asyncio.Future[None] | None = None
         self._kafka, self._group, self._fetch_bytes = kafka, group, fetch_bytes
         self.interruptible = interruptible
@@ -158,8 +159,13 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
         The markers of transactions and what was aborted are no records, but these offsets are past them too.
         """
-        pump = self._pumps.get(partition)
-        return {} if pump is None else {place.topic: offset for place, offset in pump.fetched.items()}
+        return self._fetched.get(partition, {})
+
+    def note_fetched(self, partition: int, positions: Mapping[TopicPartition, int]) -> bool:
+        """Note up to which offset a partition's topics are fetched, and return whether that is further than before."""
+        before = self._fetched.get(partition)
+        self._fetched[partition] = {place.topic: offset for place, offset in positions.items()}
+        return self._fetched[partition] != before
 
     def report_done(self, partition: int) -> None:
         """Have the group's offsets set to what is done of a partition, soon."""
@@ -172,6 +178,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         await asyncio.gather(*(pump.stop() for pump in pumps))
         if self._offsets is not None:
             await self._offsets.give_up(partitions)
+        for partition in partitions:
+            self._fetched.pop(partition, None)
 
 
 def _mark_of(topics: Sequence[str]) -> str:
@@ -196,7 +204,6 @@ class _Pump:
     ) -> None:
         self._reader, self._consumer, self._handler = reader, consumer, handler
         self._partition, self._places = partition, places
-        self.fetched: dict[TopicPartition, int] = {}
         self.is_open = False
         self._fetching = False
         self._stopping = False
@@ -209,7 +216,7 @@ class _Pump:
                 self._fetching = True
                 batches = await self._fetch()
                 self._fetching = False
-                if not await self._moved():
+                if not self._reader.note_fetched(self._partition, await self._positions()):
                     continue
                 # What is fetched and not taken would hold up every other partition of the same broker.
                 self._consumer.pause(*self._places)
@@ -232,7 +239,7 @@ class _Pump:
         await self._check_extent(offsets)
         for place, offset in offsets.items():
             self._consumer.seek(place, offset)
-        self.fetched = offsets
+        self._reader.note_fetched(self._partition, offsets)
         self._consumer.resume(*self._places)
         self.is_open = True
         self._reader.report_done(self._partition)
@@ -259,11 +266,6 @@ class _Pump:
 
     async def _positions(self) -> dict[TopicPartition, int]:
         return {place: await self._consumer.position(place) for place in self._places}
-
-    async def _moved(self) -> bool:
-        """Note how far is fetched, and return whether that is further than before."""
-        before, self.fetched = self.fetched, await self._positions()
-        return self.fetched != before
 
     async def stop(self) -> None:
         """Stop after the batch in hand and let the partition go.
