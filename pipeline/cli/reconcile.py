@@ -25,6 +25,8 @@ def register(app: typer.Typer) -> None:
         except (RazorpayUnavailableError, RazorpayRefusedError) as error:
             raise CommandError(f"Razorpay: {error}") from None
         print_json(report)
+        if report.open_disputes:
+            say(f"{len(report.open_disputes)} disputes are not decided: no money has moved for them.")
         if report.mismatches:
             say(f"{len(report.mismatches)} payments do not match.")
             raise typer.Exit(1)
