@@ -3,6 +3,14 @@
 -- `irregular` tells how the counts were read: 0 as they stand, 1 cut to what they are part of, 2 the reasoning was
 -- counted beside the completion, 3 cached tokens and cache writes beside the prompt. Reasoning beside the completion is
 -- output that no other count has, so answers add it to the tokens.
+--
+-- The engine tells a repeated block by its token and the view it goes through. After MODIFY QUERY it names a view
+-- otherwise until the view is loaded anew, and a block that is sent again after that would count twice. So each view is
+-- loaded anew here. Nothing may be inserted meanwhile: stop the sink first (docs/deploy.md).
+
+ATTACH TABLE IF NOT EXISTS usage_day_feed {{on_cluster}};
+
+ATTACH TABLE IF NOT EXISTS model_day_feed {{on_cluster}};
 
 ALTER TABLE events {{on_cluster}}
     ADD COLUMN IF NOT EXISTS cache_write_tokens UInt32 CODEC(T64, ZSTD(1)),
@@ -44,3 +52,11 @@ SELECT
     max(id) AS last_id
 FROM events
 GROUP BY day, model, partition;
+
+DETACH TABLE usage_day_feed {{on_cluster}} SYNC;
+
+ATTACH TABLE IF NOT EXISTS usage_day_feed {{on_cluster}};
+
+DETACH TABLE model_day_feed {{on_cluster}} SYNC;
+
+ATTACH TABLE IF NOT EXISTS model_day_feed {{on_cluster}};

@@ -123,6 +123,23 @@ def test_the_same_insert_sent_three_times_counts_once(engine: Engine) -> None:
     _assert_tables_hold(engine, rows + others)
 
 
+def test_an_insert_that_is_sent_again_by_an_engine_that_has_started_anew_counts_once(
+    empty_engine: Engine,
+) -> None:
+    """What an engine loads when it starts are the views as they are kept, not as a migration left them in memory."""
+    migrate(empty_engine)
+    rows = random_requests(seed=4, count=300, orgs=("org_a",), days=3)
+    for _ in range(2):
+        empty_engine.insert_blocks("events", payload(rows), len(rows), "journal-0-299")
+        for (view,) in empty_engine.query(
+            "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'MaterializedView'",
+            row=tuple[str],
+        ):
+            empty_engine.command(f"DETACH TABLE {view} SYNC")
+            empty_engine.command(f"ATTACH TABLE {view}")
+    _assert_tables_hold(empty_engine, rows)
+
+
 def test_rolled_up_groups_stay_exact_when_parts_merge(engine: Engine) -> None:
     rows = random_requests(seed=4, count=2_000, days=40)
     for n in range(0, len(rows), 100):
