@@ -47,7 +47,7 @@ REFUSALS = {
     745: "SERVER_OVERLOADED",
     999: "KEEPER_EXCEPTION",
 }
-_INSERT = re.compile(rb"INSERT INTO (\S+) \(([^)]*)\)\s+FORMAT (\w+)\s*\n")
+_INSERT = re.compile(rb"INSERT INTO (\S+)(?: \(([^)]*)\))?\s+FORMAT (\w+)\s*\n")
 _IGNORED = {
     "query",
     "database",
@@ -236,8 +236,9 @@ def _run(client: Any, given: Given, body: bytes) -> bytes:
     client.database = given.get("database")
     insert = _INSERT.match(body)
     if insert is not None:
-        table, columns, output = (part.decode() for part in insert.groups())
-        names = [name.strip().strip("`") for name in columns.split(",")]
+        table, columns, output = (part.decode() for part in insert.groups(b""))
+        # Blocks name their columns themselves.
+        names = [name.strip().strip("`") for name in columns.split(",")] if columns else None
         client.raw_insert(table, names, body[insert.end() :], settings=settings, fmt=output)
         return b""
     sql = given.get("query") or body.decode()

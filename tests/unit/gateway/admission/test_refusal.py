@@ -40,7 +40,7 @@ def test_a_budget_of_nothing_says_when_what_was_spent_counts_anew() -> None:
     no = refusal.of_window(
         Refused("k", KeyRefusal.BUDGET_EXCEEDED, 0, 253_402_300_800_000, 0, 500_000_000), NOW_MS
     )
-    assert (no.limit_inr, no.spent_inr) == (0, Decimal("0.5"))
+    assert (no.limit_inr, no.spent_inr) == (Decimal(0), Decimal("0.5"))
     assert no.resets_at == "2026-07-01T00:00:00.000+05:30"
     assert no.retry_after == 18 * 86_400
 
