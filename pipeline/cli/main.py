@@ -15,6 +15,7 @@ from pipeline.cli import accounts, catalog, config, demo, promo, reconcile, redr
 from pipeline.cli.context import CommandError, say
 from pipeline.connection import KafkaSettingsError
 from pipeline.kafka.admin import TopicsError
+from pipeline.kafka.catalog import CatalogClockError
 from pipeline.kafka.follow import SilentTopicError
 from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
@@ -23,6 +24,7 @@ from pipeline.settings import MissingSettingError
 GROUPS = (up, demo, roles, config, accounts, catalog, promo, verify, reconcile, redrive)
 
 _EXPECTED = (
+    CatalogClockError,
     CommandError,
     KafkaSettingsError,
     LocalError,

@@ -24,6 +24,7 @@ from pipeline.accounts.model import Account, Key
 from pipeline.accounts.payments import MoneyRecord, Order, encode_order_notice
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
+from pipeline.events import LATE_MS
 from pipeline.journal import (
     LEDGER,
     REQUESTS,
@@ -39,8 +40,6 @@ from pipeline.posting import progress
 from pipeline.posting.meters import Meters
 from pipeline.posting.state import PartitionState, StateRecord
 
-LATE_MS = 35 * ist.DAY_MS
-AHEAD_MS = 10 * 60_000
 DETAIL_CHARS = 500
 
 Headers = list[tuple[str, bytes]]

@@ -6,9 +6,9 @@ import pytest
 
 from pipeline import ist
 from pipeline.accounts.commands import CreateKey, Credit, SignUp
+from pipeline.events import LATE_MS
 from pipeline.posting import state as state_module
 from pipeline.posting.state import META_KEY, PartitionState, StateError
-from pipeline.posting.unit import LATE_MS
 from tests.support.builders import NOW_MS, Books, event, everything, packed
 
 
