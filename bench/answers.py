@@ -48,7 +48,6 @@ from pipeline.catalog.rates import Rate, RateTable
 from pipeline.clickhouse.client import Engine, open_engine
 from pipeline.clickhouse.migrate import migrate
 from pipeline.clickhouse.queries import OrgScope, query
-from pipeline.journal import REQUEST_COLUMNS
 from pipeline.local.ports import free
 
 SECRET = "session-secret-of-the-benchmarks-0123456789"
@@ -170,7 +169,7 @@ async def _insert_on(engine: Engine, newer: NewerRows, inserted: list[int]) -> N
         at = time.perf_counter()
         token = f"bench-{newer.number}"
         payload = await asyncio.to_thread(newer.take, ROWS_AN_INSERT)
-        await asyncio.to_thread(engine.insert, "events", REQUEST_COLUMNS, payload, token)
+        await asyncio.to_thread(engine.insert_blocks, "events", payload, ROWS_AN_INSERT, token)
         inserted[0] += ROWS_AN_INSERT
         await asyncio.sleep(max(0.0, at + INSERT_EVERY_S - time.perf_counter()))
 

@@ -18,6 +18,8 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from bench.processes import Process
 from pipeline import topics
+from pipeline.accounts.keys import hash_key
+from pipeline.accounts.model import Key, KeyUsage, Profile
 from pipeline.gateway.sending.sender import COMPRESSION
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting.state import PartitionState
@@ -70,16 +72,28 @@ class Filler:
         await self._producer.send_and_wait(topic, value, partition=partition)
 
 
-def state_records(partition: int, partitions: int, orgs: Sequence[str]) -> Iterable[Pair]:
-    """Return the state of a partition whose orgs have credit, in the product's own encoding."""
+def state_records(partition: int, partitions: int, orgs: Sequence[str], keys: int = 0) -> Iterable[Pair]:
+    """Return the state of a partition whose orgs have credit, in the product's own encoding.
+
+    Each has `keys` registered keys, which have been used on three days of two months.
+    """
     state = PartitionState(partition, partitions)
     for org in orgs:
         account = state.account(org)
         account.spending.credited_nano = CREDIT_NANO
         account.spending.verdict_nano = CREDIT_NANO
-        account.profile.name = org
+        own = [_key(f"{org}_key_{n}") for n in range(keys)]
+        account.profile = Profile(org, f"owner@{org}.example.in", 1, {key.key_id: key for key in own})
+        for key in own:
+            account.spending.keys[key.key_id] = KeyUsage(
+                {202511: 10**11, 202510: 10**11}, {20_400: 120, 20_399: 80, 20_398: 95}
+            )
         yield from state.save_account(account, profile_too=True)
     yield state.save_meta()
+
+
+def _key(key_id: str) -> Key:
+    return Key(key_id, "production", f"br-{key_id[-9:]}", hash_key(key_id), "standard", 1, 10**15)
 
 
 @dataclass(frozen=True)

@@ -34,14 +34,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Process:
     """A process of ours, its words in a file."""
 
-    def __init__(
-        self, arguments: Sequence[str], log: Path, environment: dict[str, str] | None = None
-    ) -> None:
-        """Start `python ARGUMENTS`."""
+    def __init__(self, command: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> None:
+        """Start a command."""
         self.log = log
         with log.open("ab") as words:
             self._process = subprocess.Popen(
-                [sys.executable, *arguments],
+                command,
                 env={**os.environ, **(environment or {})},
                 stdout=words,
                 stderr=words,
@@ -92,6 +90,11 @@ class Bench:
         """host:port of the broker."""
         return self.broker.servers
 
+    def stop_all(self) -> None:
+        """End what was started on the broker so far."""
+        for process in self.started:
+            process.stop()
+
     @property
     def connection(self) -> KafkaConnection:
         """How this project's own clients reach the broker."""
@@ -111,6 +114,10 @@ class Bench:
         """Start another program of the benchmarks."""
         return self._start(name, ["-m", f"bench.{name}", *arguments])
 
+    def other(self, name: str, command: Sequence[str]) -> Process:
+        """Start a program that is not Python."""
+        return self._begin(name, command, {})
+
     def _start(self, name: str, arguments: list[str], **more: str) -> Process:
         environment = {
             "METERING_KAFKA_URL": self.broker.url,
@@ -120,7 +127,10 @@ class Bench:
             "METERING_WORKER_PORT": str(free("127.0.0.1")),
             **more,
         }
-        process = Process(arguments, self.home / f"{name}.log", environment)
+        return self._begin(name, [sys.executable, *arguments], environment)
+
+    def _begin(self, name: str, command: Sequence[str], environment: dict[str, str]) -> Process:
+        process = Process(command, self.home / f"{name}.log", environment)
         self.started.append(process)
         return process
 
@@ -137,7 +147,6 @@ async def bench(partitions: int) -> AsyncIterator[Bench]:
         await publish_rates(broker.connection, DEPLOYMENT, lambda *_: rates())
         yield running
     finally:
-        for process in running.started:
-            await asyncio.to_thread(process.stop)
+        await asyncio.to_thread(running.stop_all)
         await broker.stop()
         shutil.rmtree(home, ignore_errors=True)

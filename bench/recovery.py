@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -112,7 +113,7 @@ class Platform:
         if self._named:
             environment["METERING_INSTANCE"] = f"worker-{number}"
         log = self._run.home / f"worker-{number}.log"
-        process = Process(["-m", "pipeline", "worker"], log, environment)
+        process = Process([sys.executable, "-m", "pipeline", "worker"], log, environment)
         self._run.started.append(process)
         return Worker(number, port, process)
 

@@ -18,7 +18,7 @@ async def restart(*, accounts: int) -> Report:
     """(e) From the start of the process to its first committed debit, beside a worker with few accounts."""
     report = Report(
         "e",
-        "restart of a worker, 4 partitions",
+        "restart of a worker, 4 partitions, 3 keys an account",
         (
             "accounts",
             "s to restored",
@@ -29,7 +29,7 @@ async def restart(*, accounts: int) -> Report:
     )
     small_bytes = 0
     for orgs in (1_000, accounts):
-        load = Load(4_000, orgs=orgs)
+        load = Load(4_000, orgs=orgs, registered_keys=3)
         async with bench(load.partitions) as run:
             await fill(run, load)
             started = time.monotonic()

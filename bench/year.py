@@ -14,8 +14,10 @@ from __future__ import annotations
 import time
 from datetime import date, timedelta
 
+from msgspec import structs
+
 from pipeline.clickhouse.client import Engine
-from pipeline.journal import REQUEST_COLUMNS
+from pipeline.journal import REQUEST_COLUMNS, REQUESTS, RequestRow, encode_rows
 
 ORGS, LARGE_ORG = 5_000, "org_0"
 LAST_DAY = date(2026, 6, 30)
@@ -46,14 +48,14 @@ SELECT
     toString(number) AS event_id,
     concat(org, '_key_', toString(intDiv(dice, 100000000) % keys)) AS key_id,
     'standard' AS tier,
-    0 AS byok,
+    false AS byok,
     concat('model-', toString(model_number)) AS model,
     concat('provider-', toString((model_number + intDiv(dice, 1000000000) % providers) % 12)) AS provider,
     if(intDiv(dice, 10000000000) % 50 = 0, 500, 200) AS status,
     if(status = 500, 'upstream_error', '') AS error_code,
     toUInt32(300 + intDiv(dice, 100000000000) % 4000) AS latency_ms,
     toUInt32(100 + intDiv(dice, 10000) % 300) AS ttft_ms,
-    1 AS stream,
+    true AS stream,
     toUInt32(200 + intDiv(dice, 1000000000000) % 1800) AS prompt_tokens,
     toUInt32(50) AS cached_tokens,
     toUInt32(20 + intDiv(dice, 10000000000000) % 700) AS completion_tokens,
@@ -105,19 +107,18 @@ class NewerRows:
         """Draw requests, the first of which will be number `number`."""
         columns = ", ".join(REQUEST_COLUMNS)
         rows = _rows_sql(number, NEWER_ROWS_DRAWN, 0).replace(f"{_first_ms()} +", f"{newest_ms()} +")
-        drawn = engine.query_bytes(f"SELECT {columns} FROM ({rows})", output="JSONCompactEachRow")
-        self._after_id = [line.partition(b",")[2] for line in drawn.splitlines()]
+        self._drawn = engine.query(f"SELECT {columns} FROM ({rows})", row=RequestRow)
         self.number = number
 
     def take(self, count: int) -> bytes:
         """Return the journal's bytes of `count` more requests."""
         numbers = range(self.number, self.number + count)
         self.number += count
-        lines = (
-            b"[%d,%b\n" % ((number + 1) * ID_STEP, self._after_id[number % NEWER_ROWS_DRAWN])
+        rows = [
+            structs.replace(self._drawn[number % NEWER_ROWS_DRAWN], id=(number + 1) * ID_STEP)
             for number in numbers
-        )
-        return b"".join(lines)
+        ]
+        return b"".join(record.value for record in encode_rows(REQUESTS, rows))
 
 
 def newest_ms() -> int:

@@ -1,9 +1,9 @@
-"""Make the JSON Schemas of what gateways write and read, for gateways in any language.
+"""Make the JSON Schemas of what gateways write and read, for gateways in any language, and the journal's description.
 
 Owns: the documents in `schemas/`. Those of request events are made from the types in `events.py` and the rules
 between fields that a schema can express; what it cannot say is in `docs/events.md`. Those of the records that
 gateways follow, verdicts and keys, are made from the types that the worker encodes; `docs/gateway.md` says
-what a gateway does with them.
+what a gateway does with them. The journal's is made from its rows, for whoever reads the book of record with other tools.
 Called by: `python -m pipeline.contract` writes the files, and the tables of `contract_tables.py`; a test finds
 them out of date.
 """
@@ -17,11 +17,12 @@ from typing import Any
 
 import msgspec
 
-from pipeline import contract_tables
+from pipeline import contract_tables, topics
 from pipeline.accounts.keys import KeyRecord
 from pipeline.accounts.model import Refused
 from pipeline.accounts.verdicts import Verdict, VerdictProgress
 from pipeline.events import FAILED_FROM, RequestEvent
+from pipeline.journal import COLUMNS, JSON_ARRAYS, JSON_COLUMNS, NATIVE
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 EVENT_FILE = "request-event.schema.json"
@@ -32,6 +33,8 @@ FOLLOWED: dict[str, type[msgspec.Struct]] = {
     "key.schema.json": KeyRecord,
 }
 """The type of a record's value on `metering.verdicts` and `metering.keys`, by the file of its schema."""
+JOURNAL_FILE = "journal.json"
+"""What the journal's records are. It is no JSON Schema, as their values are no JSON."""
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
@@ -100,11 +103,36 @@ def documents() -> dict[str, str]:
     return {name: json.dumps(schema, indent=2) + "\n" for name, schema in schemas.items()}
 
 
+def journal_description() -> dict[str, Any]:
+    """Return what the records of `metering.journal` are: their headers, formats, and columns by kind of row."""
+    return {
+        "$comment": "Made by `python -m pipeline.contract`. docs/adr/0007-the-journal-in-blocks.md says what the formats mean.",
+        "topic": topics.JOURNAL,
+        "headers": {
+            "kind": "which rows the record holds: one of `kinds`",
+            "first": "the position of its first row in the partition, in decimal",
+            "last": "the position of its last row",
+            "format": "how its rows are written, in decimal; where it is missing, 1",
+        },
+        "formats": {
+            str(JSON_ARRAYS): "JSONCompactEachRow: a JSON array a line, in the order of `json_arrays`",
+            str(NATIVE): "a block of ClickHouse's Native format, which names and types its own columns",
+        },
+        "kinds": {kind: {"json_arrays": JSON_COLUMNS[kind], "columns": COLUMNS[kind]} for kind in COLUMNS},
+    }
+
+
+def journal_text() -> str:
+    """Return the text of the journal's description."""
+    return json.dumps(journal_description(), indent=2) + "\n"
+
+
 def write(directory: Path = SCHEMAS) -> None:
     """Write the schemas into a directory."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in documents().items():
         (directory / name).write_text(text, encoding="utf-8")
+    (directory / JOURNAL_FILE).write_text(journal_text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 def is_org(subject: str) -> bool:
     """Whether a subject may be an org's id: control characters are kept for the product's own keys."""
-    return min(subject) >= " "
+    return subject.isprintable() or min(subject) >= " "
 
 
 def is_sequence(text: str) -> bool:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 class JournalInsert:
     """All rows of one kind in a range of one partition's journal: their public ids are `low` to `high`.
 
-    `payload` is JSONCompactEachRow in the order of `columns`, `token` what ClickHouse knows the insert by
-    when it is sent again.
+    `payload` is what the journal's records hold, in their `format` (`journal/records.py`); `columns` are those of an
+    array of format 1, while blocks name their own. `token` is what ClickHouse knows the insert by when it is sent
+    again.
     """
 
     kind: str
     table: str
+    format: int
     columns: Sequence[str]
     partition: int
     low: int

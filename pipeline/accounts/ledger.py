@@ -14,6 +14,7 @@ from msgspec import Struct
 from pipeline.accounts.model import (
     DAYS_KEPT,
     MONTHS_KEPT,
+    TRIAL_REQUESTS_PER_DAY,
     UNREGISTERED_KEYS_KEPT,
     Account,
     Key,
@@ -75,8 +76,8 @@ def charge(
     """
     spending = account.spending
     spending.debited_nano += cost_nano
-    usage = spending.keys.get(key_id) or _open_key(account, key_id)
-    days = usage.days
+    usage = spending.usage(key_id) or _open_key(account, key_id)
+    days, months, month = usage.days, usage.months, month_of_day(day)
     if day in days:
         days[day] += requests
     else:
@@ -84,16 +85,31 @@ def charge(
             usage.trial = False
         days[day] = requests
         _keep_newest(days, DAYS_KEPT)
-    if trial:
-        usage.trial = True
+    if trial and not usage.trial:
+        # It counts for what was used on later days too.
+        usage.trial = account.limit_reached = True
     if cost_nano:
-        months, month = usage.months, month_of_day(day)
         if month in months:
             months[month] += cost_nano
         else:
             months[month] = cost_nano
             _keep_newest(months, MONTHS_KEPT)
+    watched = spending.watched
+    limits = watched.limits.get(key_id) if watched is not None else None
+    if (limits is not None or usage.trial) and _is_at_limit(usage, limits, day, month):
+        account.limit_reached = True
     return account
+
+
+def _is_at_limit(usage: KeyUsage, limits: tuple[int | None, int | None] | None, day: int, month: int) -> bool:
+    """Whether gateways may have to refuse a key that was just charged; whether they do is for the profile to say."""
+    requests = usage.days.get(day, 0)
+    if usage.trial and requests >= TRIAL_REQUESTS_PER_DAY:
+        return True
+    budget_nano, daily_limit = limits or (None, None)
+    return (budget_nano is not None and usage.months.get(month, 0) >= budget_nano) or (
+        daily_limit is not None and requests >= daily_limit
+    )
 
 
 def _open_key(account: Account, key_id: str) -> KeyUsage:
@@ -102,8 +118,10 @@ def _open_key(account: Account, key_id: str) -> KeyUsage:
     Keys that nobody registered are kept up to a number, the least recently used dropped first: they
     have no budget, and a gateway's mistake must not let an account grow without bound.
     """
-    keys = account.spending.keys
-    if len(keys) >= UNREGISTERED_KEYS_KEPT:
+    spending = account.spending
+    keys = spending.decoded
+    if len(keys) + len(spending.encoded) >= UNREGISTERED_KEYS_KEPT:
+        keys = spending.keys
         strangers = [k for k in keys if k not in account.profile.keys]
         if len(strangers) >= UNREGISTERED_KEYS_KEPT:
             del keys[min(strangers, key=lambda k: (max(keys[k].days, default=0), k))]

@@ -88,17 +88,23 @@ def refused_keys(account: Account, at_ms: int) -> tuple[Refused, ...]:
     return tuple(refused)
 
 
+def is_same_balance(verdict_nano: int | None, balance_nano: int) -> bool:
+    """Whether gateways would do nothing differently with a balance than with that of the last verdict, if any."""
+    if verdict_nano is None:
+        return False
+    return (
+        verdict_nano == balance_nano
+        or max(floor_nano(verdict_nano), EXACT_BELOW_NANO) < balance_nano <= verdict_nano
+    )
+
+
 def due_verdict(account: Account, at_ms: int) -> Verdict | None:
     """Return the verdict that gateways need now, or None where they would do nothing differently with it."""
     spending = account.spending
     refused = refused_keys(account, at_ms)
-    last_nano, balance_nano = spending.verdict_nano, spending.balance_nano
-    same_balance = last_nano is not None and (
-        last_nano == balance_nano or max(floor_nano(last_nano), EXACT_BELOW_NANO) < balance_nano <= last_nano
-    )
     same_refusals = {(r.key_id, r.code, r.from_ms) for r in refused} == {
         (r.key_id, r.code, r.from_ms) for r in spending.verdict_refused
     }
-    if same_balance and same_refusals:
+    if same_refusals and is_same_balance(spending.verdict_nano, spending.balance_nano):
         return None
-    return Verdict(account.org, balance_nano, refused)
+    return Verdict(account.org, spending.balance_nano, refused)

@@ -14,6 +14,7 @@ from pipeline.catalog.stored import NewerRate
 from pipeline.cli import accounts, catalog, config, demo, promo, reconcile, redrive, roles, up, verify
 from pipeline.cli.context import CommandError, say
 from pipeline.connection import KafkaSettingsError
+from pipeline.journal import JournalFormatError
 from pipeline.kafka.admin import TopicsError
 from pipeline.kafka.catalog import CatalogClockError
 from pipeline.kafka.follow import SilentTopicError
@@ -26,6 +27,7 @@ GROUPS = (up, demo, roles, config, accounts, catalog, promo, verify, reconcile, 
 _EXPECTED = (
     CatalogClockError,
     CommandError,
+    JournalFormatError,
     KafkaSettingsError,
     LocalError,
     MissingSettingError,

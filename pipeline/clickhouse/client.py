@@ -51,6 +51,8 @@ _INSERT_SETTINGS: Settings = {
     "deduplicate_insert": "enable",
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "materialized_views_ignore_errors": 0,
+    # What a table has no column for is refused, never left out.
+    "input_format_skip_unknown_fields": 0,
     # From here on: the payload is one block, so one part a month. The token is the identity of a block
     # and its number within the insert, so a payload that were cut anywhere could be inserted twice.
     "max_insert_threads": 1,
@@ -158,18 +160,25 @@ class Engine:
         no second effect, so after EngineUnavailable it is sent again. Raises ValueError for a payload
         that holds no row or too many for one block.
         """
-        rows = payload.count(b"\n")
+        self._insert(table, list(columns), "JSONCompactEachRow", payload, payload.count(b"\n"), token)
+
+    def insert_blocks(self, table: str, payload: bytes, rows: int, token: str) -> None:
+        """Insert blocks of the Native format, `rows` in all, as one block; otherwise as `insert`.
+
+        A column that a block lacks takes the table's default; one that the table lacks is refused.
+        """
+        self._insert(table, None, "Native", payload, rows, token)
+
+    def _insert(
+        self, table: str, columns: list[str] | None, form: str, payload: bytes, rows: int, token: str
+    ) -> None:
         if not 1 <= rows <= BLOCK_ROWS_MAX or len(payload) > BLOCK_BYTES_MAX:
             raise ValueError(f"{rows} rows in {len(payload)} bytes do not make one block")
         settings = {**_INSERT_SETTINGS, "insert_deduplication_token": token}
         try:
             with self._pool.lend(self.database, Lane.WRITE) as client:
                 client.raw_insert(
-                    table,
-                    column_names=list(columns),
-                    insert_block=payload,
-                    fmt="JSONCompactEachRow",
-                    settings=settings,
+                    table, column_names=columns, insert_block=payload, fmt=form, settings=settings
                 )
         except DriverError as error:
             raise engine_failure(error) from error

@@ -19,11 +19,10 @@ import logging
 import time
 import zlib
 
-import msgspec
-
 from pipeline.clickhouse.client import Engine, EngineUnavailable
 from pipeline.clickhouse.queries import query
 from pipeline.inserts import JournalInsert
+from pipeline.journal import JSON_ARRAYS, Row, decode_payload, encode_rows
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +59,14 @@ def may_have_lost(engine: Engine, sent_s: float) -> bool:
     return engine.query("SELECT uptime()", row=tuple[int])[0][0] <= sent_s + START_MARGIN_S
 
 
+def insert(engine: Engine, rows: JournalInsert) -> None:
+    """Put rows of the journal into their table, in whatever format they are. Raises what the engine raises."""
+    if rows.format == JSON_ARRAYS:
+        engine.insert(rows.table, rows.columns, rows.payload, rows.token)
+    else:
+        engine.insert_blocks(rows.table, rows.payload, rows.rows, rows.token)
+
+
 def count_rows(engine: Engine, sent: JournalInsert) -> int:
     """Return how many rows of an insert are in its table. Raises what the engine raises."""
     bound = query("count_ids").of_platform(**_place(sent))
@@ -85,7 +92,8 @@ def put_back(engine: Engine, sent: JournalInsert, staging: str) -> int:
     _drop_all(engine, sent, but=staging)
     missing = _missing(engine, sent)
     if missing:
-        engine.insert(staging, sent.columns, b"".join(missing), sent.token)
+        blocks = b"".join(record.value for record in encode_rows(sent.kind, missing))
+        engine.insert_blocks(staging, blocks, len(missing), sent.token)
     for (part,) in engine.query(
         "SELECT DISTINCT partition_id FROM system.parts "
         "WHERE database = currentDatabase() AND table = {staging:String} AND active",
@@ -123,12 +131,11 @@ def complete_roll_ups(engine: Engine, sent: JournalInsert) -> int:
     return added
 
 
-def _missing(engine: Engine, sent: JournalInsert) -> list[bytes]:
-    """Return the lines of the payload whose rows are not there."""
+def _missing(engine: Engine, sent: JournalInsert) -> list[Row]:
+    """Return the rows of an insert that are not there."""
     bound = query("range_ids").of_platform(**_place(sent))
     there = {row[0] for row in engine.query(bound.sql, bound.parameters, row=tuple[int], settings=SCAN)}
-    lines = sent.payload.splitlines(keepends=True)
-    return [line for line in lines if msgspec.json.decode(line)[0] not in there]
+    return [row for row in decode_payload(sent.kind, sent.payload, sent.format) if row.id not in there]
 
 
 def _place(sent: JournalInsert) -> dict[str, object]:

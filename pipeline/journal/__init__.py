@@ -5,8 +5,13 @@ Called by: `posting/` writes rows, `sink/` carries the bytes unread, `operations
 """
 
 from pipeline.journal.records import (
+    FORMATS,
+    JSON_ARRAYS,
+    JSON_COLUMNS,
+    NATIVE,
     RECORD_BYTES_MAX,
     ROWS_A_RECORD,
+    JournalFormatError,
     JournalRecord,
     decode_payload,
     decode_rows,
@@ -31,8 +36,12 @@ from pipeline.journal.rows import (
 
 __all__ = [
     "COLUMNS",
+    "FORMATS",
+    "JSON_ARRAYS",
+    "JSON_COLUMNS",
     "LEDGER",
     "LEDGER_COLUMNS",
+    "NATIVE",
     "PARTITIONS_MAX",
     "POSITION_MAX",
     "RECORD_BYTES_MAX",
@@ -40,6 +49,7 @@ __all__ = [
     "REQUEST_COLUMNS",
     "ROWS_A_RECORD",
     "TOKEN_COLUMNS",
+    "JournalFormatError",
     "JournalRecord",
     "LedgerRow",
     "RequestRow",

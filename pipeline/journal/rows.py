@@ -4,7 +4,7 @@ Owns: what a charged request and a money event are kept as. The order of the fie
 the journal's records; each names its type in ClickHouse, whose tables `sql/migrations/` makes of them.
 Called by: `posting/` makes rows, `journal/records.py` writes and reads them, `sink/` and `clickhouse/` name columns.
 
-A new column goes to the end, with a default: what was written before it then still reads as a row.
+A new column goes to the end, with the default of its type: what was written before it then still reads as a row.
 """
 
 from __future__ import annotations

@@ -66,19 +66,19 @@ def missing(jars: Sequence[Jar], at: Path) -> list[Jar]:
     return [jar for jar in jars if not _is_right(jar, at / jar.filename)]
 
 
-def ensure(at: Path | None = None) -> list[Path]:
-    """Return the class path, fetching first what is missing. Raises LocalError where that fails.
+def ensure(at: Path | None = None, listing: Path = LIST) -> list[Path]:
+    """Return the class path of a pinned list, fetching first what is missing. Raises LocalError where that fails.
 
     Every file is checked by its hash each time (some 50 ms), so a fetch that broke off is never used.
     """
     where = at or directory()
-    jars = pinned()
+    jars = pinned(listing)
     if missing(jars, where):
         where.mkdir(parents=True, exist_ok=True)
         with _alone(where):
             wanted = missing(jars, where)
             if wanted:
-                sys.stderr.write(f"Fetching Apache Kafka: {len(wanted)} files into {where}\n")
+                sys.stderr.write(f"Fetching jars of Apache Kafka: {len(wanted)} files into {where}\n")
                 _fetch(wanted, where)
     return [where / jar.filename for jar in jars]
 

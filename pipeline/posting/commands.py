@@ -83,7 +83,7 @@ def _barriers(records: Sequence[InputRecord]) -> list[Barrier]:
 
 
 def _carry_out(unit: Unit, command: AnyAccountCommand, posted_ms: int) -> Reply:
-    account = unit.state.account(command.org)
+    account = unit.account(command.org)
     earlier = decisions.answered_before(account, command)
     if isinstance(earlier, CommandRefusal):
         return Reply(command.id, refusal=earlier)

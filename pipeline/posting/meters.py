@@ -10,6 +10,8 @@ sum, reaches the same account as charging each, without a walk through it every 
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from pipeline import ist
 from pipeline.accounts.ledger import charge
 from pipeline.accounts.model import Account
@@ -30,32 +32,23 @@ def day_at(at_ms: int) -> Day:
     return day, ist.day_start_ms(day), ist.day_end_ms(day)
 
 
-class Meter:
+class Meter(Struct, gc=False):
     """What one key of one org has used in a unit since it was last charged: one IST day, one tier.
 
     It counts requests at `from_ms` up to, not including, `until_ms`. Before a cost of
     `check_from_nano` or more is counted, `Meters.has_room` has to say that there is room for it.
     """
 
-    __slots__ = (
-        "account",
-        "check_from_nano",
-        "cost_nano",
-        "day",
-        "from_ms",
-        "key_id",
-        "org",
-        "requests",
-        "trial",
-        "until_ms",
-    )
-
-    def __init__(self, account: Account, key_id: str, day: Day, *, trial: bool) -> None:
-        """Start at zero, for an IST day."""
-        self.account, self.org, self.key_id, self.trial = account, account.org, key_id, trial
-        self.day, self.from_ms, self.until_ms = day
-        self.requests = self.cost_nano = 0
-        self.check_from_nano = 0 if account.spending.debited_nano > DEBITED_MAX_NANO else LARGE_NANO
+    account: Account
+    org: str
+    key_id: str
+    trial: bool
+    day: int
+    from_ms: int
+    until_ms: int
+    check_from_nano: int
+    requests: int = 0
+    cost_nano: int = 0
 
     def post(self) -> None:
         """Charge the account with what was counted, and count from zero."""
@@ -84,10 +77,13 @@ class Meters:
         last = self.by_key.get(key_id)
         if last is not None:
             last.post()
-        _, from_ms, until_ms = self._day
+        day, from_ms, until_ms = self._day
         if not from_ms <= at_ms < until_ms:
-            self._day = day_at(at_ms)
-        meter = self.by_key[key_id] = Meter(account, key_id, self._day, trial=trial)
+            day, from_ms, until_ms = self._day = day_at(at_ms)
+        check_from_nano = LARGE_NANO if account.spending.debited_nano <= DEBITED_MAX_NANO else 0
+        meter = self.by_key[key_id] = Meter(
+            account, account.org, key_id, trial, day, from_ms, until_ms, check_from_nano
+        )
         return meter
 
     def has_room(self, account: Account) -> bool:

@@ -3,8 +3,8 @@
 Owns: the records of `metering.state.accounts` and the memory they are restored into.
 Called by: `posting/unit.py` through a unit; `posting/protocol.py` restores it and has its changes committed.
 
-Accounts are kept encoded, as a million of them have to fit in memory; one that is used is decoded, and the
-decoded copy is kept until there are LIVE_ACCOUNTS_MAX of them. A record's key starts with a letter for its kind.
+Accounts are kept encoded, as a million of them have to fit in memory; a unit decodes those it uses, and of each only
+what it uses. A record's key starts with a letter for its kind.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from msgspec import Struct, field
 
 from pipeline.accounts.model import (
     Account,
-    decode_account,
+    Spending,
+    decode_spending,
     encode_profile,
     encode_spending,
 )
@@ -36,8 +37,9 @@ from pipeline.accounts.payments import encode as encode_money
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 
-FORMAT = 1
-LIVE_ACCOUNTS_MAX = 50_000
+FORMAT = 2
+"""Of all records of the topic together: any change of what one of them holds is a new format. A state of an older
+one is read, its records are written anew as units touch them; a worker that finds a newer one refuses to start."""
 
 META_KEY = b"m"
 SPENDING, PROFILE, SOURCE, RING_SLOT, UNPRICED_SLOT, NUMBERS_SLOT = b"b", b"p", b"n", b"r", b"x", b"c"
@@ -89,7 +91,6 @@ class PartitionState:
         self.progress_told_ms = 0
         self._spending: dict[str, bytes] = {}
         self._profiles: dict[str, bytes] = {}
-        self._live: dict[str, Account] = {}
         self._money: dict[bytes, bytes] = {}
 
     @classmethod
@@ -100,12 +101,16 @@ class PartitionState:
         """
         state = cls(partition, partitions)
         slots, unpriced_slots, numbers_slots = [], [], []
+        # An org is in two mappings: one text for both.
+        orgs: dict[str, str] = {}
         for key, value in records.items():
             kind = key[:1]
             if kind == SPENDING:
-                state._spending[key[1:].decode()] = value
+                org = key[1:].decode()
+                state._spending[orgs.setdefault(org, org)] = value
             elif kind == PROFILE:
-                state._profiles[key[1:].decode()] = value
+                org = key[1:].decode()
+                state._profiles[orgs.setdefault(org, org)] = value
             elif kind in MONEY:
                 state._money[key] = value
             elif kind == SOURCE:
@@ -128,10 +133,12 @@ class PartitionState:
         return state
 
     def _check_meta(self) -> None:
-        if self.meta.format != FORMAT:
+        if self.meta.format > FORMAT:
             raise StateError(
-                f"partition {self.partition}: state format {self.meta.format}, this program knows {FORMAT}"
+                f"partition {self.partition}: the state has format {self.meta.format}, written by a newer release; "
+                f"this one knows formats up to {FORMAT}. Start the newer release."
             )
+        self.meta.format = FORMAT
         if self.meta.partitions != self.partitions:
             raise StateError(
                 f"the state was written for {self.meta.partitions} partitions, but the topics have "
@@ -148,27 +155,29 @@ class PartitionState:
 
     def owns(self, org: str) -> bool:
         """Whether an org belongs to this partition."""
-        return (
-            org in self._live or org in self._spending or partition_of(org, self.partitions) == self.partition
-        )
+        return org in self._spending or partition_of(org, self.partitions) == self.partition
 
     def account(self, org: str) -> Account:
-        """Return an org's account, a new one at zero where there is none."""
-        account = self._live.get(org)
-        if account is None:
-            account = decode_account(org, self._spending.get(org), self._profiles.get(org))
-            self._live[org] = account
-        return account
+        """Return a copy of an org's account as it was saved last, a new one at zero where there is none."""
+        spending = self._spending.get(org)
+        return Account(
+            org, decode_spending(spending) if spending is not None else Spending(), None, self._profiles
+        )
 
     def save_account(self, account: Account, *, profile_too: bool) -> list[StateRecord]:
         """Keep an account as it is now, and return its state records."""
-        org = account.org
-        self._spending[org] = encode_spending(account.spending)
-        records: list[StateRecord] = [(SPENDING + org.encode(), self._spending[org])]
+        records: list[StateRecord] = [self.save_spending(account)]
         if profile_too:
-            self._profiles[org] = encode_profile(account.profile)
-            records.append((PROFILE + org.encode(), self._profiles[org]))
+            org = account.org
+            profile = self._profiles[org] = encode_profile(account.profile)
+            records.append((PROFILE + org.encode(), profile))
         return records
+
+    def save_spending(self, account: Account) -> StateRecord:
+        """Keep what requests change of an account as it is now, and return its state record."""
+        org = account.org
+        spending = self._spending[org] = encode_spending(account)
+        return SPENDING + org.encode(), spending
 
     def order(self, order_id: str) -> Order | None:
         """Return an order by its id."""
@@ -198,11 +207,6 @@ class PartitionState:
         key, value = _key_of_money(record), encode_money(record)
         self._money[key] = value
         return key, value
-
-    def drop_decoded(self) -> None:
-        """Drop the decoded copies of accounts when there are many; the accounts stay, encoded."""
-        if len(self._live) > LIVE_ACCOUNTS_MAX:
-            self._live.clear()
 
     def save_checks(self, changed_sources: dict[str, None]) -> list[StateRecord]:
         """Return the state records of the duplicate check's changes."""

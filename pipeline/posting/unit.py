@@ -23,6 +23,7 @@ from pipeline.accounts.keys import encode_key
 from pipeline.accounts.model import Account, Key
 from pipeline.accounts.payments import MoneyRecord, Order, encode_order_notice
 from pipeline.accounts.promos import PromoTable
+from pipeline.accounts.review import needs_review
 from pipeline.catalog.rates import RateTable
 from pipeline.events import LATE_MS
 from pipeline.journal import (
@@ -118,6 +119,8 @@ class Unit:
     state: PartitionState
     rates: RateTable
     touched: dict[str, Account] = field(default_factory=dict)
+    asked: dict[str, Account] = field(default_factory=dict)
+    """Accounts that were decoded to be read: of each there is one copy in a unit."""
     profiles_changed: set[str] = field(default_factory=set)
     sources_changed: dict[str, None] = field(default_factory=dict)
     requests: list[RequestRow] = field(default_factory=list)
@@ -140,7 +143,16 @@ class Unit:
 
     def touch(self, org: str) -> Account:
         """Return an org's account, to be saved when the unit is closed."""
-        account = self.touched[org] = self.state.account(org)
+        account = self.touched.get(org)
+        if account is None:
+            account = self.touched[org] = self.asked.get(org) or self.state.account(org)
+        return account
+
+    def account(self, org: str) -> Account:
+        """Return an org's account as it is at this point of the unit, to be read."""
+        account = self.touched.get(org) or self.asked.get(org)
+        if account is None:
+            account = self.asked[org] = self.state.account(org)
         return account
 
     def keep(self, record: MoneyRecord) -> None:
@@ -221,6 +233,25 @@ def fresh(state: PartitionState, records: Sequence[R], *, gapless: bool) -> list
     return kept
 
 
+def _review(
+    unit: Unit,
+    account: Account,
+    verdict_records: list[tuple[bytes, bytes]],
+    mail: list[tuple[bytes, bytes]],
+) -> None:
+    """Add the verdict and the alert that are due for an account, if they are."""
+    posted_ms, org = unit.state.meta.posted_ms, account.org.encode()
+    verdict = verdicts.due_verdict(account, posted_ms)
+    if verdict is not None:
+        account.spending.verdict_nano = verdict.balance_nano
+        account.spending.verdict_refused = verdict.refused
+        verdict_records.append((org, verdicts.encode(verdict)))
+    alert = alerts.due_alert(account, posted_ms)
+    if alert is not None:
+        mail.append((org, alerts.encode(alert)))
+        unit.counts["alerts"] += 1
+
+
 def close(unit: Unit) -> UnitOutput:
     """End the unit: save what changed, make the verdicts that are due, and encode the journal."""
     state, meta = unit.state, unit.state.meta
@@ -229,16 +260,12 @@ def close(unit: Unit) -> UnitOutput:
     mail: list[tuple[bytes, bytes]] = []
     saved: list[StateRecord] = list(unit.money.items())
     for org, account in unit.touched.items():
-        verdict = verdicts.due_verdict(account, meta.posted_ms)
-        if verdict is not None:
-            account.spending.verdict_nano = verdict.balance_nano
-            account.spending.verdict_refused = verdict.refused
-            verdict_records.append((org.encode(), verdicts.encode(verdict)))
-        alert = alerts.due_alert(account, meta.posted_ms)
-        if alert is not None:
-            mail.append((org.encode(), alerts.encode(alert)))
-            unit.counts["alerts"] += 1
-        saved += state.save_account(account, profile_too=org in unit.profiles_changed)
+        if needs_review(account):
+            _review(unit, account, verdict_records, mail)
+        if org in unit.profiles_changed:
+            saved += state.save_account(account, profile_too=True)
+        else:
+            saved.append(state.save_spending(account))
     saved += state.save_checks(unit.sources_changed)
     today = ist.day_of(unit.requests_ms)
     if today > meta.swept_day:
@@ -248,7 +275,6 @@ def close(unit: Unit) -> UnitOutput:
     verdict_records += progress.record(state, beside_verdicts=bool(verdict_records))
     unit.encode_requests()
     journal = unit.journal + encode_rows(LEDGER, unit.ledger)
-    state.drop_decoded()
     return UnitOutput(
         journal=sorted(journal, key=lambda r: r.first),
         state=saved,

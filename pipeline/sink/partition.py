@@ -188,7 +188,7 @@ class SinkPartition:
 
     async def _insert(self, rows: JournalInsert) -> None:
         started = time.monotonic()
-        await self._ask(Engine.insert, rows.table, rows.columns, rows.payload, rows.token)
+        await self._ask(lost.insert, rows)
         telemetry.SINK_INSERT.observe(time.monotonic() - started)
         telemetry.SINK_ROWS.labels(rows.kind).inc(rows.rows)
 

@@ -148,15 +148,16 @@ class RangeWriter:
         return next_offset_after(intent)
 
     def write(self, records: Sequence[Placed]) -> SinkProtocol[None]:
-        """Write one range: these records of the journal, which follow on the last range."""
-        # 1. Cut the range, and record it: from here on it is this range or none.
-        now_ms = yield from Now()
-        intent = ranges.cut(records, now_ms)
-        yield from self.record(intent)
-        yield from Reached("sink.recorded")
-        # 2. Write it, again and again until the answer is clear. The next range waits.
-        yield from self.insert(intent, records)
-        yield from Reached("sink.inserted")
+        """Write these records of the journal, which follow on the last range: one range, or one for each format."""
+        for of_one_format in ranges.by_format(records):
+            # 1. Cut the range, and record it: from here on it is this range or none.
+            now_ms = yield from Now()
+            intent = ranges.cut(of_one_format, now_ms)
+            yield from self.record(intent)
+            yield from Reached("sink.recorded")
+            # 2. Write it, again and again until the answer is clear. The next range waits.
+            yield from self.insert(intent, of_one_format)
+            yield from Reached("sink.inserted")
 
     def record(self, intent: Intent) -> SinkProtocol[None]:
         """Record a range, durably. Refused to an owner that was fenced."""

@@ -11,12 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
+from itertools import groupby
 
 import msgspec
 from msgspec import Struct, structs
 
 from pipeline.inserts import JournalInsert
-from pipeline.journal import COLUMNS, LEDGER, REQUESTS, JournalRecord, public_id
+from pipeline.journal import (
+    JSON_COLUMNS,
+    LEDGER,
+    REQUESTS,
+    JournalRecord,
+    decode_rows,
+    encode_rows,
+    public_id,
+)
 
 TABLES = {REQUESTS: "events", LEDGER: "ledger"}
 RANGE_BYTES_MAX = 32 * 1024 * 1024
@@ -65,7 +74,7 @@ def decode(value: bytes) -> Intent:
 
 
 def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int) -> Intent:
-    """Return the intent for journal records given with their offsets, in order."""
+    """Return the intent for journal records of one format, given with their offsets, in order."""
     parts: dict[str, RangePart] = {}
     for _, record in records:
         rows = record.last - record.first + 1
@@ -75,21 +84,35 @@ def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int) -> Intent:
     return Intent(records[0][0], records[-1][0] + 1, at_ms, tuple(parts.values()))
 
 
+def by_format(records: Sequence[tuple[int, JournalRecord]]) -> list[list[tuple[int, JournalRecord]]]:
+    """Return journal records cut wherever their format changes: what is one insert has to be of one format."""
+    return [list(same) for _, same in groupby(records, key=lambda placed: placed[1].format)]
+
+
 def insert_of(
     deployment: str, partition: int, part: RangePart, records: Sequence[tuple[int, JournalRecord]]
 ) -> JournalInsert:
     """Return the insert of one part of a range, given the range's journal records with their offsets."""
+    of_kind = _in_one_format([record for _, record in records if record.kind == part.kind])
     return JournalInsert(
         kind=part.kind,
         table=TABLES[part.kind],
-        columns=tuple(COLUMNS[part.kind]),
+        format=of_kind[0].format,
+        columns=JSON_COLUMNS[part.kind],
         partition=partition,
         low=public_id(partition, part.first),
         high=public_id(partition, part.last),
         rows=part.rows,
-        payload=b"".join(record.value for _, record in records if record.kind == part.kind),
+        payload=b"".join(record.value for record in of_kind),
         token=token(deployment, partition, part),
     )
+
+
+def _in_one_format(records: list[JournalRecord]) -> list[JournalRecord]:
+    """Return the records of a part. Only a release that knew no formats has recorded a range of two: it is written anew."""
+    if len({record.format for record in records}) == 1:
+        return records
+    return encode_rows(records[0].kind, [row for record in records for row in decode_rows(record)])
 
 
 def token(deployment: str, partition: int, part: RangePart) -> str:

@@ -16,17 +16,29 @@ from pipeline.clickhouse.migrate import Migration, MigrationError, load, main, m
 from pipeline.clickhouse.sql_files import sql_files
 from pipeline.journal import (
     COLUMNS,
+    JSON_COLUMNS,
     LEDGER,
     LEDGER_COLUMNS,
     REQUEST_COLUMNS,
+    REQUESTS,
     LedgerRow,
     encode_rows,
     public_id,
 )
+from pipeline.journal.native import encode_block
 from pipeline.settings import Settings
 from pipeline.sink.ranges import TABLES
 from tests.support.builders import NOW_MS
-from tests.support.journal_rows import Request, insert, ledger_row, payload, random_requests, request
+from tests.support.journal_rows import (
+    Request,
+    insert,
+    json_arrays,
+    ledger_row,
+    of_release_0_1_0,
+    payload,
+    random_requests,
+    request,
+)
 
 
 def test_migrating_again_changes_nothing(empty_engine: Engine) -> None:
@@ -55,7 +67,7 @@ def test_a_release_older_than_the_schema_is_refused(empty_engine: Engine) -> Non
         migrate(empty_engine, load(sql_files("migrations"))[:-1])
 
 
-def test_the_columns_are_the_journals(engine: Engine) -> None:
+def test_the_columns_are_the_journals_and_have_no_default_of_their_own(engine: Engine) -> None:
     for kind, table in TABLES.items():
         found = engine.query(
             "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String}"
@@ -84,7 +96,7 @@ def test_one_insert_is_one_part_a_partition_in_every_table(engine: Engine) -> No
         for n in range(200_000)
     ]
     assert len({row.day[:7] for row in rows}) == 2
-    engine.insert("events", REQUEST_COLUMNS, payload(rows), "one")
+    engine.insert_blocks("events", payload(rows), len(rows), "one")
     parts = engine.query(
         "SELECT table, partition, sum(max_block_number - min_block_number + 1) FROM system.parts"
         " WHERE active AND database = {database:String} AND table != 'schema_versions' GROUP BY ALL",
@@ -101,13 +113,13 @@ def test_one_insert_is_one_part_a_partition_in_every_table(engine: Engine) -> No
 
 def test_the_same_insert_sent_three_times_counts_once(engine: Engine) -> None:
     rows = random_requests(seed=2, count=3_000, orgs=("org_a",), days=70)
-    lines = payload(rows)
+    blocks = payload(rows)
     for _ in range(3):
-        engine.insert("events", REQUEST_COLUMNS, lines, "journal-0-2999")
+        engine.insert_blocks("events", blocks, len(rows), "journal-0-2999")
     others = random_requests(seed=3, count=500, orgs=("org_a",), days=70)
     others = [replace(row, id=row.id + public_id(0, 3_000)) for row in others]
-    engine.insert("events", REQUEST_COLUMNS, payload(others), "journal-3000-3499")
-    engine.insert("events", REQUEST_COLUMNS, lines, "journal-0-2999")
+    engine.insert_blocks("events", payload(others), len(others), "journal-3000-3499")
+    engine.insert_blocks("events", blocks, len(rows), "journal-0-2999")
     _assert_tables_hold(engine, rows + others)
 
 
@@ -122,19 +134,73 @@ def test_rolled_up_groups_stay_exact_when_parts_merge(engine: Engine) -> None:
 
 def test_the_ledger_takes_each_entry_once(engine: Engine) -> None:
     rows = [ledger_row(public_id(1, n), "org_a", -(2**62) + n, 2**62 - n) for n in range(50)]
-    lines = b"".join(record.value for record in encode_rows(LEDGER, rows))
+    blocks = b"".join(record.value for record in encode_rows(LEDGER, rows))
     for _ in range(2):
-        engine.insert("ledger", LEDGER_COLUMNS, lines, "ledger-0-49")
+        engine.insert_blocks("ledger", blocks, len(rows), "ledger-0-49")
     columns = ", ".join(LEDGER_COLUMNS)
     assert engine.query(f"SELECT {columns} FROM ledger ORDER BY org, rid DESC", row=LedgerRow) == rows
 
 
 def test_a_row_that_does_not_fit_is_refused_whole(engine: Engine) -> None:
     good = request(id=public_id(0, 1), org="org_a", at_ms=NOW_MS)
-    bad = payload([good]) + payload([good]).replace(b"6100000", b'"much"')
+    lines = json_arrays([good]) + json_arrays([good]).replace(b"6100000", b'"much"')
     with pytest.raises(EngineError):
-        engine.insert("events", REQUEST_COLUMNS, bad, "bad")
+        engine.insert("events", JSON_COLUMNS[REQUESTS], lines, "bad lines")
+    newer = encode_block({"id": "UInt64", "org": "String", "mood": "String"}, [[1], ["org_a"], ["good"]])
+    for block in (newer, payload([good])[:-1], b"\x01\x01\x02id\x06String\x04much"):
+        with pytest.raises(EngineError):
+            engine.insert_blocks("events", payload([good]) + block, 2, f"bad block {block!r}")
     assert engine.query("SELECT count() FROM events", row=tuple[int]) == [(0,)]
+
+
+def _content(engine: Engine) -> list[tuple[str, int, str]]:
+    """Return of each table how many rows it has, and what they are."""
+    return [
+        (
+            table,
+            *engine.query(f"SELECT count(), toString(sum(cityHash64(*))) FROM {table}", row=tuple[int, str])[
+                0
+            ],
+        )
+        for table in ("events", "usage_day", "model_day", "ledger")
+    ]
+
+
+def test_both_formats_of_the_journal_make_the_same_rows(engine: Engine) -> None:
+    rows = map(of_release_0_1_0, random_requests(seed=11, count=16_000, days=70))
+    entries = [ledger_row(public_id(1, n), f"org é {n}", -(2**62) + n, 2**62 - n) for n in range(50)]
+    requests = sorted(rows, key=lambda row: (row.org, row.id))
+    engine.insert("events", JSON_COLUMNS[REQUESTS], json_arrays(requests), "json")
+    engine.insert("ledger", JSON_COLUMNS[LEDGER], json_arrays(entries), "json")
+    written = _content(engine)
+    assert [rows for _, rows, _ in written[::3]] == [16_000, 50]
+    for table in ("events", "usage_day", "model_day", "ledger"):
+        engine.command(f"TRUNCATE TABLE {table}")
+    engine.insert_blocks("events", payload(requests), len(requests), "blocks")
+    blocks = b"".join(record.value for record in encode_rows(LEDGER, entries))
+    engine.insert_blocks("ledger", blocks, len(entries), "blocks")
+    assert _content(engine) == written
+
+
+def test_a_column_that_a_block_lacks_takes_its_default_and_all_is_still_one_part(engine: Engine) -> None:
+    """As with blocks from before a migration and after it, joined in one insert."""
+    engine.command("ALTER TABLE events ADD COLUMN audio_tokens UInt32")
+    old = request(id=public_id(0, 1), org="org_a", at_ms=NOW_MS, prompt_tokens=7)
+    columns = {"id": "UInt64", "at_ms": "Int64", "audio_tokens": "UInt16", "org": "String"}
+    new = encode_block(columns, [[public_id(0, 2)], [NOW_MS], [5], ["org_a"]])
+    engine.insert_blocks("events", payload([old]) + new, 2, "mixed")
+    engine.insert("events", JSON_COLUMNS[REQUESTS], json_arrays([replace(old, id=public_id(0, 3))]), "json")
+    found = engine.query(
+        "SELECT id, prompt_tokens, audio_tokens, tier FROM events ORDER BY id", row=tuple[int, int, int, str]
+    )
+    assert found == [(1024, 7, 0, "standard"), (2048, 0, 5, ""), (3072, 7, 0, "standard")]
+    parts = engine.query(
+        "SELECT sum(max_block_number - min_block_number + 1) FROM system.parts"
+        " WHERE active AND database = {database:String} AND table = 'events'",
+        {"database": engine.database},
+        row=tuple[int],
+    )
+    assert parts == [(2,)]
 
 
 def test_migrate_as_a_command_tells_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,6 @@ from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import migrate
 from pipeline.clickhouse.pool import CONNECT_SECONDS, GREETING_SECONDS
 from pipeline.clickhouse.queries import OrgScope, query
-from pipeline.journal import REQUEST_COLUMNS
 from tests.support.clickhouse.front import http_front
 from tests.support.journal_rows import payload, random_requests
 
@@ -38,7 +37,7 @@ def test_migrate_insert_and_read(seen: tuple[Engine, list[Any]]) -> None:
     assert len(migrate(engine)) == 4
     rows = random_requests(seed=50, count=500, orgs=("org_a",), days=20)
     for _ in range(3):
-        engine.insert("events", REQUEST_COLUMNS, payload(rows), "token-1")
+        engine.insert_blocks("events", payload(rows), len(rows), "token-1")
     given, _ = requests[-1]
     assert given["database"] == engine.database
     assert given["insert_deduplication_token"] == "token-1"

@@ -20,7 +20,17 @@ from pipeline import topics
 from pipeline.clickhouse.client import Engine
 from pipeline.connection import KafkaConnection
 from pipeline.driving import drive
-from pipeline.journal import LEDGER, REQUESTS, JournalRecord, encode_rows, public_id
+from pipeline.journal import (
+    JSON_ARRAYS,
+    LEDGER,
+    NATIVE,
+    REQUESTS,
+    JournalRecord,
+    RequestRow,
+    decode_rows,
+    encode_rows,
+    public_id,
+)
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.fenced import FencedLog
 from pipeline.local.broker import Broker
@@ -29,7 +39,7 @@ from pipeline.sink import ranges
 from pipeline.sink.partition import SinkPartition
 from pipeline.steps import Output, TopicPlace
 from tests.support import parts
-from tests.support.journal_rows import ledger_row, payload, random_requests
+from tests.support.journal_rows import in_format, ledger_row, of_release_0_1_0, random_requests
 
 REQUEST_ROWS = 3
 PARTITIONS = 16
@@ -43,13 +53,15 @@ class Journal:
 
     servers: str
     partition: int
+    format: int = NATIVE
 
     def records(self) -> list[JournalRecord]:
         """Return its records."""
-        made = random_requests(7, REQUEST_ROWS + 1, orgs=("org_a",))[1:]
+        made = map(of_release_0_1_0, random_requests(7, REQUEST_ROWS + 1, orgs=("org_a",))[1:])
         requests = [replace(row, id=public_id(self.partition, n)) for n, row in enumerate(made, start=1)]
         row = ledger_row(public_id(self.partition, REQUEST_ROWS + 1), "org_a", 5, 5)
-        return [JournalRecord(REQUESTS, 1, REQUEST_ROWS, payload(requests)), *encode_rows(LEDGER, [row])]
+        records = [*encode_rows(REQUESTS, requests), *encode_rows(LEDGER, [row])]
+        return [in_format(self.format, record) for record in records]
 
     def range(self, age_ms: int) -> tuple[ranges.Intent, list[tuple[int, JournalRecord]]]:
         """Return all of it as a range that was cut so long ago."""
@@ -78,8 +90,17 @@ def broker() -> Iterator[Broker]:
 @pytest_asyncio.fixture
 async def journal(broker: Broker) -> Journal:
     """A partition that no other test has used, with its records written."""
-    journal = Journal(broker.servers, next(_unused))
-    writer = FencedLog(broker.connection, f"metering-{journal.partition}", role="worker")
+    return await _written(Journal(broker.servers, next(_unused)))
+
+
+@pytest_asyncio.fixture
+async def old_journal(broker: Broker) -> Journal:
+    """One that release 0.1.0 has written."""
+    return await _written(Journal(broker.servers, next(_unused), JSON_ARRAYS))
+
+
+async def _written(journal: Journal) -> Journal:
+    writer = FencedLog(KafkaConnection(journal.servers), f"metering-{journal.partition}", role="worker")
     await writer.start()
     outputs = [Output(None, record.value, record.headers()) for record in journal.records()]
     await writer.commit({TopicPlace(topics.JOURNAL, journal.partition): outputs})
@@ -167,6 +188,39 @@ async def test_what_a_killed_engine_has_lost_of_a_range_it_knows_is_put_back(
     assert _contents(engine) == before
     assert engine.query("SELECT name FROM system.tables WHERE name LIKE 'again%'", row=tuple[str]) == []
     await second.close()
+
+
+async def test_a_range_of_an_older_release_is_finished_and_what_is_lost_of_it_put_back(
+    old_journal: Journal, engine: Engine
+) -> None:
+    intent, _ = old_journal.range(age_ms=3_600_000)
+    first = await old_journal.fencing_owner(engine)
+    await _record(first, intent)
+    await first.close()
+    second = old_journal.owner(engine)
+    assert await second.open() == intent.next_offset
+    assert _stored(engine) == [REQUEST_ROWS, 1]
+    await second.close()
+    before = _contents(engine)
+    for table in ("events", "usage_day", "ledger"):
+        engine.command(f"ALTER TABLE {table} DELETE WHERE 1 SETTINGS mutations_sync = 2")
+    third = old_journal.owner(engine)
+    assert await third.open() == intent.next_offset
+    assert _contents(engine) == before
+    await third.close()
+
+
+async def test_a_journal_that_an_older_release_began_is_written_to_its_end(
+    journal: Journal, engine: Engine
+) -> None:
+    new = journal.records()
+    records = [in_format(JSON_ARRAYS, new[0]), *new[1:]]
+    owner = await journal.fencing_owner(engine)
+    await drive(owner._writer.write(list(enumerate(records))), owner._take)
+    assert _stored(engine) == [REQUEST_ROWS, 1]
+    [request, *_] = engine.query("SELECT * FROM events ORDER BY id", row=RequestRow)
+    assert request == decode_rows(new[0])[0]
+    await owner.close()
 
 
 def _contents(engine: Engine) -> list[list[tuple[object, ...]]]:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from pipeline.accounts import verdicts
+from pipeline.catalog.rating import cost_nano
 from pipeline.posting import duplicates, meters, requests, unit
 from tests.support.books_machine import BooksMachine
 from tests.support.builders import utc_day_at
@@ -43,6 +44,11 @@ MISTAKES: dict[str, Patch] = {
         lambda rate, prompt, cached, done, *_: (
             prompt * rate.input_nano + cached * rate.cached_nano + done * rate.output_nano
         ),
+    ),
+    "reasoning beside the completion not charged": lambda patch: patch.setattr(
+        requests,
+        "cost_nano",
+        lambda rate, prompt, cached, done, *_: cost_nano(rate, prompt, cached, done),
     ),
     "only BYOK is free": lambda patch: patch.setattr(requests, "is_free", lambda data: data.byok),
     "gateways told once and never again": lambda patch: patch.setattr(

@@ -122,7 +122,7 @@ class Store:
         `torn` says that it is killed between the last one's token and the block itself.
         """
         by_month: dict[int, list[Row]] = {}
-        for row in decode_payload(insert.kind, insert.payload):
+        for row in decode_payload(insert.kind, insert.payload, insert.format):
             by_month.setdefault(_month(row), []).append(row)
         steps: list[tuple[str, int, Callable[[Sequence[Row]], None]]] = [
             (insert.kind, month, self._into_table(insert.kind)) for month in by_month
@@ -193,7 +193,7 @@ class Store:
             raise RefusedError
         mine.clear()
         table = self.rows[rows.kind]
-        missing = [row for row in decode_payload(rows.kind, rows.payload) if row.id not in table]
+        missing = [row for row in decode_payload(rows.kind, rows.payload, rows.format) if row.id not in table]
         self._into_table(rows.kind)(missing)
         self.counts["rows put back"] += len(missing)
         if rows.kind == LEDGER:

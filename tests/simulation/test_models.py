@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from pipeline.inserts import JournalInsert
-from pipeline.journal import COLUMNS, LEDGER, REQUESTS, Row, encode_rows, public_id
+from pipeline.journal import LEDGER, NATIVE, REQUESTS, Row, encode_rows, public_id
 from tests.simulation.clickhouse import Group, RefusedError, Store
 from tests.simulation.faults import plan
 from tests.simulation.kafka import Broker, FencedError, Log, Producer
@@ -109,8 +109,7 @@ AT_MS = 1_782_844_200_000
 
 def insert_of(kind: str, rows: Sequence[Row], token: str) -> JournalInsert:
     payload = encode_rows(kind, rows)[0].value
-    columns = tuple(COLUMNS[kind])
-    return JournalInsert(kind, kind, columns, 0, rows[0].id, rows[-1].id, len(rows), payload, token)
+    return JournalInsert(kind, kind, NATIVE, (), 0, rows[0].id, rows[-1].id, len(rows), payload, token)
 
 
 def insert(token: str, *times_ms: int, first: int = 1) -> JournalInsert:

@@ -59,6 +59,7 @@ NEW_EVENTS = st.fixed_dictionaries(
         "prompt": st.integers(0, 10**6),
         "cached_share": st.integers(0, 4),
         "completion": st.integers(0, 10**6),
+        "beside": st.sampled_from([0, 0, 1, 10**5]),
         "source": st.sampled_from(["plain-1", "numbered-1", "numbered-2"]),
     }
 )
@@ -262,7 +263,9 @@ class BooksMachine(RuleBasedStateMachine):
             data__usage={
                 "prompt_tokens": prompt,
                 "completion_tokens": fields["completion"],
+                "total_tokens": prompt + fields["completion"] + fields["beside"],
                 "prompt_tokens_details": {"cached_tokens": prompt * fields["cached_share"] // 4},
+                "completion_tokens_details": {"reasoning_tokens": fields["beside"]},
             },
         )
         flavour = copy.deepcopy(FLAVOURS[fields["flavour"]])

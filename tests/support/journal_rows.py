@@ -10,10 +10,25 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+from msgspec import structs
+
 from pipeline import ist
 from pipeline.clickhouse.client import Engine
 from pipeline.events import FAILED_FROM
-from pipeline.journal import REQUEST_COLUMNS, REQUESTS, LedgerRow, RequestRow, encode_rows, public_id
+from pipeline.journal import (
+    JSON_ARRAYS,
+    JSON_COLUMNS,
+    LEDGER,
+    REQUESTS,
+    JournalRecord,
+    LedgerRow,
+    RequestRow,
+    Row,
+    decode_rows,
+    encode_rows,
+    public_id,
+)
 from pipeline.usage import CACHE_BESIDE, CONTRADICTORY, REASONING_BESIDE, REGULAR
 from tests.support.builders import NOW_MS
 
@@ -115,12 +130,32 @@ def payload(requests: Iterable[Request]) -> bytes:
     return b"".join(record.value for record in encode_rows(REQUESTS, list(requests)))
 
 
+def json_arrays(rows: Sequence[Row]) -> bytes:
+    """Return rows as release 0.1.0 wrote them: a JSON array a line, of the columns that there were."""
+    kind = REQUESTS if isinstance(rows[0], RequestRow) else LEDGER
+    columns = len(JSON_COLUMNS[kind])
+    return msgspec.json.Encoder().encode_lines([structs.astuple(row)[:columns] for row in rows])
+
+
+def of_release_0_1_0(row: Request) -> Request:
+    """Return a row as it is when it has nothing in the columns that came later."""
+    return Request(*structs.astuple(row)[: len(JSON_COLUMNS[REQUESTS])])
+
+
+def in_format(written_as: int, record: JournalRecord) -> JournalRecord:
+    """Return a record as it would be in a format of the journal."""
+    if written_as == record.format:
+        return record
+    assert written_as == JSON_ARRAYS
+    return structs.replace(record, value=json_arrays(decode_rows(record)), format=JSON_ARRAYS)
+
+
 def insert(engine: Engine, requests: Sequence[Request], token: str | None = None) -> None:
     """Insert rows as the sink does, each org's by itself, as an org has one partition."""
     for org in sorted({request.org for request in requests}):
         of_org = [request for request in requests if request.org == org]
         name = token or f"{org}-{of_org[0].id}-{of_org[-1].id}"
-        engine.insert("events", REQUEST_COLUMNS, payload(of_org), f"{name}-{org}")
+        engine.insert_blocks("events", payload(of_org), len(of_org), f"{name}-{org}")
 
 
 def ledger_row(row_id: int, org: str, amount_nano: int, balance_after_nano: int) -> LedgerRow:

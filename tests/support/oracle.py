@@ -73,10 +73,13 @@ class Oracle:
             if price is None:
                 return "unpriced"
             cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+            # What the total has beyond the prompt is output, wherever the provider counted the reasoning.
+            output = usage.get("total_tokens", usage["prompt_tokens"] + usage["completion_tokens"])
+            output -= usage["prompt_tokens"]
             cost = (
                 (usage["prompt_tokens"] - cached) * price.input
                 + cached * price.cached
-                + usage["completion_tokens"] * price.output
+                + output * price.output
             ) / 1_000_000
         self._count(number, partition, event["source"])
         self._book(event, identity, at, cost)

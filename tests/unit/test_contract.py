@@ -58,6 +58,11 @@ def test_the_schemas_are_those_of_the_types() -> None:
         assert committed == text, f"{name} is out of date: run `python -m pipeline.contract`"
 
 
+def test_the_journals_description_is_that_of_its_rows() -> None:
+    committed = (contract.SCHEMAS / contract.JOURNAL_FILE).read_text(encoding="utf-8")
+    assert committed == contract.journal_text(), "it is out of date: run `python -m pipeline.contract`"
+
+
 def test_the_schemas_are_valid_schemas(tmp_path: Path) -> None:
     contract.write(tmp_path)
     for name in contract.documents():

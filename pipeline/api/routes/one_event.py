@@ -45,7 +45,7 @@ UsageCounts = create_model("UsageCounts", __base__=Documented, **_USAGE_FIELDS)
 """The tokens that were counted, as they were charged."""
 
 
-class CostLineAnswer(Documented):
+class CostPart(Documented):
     """A part of the cost: tokens of a class at their price, or the fee for the request at its own (`inr`)."""
 
     class_: Literal[*CLASSES, REQUEST] = Field(alias="class")  # type: ignore[valid-type]
@@ -65,7 +65,7 @@ class Cost(Documented):
     free: Free | None
     rate_from: Moment | None
     tier_above: Count | None
-    lines: list[CostLineAnswer]
+    lines: list[CostPart]
     total_inr: Rupees
 
 

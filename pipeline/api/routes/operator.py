@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from pipeline.api.http.errors import ApiError
 from pipeline.api.services.dependencies import ContextOf
+from pipeline.journal import JournalFormatError
 from pipeline.operations.verify import verify
 from pipeline.outcomes import RefusalCode
 from pipeline.payments.reconcile import reconcile
@@ -52,5 +53,8 @@ async def reconcile_payments(settings: OperatorsSettings, context: ContextOf) ->
 @router.post("/operator/verify")
 async def verify_books(settings: OperatorsSettings, context: ContextOf) -> Response:
     """Compare state, journal, rows and roll-ups; the report."""
-    report = await verify(settings, context.engine)
+    try:
+        report = await verify(settings, context.engine)
+    except JournalFormatError as error:
+        raise ApiError(RefusalCode.UNAVAILABLE, str(error)) from None
     return Response(msgspec.json.encode(report), media_type="application/json")

@@ -97,7 +97,7 @@ def test_a_view_shows_the_account_and_never_a_hash() -> None:
 
 class TestAnswers:
     answer = RememberedAnswer("1", "फ़िंगरप्रिंट", NOW_MS, b'{"a":1}')
-    account = Account("org", profile=Profile(answers=[answer]))
+    account = Account("org", decoded_profile=Profile(answers=[answer]))
 
     def test_the_same_command_gets_the_same_answer(self) -> None:
         same = structs.replace(credit(5), fingerprint="फ़िंगरप्रिंट")

@@ -90,7 +90,7 @@ def test_one_trial_request_makes_a_stranger_a_trial_key_for_the_day() -> None:
 
 def test_strangers_are_kept_up_to_a_number_and_registered_keys_always() -> None:
     own = Key("own", "own", "br-own", "00", "standard", 0, budget_nano=1)
-    account = Account("org", profile=Profile(keys={"own": own}))
+    account = Account("org", decoded_profile=Profile(keys={"own": own}))
     charge(account, "own", trial=False, day=TODAY - 30, cost_nano=5)
     for n in range(UNREGISTERED_KEYS_KEPT + 10):
         charge(account, f"stranger-{n:04d}", trial=False, day=TODAY, cost_nano=1)

@@ -31,7 +31,7 @@ def account_with(usage: KeyUsage | None = None, credited_nano: int = 0, **key: i
     fields = {"tier": "standard", **key}
     own = Key("k", "n", "p", "h", created_ms=0, **fields)  # type: ignore[arg-type]
     return Account(
-        "org", Spending(credited_nano, keys={"k": usage} if usage else {}), Profile(keys={"k": own})
+        "org", Spending(credited_nano, decoded={"k": usage} if usage else {}), Profile(keys={"k": own})
     )
 
 
@@ -85,7 +85,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize(("trial", "codes"), [(True, [KeyRefusal.DAILY_LIMIT_REACHED]), (False, [])])
     def test_a_trial_key_nobody_registered_has_the_ceiling(self, trial: bool, codes: list[str]) -> None:
-        account = Account("org", Spending(keys={"x": KeyUsage(days={TODAY: 200}, trial=trial)}))
+        account = Account("org", Spending(decoded={"x": KeyUsage(days={TODAY: 200}, trial=trial)}))
         assert [r.code for r in refused_keys(account, NOW_MS)] == codes
 
 

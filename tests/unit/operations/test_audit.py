@@ -9,10 +9,11 @@ from msgspec import structs
 
 from pipeline.accounts.commands import Credit, SignUp
 from pipeline.accounts.model import Account
-from pipeline.journal import JournalRecord
+from pipeline.journal import JSON_ARRAYS, JournalRecord
 from pipeline.operations.audit import Books as Folded
 from pipeline.operations.audit import Difference, compare_accounts, compare_groups
 from tests.support.builders import COST_NANO, Books, event, packed, rate
+from tests.support.journal_rows import in_format
 
 RATE = rate()
 RATES = {(RATE.model, RATE.provider, RATE.from_ms): RATE}
@@ -69,11 +70,20 @@ def test_a_lost_a_doubled_and_a_changed_record_show() -> None:
     stored = _stored(books)
     assert _differences(_fold(journal[:-1], stored), stored)
     assert _differences(_fold([*journal, journal[-1]], stored), stored)
-    cheaper = journal[1].value.replace(str(COST_NANO).encode(), str(COST_NANO - 1).encode(), 1)
+    paid, less = COST_NANO.to_bytes(8, "little"), (COST_NANO - 1).to_bytes(8, "little")
+    cheaper = journal[1].value.replace(paid, less, 1)
     tampered = [journal[0], structs.replace(journal[1], value=cheaper), journal[2]]
     places = {d.place for d in _differences(_fold(tampered, stored), stored)}
     assert "cost by its rate" in places
     assert "state debited_nano" in places
+
+
+def test_a_journal_that_an_older_release_began_comes_to_the_state_too() -> None:
+    books, journal = _posted()
+    older = [in_format(JSON_ARRAYS, record) for record in journal[:2]]
+    folded = _fold([*older, *journal[2:]], _stored(books))
+    assert _differences(folded, _stored(books)) == []
+    assert (folded.request_rows, folded.ledger_rows) == (4, 2)
 
 
 def test_sums_by_group_are_compared_both_ways() -> None:

@@ -27,7 +27,7 @@ REQUESTS = st.lists(
 def accounts() -> dict[str, Account]:
     """Return two accounts, each with a key that is registered."""
     key = Key("key_1", "own", "br-own", "00", "standard", 0, budget_nano=1)
-    return {org: Account(org, profile=Profile(keys={"key_1": key})) for org in ORGS}
+    return {org: Account(org, decoded_profile=Profile(keys={"key_1": key})) for org in ORGS}
 
 
 @EXAMPLES

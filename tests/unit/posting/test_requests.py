@@ -189,7 +189,9 @@ class TestCharging:
 
     def test_debits_beyond_any_real_amount_are_set_aside(self) -> None:
         books = Books()
-        books.state.account("org_1").spending.debited_nano = DEBITED_MAX_NANO + 1
+        account = books.state.account("org_1")
+        account.spending.debited_nano = DEBITED_MAX_NANO + 1
+        books.state.save_account(account, profile_too=False)
         outcome = books.publish(packed(event(), event("free", data__byok=True)))
         assert reasons(outcome) == ["invalid"]
         assert len(rows(outcome)) == 1

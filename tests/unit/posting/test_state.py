@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from pipeline import ist
-from pipeline.accounts.commands import CreateKey, Credit, SignUp
+from pipeline.accounts.commands import ChangeKey, CreateKey, Credit, SignUp
 from pipeline.events import LATE_MS
-from pipeline.posting import state as state_module
-from pipeline.posting.state import META_KEY, PartitionState, StateError
-from tests.support.builders import NOW_MS, Books, event, everything, packed
+from pipeline.money import NANO_PER_RUPEE
+from pipeline.posting.state import FORMAT, META_KEY, PartitionState, StateError
+from tests.support.builders import COST_NANO, NOW_MS, Books, event, everything, packed
 
 
 def busy_books() -> Books:
@@ -42,16 +45,59 @@ def test_a_restored_state_goes_on_alike() -> None:
     assert other.topic == books.topic
 
 
-def test_busy_accounts_are_let_go_of_without_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_module, "LIVE_ACCOUNTS_MAX", 2)
-    books, all_live = Books(), Books()
-    for n in range(20):
-        value = packed(event(str(n), subject=f"org_{n % 5}"))
-        books.publish(value)
-    monkeypatch.setattr(state_module, "LIVE_ACCOUNTS_MAX", 10_000)
-    for n in range(20):
-        all_live.publish(packed(event(str(n), subject=f"org_{n % 5}")))
-    assert everything(books.state) == everything(all_live.state)
+def test_an_account_that_was_asked_for_is_a_copy() -> None:
+    """What counts is what was saved: nobody else can change it, nor does it stay decoded."""
+    books = busy_books()
+    books.state.account("org_1").spending.debited_nano += 1
+    assert everything(books.state) == everything(books.restore())
+
+
+@pytest.fixture
+def format_1() -> dict[bytes, bytes]:
+    """The state topic as release 0.1 wrote it: three orgs, two keys with limits, a trial key, a credit."""
+    path = Path(__file__).with_name("state_format_1.json")
+    records: dict[str, str] = json.loads(path.read_text())
+    return {bytes.fromhex(key): bytes.fromhex(value) for key, value in records.items()}
+
+
+def test_a_state_of_format_1_is_read(format_1: dict[bytes, bytes]) -> None:
+    state = PartitionState.restored(0, 1, format_1)
+    asha, trial = state.account("org_1"), state.account("org_3")
+    assert state.orgs() == {"org_1", "org_2", "org_3", "संस्था"}
+    assert (asha.profile.name, asha.profile.email) == ("Asha", "asha@example.in")
+    assert asha.profile.keys["key_1"].hash == "0123456789abcdef" * 4
+    assert (asha.profile.keys["key_1"].budget_nano, asha.profile.keys["key_2"].daily_limit) == (
+        5 * COST_NANO,
+        3,
+    )
+    assert asha.spending.balance_nano == 10**15 + 100 * NANO_PER_RUPEE - 4 * COST_NANO
+    day = ist.day_of(NOW_MS) - 1
+    assert {key_id: usage.days for key_id, usage in asha.spending.keys.items()} == {
+        "key_1": {day: 2},
+        "key_2": {day: 2},
+    }
+    assert trial.spending.keys["key_1"].trial
+    assert state.account("संस्था").spending.balance_nano == 9
+    assert state.sources.last == {"gateway/mum-1": 99999999999999999999}
+
+
+def test_a_state_of_format_1_goes_on_and_is_rewritten_as_it_is_touched(format_1: dict[bytes, bytes]) -> None:
+    """Its limits count although their copy beside the spending is not there yet."""
+    books = Books()
+    books.state, books.topic = PartitionState.restored(0, 1, format_1), dict(format_1)
+    books.next_offset |= books.state.meta.offsets
+    outcome = books.publish(packed(event("f"), event("g"), event("h")))
+    [(org, verdict)] = outcome.verdicts[:-1]
+    assert (org, b"budget_exceeded" in verdict) == (b"org_1", True)
+    untouched = {b"borg_2", b"borg_3", "bसंस्था".encode(), b"porg_1"}
+    changed = {key for key, value in books.topic.items() if format_1.get(key) != value}
+    assert changed & untouched == set()
+    assert {b"borg_1", META_KEY} <= changed
+    assert everything(books.restore()) == everything(books.state)
+    assert books.restore().meta.format == FORMAT
+    books.send(ChangeKey(id="9", org="org_1", key_id="key_2", name="renamed"))
+    assert books.topic[b"porg_1"] != format_1[b"porg_1"]
+    assert books.restore().account("org_1").profile.keys["key_1"].hash == "0123456789abcdef" * 4
 
 
 def test_idle_sources_are_forgotten_once_a_day_in_the_topic_too() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 
 import pytest
+from msgspec import structs
 
 from pipeline import topics
-from pipeline.journal import LEDGER, REQUESTS, JournalRecord
+from pipeline.journal import JSON_ARRAYS, LEDGER, NATIVE, REQUESTS, JournalRecord
 from pipeline.sink import ranges
 from pipeline.sink.protocol import (
     INTENT_KEY,
@@ -84,6 +85,20 @@ def test_a_range_is_recorded_before_it_is_sent() -> None:
     assert ranges.decode(recorded.value or b"") == INTENT
     assert (steps[2], steps[-1]) == (Reached("sink.recorded"), Reached("sink.inserted"))
     assert [kind for kind, _ in _inserted(steps)] == [REQUESTS, LEDGER]
+
+
+def test_records_of_two_formats_are_two_ranges_one_after_the_other() -> None:
+    old = structs.replace(RECORDS[0][1], format=JSON_ARRAYS)
+    _, steps = scripted.run(_writer().write([(10, old), RECORDS[1]]), _answers())
+    assert [step.rows.format for step in steps if isinstance(step, Insert)] == [JSON_ARRAYS, NATIVE]
+    recorded = [
+        ranges.decode(commit.outputs[TopicPlace(topics.SINK_STATE, 2)][0].value or b"")
+        for commit in steps
+        if isinstance(commit, Commit)
+    ]
+    assert [(intent.first_offset, intent.next_offset) for intent in recorded] == [(10, 11), (12, 13)]
+    names = scripted.names(steps)
+    assert names.index("Reached", names.index("Insert")) < len(names) - 1 - names[::-1].index("Commit")
 
 
 def test_nothing_is_sent_that_could_not_be_recorded() -> None:

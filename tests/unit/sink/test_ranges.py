@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
-from pipeline.journal import LEDGER, REQUESTS, JournalRecord
+from pipeline.journal import (
+    JSON_ARRAYS,
+    JSON_COLUMNS,
+    LEDGER,
+    NATIVE,
+    REQUESTS,
+    JournalRecord,
+    decode_payload,
+    encode_rows,
+)
 from pipeline.sink import ranges
 from pipeline.sink.ranges import HalfThereError, PartState, RangePart
+from tests.support.journal_rows import in_format, request
 
 RECORDS = [
     (10, JournalRecord(REQUESTS, 1, 3, b"a\nb\nc\n")),
@@ -20,6 +31,30 @@ def test_a_range_says_exactly_what_it_holds() -> None:
     assert (intent.first_offset, intent.next_offset, intent.at_ms) == (10, 15, 7)
     assert intent.parts == (RangePart(REQUESTS, 1, 6, 5), RangePart(LEDGER, 4, 4, 1))
     assert ranges.decode(ranges.encode(intent)) == intent
+
+
+def test_a_range_ends_where_the_format_changes() -> None:
+    old = [(offset, structs.replace(record, format=JSON_ARRAYS)) for offset, record in RECORDS[:2]]
+    assert ranges.by_format([*old, *RECORDS[2:]]) == [old, RECORDS[2:]]
+    assert ranges.by_format(RECORDS) == [RECORDS]
+    assert ranges.by_format([]) == []
+    part = ranges.cut(old, 0).parts[0]
+    sent = ranges.insert_of("metering", 2, part, old)
+    assert (sent.format, sent.columns, sent.rows) == (JSON_ARRAYS, JSON_COLUMNS[REQUESTS], 3)
+
+
+def test_a_range_of_two_formats_that_an_older_release_recorded_is_sent_in_one() -> None:
+    rows = [request(1024 * n + 2, "org_1", n) for n in (1, 2, 3)]
+    old, new = (
+        in_format(JSON_ARRAYS, encode_rows(REQUESTS, rows[:2])[0]),
+        encode_rows(REQUESTS, rows[2:])[0],
+    )
+    records = [(10, old), (11, new)]
+    [part] = ranges.cut(records, 0).parts
+    sent = ranges.insert_of("metering", 2, part, records)
+    assert (sent.format, sent.rows) == (NATIVE, 3)
+    found = decode_payload(sent.kind, sent.payload, sent.format)
+    assert list(map(structs.astuple, found)) == list(map(structs.astuple, rows))
 
 
 def test_the_same_range_has_the_same_token_and_no_other_has_it() -> None:
@@ -41,6 +76,7 @@ def test_an_insert_carries_one_kind_of_a_range_and_the_ids_of_its_rows() -> None
         ranges.insert_of("metering", 2, part, RECORDS) for part in ranges.cut(RECORDS, 0).parts
     )
     assert (requests.table, requests.rows, requests.payload) == ("events", 5, b"a\nb\nc\ne\nf\n")
+    assert requests.format == ledger.format == NATIVE
     assert (requests.low, requests.high) == (1 * 1024 + 2, 6 * 1024 + 2)
     assert (ledger.table, ledger.rows, ledger.payload) == ("ledger", 1, b"d\n")
     assert (requests.token, ledger.token) == ("metering:2:requests:1-6", "metering:2:ledger:4-4")
