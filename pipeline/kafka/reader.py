@@ -22,10 +22,12 @@ from typing import Protocol
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import OffsetOutOfRangeError
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import clients
 from pipeline.kafka.attempts import is_cancelled
+from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.offsets import GroupOffsets
 from pipeline.topics import OUTPUT_BYTES_MAX
 
@@ -53,10 +55,6 @@ class Handler(Protocol):
         """Let go of a partition that is no longer ours; it may not have been open yet."""
 
 
-class InputCutOffError(Exception):
-    """Records that were never read are gone from an input: retention was shorter than the lag."""
-
-
 class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is published without types
     """A member of a consumer group that hands batches to a handler."""
 
@@ -77,13 +75,15 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         `fetch_bytes` bounds a batch. `instance` names the member through restarts (static membership, KIP-345);
         settings.py says what it must be. `interruptible` says that a batch may be cancelled half way.
 
-        `done` is asked after each batch for the next offset of each topic of a partition, and the group's offsets
-        are set to what it returns, for tools that show the lag. Without it the reader leaves them alone.
+        `done` is asked after each fetch whose batches are done for the next offset of each topic of a partition, and
+        the group's offsets are set to what it returns, for tools that show the lag. Without it the reader leaves them
+        alone.
         """
         self._topics = tuple(topics)
         self._handler = handler
         self._instance = None if instance is None else f"{instance}-{_mark_of(topics)}"
         self._pumps: dict[int, _Pump] = {}
+        self._fetched: dict[int, dict[str, int]] = {}
         self._failure: asyncio.Future[None] | None = None
         self._kafka, self._group, self._fetch_bytes = kafka, group, fetch_bytes
         self.interruptible = interruptible
@@ -107,6 +107,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             max_partition_fetch_bytes=self._fetch_bytes,
             fetch_max_bytes=OUTPUT_BYTES_MAX * 2,
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            # Where to read is never the client's to decide: records that are gone are a loss, and told.
+            auto_offset_reset="none",
         )
         self._offsets = GroupOffsets(self._consumer)
         self._consumer.subscribe(list(self._topics), listener=self)
@@ -152,6 +154,19 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
+    def fetched(self, partition: int) -> dict[str, int]:
+        """Return up to which offset each topic of a partition is fetched, nothing where the partition is not open.
+
+        The markers of transactions and what was aborted are no records, but these offsets are past them too.
+        """
+        return self._fetched.get(partition, {})
+
+    def note_fetched(self, partition: int, positions: Mapping[TopicPartition, int]) -> bool:
+        """Note up to which offset a partition's topics are fetched, and return whether that is further than before."""
+        before = self._fetched.get(partition)
+        self._fetched[partition] = {place.topic: offset for place, offset in positions.items()}
+        return self._fetched[partition] != before
+
     def report_done(self, partition: int) -> None:
         """Have the group's offsets set to what is done of a partition, soon."""
         if self._done is not None and self._offsets is not None:
@@ -163,6 +178,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         await asyncio.gather(*(pump.stop() for pump in pumps))
         if self._offsets is not None:
             await self._offsets.give_up(partitions)
+        for partition in partitions:
+            self._fetched.pop(partition, None)
 
 
 def _mark_of(topics: Sequence[str]) -> str:
@@ -197,9 +214,9 @@ class _Pump:
             await self._open()
             while not self._stopping:
                 self._fetching = True
-                batches = await self._consumer.getmany(*self._places, timeout_ms=POLL_MS)
+                batches = await self._fetch()
                 self._fetching = False
-                if not batches:
+                if not self._reader.note_fetched(self._partition, await self._positions()):
                     continue
                 # What is fetched and not taken would hold up every other partition of the same broker.
                 self._consumer.pause(*self._places)
@@ -207,7 +224,7 @@ class _Pump:
                     if self._stopping:
                         return
                     await self._handler.process(place.topic, place.partition, records)
-                    self._reader.report_done(self._partition)
+                self._reader.report_done(self._partition)
                 self._consumer.resume(*self._places)
         except asyncio.CancelledError as error:
             if is_cancelled():
@@ -217,20 +234,38 @@ class _Pump:
             self._reader.fail(error)
 
     async def _open(self) -> None:
-        offsets = await self._handler.open(self._partition)
-        beginnings = await self._consumer.beginning_offsets(self._places)
-        for place in self._places:
-            offset = offsets.get(place.topic, 0)
-            if beginnings[place] > offset:
-                raise InputCutOffError(
-                    f"{place.topic}/{place.partition} begins at {beginnings[place]}, but {offset} is the next "
-                    "to read: records were deleted before they were read. Restore them, or accept the loss "
-                    "as docs/operations.md tells."
-                )
+        state = await self._handler.open(self._partition)
+        offsets = {place: state.get(place.topic, 0) for place in self._places}
+        await self._check_extent(offsets)
+        for place, offset in offsets.items():
             self._consumer.seek(place, offset)
+        self._reader.note_fetched(self._partition, offsets)
         self._consumer.resume(*self._places)
         self.is_open = True
         self._reader.report_done(self._partition)
+
+    async def _fetch(self) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        """Return the next batches, none after a while.
+
+        Raises InputCutOffError where retention overtook us, InputShortenedError where the log is another one.
+        """
+        try:
+            batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]
+            batches = await self._consumer.getmany(*self._places, timeout_ms=POLL_MS)
+        except OffsetOutOfRangeError:
+            await self._check_extent(await self._positions())
+            log.warning(
+                "partition %d: an offset is out of range for now; it is fetched again", self._partition
+            )
+            return {}
+        return batches
+
+    async def _check_extent(self, offsets: Mapping[TopicPartition, int]) -> None:
+        await check_beginnings(self._consumer, offsets)
+        await check_ends(self._consumer, offsets)
+
+    async def _positions(self) -> dict[TopicPartition, int]:
+        return {place: await self._consumer.position(place) for place in self._places}
 
     async def stop(self) -> None:
         """Stop after the batch in hand and let the partition go.

@@ -21,13 +21,14 @@ from pipeline.posting import progress
 from pipeline.posting.commands import catalog_offset_needed, post_commands, promos_offset_needed
 from pipeline.posting.requests import REST_EVERY, post_requests
 from pipeline.posting.state import PartitionState, StateError
-from pipeline.posting.unit import InputRecord, Unit, UnitOutput, close, fresh
+from pipeline.posting.unit import InputRecord, Unit, UnitOutput, check_stamps, close, fresh
 from pipeline.steps import (
     Commit,
     ConfirmOwner,
     Fence,
     Headers,
     LastHeaders,
+    Now,
     Output,
     Reached,
     Restore,
@@ -54,7 +55,7 @@ class Decide(Step[None]):
 
 
 WorkerStep: TypeAlias = (
-    Fence | Restore | LastHeaders | ConfirmOwner | Commit | Reached | AwaitCatalog | Decide
+    Fence | Restore | LastHeaders | ConfirmOwner | Commit | Now | Reached | AwaitCatalog | Decide
 )
 WorkerProtocol: TypeAlias = Generator[WorkerStep, Any, T]
 
@@ -99,14 +100,17 @@ def unit_of_work(
 ) -> WorkerProtocol[Posted | None]:
     """Carry out one unit of work; return what happened, None where the state had seen all records before.
 
+    Raises FutureStampError at a record that cannot be of this time, and what the steps raise.
     A decision about requests pauses after every `rest_every` events or so. After any error memory is ahead of
     Kafka: the owner must end.
     """
-    # 1. Only what the state has not seen yet, without a gap.
-    fresh_records = fresh(state, records, gapless=topic == topics.REQUESTS)
+    # 1. Only what the state has not seen yet.
+    fresh_records = fresh(state, records)
     if not fresh_records:
         return None
-    # 2. Decide: pure, in memory.
+    # 2. The time of posting follows the broker's time stamps, as long as these can be.
+    check_stamps(fresh_records, (yield from Now()))
+    # 3. Decide: pure, in memory.
     unit = Unit(state, rates, promos=promos)
     if topic == topics.BILLING:
         yield from AwaitCatalog(catalog_offset_needed(fresh_records), promos_offset_needed(fresh_records))
@@ -116,10 +120,10 @@ def unit_of_work(
         yield from Decide(post_requests(unit, fresh_records, moved=moved, rest_every=rest_every))
     output = close(unit)
     yield from Reached("worker.decided")
-    # 3. Everything it comes to, in one transaction. After this the unit has happened.
+    # 4. Everything it comes to, in one transaction. After this the unit has happened.
     yield from Commit(outputs_of(state.partition, output), counts=output.counts)
     yield from Reached("worker.committed")
-    # 4. Only counting is left, which is for the caller.
+    # 5. Only counting is left, which is for the caller.
     return Posted(unit, output)
 
 

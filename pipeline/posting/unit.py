@@ -41,6 +41,9 @@ from pipeline.posting import progress
 from pipeline.posting.meters import Meters
 from pipeline.posting.state import PartitionState, StateRecord
 
+STAMP_AHEAD_MS = 10 * 60_000
+"""By how much a broker's time stamp may be ahead of the worker's clock. The time of posting follows the stamps and
+never falls: one stamp far ahead would end budgets and daily limits early, and the memory of duplicates with them."""
 DETAIL_CHARS = 500
 
 Headers = list[tuple[str, bytes]]
@@ -73,8 +76,8 @@ class InputRecord(Protocol):
 R = TypeVar("R", bound=InputRecord)
 
 
-class GapError(Exception):
-    """Records of an input are missing below the ones that arrived; charging on would lose them."""
+class FutureStampError(Exception):
+    """A record's time stamp is further ahead of the worker's clock than it can be: one of two clocks is wrong."""
 
 
 @dataclass(slots=True)
@@ -213,24 +216,31 @@ def origin(record: InputRecord) -> Headers:
     ]
 
 
-def fresh(state: PartitionState, records: Sequence[R], *, gapless: bool) -> list[R]:
+def fresh(state: PartitionState, records: Sequence[R]) -> list[R]:
     """Return the records at or above the state's mark for their topic, and move the mark past them.
 
-    Raises GapError where `gapless` input skips an offset.
+    Offsets may be skipped: what a producer aborts takes offsets, and so does the marker that ends each transaction.
+    Whether records were lost shows at the log's beginning alone, where `kafka/reader.py` looks.
     """
     kept = []
     for record in records:
-        expected = state.meta.offsets.get(record.topic, 0)
-        if record.offset < expected:
+        if record.offset < state.meta.offsets.get(record.topic, 0):
             continue
-        if gapless and record.offset != expected:
-            raise GapError(
-                f"{record.topic}/{record.partition}: expected offset {expected}, got {record.offset}; "
-                f"records in between are gone"
-            )
         state.meta.offsets[record.topic] = record.offset + 1
         kept.append(record)
     return kept
+
+
+def check_stamps(records: Sequence[InputRecord], now_ms: int) -> None:
+    """Raise FutureStampError at a record whose time stamp is over STAMP_AHEAD_MS after `now_ms`, the worker's time."""
+    for record in records:
+        if record.timestamp > now_ms + STAMP_AHEAD_MS:
+            raise FutureStampError(
+                f"{record.topic}/{record.partition}, offset {record.offset}: the broker's time stamp is "
+                f"{record.timestamp} ms since 1970, {(record.timestamp - now_ms) / 1000:,.0f} s ahead of this "
+                f"worker's clock; {STAMP_AHEAD_MS // 1000} s are allowed. Nothing of it is posted. Set the clock that "
+                "is wrong, then see «a time stamp from the future» in docs/operations.md."
+            )
 
 
 def _review(

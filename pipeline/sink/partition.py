@@ -26,6 +26,7 @@ from pipeline.driving import drive
 from pipeline.inserts import JournalInsert
 from pipeline.journal import JournalRecord, read_headers
 from pipeline.kafka.clients import started_consumer
+from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.fenced import FencedLog
 from pipeline.sink import ranges
 from pipeline.sink.protocol import (
@@ -199,11 +200,16 @@ class SinkPartition:
         return found
 
     async def _read(self, first_offset: int, next_offset: int) -> list[Placed]:
-        """Return the journal's records from one offset up to before another."""
+        """Return the journal's records from one offset up to before another.
+
+        Raises InputCutOffError or InputShortenedError where the journal does not have them all.
+        """
         place = TopicPartition(topics.JOURNAL, self._partition)
         found: list[Placed] = []
         asking = started_consumer(self._kafka, max_partition_fetch_bytes=topics.OUTPUT_BYTES_MAX)
         async with asking as consumer:
+            await check_beginnings(consumer, {place: first_offset})
+            await check_ends(consumer, {place: next_offset})
             consumer.assign([place])
             consumer.seek(place, first_offset)
             while not found or found[-1][0] + 1 < next_offset:

@@ -32,7 +32,17 @@ from pipeline.posting import progress, protocol
 from pipeline.posting.protocol import AwaitCatalog, Decide, Posted, WorkerStep
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord
-from pipeline.steps import Commit, ConfirmOwner, Fence, Headers, LastHeaders, Reached, Restore, TopicPlace
+from pipeline.steps import (
+    Commit,
+    ConfirmOwner,
+    Fence,
+    Headers,
+    LastHeaders,
+    Now,
+    Reached,
+    Restore,
+    TopicPlace,
+)
 from pipeline.worker.standstill import Activity
 
 log = logging.getLogger(__name__)
@@ -102,11 +112,6 @@ class Partition:
             self.is_open = False
             await self._log.close()
 
-    @property
-    def next_offsets(self) -> dict[str, int]:
-        """The next offset of each input topic that any record was posted of. Between units, that is committed."""
-        return dict(self._state.meta.offsets)
-
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
         """Carry out one unit of work. Any exception leaves memory ahead of Kafka: end the process."""
         async with self._lock:
@@ -158,6 +163,8 @@ class Partition:
                 began = time.monotonic()
                 await self._log.commit(step.outputs)
                 telemetry.COMMIT.observe(time.monotonic() - began)
+            case Now():
+                return step.answered(time.time_ns() // 1_000_000)
             case Reached(point):
                 reach(point)
             case _:

@@ -40,8 +40,6 @@ comes meanwhile is in the next one; a partition that was idle waits for nothing.
 TELL_EVERY_S = 0.2
 STANDSTILL_LIMIT_S = 10.0
 WATCH_EVERY_S = 2.0
-WATCHED = (topics.REQUESTS, topics.BILLING)
-"""`metering.moved` is written in transactions, whose markers take offsets that are never delivered."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,7 @@ class PartitionReader:
         self._channels = channels
         self._partitions = 0
         self._owned: dict[int, Partition] = {}
+        self._in_hand: set[TopicPartition] = set()
         self._deciding = asyncio.Lock()
         self._rates = RateTable()
         self._promos = PromoTable()
@@ -89,7 +88,7 @@ class PartitionReader:
             self,
             fetch_bytes=FETCH_BYTES,
             instance=settings.instance,
-            done=lambda partition: self._owned[partition].next_offsets,
+            done=self._done,
         )
 
     async def run(self) -> None:
@@ -134,8 +133,13 @@ class PartitionReader:
         """Give an agent a batch and wait until it is committed, and the partition's next unit may begin."""
         began = time.monotonic()
         unit = PendingUnit(self._owned[partition], topic, records, asyncio.get_running_loop().create_future())
-        await self._channels[topic].put(unit)
-        await unit.committed
+        place = TopicPartition(topic, partition)
+        self._in_hand.add(place)
+        try:
+            await self._channels[topic].put(unit)
+            await unit.committed
+        finally:
+            self._in_hand.discard(place)
         await asyncio.sleep(began + UNIT_EVERY_S - time.monotonic())
 
     async def close(self, partition: int) -> None:
@@ -151,17 +155,18 @@ class PartitionReader:
             await asyncio.sleep(TELL_EVERY_S)
             await asyncio.gather(*(partition.tell_progress() for partition in list(self._owned.values())))
 
+    def _done(self, partition: int) -> Mapping[str, int]:
+        """Return up to where the inputs of a partition are done when no batch of it is in hand: all that is fetched."""
+        return self._reader.fetched(partition)
+
     async def _watch(self) -> None:
         """Ask the broker itself for the ends of the inputs, so that a stuck reader cannot hide its lag."""
-        # The ends as the broker has them, whatever transactions are open.
-        asking = started_consumer(
-            self._settings.kafka, request_timeout_ms=5_000, isolation_level="read_uncommitted"
-        )
-        async with asking as probe:
+        # The ends of what is committed: while a producer's transaction is open, nobody can read on.
+        async with started_consumer(self._settings.kafka, request_timeout_ms=5_000) as probe:
             while True:
                 await asyncio.sleep(WATCH_EVERY_S)
                 owned = {p: partition for p, partition in self._owned.items() if partition.is_open}
-                places = [TopicPartition(topic, p) for topic in WATCHED for p in owned]
+                places = [TopicPartition(topic, p) for topic in topics.INPUTS for p in owned]
                 try:
                     ends = await probe.end_offsets(places) if places else {}
                 except (KafkaError, TimeoutError) as error:
@@ -171,17 +176,22 @@ class PartitionReader:
                 self._check_progress(owned, ends)
 
     def _check_progress(self, owned: Mapping[int, Partition], ends: Mapping[TopicPartition, int]) -> None:
+        """Raise StandstillError where something is to be posted and nothing has been for too long.
+
+        Something is to be posted where a batch is in hand, or the input goes on after what was fetched. Not where it
+        goes on after the last posted record: only markers of transactions and what was aborted may be there.
+        """
         now = time.monotonic()
         worker_moved_at = max((partition.activity.moved_at_s for partition in owned.values()), default=now)
         for place, end in ends.items():
             partition = owned[place.partition]
-            next_offset = partition.next_offsets.get(place.topic, 0)
-            if end <= next_offset:
+            next_offset = self._reader.fetched(place.partition).get(place.topic, end)
+            if end <= next_offset and place not in self._in_hand:
                 partition.activity.caught_up(place.topic, now)
                 continue
             still_s = partition.activity.still_s(place.topic, now, worker_moved_at)
             if still_s > STANDSTILL_LIMIT_S:
                 raise StandstillError(
-                    f"{place.topic}/{place.partition} ends at {end}, {next_offset} is next, "
+                    f"{place.topic}/{place.partition} ends at {end}, it is fetched up to {next_offset}, "
                     f"and nothing of it has been posted for {still_s:.0f} s"
                 )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from pipeline.connection import KafkaConnection
+from pipeline.kafka.extent import InputCutOffError, InputShortenedError
 from pipeline.kafka.reader import SESSION_TIMEOUT_MS, GroupReader
 
 PARTITIONS = 2
@@ -35,18 +36,25 @@ class Opened:
 
 
 class Doing(Opened):
-    """Waits in each batch until it is let go, and says up to which offset it is done."""
+    """Waits in each batch until it is let go."""
 
     def __init__(self) -> None:
         super().__init__()
         self.under_way: asyncio.Queue[TopicPartition] = asyncio.Queue()
         self.go_on = asyncio.Event()
         self.next: dict[int, dict[str, int]] = {0: {}, 1: {}}
+        """Where to read each partition from, and up to where it is done."""
+        self.values: list[bytes] = []
+
+    async def open(self, partition: int) -> Mapping[str, int]:
+        await super().open(partition)
+        return dict(self.next[partition])
 
     async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord], /) -> None:
         await self.under_way.put(TopicPartition(topic, partition))
         await self.go_on.wait()
         self.next[partition][topic] = records[-1].offset + 1
+        self.values += [record.value for record in records]
 
 
 async def _create(servers: str, topic: str) -> None:
@@ -58,7 +66,9 @@ async def _create(servers: str, topic: str) -> None:
 
 @asynccontextmanager
 async def _reading(servers: str, topic: str, doing: Doing) -> AsyncIterator[GroupReader]:
-    done = doing.next.__getitem__
+    def done(partition: int) -> Mapping[str, int]:
+        return reader.fetched(partition)
+
     reader = GroupReader(KafkaConnection(servers), topic, [topic], doing, fetch_bytes=1024, done=done)
     running = asyncio.create_task(reader.run())
     try:
@@ -128,6 +138,8 @@ async def test_the_groups_offsets_follow_what_is_done(kafka_servers: str) -> Non
     doing.go_on.set()
     await _create(kafka_servers, topic)
     async with AIOKafkaProducer(bootstrap_servers=kafka_servers) as producer:
+        for number in range(7):
+            await producer.send_and_wait(topic, b"%d" % number, partition=1)
         async with _reading(kafka_servers, topic, doing):
             await producer.send_and_wait(topic, b"1", partition=0)
             while await _committed(kafka_servers, topic) != {0: 1, 1: 7}:
@@ -149,3 +161,88 @@ def test_who_reads_other_topics_has_another_name() -> None:
 
     assert name("a", "b") == name("b", "a") != name("a")
     assert GroupReader(KafkaConnection("k:1"), "g", ["a"], Opened(), fetch_bytes=1)._instance is None
+
+
+@asynccontextmanager
+async def _transactional(servers: str) -> AsyncIterator[AIOKafkaProducer]:
+    name = f"gateway-{time.monotonic_ns()}"
+    async with AIOKafkaProducer(bootstrap_servers=servers, transactional_id=name) as producer:
+        yield producer
+
+
+async def _transaction(producer: AIOKafkaProducer, topic: str, *values: bytes, commits: bool) -> None:
+    await producer.begin_transaction()
+    for value in values:
+        await producer.send_and_wait(topic, value, partition=0)
+    await (producer.commit_transaction() if commits else producer.abort_transaction())
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+async def test_what_transactions_leave_in_the_offsets_is_read_past(kafka_servers: str) -> None:
+    """Six records and four markers: what is aborted and the markers are no records, and nothing to wait for."""
+    topic, doing = f"transactions-{time.monotonic_ns()}", Doing()
+    doing.go_on.set()
+    await _create(kafka_servers, topic)
+    async with _transactional(kafka_servers) as producer, _reading(kafka_servers, topic, doing) as reader:
+        await _transaction(producer, topic, b"a", b"b", commits=True)
+        await _transaction(producer, topic, b"never", commits=False)
+        await _transaction(producer, topic, b"c", commits=True)
+        await _until(lambda: doing.values == [b"a", b"b", b"c"])
+        await _transaction(producer, topic, b"nor this", b"or this", commits=False)
+        while reader.fetched(0) != {topic: 10} or (await _committed(kafka_servers, topic))[0] != 10:
+            await asyncio.sleep(0.01)
+    assert doing.values == [b"a", b"b", b"c"]
+
+
+async def test_retention_that_overtakes_the_reader_ends_it(kafka_servers: str) -> None:
+    """It must not go on at the log's new beginning as if nothing had been there."""
+    topic, doing = f"overtaken-{time.monotonic_ns()}", Doing()
+    place = TopicPartition(topic, 0)
+    await _create(kafka_servers, topic)
+    async with AIOKafkaProducer(bootstrap_servers=kafka_servers) as producer:
+        for number in range(6):
+            await producer.send_and_wait(topic, b"%d" % number * 1000, partition=0)
+    kafka = KafkaConnection(kafka_servers)
+    reader = GroupReader(kafka, topic, [topic], doing, fetch_bytes=1024)
+    running = asyncio.create_task(reader.run())
+    async with asyncio.timeout(60):
+        await doing.under_way.get()
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka_servers)
+        await admin.start()
+        await admin.delete_records({place: RecordsToDelete(before_offset=4)})
+        await admin.close()
+        doing.go_on.set()
+        with pytest.raises(InputCutOffError, match=f"{topic}/0 begins at 4, but [123] is the next to read"):
+            await running
+    assert b"4" * 1000 not in doing.values
+
+
+async def test_a_topic_that_ends_below_what_was_read_ends_the_reader(kafka_servers: str) -> None:
+    """Made anew, it would be passed over until it is as long as it was."""
+    topic, doing = f"shortened-{time.monotonic_ns()}", Doing()
+    doing.go_on.set()
+    await _create(kafka_servers, topic)
+    async with AIOKafkaProducer(bootstrap_servers=kafka_servers) as producer:
+        async with _reading(kafka_servers, topic, doing):
+            for number in range(3):
+                await producer.send_and_wait(topic, b"%d" % number, partition=0)
+            await _until(lambda: doing.next[0] == {topic: 3})
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka_servers)
+        await admin.start()
+        await admin.delete_topics([topic])
+        while topic in await admin.list_topics():
+            await asyncio.sleep(0.01)
+        await admin.close()
+        await _create(kafka_servers, topic)
+    async with AIOKafkaProducer(bootstrap_servers=kafka_servers) as producer:
+        for number in range(2):
+            await producer.send_and_wait(topic, b"new %d" % number, partition=0)
+    reader = GroupReader(KafkaConnection(kafka_servers), topic, [topic], doing, fetch_bytes=1024)
+    async with asyncio.timeout(60):
+        with pytest.raises(InputShortenedError, match=f"{topic}/0 ends at 2, but was read up to 3"):
+            await reader.run()
+    assert doing.values == [b"0", b"1", b"2"]

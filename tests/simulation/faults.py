@@ -62,6 +62,8 @@ class Plan:
     reset_offsets: float
     compact: float
     slow_markers: float
+    transactional: float
+    """How often a producer of requests writes within a transaction. Of those, a third is aborted at first."""
     astray: bool
     ring: tuple[int, int]
     """Marks a chunk and slots of the duplicate check's ring."""
@@ -131,6 +133,7 @@ def plan(
         insert_torn=0.0 if small_window else rng.choice((0.0, 0.05, 0.15)),
         mailers=rng.choice((1, 2)),
         mail_not_taken=rng.choice((0.0, 0.3)),
+        transactional=rng.choice((0.0, 0.2, 0.6)),
         rules=rules or Rules(),
     )
     return replace(drawn, **(conditions or {}))

@@ -287,10 +287,10 @@ class Producer:
         self._broker.settle(self)
         self.transaction = Transaction(self, note)
 
-    def send(self, log: Log, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+    def send(self, log: Log, key: bytes | None, value: bytes | None, headers: Headers = ()) -> Entry:
         """Write a record within the transaction. Raises FencedError."""
         self._broker.check(self)
-        log.append(self._broker.now_at(log), key, value, headers, self.transaction)
+        return log.append(self._broker.now_at(log), key, value, headers, self.transaction)
 
     def commit(self) -> None:
         """Commit. Raises FencedError, or UnclearError where the answer is lost."""

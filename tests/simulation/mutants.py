@@ -151,6 +151,13 @@ _ALL = (
         read_committed=False,
     ),
     _mutant(
+        "gaps_are_losses",
+        "a gap in the offsets, which a producer's transaction leaves, is taken for lost records",
+        "ended unexpectedly, not charged, conservation",
+        plants.take_gaps_for_losses,
+        conditions={"transactional": 0.6},
+    ),
+    _mutant(
         "commit_again",
         "a unit is written again in a new transaction when the answer to its commit was unclear",
         "charged twice, ids",

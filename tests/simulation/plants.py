@@ -20,6 +20,7 @@ from pipeline.mail.protocol import MailProtocol, MailRecord, MailTurns
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting import protocol as worker_protocol
 from pipeline.posting import requests
+from pipeline.posting import unit as posting_unit
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord, Unit
 from pipeline.sink import protocol as sink_protocol
@@ -27,6 +28,7 @@ from pipeline.sink import ranges
 from pipeline.sink.protocol import RangeWriter, ReadJournal, SinkProtocol
 from pipeline.sink.ranges import Intent
 from pipeline.steps import Commit
+from pipeline.topics import REQUESTS
 
 Patch = Callable[[], AbstractContextManager[Any]]
 
@@ -78,9 +80,21 @@ def sweep_by_any_time() -> AbstractContextManager[Any]:
 
 
 def keep_no_marks() -> AbstractContextManager[Any]:
-    def fresh(state: PartitionState, records: Sequence[InputRecord], **_: bool) -> list[InputRecord]:
+    def fresh(state: PartitionState, records: Sequence[InputRecord]) -> list[InputRecord]:
         state.meta.offsets[records[-1].topic] = records[-1].offset + 1
         return list(records)
+
+    return patch.object(worker_protocol, "fresh", fresh)
+
+
+def take_gaps_for_losses() -> AbstractContextManager[Any]:
+    real = posting_unit.fresh
+
+    def fresh(state: PartitionState, records: Sequence[InputRecord]) -> list[InputRecord]:
+        expected = state.meta.offsets.get(records[0].topic, 0)
+        if records[0].topic == REQUESTS and records[0].offset > expected:
+            raise LookupError("records are missing")
+        return real(state, records)
 
     return patch.object(worker_protocol, "fresh", fresh)
 

@@ -34,6 +34,7 @@ LINES = (
     ("ended by UnclearError", "processes ended by an unclear answer"),
     ("transactions aborted", "transactions aborted"),
     ("transactions timed out", "transactions timed out"),
+    ("producers' transactions aborted", "transactions of producers aborted, their records sent again"),
     ("compactions", "compactions"),
     ("records compacted away", "records compacted away"),
     ("group offsets changed from outside", "group offsets changed from outside"),

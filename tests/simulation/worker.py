@@ -14,7 +14,7 @@ from pipeline.catalog.rates import RateTable
 from pipeline.posting import protocol
 from pipeline.posting.protocol import AwaitCatalog, Decide, WorkerStep
 from pipeline.posting.state import PartitionState
-from pipeline.steps import Commit, ConfirmOwner, Fence, LastHeaders, Reached, Restore, TopicPlace
+from pipeline.steps import Commit, ConfirmOwner, Fence, LastHeaders, Now, Reached, Restore, TopicPlace
 from pipeline.topics import INPUTS, STATE
 from pipeline.worker.partition import CATALOG_AGE_LIMIT_S
 from tests.simulation.driving import FencedLogModel, Stops, drive
@@ -113,6 +113,8 @@ class WorkerPump:
             case Commit(counts=counts):
                 counts[f"events of {self._topic}"] = counts["events"]
                 yield from self._log.commit(step)
+            case Now():
+                return step.answered(self._world.clock.now_ms)
             case Reached(point):
                 yield point
             case _:

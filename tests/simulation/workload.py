@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ from pipeline.topics import BILLING, MAIL, REQUESTS
 from tests.simulation.clock import Clock
 from tests.simulation.event_bytes import bytes_of
 from tests.simulation.faults import SMALL_RING, Plan
-from tests.simulation.kafka import Broker
+from tests.simulation.kafka import Broker, Entry
 from tests.simulation.truth import Sent, Truth
 
 MINUTE_MS = 60_000
@@ -223,12 +223,29 @@ class Workload:
             value = elements[0]
         else:
             value = b"[" + b",".join(elements) + b"]"
-        entry = self._broker.publish(REQUESTS, partition, value)
+        if rng.random() < self._plan.transactional:
+            entry = self._publish_in_transaction(partition, value)
+        else:
+            entry = self._broker.publish(REQUESTS, partition, value)
         self._truth.accept(entry.timestamp, events, bad)
         if rng.random() < 0.003:
             cut = value[:-1] + b"{" if value[:1] == b"[" else b""
             entry = self._broker.publish(REQUESTS, partition, cut)
             self._truth.accept(entry.timestamp, [], [(cut, "malformed")])
+
+    def _publish_in_transaction(self, partition: int, value: bytes) -> Entry:
+        """Publish as a producer does that uses transactions: what it aborts counts for nothing, and is sent again."""
+        producer = self._broker.start_producer(f"gateway-{partition}")
+        log = self._broker.log(REQUESTS, partition)
+        while True:
+            producer.begin(Counter())
+            entry = producer.send(log, None, value)
+            commits = self._rng.random() >= 1 / 3
+            assert producer.transaction is not None
+            self._broker.decide(producer.transaction, committed=commits)
+            if commits:
+                return entry
+            self._truth.counts["producers' transactions aborted"] += 1
 
     def _event(self, source: str, sequence: int | None, *, astray: bool) -> Sent:
         below = self._below

@@ -159,7 +159,7 @@ class Books:
         """Post records of one topic in one unit, and keep its state records."""
         topic = records[0].topic
         unit = Unit(self.state, self.rates, promos=self.promos)
-        kept = fresh(self.state, records, gapless=topic == REQUESTS)
+        kept = fresh(self.state, records)
         if topic == BILLING:
             post_commands(unit, kept)
         else:

@@ -21,10 +21,17 @@ from pipeline.posting.protocol import (
     unit_of_work,
 )
 from pipeline.posting.state import PartitionState, StateError
-from pipeline.posting.unit import DeadLetter, GapError, InputRecord, Moved, UnitOutput
-from pipeline.steps import Commit, ConfirmOwner, Fence, LastHeaders, Output, Reached, Restore, TopicPlace
+from pipeline.posting.unit import (
+    STAMP_AHEAD_MS,
+    DeadLetter,
+    FutureStampError,
+    InputRecord,
+    Moved,
+    UnitOutput,
+)
+from pipeline.steps import Commit, ConfirmOwner, Fence, LastHeaders, Now, Output, Reached, Restore, TopicPlace
 from tests.support import scripted
-from tests.support.builders import Record, event, packed, rate_table
+from tests.support.builders import NOW_MS, Record, event, packed, rate_table
 
 REQUESTS = [Record(value=packed(event()))]
 JOURNAL_AT_4 = JournalRecord(LEDGER, 3, 3, b"").headers()
@@ -46,7 +53,7 @@ def _restored(step: WorkerStep) -> object:
 def _decided(step: WorkerStep) -> object:
     if isinstance(step, Decide):
         list(step.decision)
-    return None
+    return NOW_MS if isinstance(step, Now) else None
 
 
 def _unit(state: PartitionState, topic: str, records: Sequence[InputRecord]) -> list[WorkerStep]:
@@ -93,9 +100,9 @@ class TestUnitOfWork:
     def test_requests_are_decided_then_committed_at_once(self) -> None:
         state = PartitionState(0, 1)
         steps = _unit(state, topics.REQUESTS, REQUESTS)
-        assert scripted.names(steps) == ["Decide", "Reached", "Commit", "Reached"]
-        assert (steps[1], steps[3]) == (Reached("worker.decided"), Reached("worker.committed"))
-        commit = steps[2]
+        assert scripted.names(steps) == ["Now", "Decide", "Reached", "Commit", "Reached"]
+        assert (steps[2], steps[4]) == (Reached("worker.decided"), Reached("worker.committed"))
+        commit = steps[3]
         assert isinstance(commit, Commit)
         assert len(commit.outputs[TopicPlace(topics.JOURNAL, 0)]) == 1
         assert commit.counts["events"] == 1
@@ -103,16 +110,43 @@ class TestUnitOfWork:
     def test_commands_wait_for_the_catalog_that_they_name(self) -> None:
         command = Record(topics.BILLING, value=encode(Credit(id="c", org="org_1", amount_nano=5, reason="r")))
         steps = _unit(PartitionState(0, 1), topics.BILLING, [command])
-        assert scripted.names(steps) == ["AwaitCatalog", "Reached", "Commit", "Reached"]
+        assert scripted.names(steps) == ["Now", "AwaitCatalog", "Reached", "Commit", "Reached"]
 
     def test_what_the_state_has_seen_takes_no_step(self) -> None:
         state = PartitionState(0, 1)
         _unit(state, topics.REQUESTS, REQUESTS)
         assert _unit(state, topics.REQUESTS, REQUESTS) == []
 
-    def test_a_gap_ends_the_unit_before_its_first_step(self) -> None:
-        with pytest.raises(GapError):
-            _unit(PartitionState(0, 1), topics.REQUESTS, [Record(offset=3)])
+    def test_a_record_after_a_gap_is_charged(self) -> None:
+        state = PartitionState(0, 1)
+        _unit(state, topics.REQUESTS, [Record(offset=3, value=packed(event()))])
+        assert state.account("org_1").spending.balance_nano < 0
+        assert state.meta.offsets == {topics.REQUESTS: 4}
+
+    @pytest.mark.parametrize("topic", topics.INPUTS)
+    def test_a_time_stamp_from_the_future_ends_the_unit_before_anything_is_decided(self, topic: str) -> None:
+        """Of the two records the second is a millisecond further ahead than a broker's clock can be."""
+        records = [
+            Record(topic, 2, 7, NOW_MS + STAMP_AHEAD_MS),
+            Record(topic, 2, 8, NOW_MS + STAMP_AHEAD_MS + 1),
+        ]
+        taken: list[str] = []
+
+        def answer(step: WorkerStep) -> object:
+            taken.append(type(step).__name__)
+            return _decided(step)
+
+        unit = unit_of_work(PartitionState(2, 4), rate_table(), PromoTable(), topic, records)
+        with pytest.raises(
+            FutureStampError, match=f"{topic}/2, offset 8: .* {records[1].timestamp} ms .* 600 s ahead"
+        ):
+            scripted.run(unit, answer)
+        assert taken == ["Now"]
+
+    def test_the_time_of_posting_follows_a_clock_that_is_a_little_ahead(self) -> None:
+        state = PartitionState(0, 1)
+        _unit(state, topics.REQUESTS, [Record(timestamp=NOW_MS + STAMP_AHEAD_MS, value=packed(event()))])
+        assert state.meta.posted_ms == NOW_MS + STAMP_AHEAD_MS
 
     def test_an_unclear_commit_ends_it(self) -> None:
         def unclear(step: WorkerStep) -> object:

@@ -8,7 +8,7 @@ from pipeline.accounts import verdicts
 from pipeline.accounts.commands import CreateKey, Credit, SignUp
 from pipeline.accounts.verdicts import Verdict, VerdictProgress
 from pipeline.posting.state import META_KEY, PartitionState
-from pipeline.posting.unit import GapError, Unit, close, fresh
+from pipeline.posting.unit import Unit, close, fresh
 from pipeline.topics import BILLING, MOVED, REQUESTS
 from tests.support.builders import COST_NANO, Books, Record, event, packed, rate_table
 from tests.support.journal_rows import ledger_row, request
@@ -23,29 +23,24 @@ class TestFresh:
     def test_records_below_the_mark_are_skipped(self) -> None:
         state = PartitionState(0, 1)
         records = [Record(offset=n) for n in range(4)]
-        assert offsets(fresh(state, records[:3], gapless=True)) == [0, 1, 2]
-        assert offsets(fresh(state, records, gapless=True)) == [3]
-        assert fresh(state, records, gapless=True) == []
+        assert offsets(fresh(state, records[:3])) == [0, 1, 2]
+        assert offsets(fresh(state, records)) == [3]
+        assert fresh(state, records) == []
         assert state.meta.offsets == {REQUESTS: 4}
 
-    @pytest.mark.parametrize("numbers", [[1], [0, 2], [0, 1, 3, 4]])
-    def test_a_gap_is_an_error_where_there_must_be_none(self, numbers: list[int]) -> None:
-        records = [Record(offset=n) for n in numbers]
-        with pytest.raises(GapError, match="expected offset"):
-            fresh(PartitionState(0, 1), records, gapless=True)
-
-    def test_a_gap_is_none_where_transactions_write(self) -> None:
+    @pytest.mark.parametrize("topic", [REQUESTS, BILLING, MOVED])
+    @pytest.mark.parametrize("numbers", [[1], [0, 2], [3, 5, 9]])
+    def test_offsets_that_transactions_took_are_passed_over(self, topic: str, numbers: list[int]) -> None:
         state = PartitionState(0, 1)
-        records = [Record(MOVED, offset=n) for n in (3, 5, 9)]
-        assert offsets(fresh(state, records, gapless=False)) == [3, 5, 9]
-        assert state.meta.offsets == {MOVED: 10}
+        records = [Record(topic, offset=n) for n in numbers]
+        assert offsets(fresh(state, records)) == numbers
+        assert state.meta.offsets == {topic: numbers[-1] + 1}
 
     def test_topics_have_marks_of_their_own(self) -> None:
         state = PartitionState(0, 1)
         fresh(
             state,
             [Record(REQUESTS, offset=0), Record(BILLING, offset=0), Record(REQUESTS, offset=1)],
-            gapless=True,
         )
         assert state.meta.offsets == {REQUESTS: 2, BILLING: 1}
 
