@@ -21,6 +21,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +66,7 @@ def _ignore(_key: bytes) -> None:
 class Subscription:
     """A topic to follow and where its records go: `put` takes key and value, `delete` the key of a tombstone.
 
-    `put` and `delete` may raise anything for a record that they cannot understand, and it is passed over. An error
+    They may raise anything for a record that they cannot understand, and it is passed over. Of `put`, an error
     of a type in `stops_at` says that to go on without the record would be wrong: nothing after it is taken.
     """
 
@@ -223,12 +224,12 @@ class TopicFollower:
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         places = await self._assigned(consumer)
+        if self._from_end and not self._next:
+            # Not `seek_to_end`: what was fetched since the assignment would be handed out all the same.
+            self._next = dict(await consumer.end_offsets(places))
         for place in places:
             if place in self._next:
                 consumer.seek(place, self._next[place])
-        if self._from_end and not self._next:
-            await consumer.seek_to_end(*places)
-            self._next = {place: await consumer.position(place) for place in places}
         self._consumer = consumer
         tasks = [
             asyncio.create_task(self._read(consumer)),
@@ -274,10 +275,12 @@ class TopicFollower:
         if key == OWNER_KEY:
             return
         try:
-            if record.value is None:
-                subscription.delete(key)
-            else:
+            if record.value is not None:
                 subscription.put(key, record.value)
+                return
+            # A key that cannot be understood was never taken in, so there is nothing to delete.
+            with suppress(Exception):
+                subscription.delete(key)
         except subscription.stops_at:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a record concerns that record alone

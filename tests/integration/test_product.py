@@ -150,7 +150,7 @@ def test_a_rate_that_is_announced_corrected_and_withdrawn_changes_no_cost(
     deployed.until(lambda: len(deployed.get("/me/activity/events", org)["events"]) == 5)
     assert {event["cost_inr"] for event in deployed.get("/me/activity/events", org)["events"]} == {COST_INR}
     deployed.until(lambda: _prices(deployed) == [12.5])
-    assert deployed.metering("verify")["differences"] == []
+    assert deployed.runner.run(deployed.product.verify()).differences == []
 
 
 def test_a_deleted_promo_code_is_not_valid_any_more(deployed: Deployment) -> None:
