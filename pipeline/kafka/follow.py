@@ -21,7 +21,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,14 +65,18 @@ def _ignore(_key: bytes) -> None:
 class Subscription:
     """A topic to follow and where its records go: `put` takes key and value, `delete` the key of a tombstone.
 
-    They may raise anything for a record that they cannot understand, and it is passed over. Of `put`, an error
-    of a type in `stops_at` says that to go on without the record would be wrong: nothing after it is taken.
+    They may raise anything for a record that they cannot understand, and it is passed over. An error of a type in
+    `stops_at` says that to go on without the record would be wrong: nothing after it is taken.
     """
 
     topic: str
     put: Callable[[bytes, bytes], None]
     delete: Callable[[bytes], None] = _ignore
     stops_at: tuple[type[Exception], ...] = ()
+
+
+def _place(record: ConsumerRecord) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset
 
 
 class TopicFollower:
@@ -275,16 +278,18 @@ class TopicFollower:
         if key == OWNER_KEY:
             return
         try:
-            if record.value is not None:
-                subscription.put(key, record.value)
-                return
-            # A key that cannot be understood was never taken in, so there is nothing to delete.
-            with suppress(Exception):
+            if record.value is None:
                 subscription.delete(key)
+            else:
+                subscription.put(key, record.value)
         except subscription.stops_at:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a record concerns that record alone
-            self._note_bad(record, error)
+            if record.value is None:
+                # What cannot be understood was never taken in: there is nothing to delete.
+                log.info("%s/%d@%d deletes nothing: %s", *_place(record), described(error))
+            else:
+                self._note_bad(record, error)
 
     def _note_bad(self, record: ConsumerRecord, error: Exception) -> None:
         """Count a bad record, and log it unless another of its topic was logged in the last minute."""
@@ -295,7 +300,9 @@ class TopicFollower:
         self._bad_logged_s[record.topic] = time.monotonic()
         log.error(
             "%s/%d@%d cannot be understood and is passed over, %d such records so far: %s",
-            *(record.topic, record.partition, record.offset, self.bad_records, described(error)),
+            *_place(record),
+            self.bad_records,
+            described(error),
         )
 
     async def _confirm(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:
