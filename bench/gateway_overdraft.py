@@ -48,7 +48,7 @@ async def overdraft(*, full: bool) -> Report:
     before = os.getloadavg()[0]
     async with bench(PARTITIONS) as run:
         await publish_rates(
-            run.connection, "metering", lambda _: [Rate("krutrim-2", "krutrim", 0, 12_500, 3_125, 50_000)]
+            run.connection, "metering", lambda *_: [Rate("krutrim-2", "krutrim", 0, 12_500, 3_125, 50_000)]
         )
         run.worker()
         async with nodes_of(run.broker.url, run.servers, run.home, PARTITIONS, max(NODES)) as nodes:

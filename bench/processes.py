@@ -144,7 +144,7 @@ async def bench(partitions: int) -> AsyncIterator[Bench]:
     try:
         await broker.start()
         await ensure_topics(broker.connection, Settings(kafka_url=broker.url, partitions=partitions))
-        await publish_rates(broker.connection, DEPLOYMENT, lambda _: rates())
+        await publish_rates(broker.connection, DEPLOYMENT, lambda *_: rates())
         yield running
     finally:
         await asyncio.to_thread(running.stop_all)

@@ -28,6 +28,10 @@ FAILED_FROM = 400
 """The lowest status of a failed request: below it, a request was served."""
 EVENT_TYPE = "bharatrouter.request.completed.v1"
 MAX_LATENCY_MS = 86_400_000
+LATE_MS = 35 * DAY_MS
+"""How old an event may be, against the broker's time stamp of its record."""
+AHEAD_MS = 10 * 60_000
+"""How far ahead of that time stamp an event may be."""
 MAX_SEQUENCE_DIGITS = 20
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]

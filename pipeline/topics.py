@@ -95,7 +95,7 @@ TOPICS = (
     Topic(MOVED, broker_time=True),
     Topic(JOURNAL),
     Topic(VERDICTS, compacted=True),
-    Topic(CATALOG, partitioned=False, compacted=True, tombstones_ms=_DAY_MS),
+    Topic(CATALOG, partitioned=False, compacted=True, tombstones_ms=_DAY_MS, broker_time=True),
     Topic(KEYS, compacted=True, tombstones_ms=_DAY_MS),
     Topic(PROMOS, partitioned=False, compacted=True, tombstones_ms=_DAY_MS),
     Topic(ORDERS, compacted=True, tombstones_ms=_DAY_MS),

@@ -207,9 +207,10 @@ class AccountView(Struct, frozen=True):
 
 
 class BarrierReached(Struct, frozen=True):
-    """The partition whose owner has read what the barrier asked for."""
+    """The partition whose owner has read what the barrier asked for, and how far it has posted `metering.moved`."""
 
     partition: int
+    moved_offset: int = 0
 
 
 def view_of_address(address: Address) -> AddressView:

@@ -25,12 +25,21 @@ from pipeline.catalog.rates import (
     price_fields,
     prices_by_class,
 )
-from pipeline.events import Timestamps
+from pipeline.events import AHEAD_MS, Timestamps
 from pipeline.money import AmountError, format_inr, format_rate, parse_inr, rate_nano_per_token
 from pipeline.usage import CLASSES, MAX_TOKENS
 
-ANNOUNCED_MS = 60_000
-"""How far ahead a rate must start before it may still be added or replaced: workers need time to hear of it."""
+CATALOG_AGE_MAX_MS = 45_000
+"""No worker charges by a catalog that it has not confirmed to be whole for longer than this."""
+PUBLISHING_MAX_MS = 60_000
+"""How long publishing takes at most, from asking the broker for the time to the rates being there to read."""
+CLOCKS_APART_MAX_MS = 195_000
+"""How far the clocks of two brokers may be apart, with what a broker that hangs may hold publishing up."""
+ANNOUNCED_MS = AHEAD_MS + CATALOG_AGE_MAX_MS + PUBLISHING_MAX_MS + CLOCKS_APART_MAX_MS
+"""How far ahead of the broker's clock a rate must start that is added to a route, replaced or withdrawn: 15 minutes.
+
+Then no event that reached a worker before it knew of the change can be of a time at or after that start.
+"""
 NAME_MAX = 256
 _START_MAX_MS = 32_503_680_000_000
 
@@ -79,7 +88,8 @@ def plan(existing: RateTable, wanted: Sequence[Rate], now_ms: int) -> list[Rate]
     """Return the rates to publish so that the catalog holds those wanted, none where it does already.
 
     A route that has no rate yet may be given its history; a route that has one gets new rates and
-    changes of announced ones only where they start ANNOUNCED_MS after `now_ms` or later. Newest first,
+    changes of announced ones only where they start ANNOUNCED_MS after `now_ms`, the broker's time, or later: two
+    equal requests never cost different sums. Newest first,
     so that a reader in the midst of a route's history finds no rate rather than a wrong one. Raises
     CatalogError, naming the first entry that would change what was or is about to be charged.
     """
@@ -98,11 +108,39 @@ def plan(existing: RateTable, wanted: Sequence[Rate], now_ms: int) -> list[Rate]
                     f"never change (it is {_shown(same_start)}); add one that starts later"
                 )
             raise CatalogError(
-                f"{label}: effective_from: the route has rates already, so a new one must start at least "
-                f"{ANNOUNCED_MS // 1000} s from now, not at {ist.isoformat(rate.from_ms)}"
+                f"{label}: effective_from: the route has rates already, so a new one must start at "
+                f"{ist.isoformat(earliest_ms)} or later by the broker's clock, not at {ist.isoformat(rate.from_ms)}"
             )
         published.append(rate)
     return sorted(published, key=lambda rate: (rate.route, -rate.from_ms))
+
+
+def withdraw(existing: RateTable, route: Route, from_ms: int, now_ms: int) -> Rate:
+    """Return the announced rate of a route to take out of the catalog; `now_ms` is the broker's time.
+
+    Raises CatalogError where there is no such rate, or it is in force or so near that requests may have been
+    charged by it.
+    """
+    name = f"{route[0]} at {route[1]}"
+    rates = existing.of_route(route)
+    found = next((rate for rate in rates if rate.from_ms == from_ms), None)
+    if found is None:
+        starts = ", ".join(ist.isoformat(rate.from_ms) for rate in reversed(rates)) or "none"
+        raise CatalogError(f"{name} has no rate from {ist.isoformat(from_ms)}; its rates start at: {starts}")
+    if from_ms < now_ms + ANNOUNCED_MS:
+        raise CatalogError(
+            f"{name}: the rate from {ist.isoformat(from_ms)} is in force or about to be, so it cannot be withdrawn; "
+            f"only one that starts at {ist.isoformat(now_ms + ANNOUNCED_MS)} or later can"
+        )
+    return found
+
+
+def parse_start(text: str) -> int:
+    """Return the instant of an `effective_from` in milliseconds. Raises CatalogError."""
+    from_ms = _timestamps.ms(text)
+    if from_ms is None or not 0 <= from_ms < _START_MAX_MS:
+        raise CatalogError("effective_from: must be a time such as 2026-04-01T00:00:00+05:30, with an offset")
+    return from_ms
 
 
 def _rate(entry: object, number: int) -> Rate:
@@ -114,11 +152,10 @@ def _rate(entry: object, number: int) -> Rate:
             raise CatalogError(f"{label}: {field}: is missing")
     tiers = entry.get(_TIERS)
     texts = _texts({k: v for k, v in entry.items() if k != _TIERS}, label, _FIELDS)
-    from_ms = _timestamps.ms(texts["effective_from"])
-    if from_ms is None or not 0 <= from_ms < _START_MAX_MS:
-        raise CatalogError(
-            f"{label}: effective_from: must be a time such as 2026-04-01T00:00:00+05:30, with an offset"
-        )
+    try:
+        from_ms = parse_start(texts["effective_from"])
+    except CatalogError as error:
+        raise CatalogError(f"{label}: {error}") from None
     prices = _prices(texts, label)
     fields = {
         "model": _name(texts["model"], label, "model"),

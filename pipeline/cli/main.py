@@ -16,6 +16,7 @@ from pipeline.cli.context import CommandError, say
 from pipeline.connection import KafkaSettingsError
 from pipeline.journal import JournalFormatError
 from pipeline.kafka.admin import TopicsError
+from pipeline.kafka.catalog import CatalogClockError
 from pipeline.kafka.follow import SilentTopicError
 from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
@@ -24,6 +25,7 @@ from pipeline.settings import MissingSettingError
 GROUPS = (up, demo, roles, config, accounts, catalog, promo, verify, reconcile, settle, redrive)
 
 _EXPECTED = (
+    CatalogClockError,
     CommandError,
     JournalFormatError,
     KafkaSettingsError,

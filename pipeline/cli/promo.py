@@ -1,4 +1,4 @@
-"""The command that makes promo codes: promo create.
+"""The commands for promo codes: promo create, promo delete.
 
 Called by: `cli/main.py`. Next: `kafka/promos.py` publishes, the accounts' owners redeem.
 """
@@ -14,24 +14,19 @@ import msgspec
 import typer
 
 from pipeline import ist
-from pipeline.accounts.promos import Promo, PromoError, check_promo
+from pipeline.accounts.promos import Promo, PromoError, check_promo, key_of
 from pipeline.cli.asking import with_client
 from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
 from pipeline.kafka.commands import CommandClient
-from pipeline.kafka.promos import publish_promo
+from pipeline.kafka.promos import delete_promo, publish_promo
 from pipeline.money import AmountError, format_inr, parse_inr
 
 promo_app = typer.Typer(help="Promo codes.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the program."""
+    """Add the commands to the program."""
     app.add_typer(promo_app, name="promo")
-
-
-@promo_app.callback()
-def _group() -> None:
-    """Keep `create` a subcommand even while it is the only one."""
 
 
 @promo_app.command("create")
@@ -66,6 +61,24 @@ def create(
             "expires_at": ist.isoformat(promo.expires_ms) if promo.expires_ms is not None else None,
         }
     )
+
+
+@promo_app.command("delete")
+def delete(
+    code: Annotated[str, typer.Argument(help="The code, in any case.")], data_dir: DataDir = DATA_DIR
+) -> None:
+    """Delete a promo code: from then on it is not valid. Returns when every worker knows."""
+    settings = settings_for(data_dir)
+
+    async def work(client: CommandClient) -> None:
+        end = await delete_promo(settings.kafka, settings.deployment, code)
+        await client.barrier(promos_offset=end)
+
+    try:
+        with_client(settings, work)
+    except PromoError as error:
+        raise CommandError(f"{code}: {error}") from None
+    print_json({"code": key_of(code), "deleted": True})
 
 
 def _instant_ms(text: str | None) -> int | None:

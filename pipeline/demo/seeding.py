@@ -121,7 +121,7 @@ async def _open(settings: Settings, marker: Marker, wanted: Figures, say: Say) -
     try:
         rates = catalog(marker.now_ms)
         published, end = await publish_rates(
-            settings.kafka, settings.deployment, lambda known: plan(known, rates, _now_ms())
+            settings.kafka, settings.deployment, lambda known, now_ms: plan(known, rates, now_ms)
         )
         await client.barrier(end, COMMAND_LIMIT_S)
         say(f"Catalog: {len(rates)} rates, {len(published)} of them new.")

@@ -27,6 +27,7 @@ from pipeline.accounts.commands import (
     decode_reply,
     encode,
 )
+from pipeline.accounts.results import BarrierReached
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.clients import producer
 from pipeline.kafka.follow import Subscription, TopicFollower
@@ -100,17 +101,23 @@ class CommandClient:
 
     async def barrier(
         self, catalog_offset: int = 0, limit_s: float = ANSWER_LIMIT_S, *, promos_offset: int = 0
-    ) -> None:
-        """Return once the owner of every partition has read catalog and promo codes up to an offset.
+    ) -> list[BarrierReached]:
+        """Return once the owner of every partition has read catalog and promo codes up to an offset: their answers.
 
         Raises UnavailableError naming a partition that nobody answered for.
         """
-        await asyncio.gather(
+        replies = await asyncio.gather(
             *(
                 self._ask(Barrier(new_command_id(), catalog_offset, promos_offset), partition, None, limit_s)
                 for partition in range(self._partitions)
             )
         )
+        reached = []
+        for reply in replies:
+            answer: BarrierReached | CommandRefusal = answer_of(Barrier, reply)
+            assert isinstance(answer, BarrierReached), "an owner never refuses a barrier"
+            reached.append(answer)
+        return reached
 
     async def _ask(self, command: Command[R], partition: int, org: str | None, limit_s: float) -> Reply:
         assert self._producer is not None

@@ -27,6 +27,7 @@ from pipeline.topics import OUTPUT_BYTES_MAX, OWNER_KEY
 BATCH_BYTES = 1024 * 1024
 TRANSACTION_TIMEOUT_MS = 60_000
 DEFAULT_LIMIT_S = 20.0
+_APPEND_TIME = 1
 
 
 class FencedLog:
@@ -78,14 +79,14 @@ class FencedLog:
         """
         await self._commit(outputs)
 
-    async def confirm_owner(self, place: TopicPlace) -> int:
-        """Return the time of the broker in milliseconds, if nobody has started a log of this id since.
+    async def confirm_owner(self, place: TopicPlace) -> int | None:
+        """Return if nobody has started a log of this id since; raises ProducerFenced where somebody has.
 
-        Raises ProducerFenced where somebody has. `place` is a compacted partition that belongs to this log's owner.
-        The time is the broker's where the topic has the broker put time stamps on (LogAppendTime), else ours.
+        `place` is a compacted partition that belongs to this log's owner. Returned is the time of the broker in
+        milliseconds, None where the topic is not one whose time stamps are the broker's (LogAppendTime).
         """
         [written] = await self._commit({place: [Output(OWNER_KEY, None)]})
-        return int(written.timestamp)
+        return int(written.timestamp) if written.timestamp_type == _APPEND_TIME else None
 
     async def _commit(self, outputs: Outputs) -> list[RecordMetadata]:
         async with asyncio.timeout(self._limit_s):

@@ -65,14 +65,18 @@ def _ignore(_key: bytes) -> None:
 class Subscription:
     """A topic to follow and where its records go: `put` takes key and value, `delete` the key of a tombstone.
 
-    `put` and `delete` may raise anything for a record that they cannot understand, and it is passed over. An error
-    of a type in `stops_at` says that to go on without the record would be wrong: nothing after it is taken.
+    They may raise anything for a record that they cannot understand, and it is passed over. An error of a type in
+    `stops_at` says that to go on without the record would be wrong: nothing after it is taken.
     """
 
     topic: str
     put: Callable[[bytes, bytes], None]
     delete: Callable[[bytes], None] = _ignore
     stops_at: tuple[type[Exception], ...] = ()
+
+
+def _place(record: ConsumerRecord) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset
 
 
 class TopicFollower:
@@ -223,12 +227,12 @@ class TopicFollower:
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         places = await self._assigned(consumer)
+        if self._from_end and not self._next:
+            # Not `seek_to_end`: what was fetched since the assignment would be handed out all the same.
+            self._next = dict(await consumer.end_offsets(places))
         for place in places:
             if place in self._next:
                 consumer.seek(place, self._next[place])
-        if self._from_end and not self._next:
-            await consumer.seek_to_end(*places)
-            self._next = {place: await consumer.position(place) for place in places}
         self._consumer = consumer
         tasks = [
             asyncio.create_task(self._read(consumer)),
@@ -281,7 +285,11 @@ class TopicFollower:
         except subscription.stops_at:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a record concerns that record alone
-            self._note_bad(record, error)
+            if record.value is None:
+                # What cannot be understood was never taken in: there is nothing to delete.
+                log.info("%s/%d@%d deletes nothing: %s", *_place(record), described(error))
+            else:
+                self._note_bad(record, error)
 
     def _note_bad(self, record: ConsumerRecord, error: Exception) -> None:
         """Count a bad record, and log it unless another of its topic was logged in the last minute."""
@@ -292,7 +300,9 @@ class TopicFollower:
         self._bad_logged_s[record.topic] = time.monotonic()
         log.error(
             "%s/%d@%d cannot be understood and is passed over, %d such records so far: %s",
-            *(record.topic, record.partition, record.offset, self.bad_records, described(error)),
+            *_place(record),
+            self.bad_records,
+            described(error),
         )
 
     async def _confirm(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:

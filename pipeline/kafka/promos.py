@@ -1,4 +1,4 @@
-"""Promo codes on Kafka: follow them, and publish one.
+"""Promo codes on Kafka: follow them, publish one, delete one.
 
 Owns: where they go. The last record of a code counts.
 Called by: the worker follows; `cli/promo.py` and the demo publish.
@@ -9,14 +9,14 @@ from __future__ import annotations
 from aiokafka import TopicPartition
 
 from pipeline import topics
-from pipeline.accounts.promos import Promo, PromoTable, decode_promo, encode_promo
+from pipeline.accounts.promos import Promo, PromoError, PromoTable, decode_promo, encode_promo, key_of
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.bounded import ends_of
 from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.follow import Subscription
-from pipeline.steps import Output
+from pipeline.steps import Output, TopicPlace
 
-PLACE = TopicPartition(topics.PROMOS, 0)
+PLACE = TopicPlace(topics.PROMOS, 0)
 
 
 def to_promos(promos: PromoTable) -> Subscription:
@@ -30,10 +30,23 @@ def to_promos(promos: PromoTable) -> Subscription:
 
 async def publish_promo(kafka: KafkaConnection, deployment: str, promo: Promo) -> int:
     """Publish a promo code, in the place of an earlier one, and return the topic's end after it."""
+    key, value = encode_promo(promo)
+    return await _write(kafka, deployment, Output(key, value))
+
+
+async def delete_promo(kafka: KafkaConnection, deployment: str, code: str) -> int:
+    """Delete a promo code and return the topic's end after that. Raises PromoError where there is no such code."""
+    return await _write(kafka, deployment, Output(key_of(code).encode(), None))
+
+
+async def _write(kafka: KafkaConnection, deployment: str, output: Output) -> int:
     fenced = FencedLog(kafka, f"{deployment}-promos")
     await fenced.start()
     try:
-        await fenced.commit({PLACE: [Output(*encode_promo(promo))]})
+        if output.value is None and output.key not in await fenced.restore(PLACE.topic, PLACE.partition):
+            raise PromoError("there is no such promo code")
+        await fenced.commit({PLACE: [output]})
     finally:
         await fenced.close()
-    return (await ends_of(kafka, [PLACE]))[PLACE]
+    place = TopicPartition(*PLACE)
+    return (await ends_of(kafka, [place]))[place]

@@ -8,8 +8,9 @@ Next: `posting/redriving.py` has the steps in their order and decides; the worke
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import assert_never
 
 from aiokafka import TopicPartition
@@ -17,9 +18,9 @@ from aiokafka import TopicPartition
 from pipeline import topics
 from pipeline.connection import KafkaConnection
 from pipeline.driving import drive
-from pipeline.kafka.bounded import ends_of, read_to_end
+from pipeline.kafka.bounded import last_committed, read_to_end
 from pipeline.kafka.catalog import read_rates
-from pipeline.kafka.clients import started_admin
+from pipeline.kafka.commands import CommandClient, UnavailableError
 from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.partitions import partition_count
 from pipeline.posting import redriving
@@ -27,7 +28,10 @@ from pipeline.posting.redriving import Letter, NextLetters, Redriven, RedriveSte
 from pipeline.settings import Settings
 from pipeline.steps import Commit, Fence, Now, Restore
 
+log = logging.getLogger(__name__)
+
 CHARGED_LIMIT_S = 60.0
+ASK_AGAIN_S = 0.1
 
 
 class NotYetChargedError(Exception):
@@ -49,7 +53,7 @@ async def redrive(settings: Settings, *, too_late: bool) -> Redriven:
     finally:
         await fenced.close()
     if report.redriven:
-        await _charged(settings, partitions)
+        await _charged(kafka, await _moved(kafka, partitions))
     return report
 
 
@@ -84,17 +88,34 @@ async def _letters(kafka: KafkaConnection, partitions: int) -> AsyncIterator[Seq
             yield [Letter(partition, r.offset, r.value or b"", r.headers) for r in records]
 
 
-async def _charged(settings: Settings, partitions: int) -> None:
-    """Return when the workers have posted every moved record there is now."""
-    places = [TopicPartition(topics.MOVED, partition) for partition in range(partitions)]
-    ends = await ends_of(settings.kafka, places)
-    deadline = time.monotonic() + CHARGED_LIMIT_S
-    async with started_admin(settings.kafka) as admin:
-        while time.monotonic() < deadline:
-            posted = await admin.list_consumer_group_offsets(f"{settings.deployment}-worker")
-            # The last offset of a transaction is its marker, which nobody reads.
-            behind = [p for p, end in ends.items() if end and (p not in posted or posted[p].offset < end - 1)]
-            if not behind:
-                return
-            await asyncio.sleep(0.1)
-    raise NotYetChargedError("the dead letters are redriven, but not charged yet: is a worker running?")
+async def _charged(kafka: KafkaConnection, redriven: Mapping[int, int]) -> None:
+    """Return when the owners have posted all moved records below these offsets, by partition."""
+    client = CommandClient(kafka)
+    await client.start()
+    try:
+        async with asyncio.timeout(CHARGED_LIMIT_S):
+            while True:
+                try:
+                    reached = await client.barrier()
+                except UnavailableError as error:
+                    log.info("waiting for the owners of all partitions: %s", error)
+                else:
+                    if all(each.moved_offset >= redriven.get(each.partition, 0) for each in reached):
+                        return
+                await asyncio.sleep(ASK_AGAIN_S)
+    except TimeoutError:
+        raise NotYetChargedError(
+            "the dead letters are redriven, but not charged yet: is a worker running?"
+        ) from None
+    finally:
+        await client.stop()
+
+
+async def _moved(kafka: KafkaConnection, partitions: int) -> dict[int, int]:
+    """Return the offset after the last committed moved record of each partition that has one."""
+    found: dict[int, int] = {}
+    for partition in range(partitions):
+        last = await last_committed(kafka, TopicPartition(topics.MOVED, partition))
+        if last is not None:
+            found[partition] = last.offset + 1
+    return found

@@ -32,6 +32,7 @@ from pipeline.journal import PARTITIONS_MAX, LedgerRow
 from pipeline.outcomes import DeadLetterReason, MoneyOutcome
 from pipeline.partitioning import partition_of
 from pipeline.posting.unit import InputRecord, Unit
+from pipeline.topics import MOVED
 
 _encode = msgspec.json.Encoder().encode
 
@@ -45,7 +46,7 @@ def post_commands(unit: Unit, records: Sequence[InputRecord]) -> None:
         if isinstance(command, str):
             unit.reject(record, record.value or b"", DeadLetterReason.MALFORMED, command)
         elif isinstance(command, Barrier):
-            unit.reply(Reply(command.id, result=Raw(_encode(BarrierReached(unit.state.partition)))))
+            unit.reply(Reply(command.id, result=Raw(_encode(_barrier_reached(unit)))))
         elif isinstance(command, NoteStray):
             unit.reply(_note_stray(unit, command))
         elif not is_org(command.org):
@@ -69,6 +70,11 @@ def catalog_offset_needed(records: Sequence[InputRecord]) -> int:
 def promos_offset_needed(records: Sequence[InputRecord]) -> int:
     """Return how far the promo codes must have been read before these records may be posted."""
     return max((barrier.promos_offset for barrier in _barriers(records)), default=0)
+
+
+def _barrier_reached(unit: Unit) -> BarrierReached:
+    state = unit.state
+    return BarrierReached(state.partition, state.meta.offsets.get(MOVED, 0))
 
 
 def _barriers(records: Sequence[InputRecord]) -> list[Barrier]:

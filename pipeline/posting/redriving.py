@@ -18,10 +18,9 @@ from typing import Any, TypeAlias, TypeVar, assert_never
 from pipeline import topics
 from pipeline.catalog.rates import RateTable
 from pipeline.catalog.rating import is_free
-from pipeline.events import RequestEvent, Timestamps, decode_element
+from pipeline.events import AHEAD_MS, RequestEvent, Timestamps, decode_element
 from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
-from pipeline.posting.unit import AHEAD_MS
 from pipeline.steps import Commit, Fence, Headers, Now, Output, Restore, Step, TopicPlace
 
 T = TypeVar("T")

@@ -14,7 +14,9 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.catalog.rating import cost_nano, is_free
 from pipeline.events import (
+    AHEAD_MS,
     FAILED_FROM,
+    LATE_MS,
     RequestEvent,
     Timestamps,
     decode_record,
@@ -30,7 +32,7 @@ from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
 from pipeline.posting.reading import RecordParts
 from pipeline.posting.state import PartitionState
-from pipeline.posting.unit import AHEAD_MS, LATE_MS, InputRecord, Moved, Unit, origin
+from pipeline.posting.unit import InputRecord, Moved, Unit, origin
 from pipeline.usage import NO_OTHERS, NOTHING, REGULAR, counts_of
 
 _timestamps = Timestamps()

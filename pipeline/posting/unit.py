@@ -25,6 +25,7 @@ from pipeline.accounts.payments import MoneyRecord, Order, encode_order_notice
 from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.review import needs_review
 from pipeline.catalog.rates import RateTable
+from pipeline.events import LATE_MS
 from pipeline.journal import (
     LEDGER,
     REQUESTS,
@@ -40,8 +41,6 @@ from pipeline.posting import progress
 from pipeline.posting.meters import Meters
 from pipeline.posting.state import PartitionState, StateRecord
 
-LATE_MS = 35 * ist.DAY_MS
-AHEAD_MS = 10 * 60_000
 STAMP_AHEAD_MS = 10 * 60_000
 """By how much a broker's time stamp may be ahead of the worker's clock. The time of posting follows the stamps and
 never falls: one stamp far ahead would end budgets and daily limits early, and the memory of duplicates with them."""

@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 
 from pipeline import telemetry, topics
 from pipeline.accounts.promos import PromoTable
+from pipeline.catalog.apply import CATALOG_AGE_MAX_MS
 from pipeline.catalog.rates import RateTable
 from pipeline.connection import KafkaConnection
 from pipeline.crashpoints import reach
@@ -48,8 +49,8 @@ log = logging.getLogger(__name__)
 
 PROGRESS_DUE_S = 0.6
 """A little more than units leave between two records of progress, so that a busy partition needs no other."""
-CATALOG_AGE_LIMIT_S = 45.0
-"""Later rates are announced 60 s ahead, so a catalog confirmed within this is right for every instant."""
+CATALOG_AGE_LIMIT_S = CATALOG_AGE_MAX_MS / 1000
+"""Later rates are announced so far ahead that a catalog confirmed within this is right for every instant."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ async def client(running: BehindHttp) -> AsyncIterator[CommandClient]:
 async def traffic(running: BehindHttp, client: CommandClient) -> AsyncIterator[Traffic]:
     """Traffic of orgs that are signed up, with rates in force."""
     rates = [Rate(model, provider, 0, *nano) for (model, provider), nano in RATES.items()]
-    _, end = await publish_rates(running.connection, "metering", lambda _: rates)
+    _, end = await publish_rates(running.connection, "metering", lambda *_: rates)
     await client.barrier(end)
     for org in ORGS:
         await client.send(SignUp(f"signup-{org}", org, org, f"{org}@example.in"))

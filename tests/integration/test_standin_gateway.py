@@ -175,7 +175,7 @@ def platform() -> Iterator[Platform]:
 async def _start(client: CommandClient, servers: str) -> None:
     """Connect, and publish the rates."""
     await client.start()
-    _, end = await publish_rates(KafkaConnection(servers), "metering", lambda _: RATES)
+    _, end = await publish_rates(KafkaConnection(servers), "metering", lambda *_: RATES)
     await client.barrier(end, LIMIT_S)
 
 

@@ -54,7 +54,7 @@ class Storm:
     async def publish_rates(self, rates: dict[tuple[str, str], tuple[int, int, int]]) -> None:
         """Publish rates, and return when every owner knows them."""
         new = [Rate(model, provider, 0, *nano) for (model, provider), nano in rates.items()]
-        _, end = await publish_rates(self.running.connection, "metering", lambda _: new)
+        _, end = await publish_rates(self.running.connection, "metering", lambda *_: new)
         await self.client.barrier(end)
 
     async def books_agree(self) -> None:

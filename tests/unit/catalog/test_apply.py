@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.catalog.apply import ANNOUNCED_MS, CatalogError, parse_file, plan
+from pipeline.catalog.apply import ANNOUNCED_MS, CatalogError, parse_file, parse_start, plan, withdraw
 from pipeline.catalog.rates import Rate, RateTable, Tier
 from pipeline.catalog.stored import decode_rate, encode_rate
 from tests.support.builders import EXAMPLES, NOW_MS, rate, rate_table
@@ -224,11 +224,11 @@ class TestPlanning:
         assert plan(table, wanted, NOW_MS + 10 * ANNOUNCED_MS) == []
 
     @pytest.mark.parametrize("from_ms", [5, NOW_MS - 1, NOW_MS, NOW_MS + ANNOUNCED_MS - 1, 0])
-    def test_a_later_rate_of_a_known_route_starts_a_minute_ahead(self, from_ms: int) -> None:
+    def test_a_later_rate_of_a_known_route_starts_ahead_of_what_any_event_may_be(self, from_ms: int) -> None:
         with pytest.raises(CatalogError, match=r"entry 1 .*effective_from"):
             plan(rate_table(rate(from_ms=3)), [rate(from_ms=from_ms, input_nano=9)], NOW_MS)
 
-    def test_a_minute_ahead_is_enough(self) -> None:
+    def test_that_far_ahead_is_enough(self) -> None:
         later = rate(from_ms=NOW_MS + ANNOUNCED_MS, input_nano=9)
         assert plan(rate_table(rate(from_ms=3)), [rate(from_ms=3), later], NOW_MS) == [later]
 
@@ -252,6 +252,25 @@ class TestPlanning:
     def test_one_bad_entry_publishes_nothing(self) -> None:
         with pytest.raises(CatalogError, match="entry 2"):
             plan(rate_table(), [rate(model="new"), rate(input_nano=1)], NOW_MS)
+
+    def test_an_announced_rate_may_be_withdrawn_and_no_other(self) -> None:
+        announced = rate(from_ms=NOW_MS + ANNOUNCED_MS, input_nano=1)
+        soon = rate(from_ms=NOW_MS + ANNOUNCED_MS - 1, input_nano=2)
+        table = rate_table(rate(from_ms=3), soon, announced)
+        assert withdraw(table, announced.route, announced.from_ms, NOW_MS) == announced
+        for from_ms in (3, soon.from_ms):
+            with pytest.raises(CatalogError, match="in force or about to be, so it cannot be withdrawn"):
+                withdraw(table, announced.route, from_ms, NOW_MS)
+        with pytest.raises(CatalogError, match=r"has no rate from .* its rates start at: 1970-01-01T05:30"):
+            withdraw(table, announced.route, 4, NOW_MS)
+        with pytest.raises(CatalogError, match="its rates start at: none"):
+            withdraw(table, ("krutrim-2", "nobody"), 4, NOW_MS)
+
+    @pytest.mark.parametrize("text", ["", "tomorrow", "2026-04-01T00:00:00", "1969-01-01T00:00:00Z"])
+    def test_a_start_is_an_instant_with_an_offset(self, text: str) -> None:
+        assert parse_start("1970-01-01T05:30:01+05:30") == 1000
+        with pytest.raises(CatalogError, match="effective_from: must be a time such as"):
+            parse_start(text)
 
     @EXAMPLES
     @given(

@@ -23,6 +23,7 @@ from pipeline.journal import decode_rows
 from pipeline.partitioning import partition_of
 from pipeline.posting.commands import catalog_offset_needed
 from pipeline.posting.unit import UnitOutput
+from pipeline.topics import MOVED
 from tests.support.builders import COST_NANO, NOW_MS, Books, Record, event, everything, packed, reasons
 
 SIGN_UP = SignUp(id="1", org="org_1", name="A", email="a@example.in")
@@ -93,7 +94,9 @@ def test_looking_at_an_org_does_not_open_an_account() -> None:
 def test_a_barrier_is_answered_by_the_partition_it_is_on() -> None:
     books = Books(partition=2, partitions=4)
     outcome = books.send(Barrier("b", 7))
-    assert results(outcome) == [{"partition": 2}]
+    assert results(outcome) == [{"partition": 2, "moved_offset": 0}]
+    books.publish(b"[]", b"[]", topic=MOVED)
+    assert results(books.send(Barrier("c"))) == [{"partition": 2, "moved_offset": 2}]
     records = [Record(value=encode(c)) for c in (Barrier("b", 7), View("v", "org"), Barrier("c", 3))]
     assert catalog_offset_needed([*records, Record(value=b"nonsense"), Record()]) == 7
     assert catalog_offset_needed([]) == 0

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline import ist
 from pipeline.catalog.rates import RateTable
+from pipeline.events import AHEAD_MS
 from pipeline.posting.redriving import STATE_PLACE, Letter, NextLetters, RedriveStep, chargeable, redrive
-from pipeline.posting.unit import AHEAD_MS
 from pipeline.steps import Commit, Now, Restore, TopicPlace
 from pipeline.topics import MOVED, REQUESTS
 from tests.support import scripted

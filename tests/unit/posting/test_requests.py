@@ -10,10 +10,11 @@ import pytest
 from msgspec import structs
 
 from pipeline import ist
+from pipeline.events import AHEAD_MS, LATE_MS
 from pipeline.journal import decode_rows
 from pipeline.partitioning import partition_of
 from pipeline.posting.meters import DEBITED_MAX_NANO
-from pipeline.posting.unit import AHEAD_MS, LATE_MS, UnitOutput
+from pipeline.posting.unit import UnitOutput
 from pipeline.topics import MOVED
 from pipeline.usage import CONTRADICTORY, OTHER_CLASSES, REASONING_BESIDE
 from tests.support.builders import (

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline import ist
 from pipeline.accounts.commands import ChangeKey, CreateKey, Credit, SignUp
+from pipeline.events import LATE_MS
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting.state import FORMAT, META_KEY, PartitionState, StateError
-from pipeline.posting.unit import LATE_MS
 from tests.support.builders import COST_NANO, NOW_MS, Books, event, everything, packed
 
 
