@@ -27,14 +27,14 @@ ErrorType = Literal[
 ]
 """The `type` of an error, as OpenAI's clients know it: a coarser word than the code."""
 
-Status = Literal[400, 401, 402, 403, 404, 405, 429, 500, 503]
+Status = Literal[400, 401, 402, 403, 404, 405, 409, 429, 500, 503]
 """The HTTP statuses of refusals."""
 
 
 def error_type(status: Status) -> ErrorType:  # noqa: PLR0911 - one case a status
     """Return the `type` that goes with an HTTP status."""
     match status:
-        case 400 | 405:
+        case 400 | 405 | 409:
             return "invalid_request_error"
         case 401:
             return "authentication_error"
@@ -187,6 +187,13 @@ class RefusalCode(StrEnum):
         "the address exists, but not with this method",
         "see `/openapi.json`",
     )
+    KEY_SHOWN_BEFORE = (
+        "key_shown_before",
+        409,
+        "this request made a key earlier, and that key cannot be shown again",
+        "the request that made a key is repeated by its `Idempotency-Key`, but the server's secret has changed since",
+        "use the key if you have it; else revoke it and make another one with a new `Idempotency-Key`",
+    )
     BUDGET_EXCEEDED = (
         "budget_exceeded",
         429,
@@ -312,18 +319,23 @@ class LedgerKind(StrEnum):
     """A captured payment."""
     REFUND = "refund"
     """Money that went back to the payer; above zero where a refund failed and is reversed."""
+    DISPUTE = "dispute"
+    """Money that the payer's bank took back in a dispute; above zero where the dispute was won after all."""
     CORRECTION = "correction"
     """An operator's credit or debit, with the reason as its note."""
 
 
 PaymentStatus = Literal["captured", "failed", "mismatched"]
 """What became of a payment: credited; not made; or captured by Razorpay, but not as ordered: not credited."""
-RefundStatus = Literal["debited", "failed", "ignored"]
-"""What became of a refund: debited; failed, and reversed if it had been debited; or of nothing that was credited."""
+RefundStatus = Literal["debited", "failed", "ignored", "corrected"]
+"""What became of a refund: debited; failed, and reversed if it had been debited; of nothing that was credited; or
+taken off the balance by an operator's correction that names it, so that it is not debited again."""
+DisputeStatus = Literal["open", "closed", "lost", "won"]
+"""Where a dispute stands: not decided; ended without money; the bank took money back; or it gave it back again."""
 
 
 class MoneyOutcome(StrEnum):
-    """What became of a payment or refund, as the metric's label says it."""
+    """What became of a payment, refund or dispute, as the metric's label says it."""
 
     PAYMENT_CAPTURED = "payment captured"
     PAYMENT_FAILED = "payment failed"
@@ -331,6 +343,11 @@ class MoneyOutcome(StrEnum):
     REFUND_DEBITED = "refund debited"
     REFUND_FAILED = "refund failed"
     REFUND_IGNORED = "refund ignored"
+    REFUND_CORRECTED = "refund corrected"
+    DISPUTE_OPEN = "dispute open"
+    DISPUTE_CLOSED = "dispute closed"
+    DISPUTE_LOST = "dispute lost"
+    DISPUTE_WON = "dispute won"
     STRAY = "stray"
     """A payment of the Razorpay account that is none of this product's orders."""
 
@@ -356,4 +373,20 @@ class MoneyOutcome(StrEnum):
                 return cls.REFUND_FAILED
             case "ignored":
                 return cls.REFUND_IGNORED
+            case "corrected":
+                return cls.REFUND_CORRECTED
+        assert_never(status)
+
+    @classmethod
+    def of_dispute(cls, status: DisputeStatus) -> MoneyOutcome:
+        """Return the outcome of a dispute."""
+        match status:
+            case "open":
+                return cls.DISPUTE_OPEN
+            case "closed":
+                return cls.DISPUTE_CLOSED
+            case "lost":
+                return cls.DISPUTE_LOST
+            case "won":
+                return cls.DISPUTE_WON
         assert_never(status)

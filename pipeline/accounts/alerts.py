@@ -7,6 +7,10 @@ Next: the mailer reads the record and hands it to SMTP.
 A mail is due when the balance goes from not below to below the threshold. Setting a threshold above the balance
 counts as that too: otherwise no mail would ever come. One that falls due within 24 hours of the last mail is
 dropped, not put off: the next mail needs the balance to rise above the threshold and fall below it again.
+
+Another is due when the balance falls to zero or below, since requests are refused from then on: once a fall, however
+short ago the last mail was. The last verdict tells whether this is a fall: below 1,000 rupees each change of the
+balance makes one. An org without a threshold wants no mails and gets neither.
 """
 
 from __future__ import annotations
@@ -37,15 +41,20 @@ encode = msgspec.json.Encoder().encode
 
 
 def due_alert(account: Account, at_ms: int) -> LowBalance | None:
-    """Return the mail that is due now, if one is, and stamp the account: it is changed in place."""
+    """Return the mail that is due now, if one is, and stamp the account: it is changed in place.
+
+    To be asked before the verdict of the same unit is noted in the account.
+    """
     spending, threshold_nano = account.spending, account.profile.threshold_nano
-    if threshold_nano is None or spending.balance_nano >= threshold_nano:
+    if threshold_nano is None:
         spending.is_below = False
         return None
-    if spending.is_below:
-        return None
-    spending.is_below = True
-    if not account.profile.email or (spending.alerted_ms and at_ms - spending.alerted_ms < QUIET_MS):
+    is_below = spending.balance_nano < threshold_nano
+    has_fallen_below = is_below and not spending.is_below
+    spending.is_below = is_below
+    has_run_out = spending.balance_nano <= 0 < (spending.verdict_nano or 0)
+    is_quiet = spending.alerted_ms > 0 and at_ms - spending.alerted_ms < QUIET_MS
+    if not account.profile.email or not (has_run_out or (has_fallen_below and not is_quiet)):
         return None
     spending.alerted_ms = at_ms
     return LowBalance(

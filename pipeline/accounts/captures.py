@@ -1,8 +1,12 @@
 """Money that came in, and money that did not: what a captured or failed payment does to an account.
 
-Owns: that a payment is credited once however often it is reported, that only the right amount, currency and order
-are credited, and the promo bonus that goes with it.
+Owns: that a payment is credited once however often it is reported, what is credited for it, and the promo bonus
+that goes with it.
 Called by: `accounts/decide.py`. Next: `accounts/ledger.py` posts the entries.
+
+What was ordered is credited where the payment is over it, or where Razorpay says that the payment paid the order: the
+payer may bear Razorpay's fee on top, or pay less by an offer. Any other amount waits for an operator, who settles
+it: then what was paid is credited, without a bonus.
 """
 
 from __future__ import annotations
@@ -33,15 +37,21 @@ def capture(
     if earlier is not None and earlier.status == "captured":
         return Posting(PaymentTaken("captured", balance_nano, credited=False))
     order = known.order or _adopted(account, command, at_ms)
-    problem = _problem(account, command, order)
+    as_ordered = order is not None and _is_as_ordered(command, order)
+    problem = _problem(account, command, order, as_ordered=as_ordered)
     if problem or order is None:
-        payment = _payment(account, command, "mismatched", problem)
+        payment = _payment(account, command, "mismatched", earlier, problem=problem)
         records = () if payment == earlier else (payment,)
-        return Posting(PaymentTaken("mismatched", balance_nano), records=records)
-    bonus, why_not, profile = _bonus(account.profile, command, order, at_ms, known)
+        return Posting(PaymentTaken("mismatched", balance_nano, noted=bool(records)), records=records)
+    bonus, why_not, profile = (
+        _bonus(account.profile, command, order, at_ms, known)
+        if as_ordered
+        else (None, f"settled: the order is over {order.amount_paise} paise", None)
+    )
+    credited_paise = order.amount_paise if as_ordered else command.amount_paise
     topup = LedgerEntry(
         LedgerKind.TOPUP,
-        command.amount_paise * NANO_PER_PAISA,
+        credited_paise * NANO_PER_PAISA,
         payment_id=command.payment_id,
         order_id=order.order_id,
         note=why_not,
@@ -52,7 +62,7 @@ def capture(
         PaymentTaken("captured", balance_nano + sum(entry.amount_nano for entry in entries), credited=True),
         entries=entries,
         profile=profile,
-        records=(paid, _payment(account, command, "captured")),
+        records=(paid, _payment(account, command, "captured", earlier, credited_paise=credited_paise)),
     )
 
 
@@ -61,7 +71,7 @@ def fail(account: Account, command: Fail, known: Known) -> Posting[PaymentTaken]
     earlier = known.payment
     if earlier is not None and earlier.org != account.org:
         return CommandRefusal(RefusalCode.NOT_FOUND, "no such payment")
-    records = (_payment(account, command, "failed"),) if earlier is None else ()
+    records = (_payment(account, command, "failed", earlier),) if earlier is None else ()
     return Posting(PaymentTaken(earlier.status if earlier else "failed"), records=records)
 
 
@@ -73,15 +83,26 @@ def _adopted(account: Account, command: Capture, at_ms: int) -> Order | None:
     return Order(command.order_id, account.org, found.amount_paise, at_ms, found.promo_code)
 
 
-def _problem(account: Account, command: Capture, order: Order | None) -> str:
+def _is_as_ordered(command: Capture, order: Order) -> bool:
+    """Whether a payment is what was ordered; one of another amount is, where Razorpay says that it paid the order.
+
+    An order that another payment has paid says nothing about this one.
+    """
+    if command.amount_paise == order.amount_paise:
+        return True
+    return command.order_paid and order.paid_by in (None, command.payment_id)
+
+
+def _problem(account: Account, command: Capture, order: Order | None, *, as_ordered: bool) -> str:
     """Return why a payment must not be credited, nothing where it may."""
     if order is None or order.org != account.org:
         return "the org has no such order"
     if command.currency != INR:
         return f"it is in {command.currency[:8]}, not {INR}"
-    if command.amount_paise != order.amount_paise or command.amount_paise <= 0:
+    if command.amount_paise <= 0 or not (as_ordered or command.settled):
         return f"it is over {command.amount_paise} paise, the order over {order.amount_paise}"
-    credited_nano = account.spending.credited_nano + command.amount_paise * NANO_PER_PAISA + order.bonus_nano
+    paise = order.amount_paise if as_ordered else command.amount_paise
+    credited_nano = account.spending.credited_nano + paise * NANO_PER_PAISA + order.bonus_nano
     if credited_nano > CREDITED_MAX_NANO:
         return "the account's credits would be out of range"
     return ""
@@ -120,7 +141,16 @@ def _paid_ms(command: Capture, order: Order, at_ms: int) -> int:
     return paid_ms if order.created_ms - SKEW_MS <= paid_ms <= at_ms else at_ms
 
 
-def _payment(account: Account, command: Capture | Fail, status: PaymentStatus, problem: str = "") -> Payment:
+def _payment(
+    account: Account,
+    command: Capture | Fail,
+    status: PaymentStatus,
+    earlier: Payment | None,
+    *,
+    problem: str = "",
+    credited_paise: int = 0,
+) -> Payment:
+    """Return the record of a payment; a dispute that was told of before the payment was credited stays on it."""
     address = account.profile.address if status == "captured" else None
     return Payment(
         payment_id=command.payment_id,
@@ -136,4 +166,6 @@ def _payment(account: Account, command: Capture | Fail, status: PaymentStatus, p
         payer=(address.name if address else account.profile.name) if status == "captured" else "",
         address=address,
         problem=problem,
+        credited_paise=credited_paise,
+        open_disputes=earlier.open_disputes if earlier is not None else {},
     )

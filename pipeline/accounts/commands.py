@@ -25,6 +25,7 @@ from pipeline.accounts.results import (
     AddressSet,
     BarrierReached,
     CreditPosted,
+    DisputeTaken,
     Found,
     KeyChanged,
     KeyCreated,
@@ -38,7 +39,7 @@ from pipeline.accounts.results import (
     ThresholdSet,
 )
 from pipeline.events import KeyId, Name, OrgId
-from pipeline.outcomes import RefusalCode
+from pipeline.outcomes import DisputeStatus, RefusalCode
 
 R = TypeVar("R")
 
@@ -100,11 +101,16 @@ class ChangeKey(AccountCommand[KeyChanged], tag="change_key", frozen=True):
 
 
 class Credit(AccountCommand[CreditPosted], tag="credit", frozen=True):
-    """An operator's credit, or with a minus a correction, in nano-rupees, with the reason."""
+    """An operator's credit, or with a minus a correction, in nano-rupees, with the reason.
+
+    With a `fingerprint` its id came from an idempotency key and counts once, for ever. `refund_id` names the
+    refund that a correction takes off the balance, so that the refund itself is not debited when it is told of.
+    """
 
     amount_nano: Int64
     reason: Name
     fingerprint: Short = ""
+    refund_id: Short = ""
 
 
 class SetAddress(AccountCommand[AddressSet], tag="set_address", frozen=True):
@@ -160,7 +166,11 @@ class FoundOrder(Struct, frozen=True):
 
 
 class Capture(AccountCommand[PaymentTaken], tag="capture", frozen=True):
-    """Razorpay has captured a payment: credit it, unless that has been done."""
+    """Razorpay has captured a payment: credit it, unless that has been done.
+
+    `order_paid`: Razorpay says that the order is paid by it, whatever the amount. `settled`: an operator has
+    decided that a payment of another amount counts as what it is.
+    """
 
     payment_id: Name
     order_id: Name
@@ -172,6 +182,8 @@ class Capture(AccountCommand[PaymentTaken], tag="capture", frozen=True):
     contact: Short = ""
     order: FoundOrder | None = None
     fingerprint: Short = ""
+    order_paid: bool = False
+    settled: bool = False
 
 
 class Fail(AccountCommand[PaymentTaken], tag="fail", frozen=True):
@@ -196,6 +208,18 @@ class TakeRefund(AccountCommand[RefundTaken], tag="refund", frozen=True):
     amount_paise: Int64
     currency: Short
     failed: bool = False
+    fingerprint: Short = ""
+
+
+class TakeDispute(AccountCommand[DisputeTaken], tag="dispute", frozen=True):
+    """Razorpay says where a dispute of a payment stands, and how much the bank took back."""
+
+    dispute_id: Name
+    payment_id: Name
+    status: DisputeStatus
+    amount_paise: Int64
+    deducted_paise: Int64
+    currency: Short
     fingerprint: Short = ""
 
 
@@ -232,8 +256,8 @@ class Barrier(Command[BarrierReached], tag="barrier", frozen=True):
 
 Question = View | Find | CheckPromo
 """These change nothing."""
-ByPayment = Capture | Fail | TakeRefund
-"""These are idempotent by the payment or refund they name; their own id matters where they came with one."""
+ByPayment = Capture | Fail | TakeRefund | TakeDispute
+"""These are idempotent by the payment, refund or dispute they name; their own id matters where they came with one."""
 AnyAccountCommand = (
     SignUp
     | CreateKey

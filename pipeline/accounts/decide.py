@@ -13,10 +13,11 @@ from typing import Protocol, assert_never
 from msgspec import Raw, structs
 
 from pipeline import ist
-from pipeline.accounts import addresses, captures, keys, orders, refunds
+from pipeline.accounts import addresses, captures, corrections, disputes, keys, orders, refunds
 from pipeline.accounts.commands import (
     AccountCommand,
     AnyAccountCommand,
+    ByPayment,
     Capture,
     ChangeKey,
     CheckPromo,
@@ -32,17 +33,17 @@ from pipeline.accounts.commands import (
     SetAddress,
     SetThreshold,
     SignUp,
+    TakeDispute,
     TakeRefund,
     View,
     is_remembered,
 )
-from pipeline.accounts.ledger import CREDITED_MAX_NANO, LedgerEntry, Posting
+from pipeline.accounts.ledger import LedgerEntry, Posting
 from pipeline.accounts.model import ANSWERS_KEPT, Account, Profile, RememberedAnswer
-from pipeline.accounts.payments import NOTHING, Known, Order, Payment, Refund
+from pipeline.accounts.payments import NOTHING, Dispute, Known, NamedCredit, Order, Payment, Refund
 from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.results import (
     AccountView,
-    CreditPosted,
     Found,
     KeyView,
     Result,
@@ -51,18 +52,16 @@ from pipeline.accounts.results import (
     view_of_order,
     view_of_payment,
 )
-from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
+from pipeline.money import NANO_PER_RUPEE
 from pipeline.outcomes import LedgerKind, RefusalCode
 
-BillingCommand = (
-    SetAddress | SetThreshold | CheckPromo | PrepareOrder | OpenOrder | Capture | Fail | TakeRefund | Find
-)
+BillingCommand = SetAddress | SetThreshold | CheckPromo | PrepareOrder | OpenOrder | ByPayment | Find
 
 SIGNUP_CREDIT_NANO = 100 * NANO_PER_RUPEE
 
 
 class MoneyRecords(Protocol):
-    """Where orders, payments and refunds are found by their ids; None for one that is not there."""
+    """Where the small records of money are found by their ids; None for one that is not there."""
 
     def order(self, order_id: str) -> Order | None:
         """Return an order."""
@@ -72,6 +71,12 @@ class MoneyRecords(Protocol):
 
     def refund(self, refund_id: str) -> Refund | None:
         """Return a refund."""
+
+    def dispute(self, dispute_id: str) -> Dispute | None:
+        """Return a dispute."""
+
+    def named_credit(self, command_id: str) -> NamedCredit | None:
+        """Return an operator's credit by its command's id."""
 
 
 def known_of(  # noqa: PLR0911 - one case a command
@@ -85,6 +90,26 @@ def known_of(  # noqa: PLR0911 - one case a command
             return Known(promo=promos.get(command.promo_code))
         case OpenOrder():
             return Known(order=records.order(command.order_id))
+        case Capture() | Fail() | TakeRefund() | TakeDispute():
+            return _known_of_payment(command, records, promos)
+        case Credit():
+            return Known(
+                refund=records.refund(command.refund_id) if command.refund_id else None,
+                credit=records.named_credit(command.id),
+            )
+        case Find():
+            return Known(
+                order=records.order(command.order_id) if command.order_id else None,
+                payment=records.payment(command.payment_id) if command.payment_id else None,
+            )
+        case SignUp() | CreateKey() | ChangeKey() | SetAddress() | SetThreshold() | View():
+            return NOTHING
+    assert_never(command)
+
+
+def _known_of_payment(command: ByPayment, records: MoneyRecords, promos: PromoTable) -> Known:
+    """Return what is known of what a message about a payment names."""
+    match command:
         case Capture():
             order = records.order(command.order_id)
             ordered = order or command.order
@@ -96,13 +121,10 @@ def known_of(  # noqa: PLR0911 - one case a command
             return Known(
                 payment=records.payment(command.payment_id), refund=records.refund(command.refund_id)
             )
-        case Find():
+        case TakeDispute():
             return Known(
-                order=records.order(command.order_id) if command.order_id else None,
-                payment=records.payment(command.payment_id) if command.payment_id else None,
+                payment=records.payment(command.payment_id), dispute=records.dispute(command.dispute_id)
             )
-        case SignUp() | CreateKey() | ChangeKey() | Credit() | SetAddress() | SetThreshold() | View():
-            return NOTHING
     assert_never(command)
 
 
@@ -121,7 +143,7 @@ def decide(
         case ChangeKey():
             return _typed(command, keys.change(account, command, at_ms))
         case Credit():
-            return _typed(command, _credit(account, command))
+            return _typed(command, corrections.credit(account, command, known))
         case View():
             return _typed(command, Posting(_view(account, at_ms)))
         case _:
@@ -142,14 +164,25 @@ def _decide_billing(  # noqa: PLR0911 - one case a command
             return _typed(command, orders.prepare(account, command, at_ms, known))
         case OpenOrder():
             return _typed(command, orders.open_order(account, command, at_ms, known))
+        case Capture() | Fail() | TakeRefund() | TakeDispute():
+            return _decide_payment(account, command, at_ms, known)
+        case Find():
+            return _typed(command, Posting(_found(account, command, known)))
+    assert_never(command)
+
+
+def _decide_payment(
+    account: Account, command: ByPayment, at_ms: int, known: Known
+) -> Posting[Result] | CommandRefusal:
+    match command:
         case Capture():
             return _typed(command, captures.capture(account, command, at_ms, known))
         case Fail():
             return _typed(command, captures.fail(account, command, known))
         case TakeRefund():
             return _typed(command, refunds.refund(account, command, known))
-        case Find():
-            return _typed(command, Posting(_found(account, command, known)))
+        case TakeDispute():
+            return _typed(command, disputes.take_dispute(account, command, known))
     assert_never(command)
 
 
@@ -189,18 +222,6 @@ def _sign_up(account: Account, command: SignUp, at_ms: int) -> Posting[SignedUp]
     signed_up = structs.replace(profile, name=command.name, email=command.email, signed_up_ms=at_ms)
     credit = LedgerEntry(LedgerKind.PROMO, SIGNUP_CREDIT_NANO, note="signup credit")
     return Posting(SignedUp(account.org, signed_up=True), entries=(credit,), profile=signed_up)
-
-
-def _credit(account: Account, command: Credit) -> Posting[CreditPosted] | CommandRefusal:
-    if command.amount_nano == 0 or abs(command.amount_nano) > MAX_RUPEES * NANO_PER_RUPEE:
-        message = "the amount is zero or out of range"
-        return CommandRefusal(RefusalCode.INVALID_REQUEST, message, "amount_inr")
-    if abs(account.spending.credited_nano + command.amount_nano) > CREDITED_MAX_NANO:
-        message = "the account's credits would be out of range"
-        return CommandRefusal(RefusalCode.INVALID_REQUEST, message, "amount_inr")
-    balance_nano = account.spending.balance_nano + command.amount_nano
-    entry = LedgerEntry(LedgerKind.CORRECTION, command.amount_nano, note=command.reason)
-    return Posting(CreditPosted(account.org, balance_nano), entries=(entry,))
 
 
 def _view(account: Account, at_ms: int) -> AccountView:

@@ -1,4 +1,4 @@
-"""The small records of money coming in: orders, payments and refunds, each kept by its own id.
+"""The small records of money coming in and going back: orders, payments, refunds, disputes, each kept by its own id.
 
 Owns: their shapes, how they are kept in the state topic, and the notice of an order on `metering.orders`,
 which the servers read.
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from pipeline.accounts.model import Address
 from pipeline.accounts.promos import Promo
-from pipeline.outcomes import PaymentStatus, RefundStatus
+from pipeline.outcomes import DisputeStatus, PaymentStatus, RefundStatus
 
 INR = "INR"
 
@@ -40,6 +40,11 @@ class Payment(Struct, array_like=True, frozen=True, gc=False):
 
     Only a `captured` one was credited; `problem` says why a `mismatched` one was not. Payer and address
     are as they were when it was captured, for its receipt.
+
+    `credited_paise` is what was credited for it, 0 where that is `amount_paise`. `refunded_paise` and
+    `disputed_paise` are what went back to the payer by refunds and lost disputes, `corrected_paise` what an
+    operator's corrections took off the balance for some of these refunds. `open_disputes` are the disputed paise
+    by the dispute's id.
     """
 
     payment_id: str
@@ -56,10 +61,17 @@ class Payment(Struct, array_like=True, frozen=True, gc=False):
     address: Address | None = None
     refunded_paise: int = 0
     problem: str = ""
+    credited_paise: int = 0
+    disputed_paise: int = 0
+    corrected_paise: int = 0
+    open_disputes: dict[str, int] = {}
 
 
 class Refund(Struct, array_like=True, frozen=True, gc=False):
-    """A refund that Razorpay reported: debited, failed (and reversed if it had been debited), or ignored."""
+    """A refund that Razorpay reported: debited, failed (and reversed if it had been debited), or ignored.
+
+    A `corrected` one was named by an operator's correction; it has no `payment_id` until Razorpay tells of it.
+    """
 
     refund_id: str
     payment_id: str
@@ -67,6 +79,35 @@ class Refund(Struct, array_like=True, frozen=True, gc=False):
     status: RefundStatus
     amount_paise: int
     problem: str = ""
+
+
+class Dispute(Struct, array_like=True, frozen=True, gc=False):
+    """A dispute of a payment: the payer's bank questions it, and may take the money back.
+
+    `deducted_paise` is what Razorpay says it took, `counted_paise` what of it counts against the payment here:
+    all of it while the dispute is lost, nothing while `problem` says why not.
+    """
+
+    dispute_id: str
+    payment_id: str
+    org: str
+    status: DisputeStatus
+    amount_paise: int
+    deducted_paise: int = 0
+    counted_paise: int = 0
+    problem: str = ""
+
+
+class NamedCredit(Struct, array_like=True, frozen=True, gc=False):
+    """An operator's credit that came with an idempotency key, kept for ever: the key's second use does nothing.
+
+    `fingerprint` tells what was asked for, `balance_nano` is what was answered.
+    """
+
+    command_id: str
+    org: str
+    fingerprint: str
+    balance_nano: int
 
 
 class Stray(Struct, array_like=True, frozen=True, gc=False):
@@ -78,7 +119,7 @@ class Stray(Struct, array_like=True, frozen=True, gc=False):
     currency: str
 
 
-MoneyRecord = Order | Payment | Refund | Stray
+MoneyRecord = Order | Payment | Refund | Dispute | NamedCredit | Stray
 
 
 class Known(Struct, frozen=True):
@@ -88,24 +129,32 @@ class Known(Struct, frozen=True):
     payment: Payment | None = None
     refund: Refund | None = None
     promo: Promo | None = None
+    dispute: Dispute | None = None
+    credit: NamedCredit | None = None
 
 
 NOTHING = Known()
 
 
 class OrderNotice(Struct, frozen=True):
-    """An order's record on `metering.orders`: its org, and the payment that paid it, None before one has."""
+    """An order's record on `metering.orders`: its org, and the payment that paid it, None before one has.
+
+    `amount_paise` is 0 in records of earlier releases.
+    """
 
     order_id: str
     org: str
     created_ms: int
     paid_by: str | None = None
+    amount_paise: int = 0
 
 
 encode = msgspec.msgpack.Encoder().encode
 decode_order = msgspec.msgpack.Decoder(Order).decode
 decode_payment = msgspec.msgpack.Decoder(Payment).decode
 decode_refund = msgspec.msgpack.Decoder(Refund).decode
+decode_dispute = msgspec.msgpack.Decoder(Dispute).decode
+decode_named_credit = msgspec.msgpack.Decoder(NamedCredit).decode
 decode_stray = msgspec.msgpack.Decoder(Stray).decode
 
 _encode_order_notice = msgspec.json.Encoder().encode
@@ -114,5 +163,5 @@ decode_order_notice = msgspec.json.Decoder(OrderNotice).decode
 
 def encode_order_notice(order: Order) -> tuple[bytes, bytes]:
     """Return the key and value of an order's record on `metering.orders`."""
-    notice = OrderNotice(order.order_id, order.org, order.created_ms, order.paid_by)
+    notice = OrderNotice(order.order_id, order.org, order.created_ms, order.paid_by, order.amount_paise)
     return order.order_id.encode(), _encode_order_notice(notice)

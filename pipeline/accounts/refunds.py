@@ -4,6 +4,7 @@ Owns: that a refund is debited once and a failed one reversed once, in whatever 
 Called by: `accounts/decide.py`. Next: `accounts/ledger.py` posts the entries.
 
 `failed` is the end of a refund: a `processed` that comes after it is late and changes nothing. A promo bonus stays.
+A refund that an operator's correction named is off the balance already: it is counted with its payment, not debited.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pipeline.accounts.ledger import LedgerEntry, Posting
 from pipeline.accounts.model import Account
 from pipeline.accounts.payments import INR, Known, MoneyRecord, Payment, Refund
 from pipeline.accounts.results import RefundTaken
+from pipeline.accounts.returns import change_nano
 from pipeline.money import NANO_PER_PAISA
 from pipeline.outcomes import LedgerKind, RefundStatus, RefusalCode
 
@@ -26,6 +28,8 @@ def refund(account: Account, command: TakeRefund, known: Known) -> Posting[Refun
         return CommandRefusal(RefusalCode.NOT_FOUND, "no such payment")
     if earlier is None or earlier.status == "ignored":
         return _take(account, command, earlier, payment)
+    if earlier.status == "corrected":
+        return _meet_correction(account, command, earlier, payment)
     if earlier.status == "debited" and command.failed and payment is not None:
         return _reverse(account, earlier, payment)
     return _nothing(account, earlier.status)
@@ -45,32 +49,46 @@ def _take(
 
 
 def _debit(account: Account, command: TakeRefund, payment: Payment) -> Posting[RefundTaken]:
-    amount_nano = command.amount_paise * NANO_PER_PAISA
-    entry = LedgerEntry(
-        LedgerKind.REFUND,
-        -amount_nano,
-        payment.payment_id,
-        payment.order_id,
-        note=f"refund {command.refund_id}",
-    )
     refunded = structs.replace(payment, refunded_paise=payment.refunded_paise + command.amount_paise)
+    change = change_nano(payment, refunded)
     return Posting(
-        RefundTaken("debited", account.spending.balance_nano - amount_nano),
-        entries=(entry,),
+        RefundTaken("debited", account.spending.balance_nano + change),
+        entries=_entries(payment, change, f"refund {command.refund_id}"),
         records=(refunded, _record(account, command)),
     )
 
 
+def _meet_correction(
+    account: Account, command: TakeRefund, earlier: Refund, payment: Payment | None
+) -> Posting[RefundTaken]:
+    """Count a refund that a correction has taken off the balance; where it failed, give that back."""
+    uncounted = not earlier.payment_id
+    if payment is None or (uncounted and _problem(command, payment)):
+        return _nothing(account, "corrected")
+    if uncounted:
+        refunded = structs.replace(payment, refunded_paise=payment.refunded_paise + command.amount_paise)
+        covered_paise = -change_nano(payment, refunded) // NANO_PER_PAISA
+        payment = structs.replace(refunded, corrected_paise=payment.corrected_paise + covered_paise)
+        earlier = structs.replace(_record(account, command), status="corrected")
+    if command.failed:
+        return _reverse(account, earlier, payment)
+    return _nothing(account, "corrected", *((payment, earlier) if uncounted else ()))
+
+
 def _reverse(account: Account, earlier: Refund, payment: Payment) -> Posting[RefundTaken]:
-    amount_nano = earlier.amount_paise * NANO_PER_PAISA
-    note = f"refund {earlier.refund_id} failed and is reversed"
-    entry = LedgerEntry(LedgerKind.REFUND, amount_nano, payment.payment_id, payment.order_id, note=note)
     kept = structs.replace(payment, refunded_paise=payment.refunded_paise - earlier.amount_paise)
+    change = change_nano(payment, kept)
     return Posting(
-        RefundTaken("failed", account.spending.balance_nano + amount_nano),
-        entries=(entry,),
+        RefundTaken("failed", account.spending.balance_nano + change),
+        entries=_entries(payment, change, f"refund {earlier.refund_id} failed and is reversed"),
         records=(kept, structs.replace(earlier, status="failed")),
     )
+
+
+def _entries(payment: Payment, change: int, note: str) -> tuple[LedgerEntry, ...]:
+    """Return the entry of a change in nano-rupees; none where a refund gives back only what was never credited."""
+    entry = LedgerEntry(LedgerKind.REFUND, change, payment.payment_id, payment.order_id, note=note)
+    return (entry,) if change else ()
 
 
 def _nothing(account: Account, status: RefundStatus, *records: MoneyRecord) -> Posting[RefundTaken]:

@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 
 from pipeline.accounts.model import Address
 from pipeline.accounts.payments import INR, Order, Payment
-from pipeline.outcomes import PaymentStatus, RefundStatus
+from pipeline.outcomes import DisputeStatus, PaymentStatus, RefundStatus
 
 
 class SignedUp(Struct, frozen=True):
@@ -121,25 +121,37 @@ class PaymentView(Struct, frozen=True):
     address: AddressView | None
     refunded_paise: int
     problem: str
+    credited_paise: int = 0
+    disputed_paise: int = 0
+    corrected_paise: int = 0
+    open_disputes: dict[str, int] = {}
 
 
 class PaymentTaken(Struct, frozen=True, omit_defaults=True):
     """What became of a payment that was reported as captured or as failed.
 
     After a capture there is `balance_nano`, and where it is credited `credited` tells whether this very command
-    did it. One type for both commands: the same Idempotency-Key may come first with a payment that failed and then with its capture,
+    did it; `noted` tells that this very command found it mismatched. One type for both commands: the same Idempotency-Key may come first with a payment that failed and then with its capture,
     and is answered what was remembered.
     """
 
     status: PaymentStatus
     balance_nano: int | None = None
     credited: bool | None = None
+    noted: bool = False
 
 
 class RefundTaken(Struct, frozen=True):
     """What became of a refund, and the balance after it."""
 
     status: RefundStatus
+    balance_nano: int
+
+
+class DisputeTaken(Struct, frozen=True):
+    """Where a dispute stands, and the balance after it."""
+
+    status: DisputeStatus
     balance_nano: int
 
 
@@ -232,6 +244,7 @@ Result = (
     | OrderOpened
     | PaymentTaken
     | RefundTaken
+    | DisputeTaken
     | Found
     | AccountView
 )

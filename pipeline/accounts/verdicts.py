@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline import ist
-from pipeline.accounts.model import Account, Refused, daily_limit_of
+from pipeline.accounts.model import Account, KeyUsage, Refused, daily_limit_of
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.outcomes import KeyRefusal
 
@@ -64,9 +64,10 @@ def refused_keys(account: Account, at_ms: int) -> tuple[Refused, ...]:
     today, this_month = ist.day_of(at_ms), ist.month_of(at_ms)
     registered = account.profile.keys
     refused = [
-        Refused(key.key_id, KeyRefusal.BUDGET_EXCEEDED, 0, _FOR_EVER_MS, 0, 0)
+        window
         for key in registered.values()
         if key.budget_nano == 0
+        for window in _without_budget(key.key_id, account.spending.usage(key.key_id), this_month)
     ]
     for key_id, usage in account.spending.keys.items():
         key = registered.get(key_id)
@@ -98,13 +99,29 @@ def is_same_balance(verdict_nano: int | None, balance_nano: int) -> bool:
     )
 
 
+def _without_budget(key_id: str, usage: KeyUsage | None, this_month: int) -> tuple[Refused, Refused]:
+    """Return the windows of a key whose budget is 0: what it spent this month before that, and every later month."""
+    spent_nano = usage.months.get(this_month, 0) if usage else 0
+    from_ms, until_ms = ist.month_start_ms(this_month), ist.month_end_ms(this_month)
+    return (
+        Refused(key_id, KeyRefusal.BUDGET_EXCEEDED, from_ms, until_ms, 0, spent_nano),
+        Refused(key_id, KeyRefusal.BUDGET_EXCEEDED, until_ms, _FOR_EVER_MS, 0, 0),
+    )
+
+
 def due_verdict(account: Account, at_ms: int) -> Verdict | None:
     """Return the verdict that gateways need now, or None where they would do nothing differently with it."""
     spending = account.spending
     refused = refused_keys(account, at_ms)
-    same_refusals = {(r.key_id, r.code, r.from_ms) for r in refused} == {
-        (r.key_id, r.code, r.from_ms) for r in spending.verdict_refused
-    }
+    same_refusals = _quoted(refused) == _quoted(spending.verdict_refused)
     if same_refusals and is_same_balance(spending.verdict_nano, spending.balance_nano):
         return None
     return Verdict(account.org, spending.balance_nano, refused)
+
+
+def _quoted(refused: tuple[Refused, ...]) -> set[tuple[str, KeyRefusal, int, int]]:
+    """Return what must not be out of date at a gateway: which key is refused, why, since when, by which limit.
+
+    What was used beyond the limit may be: it grows with every request that was in flight.
+    """
+    return {(window.key_id, window.code, window.from_ms, window.limit) for window in refused}

@@ -14,11 +14,13 @@ from msgspec import UNSET, UnsetType
 
 from pipeline.accounts.commands import ChangeKey, CreateKey, Credit, SignUp
 from pipeline.accounts.keys import PREFIX_CHARS, hash_key
-from pipeline.cli.asking import ask
-from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
+from pipeline.cli.asking import UnansweredError, ask
+from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, say, settings_for
 from pipeline.kafka.commands import new_command_id
 from pipeline.money import AmountError, parse_inr
 
+CREDIT = "metering credit"
+"""What an idempotency key is for, beside its org: the same key at the HTTP API is another one."""
 Org = Annotated[str, typer.Option(help="The org the key belongs to.")]
 
 org_app = typer.Typer(help="Orgs.", no_args_is_help=True)
@@ -115,11 +117,39 @@ def credit(
     org: str,
     inr: Annotated[str, typer.Option(help="Rupees; with a minus, a correction downwards.")],
     reason: Annotated[str, typer.Option(help="Why: it stands in the ledger.")],
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(help="The same key again has no second effect. Made up, and shown, where absent."),
+    ] = None,
+    refund: Annotated[
+        str, typer.Option("--for", help="The refund that a correction stands for: it is not debited again.")
+    ] = "",
     data_dir: DataDir = DATA_DIR,
 ) -> None:
-    """Credit an org, or correct its balance, with a reason."""
-    command = Credit(new_command_id(), org, _amount(inr, "--inr"), reason)
-    print_json(ask(settings_for(data_dir), command))
+    """Credit an org, or correct its balance, with a reason. Safe to repeat with the same --idempotency-key."""
+    from pipeline.api.http.errors import ApiError
+    from pipeline.api.http.idempotency import command_id, fingerprint
+
+    key = idempotency_key
+    if key is None:
+        key = secrets.token_hex(8)
+        say(f"--idempotency-key {key}")
+    amount_nano = _amount(inr, "--inr")
+    try:
+        command = Credit(
+            id=command_id(org, CREDIT, key),
+            org=org,
+            amount_nano=amount_nano,
+            reason=reason,
+            fingerprint=fingerprint(amount_nano, reason, refund),
+            refund_id=refund,
+        )
+    except ApiError as error:
+        raise typer.BadParameter(str(error), param_hint="--idempotency-key") from None
+    try:
+        print_json(ask(settings_for(data_dir), command))
+    except UnansweredError as error:
+        raise CommandError(f"{error} Repeat it with --idempotency-key {key}: it counts once.") from None
 
 
 def session(

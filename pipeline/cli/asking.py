@@ -20,6 +20,13 @@ from pipeline.settings import Settings
 
 T = TypeVar("T")
 
+ANSWER_LIMIT_S = 30.0
+"""Longer than another worker takes over from one that died, 12 s: a command is not to be given up before it."""
+
+
+class UnansweredError(CommandError):
+    """A command was sent and not answered in time. It may still be carried out."""
+
 
 def with_client(settings: Settings, work: Callable[[CommandClient], Awaitable[T]]) -> T:
     """Return what `work` does with a connected client. Raises CommandError where nobody answers."""
@@ -35,7 +42,9 @@ def with_client(settings: Settings, work: Callable[[CommandClient], Awaitable[T]
     try:
         return asyncio.run(run())
     except UnavailableError as error:
-        raise CommandError(f"{error}. Is a worker running? The command may still be carried out.") from None
+        raise UnansweredError(
+            f"{error}. Is a worker running? The command may still be carried out."
+        ) from None
     except (InvalidCommandError, PartitionsError) as error:
         raise CommandError(str(error)) from None
     except (KafkaError, TimeoutError) as error:
@@ -46,7 +55,7 @@ def ask(settings: Settings, command: AccountCommand[R]) -> R:
     """Send one command and return its result. Raises CommandError with the reason where it is refused."""
 
     async def work(client: CommandClient) -> R | CommandRefusal:
-        return await client.send(command)
+        return await client.send(command, ANSWER_LIMIT_S)
 
     answer = with_client(settings, work)
     if isinstance(answer, CommandRefusal):

@@ -1,7 +1,7 @@
-"""Work that needs ClickHouse: done by the server of a running `up`, else here.
+"""Work that needs ClickHouse, or Razorpay's key: done by the server of a running `up`, else here.
 
 Owns: the way to the operator's endpoints, and how failures are said.
-Called by: `cli/verify.py`, `cli/reconcile.py`. Next: `api/routes/operator.py`.
+Called by: `cli/verify.py`, `cli/reconcile.py`, `cli/settle.py`. Next: `api/routes/operator.py`.
 
 The embedded engine belongs to one process, the server's, so a command beside it has to ask that one.
 """
@@ -37,10 +37,11 @@ def do(name: str, work: Work[T], report: type[T], data_dir: Path) -> T:
     Raises CommandError where Kafka or ClickHouse does not answer, and what `work` raises otherwise.
     """
     running = running_on(data_dir)
-    return _in_server(running, name, report) if running else _here(settings_for(data_dir), work)
+    return in_server(running, name, report) if running else _here(settings_for(data_dir), work)
 
 
-def _in_server(at: Deployment, name: str, report: type[T]) -> T:
+def in_server(at: Deployment, name: str, report: type[T]) -> T:
+    """Return the answer of POST /operator/NAME. Raises CommandError where the server does not give it."""
     import httpx2
 
     from pipeline.api.routes.operator import TOKEN_HEADER

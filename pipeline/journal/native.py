@@ -148,8 +148,13 @@ def _of_one_length(values: Sequence[str]) -> bytes | None:
     joined = mark + mark.join(values)
     if length >= _ONE_BYTE or not joined.isascii():
         return None
-    # The mark stands where each text begins, and nowhere else: so no text is longer or shorter.
-    alike = joined.count(mark) == len(values) and joined[:: length + 1] == mark * len(values)
+    # The mark stands where each text begins, and nowhere else, and the last one ends where it should: so no text is
+    # longer or shorter.
+    alike = (
+        len(joined) == len(values) * (length + 1)
+        and joined.count(mark) == len(values)
+        and joined[:: length + 1] == mark * len(values)
+    )
     return joined.encode() if alike or set(map(len, values)) == {length} else None
 
 

@@ -85,6 +85,7 @@ def render(mail: Mail, sender: MailSender) -> EmailMessage:
     name = one_line(mail.org_name) or mail.org
     facts = {
         "name": name,
+        "org": mail.org,
         "balance": grouped_paise(mail.balance_nano),
         "threshold": grouped_paise(mail.threshold_nano),
         "at": ist.datetime_of(mail.at_ms).strftime("%d %b %Y, %H:%M IST"),
@@ -94,9 +95,9 @@ def render(mail: Mail, sender: MailSender) -> EmailMessage:
     message = EmailMessage()
     message["From"] = Address(sender.name, addr_spec=sender.address)
     message["To"] = Address(addr_spec=recipient)
-    message["Subject"] = one_line(
-        f"Low balance: {grouped_paise(mail.balance_nano, symbol='Rs ')} left, {name}"
-    )
+    left = grouped_paise(mail.balance_nano, symbol="Rs ")
+    subject = "Balance used up, requests are refused" if facts["is_empty"] else "Low balance"
+    message["Subject"] = one_line(f"{subject}: {left} left, {name}")
     message["Date"] = format_datetime(ist.datetime_of(mail.at_ms))
     message["Message-ID"] = message_id(mail.id, sender.address.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"

@@ -20,6 +20,7 @@ from pipeline.accounts.ledger import LedgerEntry, apply, charge
 from pipeline.accounts.model import Account
 from pipeline.accounts.payments import Payment
 from pipeline.accounts.promos import key_of
+from pipeline.accounts.returns import credited_paise, posted_nano
 from pipeline.catalog.rates import Rate
 from pipeline.catalog.rating import cost_nano as cost_of
 from pipeline.catalog.rating import is_free
@@ -59,7 +60,7 @@ class Books:
     ledger_rows: int = 0
     ledger_nano: int = 0
     paid: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
-    """By payment id: how often and how much was credited, and what refunds come to, in nano-rupees."""
+    """By payment id: how often and how much was credited, and what refunds and disputes come to, in nano-rupees."""
     redeemed: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By org and promo code: how many bonuses."""
     differences: list[Difference] = field(default_factory=list)
@@ -139,7 +140,7 @@ class Books:
             case LedgerKind.TOPUP:
                 self.paid[row.payment_id][0] += 1
                 self.paid[row.payment_id][1] += row.amount_nano
-            case LedgerKind.REFUND:
+            case LedgerKind.REFUND | LedgerKind.DISPUTE:
                 self.paid[row.payment_id][2] += row.amount_nano
             case LedgerKind.PROMO:
                 if row.promo_code:
@@ -177,10 +178,10 @@ def compare_payments(books: Books, kept: Iterable[Payment]) -> Iterable[Differen
         payment = captured.get(payment_id)
         expected = [1, 0, 0]
         if payment is not None:
-            expected = [1, payment.amount_paise * NANO_PER_PAISA, -payment.refunded_paise * NANO_PER_PAISA]
+            expected = [1, credited_paise(payment) * NANO_PER_PAISA, posted_nano(payment)]
         found = books.paid.get(payment_id, [0, 0, 0])
         if found != expected:
-            place = "payment (credits, credited nano, refunded nano)"
+            place = "payment (credits, credited nano, given back nano)"
             yield Difference(place, payment_id, str(expected), str(found))
     for (org, code), times in sorted(books.redeemed.items()):
         if times > 1:

@@ -30,6 +30,7 @@ class OrderIndex:
         self._orgs: dict[str, str] = {}
         self._order_of: dict[str, str] = {}
         self._payment_of: dict[str, str] = {}
+        self._amounts: dict[str, int] = {}
         self._open: dict[str, UnpaidOrder] = {}
 
     def put(self, _key: bytes, value: bytes) -> None:
@@ -37,6 +38,8 @@ class OrderIndex:
         notice = decode_order_notice(value)
         # The same text for all orders of an org: there are many orders and few orgs.
         self._orgs[notice.order_id] = self._orgs.get(notice.order_id, notice.org)
+        if notice.amount_paise:
+            self._amounts[notice.order_id] = notice.amount_paise
         if notice.paid_by is not None:
             self._order_of[notice.paid_by] = notice.order_id
             self._payment_of[notice.order_id] = notice.paid_by
@@ -50,6 +53,7 @@ class OrderIndex:
         """Forget an order whose record was deleted, and the payment that paid it."""
         order_id = key.decode()
         self._orgs.pop(order_id, None)
+        self._amounts.pop(order_id, None)
         self._open.pop(order_id, None)
         payment_id = self._payment_of.pop(order_id, None)
         if payment_id is not None:
@@ -58,6 +62,10 @@ class OrderIndex:
     def org_of(self, order_id: str) -> str | None:
         """Return an order's org, None where the order is not known here."""
         return self._orgs.get(order_id)
+
+    def amount_of(self, order_id: str) -> int | None:
+        """Return an order's amount in paise, None where it is not known here."""
+        return self._amounts.get(order_id)
 
     def order_of(self, payment_id: str) -> str | None:
         """Return the order that a payment paid."""

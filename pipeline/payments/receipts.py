@@ -1,6 +1,6 @@
 """The receipt of a captured payment: what it holds, and asking the account's owner for it.
 
-Owns: `Receipt`, a payment as it was when it was captured.
+Owns: `Receipt`, a payment as it was when it was captured, and what went back of it since.
 Called by: `api/routes/receipts.py`; `api/pages/receipt.py` shows one. Next: `kafka/commands.py`.
 """
 
@@ -25,15 +25,23 @@ class Payer(Struct, frozen=True):
 
 
 class Receipt(Struct, frozen=True):
-    """A captured payment, as it was when it was captured."""
+    """A captured payment, as it was when it was captured, and what went back to the payer since.
+
+    `amount_nano` was paid and `credited_nano` credited, its bonus aside: they differ by a fee that the payer bore,
+    or an offer. `in_dispute_nano` is what undecided disputes may still take back.
+    """
 
     payment_id: str
     order_id: str
     amount_nano: int
+    credited_nano: int
     payer: Payer
     address: AddressView | None
     method: str
     paid_at_ms: int
+    refunded_nano: int = 0
+    disputed_nano: int = 0
+    in_dispute_nano: int = 0
 
 
 async def receipt_of(client: CommandClient, org: str, payment_id: str) -> Receipt | None:
@@ -53,8 +61,12 @@ async def receipt_of(client: CommandClient, org: str, payment_id: str) -> Receip
         payment_id=payment.payment_id,
         order_id=payment.order_id,
         amount_nano=payment.amount_paise * NANO_PER_PAISA,
+        credited_nano=(payment.credited_paise or payment.amount_paise) * NANO_PER_PAISA,
         payer=Payer(payment.payer, payment.email, payment.contact),
         address=payment.address,
         method=payment.method,
         paid_at_ms=payment.paid_ms,
+        refunded_nano=payment.refunded_paise * NANO_PER_PAISA,
+        disputed_nano=payment.disputed_paise * NANO_PER_PAISA,
+        in_dispute_nano=sum(payment.open_disputes.values()) * NANO_PER_PAISA,
     )

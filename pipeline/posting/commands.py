@@ -25,7 +25,7 @@ from pipeline.accounts.commands import (
 )
 from pipeline.accounts.ledger import Posting, apply
 from pipeline.accounts.model import Account, RememberedAnswer
-from pipeline.accounts.payments import Payment, Refund, Stray
+from pipeline.accounts.payments import Dispute, Payment, Refund, Stray
 from pipeline.accounts.results import BarrierReached, Result, StrayNoted
 from pipeline.events import is_org
 from pipeline.journal import PARTITIONS_MAX, LedgerRow
@@ -116,6 +116,8 @@ def _post(unit: Unit, account: Account, posting: Posting[Result], posted_ms: int
             unit.counts[MoneyOutcome.of_payment(record.status)] += 1
         elif isinstance(record, Refund):
             unit.counts[MoneyOutcome.of_refund(record.status)] += 1
+        elif isinstance(record, Dispute):
+            unit.counts[MoneyOutcome.of_dispute(record.status)] += 1
     unit.keys += [(account.org, key) for key in posting.keys]
     for entry in posting.entries:
         spending = apply(account.spending, entry)

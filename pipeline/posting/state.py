@@ -23,11 +23,15 @@ from pipeline.accounts.model import (
     encode_spending,
 )
 from pipeline.accounts.payments import (
+    Dispute,
     MoneyRecord,
+    NamedCredit,
     Order,
     Payment,
     Refund,
     Stray,
+    decode_dispute,
+    decode_named_credit,
     decode_order,
     decode_payment,
     decode_refund,
@@ -43,8 +47,8 @@ one is read, its records are written anew as units touch them; a worker that fin
 
 META_KEY = b"m"
 SPENDING, PROFILE, SOURCE, RING_SLOT, UNPRICED_SLOT, NUMBERS_SLOT = b"b", b"p", b"n", b"r", b"x", b"c"
-ORDER, PAYMENT, REFUND, STRAY = b"o", b"y", b"f", b"u"
-MONEY = (ORDER, PAYMENT, REFUND, STRAY)
+ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT = b"o", b"y", b"f", b"u", b"d", b"a"
+MONEY = (ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT)
 
 
 class StateError(Exception):
@@ -194,16 +198,30 @@ class PartitionState:
         value = self._money.get(REFUND + refund_id.encode())
         return decode_refund(value) if value is not None else None
 
+    def dispute(self, dispute_id: str) -> Dispute | None:
+        """Return a dispute by its id."""
+        value = self._money.get(DISPUTE + dispute_id.encode())
+        return decode_dispute(value) if value is not None else None
+
+    def named_credit(self, command_id: str) -> NamedCredit | None:
+        """Return an operator's credit by its command's id."""
+        value = self._money.get(NAMED_CREDIT + command_id.encode())
+        return decode_named_credit(value) if value is not None else None
+
     def payments(self) -> Iterator[Payment]:
         """Return all payments that orgs of this partition made or tried to make."""
         return (decode_payment(v) for k, v in self._money.items() if k[:1] == PAYMENT)
+
+    def disputes(self) -> Iterator[Dispute]:
+        """Return all disputes of payments of this partition's orgs."""
+        return (decode_dispute(v) for k, v in self._money.items() if k[:1] == DISPUTE)
 
     def strays(self) -> Iterator[Stray]:
         """Return the payments kept here that are no org's."""
         return (decode_stray(v) for k, v in self._money.items() if k[:1] == STRAY)
 
     def save_money(self, record: MoneyRecord) -> StateRecord:
-        """Keep an order, payment, refund or stray payment, and return its state record."""
+        """Keep a small record of money, and return its state record."""
         key, value = _key_of_money(record), encode_money(record)
         self._money[key] = value
         return key, value
@@ -237,6 +255,10 @@ def _key_of_money(record: MoneyRecord) -> bytes:
             return PAYMENT + record.payment_id.encode()
         case Refund():
             return REFUND + record.refund_id.encode()
+        case Dispute():
+            return DISPUTE + record.dispute_id.encode()
+        case NamedCredit():
+            return NAMED_CREDIT + record.command_id.encode()
         case Stray():
             return STRAY + record.payment_id.encode()
     assert_never(record)

@@ -252,15 +252,15 @@ def _review(
 ) -> None:
     """Add the verdict and the alert that are due for an account, if they are."""
     posted_ms, org = unit.state.meta.posted_ms, account.org.encode()
+    alert = alerts.due_alert(account, posted_ms)
+    if alert is not None:
+        mail.append((org, alerts.encode(alert)))
+        unit.counts["alerts"] += 1
     verdict = verdicts.due_verdict(account, posted_ms)
     if verdict is not None:
         account.spending.verdict_nano = verdict.balance_nano
         account.spending.verdict_refused = verdict.refused
         verdict_records.append((org, verdicts.encode(verdict)))
-    alert = alerts.due_alert(account, posted_ms)
-    if alert is not None:
-        mail.append((org, alerts.encode(alert)))
-        unit.counts["alerts"] += 1
 
 
 def close(unit: Unit) -> UnitOutput:

@@ -22,7 +22,7 @@ import msgspec
 
 from pipeline import telemetry
 from pipeline.razorpay import entities
-from pipeline.razorpay.entities import OrderEntity, PaymentEntity, RefundEntity
+from pipeline.razorpay.entities import DisputeEntity, OrderEntity, PaymentEntity, RefundEntity
 
 log = logging.getLogger(__name__)
 
@@ -117,11 +117,13 @@ class RazorpayClient:
 
     async def refunds_of(self, payment_id: str) -> list[RefundEntity]:
         """Return the refunds of a payment."""
-        answer = await self._get_one("refunds_of", f"/payments/{quote(payment_id, safe='')}/refunds")
-        if answer is None:
-            return []
-        items = _decoded(entities.decode_collection, answer).items
-        return [_decoded(entities.decode_refund, bytes(item)) for item in items]
+        path = f"/payments/{quote(payment_id, safe='')}/refunds"
+        try:
+            return [_decoded(entities.decode_refund, item) async for item in self._listed("refunds_of", path)]
+        except RazorpayRefusedError as error:
+            if error.status in (_BAD_REQUEST, _NOT_FOUND):
+                return []
+            raise
 
     async def capture(self, payment: PaymentEntity) -> PaymentEntity | None:
         """Capture an authorised payment and return it as it is then."""
@@ -136,19 +138,45 @@ class RazorpayClient:
             return await self.payment(payment.id)
 
     async def payments(self, since_s: int | None = None) -> AsyncIterator[PaymentEntity]:
-        """Yield the account's payments, newest first."""
+        """Yield the account's payments, newest first; with `since_s` those made since then."""
+        async for item in self._listed("payments", "/payments", since_s):
+            yield _decoded(entities.decode_payment, item)
+
+    async def refunds(self, since_s: int) -> AsyncIterator[RefundEntity]:
+        """Yield the account's refunds made since an instant, newest first."""
+        try:
+            async for item in self._listed("refunds", "/refunds", since_s):
+                yield _decoded(entities.decode_refund, item)
+        except RazorpayRefusedError as error:
+            if error.status not in (_BAD_REQUEST, _NOT_FOUND):
+                raise
+            # What stands between may pass on only a payment's own refunds: then those of the payments made since.
+            async for payment in self.payments(since_s):
+                for refund in await self.refunds_of(payment.id) if payment.amount_refunded else ():
+                    yield refund
+
+    async def disputes(self, since_s: int) -> AsyncIterator[DisputeEntity]:
+        """Yield the account's disputes made since an instant, newest first."""
+        async for item in self._listed("disputes", "/disputes", since_s):
+            yield _decoded(entities.decode_dispute, item)
+
+    async def _listed(self, call: str, path: str, since_s: int | None = None) -> AsyncIterator[bytes]:
+        """Yield each entity of a list of the account once, page by page."""
         seen: set[str] = set()
         skip = 0
         while True:
             params: dict[str, int] = {"count": PAGE, "skip": skip}
             if since_s is not None:
                 params["from"] = since_s
-            page = _payments(await self._ask("payments", "GET", "/payments", params=params))
-            news = [payment for payment in page if payment.id not in seen]
-            for payment in news:
-                seen.add(payment.id)
-                yield payment
-            # Payments made meanwhile push others onto the next page, so ids count, not numbers.
+            page = _decoded(
+                entities.decode_collection, await self._ask(call, "GET", path, params=params)
+            ).items
+            named = {_decoded(entities.decode_named, bytes(item)).id: bytes(item) for item in page}
+            news = [entity_id for entity_id in named if entity_id not in seen]
+            for entity_id in news:
+                seen.add(entity_id)
+                yield named[entity_id]
+            # Entities made meanwhile push others onto the next page, so ids count, not numbers.
             if len(page) < PAGE or not news:
                 return
             skip += len(page)

@@ -1,4 +1,4 @@
-"""What Razorpay tells: orders, payments, refunds and webhooks, as far as they matter here.
+"""What Razorpay tells: orders, payments, refunds, disputes and webhooks, as far as they matter here.
 
 Owns: decoding them from bytes. Fields that are not named here are ignored; amounts are paise.
 Called by: `razorpay/client.py`, `api/routes/webhooks.py`, `operations/`.
@@ -34,9 +34,18 @@ class PaymentEntity(Struct, frozen=True):
         """Whether the money came in. A refund gives it back later; an uncaptured payment is refunded too."""
         return self.status == "captured" or (self.status == "refunded" and bool(self.captured))
 
+    @property
+    def is_refunded(self) -> bool:
+        """Whether all of it went back to the payer by refunds."""
+        return self.amount > 0 and (self.amount_refunded or 0) >= self.amount
+
 
 class OrderEntity(Struct, frozen=True):
-    """An order. Empty notes come as an empty array."""
+    """An order. Empty notes come as an empty array.
+
+    `status` becomes `paid` once a captured payment settles it. The payment's amount need not be the order's: it is
+    above it where the payer bears the fee, and below it by an offer.
+    """
 
     id: str
     amount: int
@@ -62,6 +71,18 @@ class RefundEntity(Struct, frozen=True):
     status: str = ""
 
 
+class DisputeEntity(Struct, frozen=True):
+    """A dispute of a payment. `amount_deducted` is what was taken back: 0 unless the dispute is lost."""
+
+    id: str
+    payment_id: str
+    amount: int
+    currency: str = "INR"
+    status: str = ""
+    amount_deducted: int | None = None
+    created_at: int = 0
+
+
 class _Payment(Struct, frozen=True):
     entity: PaymentEntity
 
@@ -74,10 +95,15 @@ class _Refund(Struct, frozen=True):
     entity: RefundEntity
 
 
+class _Dispute(Struct, frozen=True):
+    entity: DisputeEntity
+
+
 class _Payload(Struct, frozen=True):
     payment: _Payment | None = None
     order: _Order | None = None
     refund: _Refund | None = None
+    dispute: _Dispute | None = None
 
 
 class Webhook(Struct, frozen=True):
@@ -96,6 +122,17 @@ class Webhook(Struct, frozen=True):
         """The refund it is about."""
         return self.payload.refund.entity if self.payload.refund else None
 
+    @property
+    def dispute(self) -> DisputeEntity | None:
+        """The dispute it is about."""
+        return self.payload.dispute.entity if self.payload.dispute else None
+
+
+class Named(Struct, frozen=True):
+    """Any entity, as far as its id goes."""
+
+    id: str
+
 
 class Collection(Struct, frozen=True):
     """A page of entities."""
@@ -110,6 +147,8 @@ class _Event(Struct, frozen=True):
 decode_payment = msgspec.json.Decoder(PaymentEntity).decode
 decode_order = msgspec.json.Decoder(OrderEntity).decode
 decode_refund = msgspec.json.Decoder(RefundEntity).decode
+decode_dispute = msgspec.json.Decoder(DisputeEntity).decode
+decode_named = msgspec.json.Decoder(Named).decode
 decode_collection = msgspec.json.Decoder(Collection).decode
 decode_webhook = msgspec.json.Decoder(Webhook).decode
 _decode_event = msgspec.json.Decoder(_Event).decode

@@ -4,7 +4,7 @@ Owns: the routes. For the demo and the tests; no money is anywhere near it.
 Called by: `python -m pipeline.standin.razorpay --port N`, the demo's child process.
 Next: `standin/razorpay_book.py` for the states, `standin/razorpay_hooks.py` for the webhooks.
 
-    /v1/...            the API: orders, payments, captures, refunds; basic auth
+    /v1/...            the API: orders, payments, captures, refunds, disputes; basic auth
     /v1/checkout.js    Checkout's API for a page: new Razorpay(options).open()
     /control/...       what a payer, a bank or bad luck does
 """
@@ -125,11 +125,28 @@ def create_app(stand_in: RazorpayStandIn) -> FastAPI:
         answer.headers["Access-Control-Allow-Headers"] = "Content-Type"
         return answer
 
+    _add_returns(app, stand_in.book)
     _add_api(app, stand_in)
     _add_checkout(app, stand_in)
     _add_control(app, stand_in)
     _add_bad_luck(app, stand_in)
     return app
+
+
+def _add_returns(app: FastAPI, book: Book) -> None:
+    """Add the lists of what went back to payers."""
+
+    @app.get("/v1/payments/{payment_id}/refunds")
+    async def refunds_of(payment_id: str, request: Request) -> Entity:
+        return _page([r for r in book.refunds.values() if r["payment_id"] == payment_id], request)
+
+    @app.get("/v1/refunds")
+    async def list_refunds(request: Request) -> Entity:
+        return _page(list(book.refunds.values()), request)
+
+    @app.get("/v1/disputes")
+    async def list_disputes(request: Request) -> Entity:
+        return _page(list(book.disputes.values()), request)
 
 
 def _add_api(app: FastAPI, stand_in: RazorpayStandIn) -> None:
@@ -155,13 +172,9 @@ def _add_api(app: FastAPI, stand_in: RazorpayStandIn) -> None:
     async def list_payments(request: Request) -> Entity:
         return _page(list(book.payments.values()), request)
 
-    @app.get("/v1/payments/{payment_id}/refunds")
-    async def refunds_of(payment_id: str) -> Entity:
-        return _collection([r for r in book.refunds.values() if r["payment_id"] == payment_id])
-
     @app.get("/v1/{kind}/{entity_id}")
     async def one(kind: str, entity_id: str) -> Entity:
-        if kind not in ("orders", "payments", "refunds"):
+        if kind not in ("orders", "payments", "refunds", "disputes"):
             raise RefusedError("The requested URL was not found on the server.")
         return book.one(kind, entity_id)
 
@@ -243,6 +256,21 @@ def _add_control(app: FastAPI, stand_in: RazorpayStandIn) -> None:
         refund = book.end_refund(refund_id, status, _now_s())
         stand_in.tell()
         return refund
+
+    @app.post("/control/disputes")
+    async def dispute(request: Request) -> Entity:
+        """Dispute a payment: `payment_id`, and `amount` where it is not all of it."""
+        how = await request.json()
+        made = book.dispute(how["payment_id"], how.get("amount"), _now_s())
+        stand_in.tell()
+        return made
+
+    @app.post("/control/disputes/{dispute_id}/{step}")
+    async def move_dispute(dispute_id: str, step: str) -> Entity:
+        """Go on with a dispute: `lost`, `won`, `reversed`, and the other steps of the book."""
+        moved = book.move_dispute(dispute_id, step, _now_s())
+        stand_in.tell()
+        return moved
 
 
 def _add_bad_luck(app: FastAPI, stand_in: RazorpayStandIn) -> None:

@@ -1,4 +1,4 @@
-"""What the stand-in for Razorpay knows: orders, payments, refunds, and the events it has to tell.
+"""What the stand-in for Razorpay knows: orders, payments, refunds, disputes, and the events it has to tell.
 
 Owns: the states a payment goes through, and the entities as Razorpay's documentation shows them.
 Called by: `standin/razorpay.py`. Time is an argument; ids are counted, so a test can foresee them.
@@ -20,25 +20,44 @@ class RefusedError(Exception):
     """What Razorpay answers with BAD_REQUEST_ERROR and a description."""
 
 
+DISPUTE_ENDS = {
+    "action_required": "open",
+    "under_review": "under_review",
+    "closed": "closed",
+    "lost": "lost",
+    "won": "won",
+    "reversed": "won",
+}
+"""What may happen to a dispute, and the status it has then. One that was lost may still be won: it is reversed."""
+
+
 class Book:
-    """The account's orders, payments and refunds. Events are gathered in `events` for whoever sends them."""
+    """The account's orders, payments, refunds and disputes. Events are gathered in `events` for whoever sends them."""
 
     def __init__(self) -> None:
         """Start with an empty account."""
         self.orders: dict[str, Entity] = {}
         self.payments: dict[str, Entity] = {}
         self.refunds: dict[str, Entity] = {}
+        self.disputes: dict[str, Entity] = {}
         self.events: list[Entity] = []
         self._numbers = itertools.count(1)
 
     def dump(self) -> Entity:
         """Return everything, for a file."""
-        return {"orders": self.orders, "payments": self.payments, "refunds": self.refunds}
+        return {
+            "orders": self.orders,
+            "payments": self.payments,
+            "refunds": self.refunds,
+            "disputes": self.disputes,
+        }
 
     def load(self, kept: Mapping[str, Any]) -> None:
         """Take up what was kept in a file."""
         self.orders, self.payments, self.refunds = kept["orders"], kept["payments"], kept["refunds"]
-        self._numbers = itertools.count(1 + len(self.orders) + len(self.payments) + len(self.refunds))
+        self.disputes = kept.get("disputes", {})
+        everything = (self.orders, self.payments, self.refunds, self.disputes)
+        self._numbers = itertools.count(1 + sum(map(len, everything)))
 
     def create_order(self, wanted: Mapping[str, Any], at_s: int) -> Entity:
         """Make an order. Raises RefusedError."""
@@ -66,16 +85,18 @@ class Book:
     def pay(self, order_id: str | None, how: Mapping[str, Any], at_s: int) -> Entity:
         """Let a payer pay: `outcome` is captured, authorized, failed, or late: the bank does not say yet.
 
-        Without an order it is a payment of the account that belongs to nothing. `amount` and `currency`
-        may be given to make a payment that does not match its order. Raises RefusedError.
+        Without an order it is a payment of the account that belongs to nothing. `fee` is what the payer bears on
+        top of the order, `offer` what is taken off it: such a payment pays the order. `amount` and `currency` may
+        be given to make a payment that does not match its order, and leaves it unpaid. Raises RefusedError.
         """
         order = self._known(self.orders, order_id) if order_id is not None else None
         if order is not None and order["status"] == "paid" and not how.get("again"):
             raise RefusedError("This order has been paid.")
+        fee, offer = how.get("fee", 0), how.get("offer", 0)
         payment = {
             "id": self._id("pay"),
             "entity": "payment",
-            "amount": how.get("amount", order["amount"] if order else 10_000),
+            "amount": how.get("amount", order["amount"] + fee - offer if order else 10_000),
             "currency": how.get("currency", order["currency"] if order else "INR"),
             "status": "created",
             "order_id": order_id,
@@ -86,7 +107,8 @@ class Book:
             "email": how.get("email", "asha@example.in"),
             "contact": how.get("contact", "+919900000001"),
             "notes": [],
-            "fee": None,
+            "offer_id": "offer_standin" if offer else None,
+            "fee": fee or None,
             "tax": None,
             "error_code": None,
             "error_description": None,
@@ -128,13 +150,58 @@ class Book:
             )
         if amount != payment["amount"]:
             raise RefusedError("Capture amount must be equal to the amount authorized")
-        payment.update(status="captured", captured=True, fee=payment["amount"] // 50, tax=0)
+        borne_by_payer = payment["fee"] or 0
+        payment.update(status="captured", captured=True, fee=borne_by_payer or payment["amount"] // 50, tax=0)
         self._tell("payment.captured", at_s, payment=payment)
         order = self.orders.get(payment["order_id"] or "")
         if order is not None:
-            order.update(status="paid", amount_paid=payment["amount"], amount_due=0)
-            self._tell("order.paid", at_s, payment=payment, order=order)
+            without_fee = payment["amount"] - borne_by_payer
+            if payment["offer_id"] or (without_fee, payment["currency"]) == (
+                order["amount"],
+                order["currency"],
+            ):
+                order.update(status="paid", amount_paid=without_fee, amount_due=0)
+                self._tell("order.paid", at_s, payment=payment, order=order)
         return payment
+
+    def dispute(self, payment_id: str, amount: object, at_s: int) -> Entity:
+        """Have the payer's bank question a captured payment, or an amount of it. Raises RefusedError."""
+        payment = self._known(self.payments, payment_id)
+        disputed = payment["amount"] if amount is None else amount
+        if not payment["captured"] or not isinstance(disputed, int) or not 0 < disputed <= payment["amount"]:
+            raise RefusedError("The payment cannot be disputed.")
+        dispute = {
+            "id": self._id("disp"),
+            "entity": "dispute",
+            "payment_id": payment_id,
+            "amount": disputed,
+            "currency": payment["currency"],
+            "amount_deducted": 0,
+            "reason_code": "chargeback",
+            "respond_by": at_s + 7 * 86_400,
+            "status": "open",
+            "phase": "chargeback",
+            "created_at": at_s,
+        }
+        self.disputes[dispute["id"]] = dispute
+        self._tell("payment.dispute.created", at_s, payment=payment, dispute=dispute)
+        return dispute
+
+    def move_dispute(self, dispute_id: str, step: str, at_s: int) -> Entity:
+        """Let a dispute go on: a key of DISPUTE_ENDS. Raises RefusedError."""
+        dispute = self._known(self.disputes, dispute_id)
+        if step not in DISPUTE_ENDS:
+            raise RefusedError("one of " + ", ".join(DISPUTE_ENDS))
+        status = DISPUTE_ENDS[step]
+        dispute.update(status=status, amount_deducted=dispute["amount"] if status == "lost" else 0)
+        payment = self.payments[dispute["payment_id"]]
+        self._tell(
+            f"payment.dispute.{status if step == 'reversed' else step}",
+            at_s,
+            payment=payment,
+            dispute=dispute,
+        )
+        return dispute
 
     def refund(self, payment_id: str, amount: object, at_s: int) -> Entity:
         """Give a captured payment back, all of it or an amount. Raises RefusedError."""
@@ -179,9 +246,8 @@ class Book:
         return [payment for payment in self.payments.values() if payment["order_id"] == order_id]
 
     def one(self, kind: str, entity_id: str) -> Entity:
-        """Return an order, payment or refund. Raises RefusedError."""
-        known = {"orders": self.orders, "payments": self.payments, "refunds": self.refunds}
-        return self._known(known[kind], entity_id)
+        """Return an order, payment, refund or dispute. Raises RefusedError."""
+        return self._known(self.dump()[kind], entity_id)
 
     def _refunded(self, payment: Entity, paise: int) -> None:
         payment["amount_refunded"] += paise

@@ -7,7 +7,7 @@
 SELECT payment_id, org,
        countIf(kind = 'topup') AS topups,
        sumIf(amount_nano, kind = 'topup') AS credited_nano,
-       sumIf(amount_nano, kind = 'refund') AS refunded_nano
+       sumIf(amount_nano, kind IN ('refund', 'dispute')) AS returned_nano
 FROM ledger
 WHERE payment_id != ''
 GROUP BY payment_id, org

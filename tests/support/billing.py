@@ -11,6 +11,7 @@ from pipeline.accounts.commands import (
     OpenOrder,
     SetAddress,
     SignUp,
+    TakeDispute,
     TakeRefund,
 )
 from pipeline.accounts.promos import Promo
@@ -100,3 +101,17 @@ def refund(command_id: str = "r", **changes: Any) -> TakeRefund:
         "currency": "INR",
     }
     return TakeRefund(command_id, **{**fields, **changes})
+
+
+def dispute(command_id: str = "d", **changes: Any) -> TakeDispute:
+    """Return a lost dispute of all of it."""
+    fields: dict[str, Any] = {
+        "org": ORG,
+        "dispute_id": "disp_1",
+        "payment_id": PAYMENT,
+        "status": "lost",
+        "amount_paise": 50_000,
+        "deducted_paise": 50_000,
+        "currency": "INR",
+    }
+    return TakeDispute(command_id, **{**fields, **changes})

@@ -19,6 +19,7 @@ from pipeline.accounts.commands import (
     SetAddress,
     SetThreshold,
     SignUp,
+    TakeDispute,
     TakeRefund,
     View,
 )
@@ -39,6 +40,7 @@ COMMANDS: list[AnyCommand] = [
     ),
     Fail("1", "org", "pay", "order", 50_000, "INR", 7, "upi", "e", "c", "f"),
     TakeRefund("1", "org", "rfnd", "pay", 20_000, "INR", failed=True, fingerprint="f"),
+    TakeDispute("1", "org", "disp", "pay", "lost", 20_000, 20_000, "INR", fingerprint="f"),
     Find("1", "org", "order", "pay", "other"),
     NoteStray("1", "pay", "order", 50_000, "INR"),
     View("1", "org"),

@@ -10,6 +10,7 @@ import pytest
 from pipeline.accounts.commands import CommandRefusal
 from pipeline.outcomes import (
     DeadLetterReason,
+    DisputeStatus,
     KeyRefusal,
     LedgerKind,
     MoneyOutcome,
@@ -78,10 +79,11 @@ def test_a_window_is_refused_with_the_code_of_its_reason() -> None:
 def test_every_status_of_a_payment_and_a_refund_is_counted_under_its_own_label() -> None:
     payments = {MoneyOutcome.of_payment(status) for status in get_args(PaymentStatus)}
     refunds = {MoneyOutcome.of_refund(status) for status in get_args(RefundStatus)}
-    assert payments | refunds | {MoneyOutcome.STRAY} == set(MoneyOutcome)
+    disputes = {MoneyOutcome.of_dispute(status) for status in get_args(DisputeStatus)}
+    assert payments | refunds | disputes | {MoneyOutcome.STRAY} == set(MoneyOutcome)
     assert {str(outcome) for outcome in payments} == {f"payment {s}" for s in get_args(PaymentStatus)}
     assert {str(outcome) for outcome in refunds} == {f"refund {s}" for s in get_args(RefundStatus)}
 
 
 def test_the_kinds_of_the_ledger_are_those_of_its_rows() -> None:
-    assert [kind.value for kind in LedgerKind] == ["promo", "topup", "refund", "correction"]
+    assert [kind.value for kind in LedgerKind] == ["promo", "topup", "refund", "dispute", "correction"]

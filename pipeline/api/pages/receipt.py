@@ -85,6 +85,10 @@ def render(receipt: Receipt) -> str:
         ("Paid on", ist.datetime_of(receipt.paid_at_ms).strftime("%d %B %Y, %H:%M:%S IST")),
         ("Method", _METHODS.get(receipt.method, receipt.method)),
         ("Payer", _lines(payer.name, payer.email, payer.contact)),
+        ("Credited to the balance", _unless(receipt.credited_nano, receipt.amount_nano)),
+        ("Refunded since", _unless(receipt.refunded_nano, 0)),
+        ("Taken back by the bank in a dispute", _unless(receipt.disputed_nano, 0)),
+        ("In dispute, not decided", _unless(receipt.in_dispute_nano, 0)),
     ]
     if address is not None:
         place = f"{address.city} {address.pin}, {address.state}"
@@ -98,6 +102,11 @@ def render(receipt: Receipt) -> str:
         words=in_words(receipt.amount_nano),
         rows=[(name, value) for name, value in rows if value],
     )
+
+
+def _unless(nano: int, usual_nano: int) -> str:
+    """Return an amount for a row, nothing where it is the usual one."""
+    return "" if nano == usual_nano else grouped(nano)
 
 
 def _lines(*texts: str | None) -> str:

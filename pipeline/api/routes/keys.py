@@ -5,7 +5,8 @@ Called by: `api/server/app.py`. Next: the account's owner decides, `accounts/key
 
 A key is random and never kept, only its hash. With an `Idempotency-Key` it is drawn from the server's
 secret, a random nonce kept with the answer, and the Idempotency-Key: only who knows all three can draw it
-again, and the same request is answered the same key.
+again, and the same request is answered the same key. Once the secret has changed another key would be drawn, one
+that nobody registered: then the repetition is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pipeline.accounts.commands import ChangeKey, CreateKey
 from pipeline.accounts.keys import EXPIRY_DAYS_MAX, PREFIX_CHARS, hash_key
 from pipeline.accounts.results import KeyView
 from pipeline.api.http.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
-from pipeline.api.http.errors import invalid
+from pipeline.api.http.errors import ApiError, invalid
 from pipeline.api.http.idempotency import IdempotencyKey, command_id, fingerprint
 from pipeline.api.http.parameters import only
 from pipeline.api.routes.billing import view_account
@@ -34,6 +35,7 @@ from pipeline.api.services.dependencies import AccountsOf, ContextOf, KeyManager
 from pipeline.ist import DAY_MS
 from pipeline.kafka.commands import new_command_id
 from pipeline.money import AmountError, parse_inr
+from pipeline.outcomes import RefusalCode
 
 CREATE_ROUTE = "POST /me/keys"
 KEY_BYTES = 24
@@ -108,7 +110,7 @@ async def list_keys(
     return json_answer({"keys": [_shown(key) for key in account.keys]})
 
 
-@router.post("/me/keys", response_model=KeyMade, responses=failures(400, 401, 403))
+@router.post("/me/keys", response_model=KeyMade, responses=failures(400, 401, 403, 409))
 async def create_key(
     session: KeyManagerSession,
     accounts: AccountsOf,
@@ -127,6 +129,8 @@ async def create_key(
         shown = await _find(accounts, session.org, made.key_id)
     if key:
         api_key = drawn_key(body.tier, secret, key, made.nonce)
+        if not accounts.key_directory.is_key(made.key_id, api_key):
+            raise ApiError(RefusalCode.KEY_SHOWN_BEFORE, param="Idempotency-Key")
     return json_answer({**shown, "key": api_key})
 
 

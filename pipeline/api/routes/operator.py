@@ -1,8 +1,8 @@
 """What only the operator may ask of a running server, with the operator's token.
 
 Owns: `POST /operator/verify` and `POST /operator/reconcile`, which the commands use where the embedded
-engine is this process's.
-Called by: `api/server/app.py`; `cli/engine_work.py` asks it over HTTP. Next: `operations/verify.py`, `payments/reconcile.py`.
+engine is this process's, and `POST /operator/settle/{payment_id}`, as it is this process that has Razorpay's key.
+Called by: `api/server/app.py`; `cli/engine_work.py` asks it over HTTP. Next: `operations/verify.py`, `payments/reconcile.py`, `payments/settling.py`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
 from pipeline.api.http.errors import ApiError
-from pipeline.api.services.dependencies import ContextOf
+from pipeline.api.services.accounts import answered_in_time
+from pipeline.api.services.dependencies import AccountsOf, ContextOf
 from pipeline.journal import JournalFormatError
 from pipeline.operations.verify import verify
 from pipeline.outcomes import RefusalCode
 from pipeline.payments.reconcile import reconcile
+from pipeline.payments.settling import NotSettledError, settle
 from pipeline.razorpay.client import RazorpayRefusedError, RazorpayUnavailableError
 from pipeline.settings import MissingSettingError, Settings
 
+SETTLE_LIMIT_S = 60.0
 TOKEN_HEADER = "X-Operator-Token"  # noqa: S105 - the header's name, not a token
 
 router = APIRouter(include_in_schema=False)
@@ -48,6 +51,19 @@ async def reconcile_payments(settings: OperatorsSettings, context: ContextOf) ->
     except (MissingSettingError, RazorpayRefusedError, RazorpayUnavailableError) as error:
         raise ApiError(RefusalCode.UNAVAILABLE, str(error)) from None
     return Response(msgspec.json.encode(report), media_type="application/json")
+
+
+@router.post("/operator/settle/{payment_id}")
+async def settle_payment(_settings: OperatorsSettings, accounts: AccountsOf, payment_id: str) -> Response:
+    """Post what is missing of a payment by what Razorpay says now; what became of it."""
+    if accounts.razorpay is None:
+        raise ApiError(RefusalCode.UNAVAILABLE, "no Razorpay key is set")
+    try:
+        async with answered_in_time(SETTLE_LIMIT_S):
+            settlement = await settle(accounts.intake, accounts.razorpay, payment_id)
+    except NotSettledError as error:
+        raise ApiError(RefusalCode.INVALID_REQUEST, str(error)) from None
+    return Response(msgspec.json.encode(settlement), media_type="application/json")
 
 
 @router.post("/operator/verify")

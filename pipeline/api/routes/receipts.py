@@ -32,11 +32,19 @@ router = APIRouter(tags=["billing"])
 
 
 class ReceiptAnswer(Documented):
-    """A payment receipt. It is no GST tax invoice."""
+    """A payment receipt. It is no GST tax invoice.
+
+    `amount_inr` was paid, `credited_inr` credited. `refunded_inr` and `disputed_inr` went back to the payer since;
+    `in_dispute_inr` is what disputes that are not decided may take back.
+    """
 
     payment_id: str
     order_id: str
     amount_inr: Rupees
+    credited_inr: Rupees
+    refunded_inr: Rupees
+    disputed_inr: Rupees
+    in_dispute_inr: Rupees
     payer: dict[str, str]
     address: dict[str, str | None] | None
     method: str
@@ -68,6 +76,10 @@ async def receipt(
             "payment_id": found.payment_id,
             "order_id": found.order_id,
             "amount_inr": rupees(found.amount_nano),
+            "credited_inr": rupees(found.credited_nano),
+            "refunded_inr": rupees(found.refunded_nano),
+            "disputed_inr": rupees(found.disputed_nano),
+            "in_dispute_inr": rupees(found.in_dispute_nano),
             "payer": found.payer,
             "address": found.address,
             "method": found.method,

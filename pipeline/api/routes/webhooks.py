@@ -29,6 +29,8 @@ ANSWER_LIMIT_S = 4.5
 
 PAYMENT_EVENTS = frozenset({"payment.captured", "order.paid", "payment.failed"})
 REFUND_EVENTS = frozenset({"refund.created", "refund.processed", "refund.failed"})
+DISPUTE_EVENT = "payment.dispute."
+"""What the events of a dispute start with; the rest is where it stands: `created`, `under_review`, `lost`..."""
 
 router = APIRouter(tags=["webhooks"])
 
@@ -67,12 +69,14 @@ async def _take(accounts: AccountServices, body: bytes) -> str:
     """Do what an event asks for; returns what became of it. Events of other kinds are none of ours."""
     try:
         event = entities.event_of(body)
-        if event not in PAYMENT_EVENTS and event not in REFUND_EVENTS:
+        if not event.startswith(DISPUTE_EVENT) and event not in PAYMENT_EVENTS | REFUND_EVENTS:
             return "ignored"
         webhook = entities.decode_webhook(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         log.warning("a signed webhook cannot be read: %s", error)
         raise invalid("body", "the body is not an event of Razorpay") from None
+    if event.startswith(DISPUTE_EVENT):
+        return await _dispute(accounts, webhook)
     return await (_refund(accounts, webhook) if event in REFUND_EVENTS else _payment(accounts, webhook))
 
 
@@ -89,3 +93,11 @@ async def _refund(accounts: AccountServices, webhook: Webhook) -> str:
         raise invalid("body", "the event holds no refund")
     failed = webhook.event == "refund.failed"
     return f"refund {await accounts.intake.refund(refund, webhook.payment, failed=failed)}"
+
+
+async def _dispute(accounts: AccountServices, webhook: Webhook) -> str:
+    dispute = webhook.dispute
+    if dispute is None:
+        raise invalid("body", "the event holds no dispute")
+    status = webhook.event.removeprefix(DISPUTE_EVENT)
+    return f"dispute {await accounts.intake.dispute(dispute, webhook.payment, status=status)}"

@@ -34,6 +34,7 @@ from pipeline.kafka.follow import StaleError, Subscription, TopicFollower
 from pipeline.mail.mailer import Mailer
 from pipeline.payments.order_index import OrderIndex
 from pipeline.payments.order_poller import reconcile_open_orders
+from pipeline.payments.returns_poller import ReturnsPoller
 from pipeline.settings import MissingSettingError, Settings
 from pipeline.sink.sink import Sink
 
@@ -116,7 +117,11 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         )
         beside = [part.run() for part in supervised.values()]
         if accounts.razorpay is not None:
-            beside.append(reconcile_open_orders(accounts.intake, order_index, _now_ms))
+            returns = ReturnsPoller(accounts.intake, accounts.razorpay)
+            beside += [
+                reconcile_open_orders(accounts.intake, order_index, _now_ms),
+                returns.run(_now_ms, settings.reconcile_every_s),
+            ]
         return await _until_stopped(server, beside)
 
 

@@ -7,9 +7,10 @@ Called by: `api/server/main.py` feeds it from `metering.keys`; the answers look 
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import Iterator, Mapping
 
-from pipeline.accounts.keys import KeyRecord, decode_key
+from pipeline.accounts.keys import KeyRecord, decode_key, hash_key
 
 
 class KeyDirectory(Mapping[str, tuple[str, str]]):
@@ -45,6 +46,11 @@ class KeyDirectory(Mapping[str, tuple[str, str]]):
     def __len__(self) -> int:
         """Return how many keys there are."""
         return len(self._keys)
+
+    def is_key(self, key_id: str, api_key: str) -> bool:
+        """Whether an API key is the one that is registered under an id."""
+        key = self._keys.get(key_id)
+        return key is not None and hmac.compare_digest(key.hash, hash_key(api_key))
 
     async def reached(self, key_id: str, version: int, limit_s: float = 2.0) -> None:
         """Return once a key's version is known here. Raises TimeoutError."""

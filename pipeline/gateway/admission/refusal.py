@@ -87,14 +87,17 @@ def changes_ms(window: Refused, now_ms: int) -> int:
 def of_window(window: Refused, now_ms: int) -> Refusal:
     """Return the refusal of a key that is refused for a window which holds now."""
     at_ms = retry_ms(window, now_ms)
-    words = _words(window, by_itself=at_ms == window.until_ms)
+    words = _words(window, at_ms)
     return structs.replace(words, retry_after=seconds_until(at_ms, now_ms))
 
 
 @lru_cache(maxsize=8192)
-def _words(window: Refused, *, by_itself: bool) -> Refusal:
-    """Return a window's refusal but for its `retry_after`; `by_itself` it ends with the window."""
-    resets_at = ist.isoformat(window.until_ms) if by_itself else None
+def _words(window: Refused, at_ms: int) -> Refusal:
+    """Return a window's refusal but for its `retry_after`; `at_ms` is when asking again is worth it.
+
+    What was spent counts from zero again when the IST month turns, also where the budget is 0 and the refusal stays.
+    """
+    resets_at = ist.isoformat(at_ms) if at_ms == window.until_ms else None
     code = window.code.code
     match window.code:
         case KeyRefusal.BUDGET_EXCEEDED:
@@ -102,7 +105,7 @@ def _words(window: Refused, *, by_itself: bool) -> Refusal:
                 refuse(code),
                 limit_inr=Decimal(format_inr(window.limit)),
                 spent_inr=Decimal(format_inr(window.used)),
-                resets_at=resets_at,
+                resets_at=ist.isoformat(at_ms),
             )
         case KeyRefusal.DAILY_LIMIT_REACHED:
             message = f"the key's {window.limit} requests of this IST day are used up"

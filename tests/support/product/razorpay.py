@@ -137,7 +137,7 @@ class Shop:
 
     def payment_of(self, order_id: str) -> Any:
         """Return the captured payment of an order, as Razorpay has it."""
-        payments = self._asked(f"/v1/orders/{order_id}/payments")["items"]
+        payments = self.asked(f"/v1/orders/{order_id}/payments")["items"]
         [payment] = [payment for payment in payments if payment["status"] == "captured"]
         return payment
 
@@ -152,9 +152,10 @@ class Shop:
 
     def orders(self, org: str) -> list[Any]:
         """Return an org's orders, as Razorpay has them."""
-        return [o for o in self._asked("/v1/orders?count=100")["items"] if o["notes"]["org"] == org]
+        return [o for o in self.asked("/v1/orders?count=100")["items"] if o["notes"]["org"] == org]
 
-    def _asked(self, path: str) -> Any:
+    def asked(self, path: str) -> Any:
+        """Return what Razorpay's API answers."""
         answer = self.control.get(path, auth=(KEY_ID, KEY_SECRET))
         assert answer.status_code == 200, answer.text
         return answer.json()

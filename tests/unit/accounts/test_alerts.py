@@ -30,13 +30,12 @@ def _oracle(history: list[tuple[int, int, int | None]]) -> list[int]:
     """Return the instants of mails for a history of (instant, balance, threshold), looking at all of it."""
     sent: list[int] = []
     for i, (at_ms, balance, threshold) in enumerate(history):
-        if threshold is None or balance >= threshold:
+        if threshold is None:
             continue
-        if i:
-            _, balance_before, threshold_before = history[i - 1]
-            if threshold_before is not None and balance_before < threshold_before:
-                continue
-        if all(at_ms - other >= DAY_MS for other in sent):
+        _, balance_before, threshold_before = history[i - 1] if i else (0, 0, None)
+        was_below = threshold_before is not None and balance_before < threshold_before
+        falls_below = balance < threshold and not was_below
+        if balance <= 0 < balance_before or (falls_below and all(at_ms - other >= DAY_MS for other in sent)):
             sent.append(at_ms)
     return sent
 
@@ -53,6 +52,7 @@ def test_mails_go_out_as_a_naive_oracle_says(steps: list[tuple[int, int | str | 
         account.spending.credited_nano, account.profile.threshold_nano = balance, threshold
         history.append((at_ms, balance, threshold))
         mail = alerts.due_alert(account, at_ms)
+        account.spending.verdict_nano = balance
         if mail is not None:
             sent.append(mail.at_ms)
             assert (mail.balance_nano, mail.threshold_nano) == (balance, threshold)
@@ -83,18 +83,45 @@ def test_a_replay_of_the_same_command_orders_no_second_mail() -> None:
 
 @EXAMPLES
 @given(st.lists(st.tuples(st.integers(-40, 40), st.integers(0, DAY_MS)), max_size=30))
-def test_never_two_in_24_hours_through_restarts(moves: list[tuple[int, int]]) -> None:
+def test_never_two_about_the_threshold_in_24_hours_and_one_each_time_it_runs_out(
+    moves: list[tuple[int, int]],
+) -> None:
     shop = Shop()
     shop.do(SetThreshold("t", ORG, 90 * RUPEE))
-    at_ms, sent = NOW_MS, []
+    at_ms, about_threshold, about_nothing, times_run_out = NOW_MS, list[int](), 0, 0
+    balance = 100
     for n, (rupees, later_ms) in enumerate(moves):
         at_ms += later_ms
-        sent += [
-            decode(value).at_ms
-            for _, value in shop.send(Credit(str(n), ORG, rupees * RUPEE or 1, "x"), at_ms=at_ms).mail
-        ]
+        mails = shop.send(Credit(str(n), ORG, (rupees or 1) * RUPEE, "x"), at_ms=at_ms).mail
+        before, balance = balance, balance + (rupees or 1)
+        times_run_out += balance <= 0 < before
+        for _, value in mails:
+            if decode(value).balance_nano > 0:
+                about_threshold.append(at_ms)
+            else:
+                about_nothing += before > 0
+                about_threshold += [at_ms] if before <= 0 else []
         shop.state = shop.restore()
-    assert all(b - a >= DAY_MS for a, b in itertools.pairwise(sent))
+    assert all(b - a >= DAY_MS for a, b in itertools.pairwise(about_threshold))
+    assert about_nothing == times_run_out
+
+
+def test_an_empty_balance_is_told_however_short_ago_the_threshold_was() -> None:
+    shop = Shop()
+    shop.do(SetThreshold("t", ORG, 50 * RUPEE))
+    below = shop.send(Credit("1", ORG, -60 * RUPEE, "used"), at_ms=NOW_MS)
+    empty = shop.send(Credit("2", ORG, -40 * RUPEE, "used"), at_ms=NOW_MS + 60_000)
+    further = shop.send(Credit("3", ORG, -1, "used"), at_ms=NOW_MS + 120_000)
+    assert [decode(value).balance_nano for _, value in below.mail + empty.mail] == [40 * RUPEE, 0]
+    assert further.mail == []
+    shop.send(Credit("4", ORG, 2 * RUPEE, "topped up"), at_ms=NOW_MS + 180_000)
+    again = shop.send(Credit("5", ORG, -2 * RUPEE, "used"), at_ms=NOW_MS + 240_000)
+    assert [decode(value).balance_nano for _, value in again.mail] == [-1]
+
+
+def test_without_a_threshold_nothing_is_told_at_zero_either() -> None:
+    shop = Shop()
+    assert shop.send(Credit("1", ORG, -200 * RUPEE, "used")).mail == []
 
 
 def test_an_org_without_an_address_gets_none() -> None:

@@ -89,6 +89,60 @@ def test_what_does_not_match_is_kept_and_not_credited(changes: dict[str, Any], w
     assert shop.entries() == [SIGNUP, TOPUP]
 
 
+@pytest.mark.parametrize(("paise", "why"), [(51_180, "the payer bears the fee"), (45_000, "an offer")])
+def test_what_was_ordered_is_credited_where_razorpay_says_that_the_order_is_paid(
+    paise: int, why: str
+) -> None:
+    shop = Shop()
+    shop.promo()
+    shop.order(promo_code="NAMASTE", bonus_nano=50 * RUPEE)
+    assert shop.do(capture("not yet", amount_paise=paise))["result"]["status"] == "mismatched"
+    for n in range(3):
+        paid = shop.do(capture(str(n), amount_paise=paise, order_paid=True))
+        assert paid["result"] == {"status": "captured", "balance_nano": 650 * RUPEE, "credited": n == 0}, why
+    assert shop.entries() == [SIGNUP, TOPUP, BONUS]
+    kept = shop.state.payment(PAYMENT)
+    assert kept is not None and (kept.amount_paise, kept.credited_paise) == (paise, 50_000)
+
+
+@pytest.mark.parametrize(("paise", "refunded", "rupees"), [(51_180, 51_180, 500), (45_000, 45_000, 500)])
+def test_all_of_such_a_payment_refunded_takes_all_of_its_credit(
+    paise: int, refunded: int, rupees: int
+) -> None:
+    shop = Shop()
+    shop.order()
+    shop.do(capture(amount_paise=paise, order_paid=True))
+    shop.do(refund(amount_paise=refunded))
+    assert shop.entries() == [SIGNUP, TOPUP, ("refund", -rupees)]
+
+
+def test_an_order_that_another_payment_paid_says_nothing_of_one_of_another_amount() -> None:
+    shop = Shop()
+    shop.order()
+    shop.do(capture())
+    odd = capture("odd", payment_id="pay_2", amount_paise=100, order_paid=True)
+    assert shop.do(odd)["result"]["status"] == "mismatched"
+    usd = capture("usd", payment_id="pay_3", currency="USD", order_paid=True)
+    assert shop.do(usd)["result"]["status"] == "mismatched"
+    assert shop.entries() == [SIGNUP, TOPUP]
+
+
+def test_a_mismatch_is_noted_once_and_credited_as_paid_once_it_is_settled() -> None:
+    shop = Shop()
+    shop.promo()
+    shop.order(promo_code="NAMASTE", bonus_nano=50 * RUPEE)
+    noted = [shop.do(capture(str(n), amount_paise=30_000))["result"].get("noted", False) for n in range(3)]
+    assert noted == [True, False, False]
+    for n in range(2):
+        settled = shop.do(capture(f"s{n}", amount_paise=30_000, settled=True))
+        assert settled["result"]["status"] == "captured"
+    assert shop.do(capture("late webhook", amount_paise=30_000))["result"]["status"] == "captured"
+    assert shop.entries() == [SIGNUP, ("topup", 300)]
+    assert "the order is over 50000 paise" in shop.ledger[-1][2]
+    usd = capture("usd", payment_id="pay_2", currency="USD", settled=True)
+    assert shop.do(usd)["result"]["status"] == "mismatched"
+
+
 def test_an_order_that_was_lost_here_is_taken_from_razorpay() -> None:
     shop = Shop()
     shop.promo()

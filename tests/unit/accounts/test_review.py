@@ -42,11 +42,11 @@ UNITS = st.lists(st.tuples(CHARGES, st.integers(0, 40)), max_size=12)
 
 def closed(account: Account, at_ms: int) -> Account:
     """Return the account as the next unit finds it, with the verdict that was due noted as told."""
+    due_alert(account, at_ms)
     verdict = due_verdict(account, at_ms)
     if verdict is not None:
         account.spending.verdict_nano = verdict.balance_nano
         account.spending.verdict_refused = verdict.refused
-    due_alert(account, at_ms)
     profiles = {account.org: encode_profile(account.profile)}
     return Account(account.org, decode_spending(encode_spending(account)), None, profiles)
 
@@ -72,7 +72,7 @@ def test_what_is_passed_over_needs_nothing(
             charge(account, key_id, trial=trial, day=day, cost_nano=cost_nano, requests=requests)
         passed_over = not needs_review(account)
         stamps = account.spending.is_below, account.spending.alerted_ms
-        verdict, alert = due_verdict(account, at_ms), due_alert(account, at_ms)
+        alert, verdict = due_alert(account, at_ms), due_verdict(account, at_ms)
         if passed_over:
             assert (verdict, alert) == (None, None)
             assert (account.spending.is_below, account.spending.alerted_ms) == stamps

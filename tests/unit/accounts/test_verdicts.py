@@ -46,6 +46,19 @@ def told(account: Account, at_ms: int = NOW_MS) -> Verdict | None:
     return verdict
 
 
+def test_a_changed_budget_is_told_although_the_key_stays_refused() -> None:
+    account = account_with(KeyUsage({MONTH: 500}), credited_nano=10**15, budget_nano=300)
+    first = told(account)
+    assert first is not None and [w.limit for w in first.refused] == [300]
+    assert told(account) is None
+    account.profile.keys["k"].budget_nano = 500
+    second = told(account)
+    assert second is not None and [(w.limit, w.used) for w in second.refused] == [(500, 500)]
+    account.profile.keys["k"].budget_nano = 0
+    third = told(account)
+    assert third is not None and [(w.limit, w.used) for w in third.refused] == [(0, 500), (0, 0)]
+
+
 class TestRefusals:
     @pytest.mark.parametrize(("spent", "refused"), [(99, False), (100, True), (101, True)])
     def test_a_budget_is_spent_when_it_is_reached(self, spent: int, refused: bool) -> None:
@@ -63,9 +76,12 @@ class TestRefusals:
         ]
 
     def test_a_budget_of_nothing_is_spent_before_the_first_request(self) -> None:
-        [refused] = refused_keys(account_with(budget_nano=0), NOW_MS)
-        assert refused.code == KeyRefusal.BUDGET_EXCEEDED
-        assert refused.from_ms <= NOW_MS < refused.until_ms
+        now, later = refused_keys(account_with(KeyUsage({MONTH: 7}), budget_nano=0), NOW_MS)
+        assert now.from_ms <= NOW_MS < now.until_ms == later.from_ms < later.until_ms
+        assert [(w.code, w.limit, w.used) for w in (now, later)] == [
+            (KeyRefusal.BUDGET_EXCEEDED, 0, 7),
+            (KeyRefusal.BUDGET_EXCEEDED, 0, 0),
+        ]
 
     def test_no_budget_is_never_spent(self) -> None:
         assert refused_keys(account_with(KeyUsage({MONTH: 10**18})), NOW_MS) == ()

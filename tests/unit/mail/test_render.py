@@ -53,8 +53,9 @@ def test_the_message_id_is_the_same_for_every_attempt_and_another_for_another_ma
 
 def test_an_empty_balance_says_that_requests_are_refused() -> None:
     message = _read_back(render(msgspec.structs.replace(MAIL, balance_nano=-6_100_000), SENDER))
-    assert message["Subject"].startswith("Low balance: -Rs 0.01 left")
+    assert message["Subject"] == "Balance used up, requests are refused: -Rs 0.01 left, Acme Labs"
     for body in _bodies(message):
+        assert "(org_1)" in body and "used up" in body and "https://router.example/billing" in body
         assert "are refused until you top up" in body and "Requests go on" not in body
 
 

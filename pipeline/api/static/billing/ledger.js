@@ -5,7 +5,9 @@ import { at, doing, say } from "./form.js";
 import { fill } from "./money.js";
 
 const PAGE = 10;
-const KINDS = { topup: "Top-up", promo: "Promo credit", refund: "Refund", correction: "Correction" };
+const KINDS = {
+  topup: "Top-up", promo: "Promo credit", refund: "Refund", dispute: "Dispute", correction: "Correction",
+};
 const WHEN = new Intl.DateTimeFormat("en-IN", {
   timeZone: "Asia/Kolkata", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
   hour12: false,

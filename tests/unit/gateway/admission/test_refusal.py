@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 
@@ -35,9 +36,12 @@ def test_a_spent_budget_names_the_amounts_and_when_it_resets() -> None:
     }
 
 
-def test_a_budget_of_nothing_never_resets_by_itself() -> None:
-    no = refusal.of_window(Refused("k", KeyRefusal.BUDGET_EXCEEDED, 0, 253_402_300_800_000, 0, 0), NOW_MS)
-    assert no.resets_at is None
+def test_a_budget_of_nothing_says_when_what_was_spent_counts_anew() -> None:
+    no = refusal.of_window(
+        Refused("k", KeyRefusal.BUDGET_EXCEEDED, 0, 253_402_300_800_000, 0, 500_000_000), NOW_MS
+    )
+    assert (no.limit_inr, no.spent_inr) == (0, Decimal("0.5"))
+    assert no.resets_at == "2026-07-01T00:00:00.000+05:30"
     assert no.retry_after == 18 * 86_400
 
 
