@@ -213,9 +213,12 @@ class Broker:
         return [p for p in self._producers if id(p) not in lively]
 
     def check(self, producer: Producer) -> None:
-        """Raise FencedError where the producer's id was taken over."""
-        if producer.fenced or (
-            self._fencing and self._current.get(producer.transactional_id) is not producer
+        """Raise FencedError where the producer's id was taken over, or its transaction is over."""
+        transaction = producer.transaction
+        if (
+            producer.fenced
+            or (self._fencing and self._current.get(producer.transactional_id) is not producer)
+            or (transaction is not None and transaction.committed is not None)
         ):
             self.counts["writes fenced"] += 1
             raise FencedError(producer.transactional_id)
