@@ -53,10 +53,10 @@ SELECT
 FROM events
 GROUP BY day, model, partition;
 
-DETACH TABLE usage_day_feed {{on_cluster}} SYNC;
+DETACH TABLE IF EXISTS usage_day_feed {{on_cluster}} SYNC;
 
 ATTACH TABLE IF NOT EXISTS usage_day_feed {{on_cluster}};
 
-DETACH TABLE model_day_feed {{on_cluster}} SYNC;
+DETACH TABLE IF EXISTS model_day_feed {{on_cluster}} SYNC;
 
 ATTACH TABLE IF NOT EXISTS model_day_feed {{on_cluster}};

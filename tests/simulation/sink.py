@@ -63,6 +63,8 @@ class SinkPump:
         self._rules = world.plan.rules
         self._log = FencedLogModel(world, pump, f"sink-{partition}", "sink")
         self._writer = RangeWriter("simulation", partition, world.plan.safe_ms)
+        self._judges_age = False
+        """Whether rows counted next are those of a range that is too old to be sent, not of one that may be lost."""
         _ = member
 
     def run(self) -> Iterator[str]:
@@ -97,16 +99,20 @@ class SinkPump:
             case Reached(point):
                 yield point
             case Now():
+                self._judges_age = True
                 return step.answered(self._world.clock.now_ms)
             case ReadJournal(first_offset, next_offset):
                 return step.answered(self._read(first_offset, next_offset))
             case Insert(rows):
                 yield from self._insert(rows)
             case CountRows(rows):
+                self._world.counts["ranges found too old"] += self._judges_age
+                self._judges_age = False
                 found = store.count(rows.kind, rows.low, rows.high, rows.partition)
                 yield "sink.counting"
                 return step.answered(found)
             case MayHaveLost(within_s):
+                self._judges_age = False
                 return step.answered(store.was_started_within(within_s))
             case PrepareStaging(rows):
                 staging = self._asked(lambda: store.prepare(rows))

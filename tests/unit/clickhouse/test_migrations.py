@@ -13,6 +13,7 @@ from pipeline.clickhouse.sql_files import SqlFilesMissingError, sql_files
 CREATES = re.compile(r"CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS (\w+)")
 REPEATABLE = re.compile(
     r"ALTER TABLE \w+\s+(MODIFY (SETTING|QUERY)\s|(ADD COLUMN IF NOT EXISTS [^\n]+\n? *)+\Z)"
+    r"|ATTACH TABLE IF NOT EXISTS \w+|DETACH TABLE IF EXISTS \w+"
 )
 
 
