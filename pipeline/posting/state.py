@@ -38,7 +38,7 @@ from pipeline.accounts.payments import (
     decode_stray,
 )
 from pipeline.accounts.payments import encode as encode_money
-from pipeline.formats import STATE, NewerFormatError
+from pipeline.formats import STATE
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 
@@ -106,7 +106,7 @@ class PartitionState:
     def restored(cls, partition: int, partitions: int, records: dict[bytes, bytes]) -> PartitionState:
         """Return the state that the newest record of each key describes.
 
-        Raises StateError where it was written for another partition count or by a newer program.
+        Raises StateError where it was written for another partition count, NewerFormatError where by a newer release.
         """
         state = cls(partition, partitions)
         state._restore_meta(records.get(META_KEY))
@@ -142,10 +142,7 @@ class PartitionState:
     def _restore_meta(self, value: bytes | None) -> None:
         if value is None:
             return
-        try:
-            STATE.check(_unpack_format(value).format)
-        except NewerFormatError as error:
-            raise StateError(f"partition {self.partition}: {error}") from error
+        STATE.check(_unpack_format(value).format)
         self.meta = _unpack_meta(value)
         self.meta.format = STATE.number
         if self.meta.partitions != self.partitions:

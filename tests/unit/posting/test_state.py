@@ -11,7 +11,7 @@ import pytest
 from pipeline import ist
 from pipeline.accounts.commands import ChangeKey, CreateKey, Credit, SignUp
 from pipeline.events import LATE_MS
-from pipeline.formats import STATE
+from pipeline.formats import STATE, NewerFormatError
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting.state import META_KEY, PartitionState, StateError
 from tests.support.builders import COST_NANO, NOW_MS, Books, event, everything, packed
@@ -129,7 +129,7 @@ def test_another_partition_count_is_refused() -> None:
 def test_a_newer_format_is_refused_whatever_else_it_has() -> None:
     books = busy_books()
     newer = msgspec.msgpack.encode({"format": STATE.number + 1, "partitions": "one", "and": 1})
-    with pytest.raises(StateError, match=r"partition 0: .*which a newer release wrote"):
+    with pytest.raises(NewerFormatError, match=r"state\.accounts: .*which a newer release wrote"):
         PartitionState.restored(0, 1, {**books.topic, b"zzz": b"", META_KEY: newer})
 
 
