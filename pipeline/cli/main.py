@@ -10,10 +10,10 @@ import sys
 
 import typer
 
-from pipeline.catalog.stored import NewerRate
 from pipeline.cli import accounts, catalog, config, demo, promo, reconcile, redrive, roles, settle, up, verify
 from pipeline.cli.context import CommandError, say
 from pipeline.connection import KafkaSettingsError
+from pipeline.formats import NewerFormatError
 from pipeline.journal import JournalFormatError
 from pipeline.kafka.admin import TopicsError
 from pipeline.kafka.catalog import CatalogClockError
@@ -31,7 +31,7 @@ _EXPECTED = (
     KafkaSettingsError,
     LocalError,
     MissingSettingError,
-    NewerRate,
+    NewerFormatError,
     SilentTopicError,
     TopicsError,
 )
