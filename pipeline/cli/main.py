@@ -10,7 +10,6 @@ import sys
 
 import typer
 
-from pipeline.catalog.stored import NewerRate
 from pipeline.cli import (
     accounts,
     catalog,
@@ -27,6 +26,7 @@ from pipeline.cli import (
 )
 from pipeline.cli.context import CommandError, say
 from pipeline.connection import KafkaSettingsError
+from pipeline.formats import NewerFormatError
 from pipeline.journal import JournalFormatError
 from pipeline.kafka.admin import TopicsError
 from pipeline.kafka.catalog import CatalogClockError
@@ -44,7 +44,7 @@ _EXPECTED = (
     KafkaSettingsError,
     LocalError,
     MissingSettingError,
-    NewerRate,
+    NewerFormatError,
     SilentTopicError,
     TopicsError,
 )

@@ -76,7 +76,8 @@ class Posted:
 def take_over(partition: int, partitions: int) -> WorkerProtocol[PartitionState]:
     """Become the one owner of a partition and return its state, which says where to read on.
 
-    Raises StateError where the state does not fit, and what the steps raise.
+    Raises StateError where the state does not fit, NewerFormatError where only a newer release can read it, and what
+    the steps raise.
     """
     # 1. From here on no earlier owner writes.
     yield from Fence()

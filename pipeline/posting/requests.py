@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.catalog.rating import cost_nano, is_free
+from pipeline.catalog.rating import cost_nano
 from pipeline.events import (
     AHEAD_MS,
     FAILED_FROM,
@@ -26,7 +26,7 @@ from pipeline.events import (
     whole_ms,
 )
 from pipeline.ist import DAY_MS
-from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD, RequestRow
+from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD
 from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
@@ -36,6 +36,8 @@ from pipeline.posting.unit import LETTER_BYTES_MAX, InputRecord, Unit
 from pipeline.usage import NO_OTHERS, NOTHING, REGULAR, counts_of
 
 _timestamps = Timestamps()
+PLAIN = (*NO_OTHERS, REGULAR)
+"""How the row of nearly every request ends: no tokens of other classes, and no mark."""
 ID_STEP = PARTITIONS_MAX
 REST_EVERY = 2_000
 MOVED_AHEAD_MS = AHEAD_MS + DAY_MS
@@ -138,7 +140,8 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     account = unit.touch(org)
                 meter = unit.meters.meter_for(account, key_id, at_ms, trial=trial)
 
-            if is_free(data):
+            # As `is_free` says, in place.
+            if trial or status >= FAILED_FROM or data.byok:
                 cost, rate_from_ms = 0, 0
             else:
                 rate = in_force(data.model, provider or "", at_ms)
@@ -173,34 +176,35 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             meter.requests += 1
             meter.cost_nano += cost
             latency_ms, ttft_ms = data.latency_ms, data.ttft_ms
-            row = RequestRow(
-                row_id,
-                org,
-                at_ms,
-                posted_ms,
-                source,
-                event.id,
-                key_id,
-                data.tier,
-                data.byok,
-                data.model,
-                provider or "",
-                status,
-                data.error_code or "",
-                latency_ms if type(latency_ms) is int else whole_ms(latency_ms),
-                ttft_ms if ttft_ms is None or type(ttft_ms) is int else whole_ms(ttft_ms),
-                data.stream is True,
-                prompt,
-                cached,
-                completion,
-                reasoning,
-                cost,
-                rate_from_ms,
+            # The columns of a RequestRow, in their order.
+            rows.append(
+                (
+                    row_id,
+                    org,
+                    at_ms,
+                    posted_ms,
+                    source,
+                    event.id,
+                    key_id,
+                    data.tier,
+                    data.byok,
+                    data.model,
+                    provider or "",
+                    status,
+                    data.error_code or "",
+                    latency_ms if type(latency_ms) is int else whole_ms(latency_ms),
+                    ttft_ms if ttft_ms is None or type(ttft_ms) is int else whole_ms(ttft_ms),
+                    data.stream is True,
+                    prompt,
+                    cached,
+                    completion,
+                    reasoning,
+                    cost,
+                    rate_from_ms,
+                )
+                + (PLAIN if others is NO_OTHERS and not irregular else (*others, irregular))
             )
-            if irregular or others is not NO_OTHERS:
-                row.note(others, irregular)
-                irregulars += irregular > REGULAR
-            rows.append(row)
+            irregulars += irregular > REGULAR
             row_id += ID_STEP
             debited_nano += cost
         if len(rows) >= ROWS_A_RECORD:

@@ -32,8 +32,9 @@ from pipeline.journal import (
     REQUESTS,
     JournalRecord,
     LedgerRow,
-    RequestRow,
+    RowValues,
     encode_rows,
+    encode_values,
     position_of,
     public_id,
 )
@@ -137,7 +138,7 @@ class Unit:
     """Accounts that were decoded to be read: of each there is one copy in a unit."""
     profiles_changed: set[str] = field(default_factory=set)
     sources_changed: dict[str, None] = field(default_factory=dict)
-    requests: list[RequestRow] = field(default_factory=list)
+    requests: list[RowValues] = field(default_factory=list)
     journal: list[JournalRecord] = field(default_factory=list)
     charged: int = 0
     ledger: list[LedgerRow] = field(default_factory=list)
@@ -204,7 +205,7 @@ class Unit:
 
     def encode_requests(self) -> None:
         """Encode the rows of requests so far: what is let go of early is still in the processor's caches."""
-        self.journal += encode_rows(REQUESTS, self.requests)
+        self.journal += encode_values(REQUESTS, self.requests)
         self.charged += len(self.requests)
         self.requests.clear()
 

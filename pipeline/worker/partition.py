@@ -93,7 +93,8 @@ class Partition:
     async def open(self) -> dict[str, int]:
         """Fence the previous owner, restore, and return the next offset of each input topic.
 
-        Raises StateError where the state does not fit, or whatever Kafka raises.
+        Raises StateError where the state does not fit, NewerFormatError where only a newer release can read it, or
+        whatever Kafka raises.
         """
         started = time.monotonic()
         taking_over = protocol.take_over(self._partition, self._partitions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from msgspec.structs import astuple
 
 from pipeline.accounts import verdicts
 from pipeline.accounts.commands import CreateKey, Credit, SignUp
@@ -103,7 +104,7 @@ class TestClosing:
 
     def test_journal_records_are_in_the_order_of_their_positions(self) -> None:
         unit = Unit(PartitionState(0, 1), rate_table())
-        unit.requests.append(request(3 * 1024, "org_1", 1))
+        unit.requests.append(astuple(request(3 * 1024, "org_1", 1)))
         unit.ledger.append(ledger_row(2 * 1024, "org_1", 5, 5))
         assert [(r.kind, r.first) for r in close(unit).journal] == [("ledger", 2), ("requests", 3)]
 
