@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -26,6 +26,7 @@ from pipeline.driving import drive
 from pipeline.kafka.bounded import last_committed
 from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.follow import TopicFollower
+from pipeline.kafka.topic_ids import topic_ids
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.outcomes import MoneyOutcome
 from pipeline.posting import progress, protocol
@@ -33,6 +34,7 @@ from pipeline.posting.protocol import AwaitCatalog, Decide, Posted, WorkerStep
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord
 from pipeline.steps import (
+    NOTHING_ACCEPTED,
     Commit,
     ConfirmOwner,
     Fence,
@@ -41,6 +43,7 @@ from pipeline.steps import (
     Now,
     Reached,
     Restore,
+    TopicIds,
     TopicPlace,
 )
 from pipeline.worker.standstill import Activity
@@ -73,8 +76,9 @@ class Partition:
         partitions: int,
         catalog: Catalog,
         deciding: asyncio.Lock,
+        accepted_topics: Mapping[str, str] = NOTHING_ACCEPTED,
     ) -> None:
-        """Prepare; nothing is connected before `open`.
+        """Prepare; nothing is connected before `open`. `accepted_topics` are the setting's of that name.
 
         `deciding` is shared by all partitions of the worker: one decides at a time, while others commit. If
         they took turns within their units, all of them would be done as late as the last.
@@ -83,6 +87,7 @@ class Partition:
         self._partition, self._partitions = partition, partitions
         self._catalog = catalog
         self._deciding = deciding
+        self._accepted_topics = accepted_topics
         self._log = FencedLog(kafka, f"{deployment}-{partition}", role="worker")
         self._lock = asyncio.Lock()
         self._state = PartitionState(partition, partitions)
@@ -97,7 +102,7 @@ class Partition:
         whatever Kafka raises.
         """
         started = time.monotonic()
-        taking_over = protocol.take_over(self._partition, self._partitions)
+        taking_over = protocol.take_over(self._partition, self._partitions, self._accepted_topics)
         self._state = await drive(taking_over, self._take)
         self.is_open = True
         self._note_progress()
@@ -147,13 +152,15 @@ class Partition:
         elif self._progress_due_since_s is None:
             self._progress_due_since_s = time.monotonic()
 
-    async def _take(self, step: WorkerStep) -> object:
+    async def _take(self, step: WorkerStep) -> object:  # noqa: C901 - one case a step
         """Take a step of the protocol and return its answer."""
         match step:
             case Fence():
                 await self._log.start()
             case Restore(place):
                 return step.answered(await self._log.restore(place.topic, place.partition))
+            case TopicIds(names):
+                return step.answered(await topic_ids(self._kafka, names))
             case LastHeaders(place):
                 return step.answered(await self._last_headers(place))
             case ConfirmOwner(place):

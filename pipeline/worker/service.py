@@ -123,6 +123,7 @@ class PartitionReader:
             self._partitions,
             Catalog(self._rates, self._promos, self._follower),
             self._deciding,
+            settings.accepted_topics,
         )
         self._owned[partition] = owned
         offsets = await owned.open()
