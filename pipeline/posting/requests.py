@@ -32,7 +32,7 @@ from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
 from pipeline.posting.reading import RecordParts
 from pipeline.posting.state import PartitionState
-from pipeline.posting.unit import InputRecord, Moved, Unit, origin
+from pipeline.posting.unit import LETTER_BYTES_MAX, InputRecord, Unit
 from pipeline.usage import NO_OTHERS, NOTHING, REGULAR, counts_of
 
 _timestamps = Timestamps()
@@ -57,10 +57,12 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known
     meters, in_force, ms = unit.meters.by_key, unit.rates.in_force, _timestamps.ms
     row_id, debited_nano, taken, duplicates, irregulars = unit.next_id(), 0, 0, 0, 0
-    rest_at = rest_every
+    rest_at, aside = rest_every, state.set_aside
     # Nearly always many events of one source follow each other: it is looked up once for them all.
     running, newest, charged = "", -1, list[int]()
-    for record in records:
+    for done, record in enumerate(records, 1):
+        if aside and unit.takes_aside(record):
+            continue
         posted_ms, timestamp = unit.advance(record), record.timestamp
         if moved:
             oldest_ms, newest_ms = 0, timestamp + MOVED_AHEAD_MS
@@ -131,8 +133,8 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                         _reject_invalid(unit, record, parts.bytes_of(record, events, event), event)
                         continue
                     if not state.owns(org):
-                        _move(unit, record, parts.bytes_of(record, events, event), event)
-                        _remember(unit, mark)
+                        if _move(unit, record, parts.bytes_of(record, events, event), event):
+                            _remember(unit, mark)
                         newest = max(newest, number)
                         continue
                     account = unit.touch(org)
@@ -210,6 +212,9 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
         if taken >= rest_at:
             rest_at = taken + rest_every
             yield
+        if unit.is_full():
+            unit.leave(records[done:])
+            break
     unit.note_source(running, newest, charged)
     unit.took_ids(row_id)
     unit.debited_nano += debited_nano
@@ -254,8 +259,12 @@ def _reject_invalid(unit: Unit, record: InputRecord, value: bytes, event: Reques
     unit.reject(record, value, DeadLetterReason.INVALID, f"{problem.field} {problem.text}")
 
 
-def _move(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent) -> None:
-    """Send an event on to the partition its org belongs to."""
+def _move(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent) -> bool:
+    """Send an event on to the partition its org belongs to; return whether it can be carried there."""
     right = partition_of(event.subject, unit.state.partitions)
-    unit.moved.append(Moved(right, value, origin(record)))
-    unit.counts["moved"] += 1
+    if len(value) > LETTER_BYTES_MAX:
+        detail = f"on another org's partition, and too large to be moved to {right}: {len(value)} bytes"
+        unit.reject(record, value, DeadLetterReason.INVALID, detail)
+        return False
+    unit.move(record, value, right)
+    return True
