@@ -315,6 +315,17 @@ class DeadLetterReason(StrEnum):
         return next((member for member in cls if member.value == reason), None)
 
 
+class DuplicateKind(StrEnum):
+    """How an event that is dropped as a duplicate differs from the one that was charged: the metric's label."""
+
+    OTHER_ORG = "other_org"
+    """The same source and id, for another org."""
+    OTHER_CONTENT = "other_content"
+    """The same source and id, with another model, tokens, status or anything else of `data`."""
+    NUMBER_FELL = "number_fell"
+    """A number at or below the last of its source, with an id that was not charged under it."""
+
+
 class LedgerKind(StrEnum):
     """The kind of a ledger entry. Requests are no entries: the balance after an entry counts them."""
 

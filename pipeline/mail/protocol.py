@@ -145,7 +145,7 @@ class MailTurns:
             self.outbox = outbox.decode(state[OUTBOX_KEY])
         topic_id = (yield from TopicIds((topics.MAIL,))).get(topics.MAIL)
         if topic_id is not None and self.outbox.topic_id != topic_id == accepted.get(topics.MAIL):
-            self.outbox = structs.replace(self.outbox, next_offset=0, topic_id=topic_id)
+            yield from self.commit(structs.replace(self.outbox, next_offset=0, topic_id=topic_id))
         check_id(topics.MAIL, self.outbox.topic_id, topic_id)
         self.outbox = structs.replace(self.outbox, topic_id=topic_id)
         # What the topic dropped for its age nobody would send any more.

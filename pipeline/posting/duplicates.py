@@ -128,6 +128,11 @@ class RecentNumbers:
             self._looked_up[source] = {n for _, by_source in self._chunks for n in by_source.get(source, ())}
         return number & ALL_BITS in self._looked_up[source]
 
+    def knows(self, source: str, number: int) -> bool:
+        """Whether a number is among those remembered, for one that is asked about once: it takes some milliseconds."""
+        wanted = number & ALL_BITS
+        return any(wanted in by_source.get(source, ()) for _, by_source in self._chunks)
+
     def take_changes(self) -> Iterator[tuple[int, bytes]]:
         """Return the (slot, value) of each chunk changed since the last call."""
         for chunk, by_source in self._chunks:

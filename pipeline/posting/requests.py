@@ -57,7 +57,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known
     meters, in_force, ms = unit.meters.by_key, unit.rates.in_force, _timestamps.ms
     row_id, debited_nano, taken, duplicates, irregulars = unit.next_id(), 0, 0, 0, 0
-    rest_at, aside = rest_every, state.set_aside
+    rest_at, aside, recent = rest_every, state.set_aside, state.recent
     # Nearly always many events of one source follow each other: it is looked up once for them all.
     running, newest, charged = "", -1, list[int]()
     for done, record in enumerate(records, 1):
@@ -97,6 +97,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 mark = mark_of(source, event.id)
                 if mark in known or (moved and _came_straight(state, event)):
                     duplicates += 1
+                    unit.note_duplicate(event, events)
                     continue
             else:
                 if not is_sequence(sequence):
@@ -108,6 +109,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 number = int(sequence)
                 if number <= newest:
                     duplicates += 1
+                    unit.note_duplicate(event, events, number, charged)
                     continue
                 if known or unpriced:
                     mark = mark_of(source, event.id)
@@ -115,6 +117,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                         # It came before by way of another partition, or of a redrive.
                         newest = number
                         duplicates += 1
+                        unit.note_duplicate(event, events)
                         continue
                     if mark not in unpriced:
                         mark = b""
@@ -207,6 +210,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             irregulars += irregular > REGULAR
             row_id += ID_STEP
             debited_nano += cost
+        recent.add(record.value)
         if len(rows) >= ROWS_A_RECORD:
             unit.encode_requests()
         if taken >= rest_at:

@@ -41,6 +41,7 @@ from pipeline.accounts.payments import encode as encode_money
 from pipeline.formats import STATE
 from pipeline.partitioning import partition_of
 from pipeline.posting import set_aside
+from pipeline.posting.differing import RecentRecords
 from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 
 META_KEY = b"m"
@@ -106,6 +107,8 @@ class PartitionState:
         """Marks of numbered events that became dead letters and may be charged by way of a redrive."""
         self.sources = NumberedSources()
         self.numbers = RecentNumbers()
+        self.recent = RecentRecords()
+        """What came last, as it came; in memory alone."""
         self.progress_told: int | None = None
         """The request offset that gateways were last told, by this owner; None before the first time."""
         self.progress_told_ms = 0

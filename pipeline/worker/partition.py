@@ -30,6 +30,7 @@ from pipeline.kafka.topic_ids import topic_ids
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.outcomes import MoneyOutcome
 from pipeline.posting import progress, protocol
+from pipeline.posting.differing import DifferingDuplicate
 from pipeline.posting.protocol import AwaitCatalog, Decide, Posted, WorkerStep
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord
@@ -52,6 +53,8 @@ log = logging.getLogger(__name__)
 
 PROGRESS_DUE_S = 0.6
 """A little more than units leave between two records of progress, so that a busy partition needs no other."""
+TELL_DIFFERING_EVERY_S = 60.0
+DIFFERING_SOURCES_MAX = 1_000
 CATALOG_AGE_LIMIT_S = CATALOG_AGE_MAX_MS / 1000
 """Later rates are announced so far ahead that a catalog confirmed within this is right for every instant."""
 
@@ -92,6 +95,7 @@ class Partition:
         self._lock = asyncio.Lock()
         self._state = PartitionState(partition, partitions)
         self.is_open = False
+        self._told_differing_s: dict[str, float] = {}
         self._progress_due_since_s: float | None = None
         self.activity = Activity(time.monotonic())
 
@@ -207,6 +211,9 @@ class Partition:
         telemetry.UNIT_EVENTS.observe(counts["events"])
         telemetry.DEBITED_RUPEES.inc(unit.debited_nano / NANO_PER_RUPEE)
         telemetry.ALERTS.inc(counts["alerts"])
+        for duplicate in unit.differing:
+            telemetry.DIFFERING_DUPLICATES.labels(duplicate.kind).inc()
+            self._tell_differing(duplicate, ended)
         for outcome in MoneyOutcome:
             telemetry.MONEY.labels(outcome).inc(counts[outcome])
         for letter in posted.output.dead_letters:
@@ -214,6 +221,22 @@ class Partition:
         behind_s = time.time() - self._state.meta.posted_ms / 1000
         telemetry.WORKER_BEHIND.labels(self._partition).set(max(0.0, behind_s))
         telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))
+
+    def _tell_differing(self, duplicate: DifferingDuplicate, at_s: float) -> None:
+        """Log a duplicate that is not what was charged, unless another of its source was logged in the last minute."""
+        told_s = self._told_differing_s
+        if at_s - told_s.get(duplicate.source, float("-inf")) < TELL_DIFFERING_EVERY_S:
+            return
+        if len(told_s) >= DIFFERING_SOURCES_MAX:
+            told_s.clear()
+        told_s[duplicate.source] = at_s
+        log.warning(
+            "partition %d: an event of source %r with id %r was dropped as a duplicate, but is not what was charged: %s",
+            self._partition,
+            duplicate.source,
+            duplicate.id,
+            duplicate.kind,
+        )
 
 
 def worker_group(deployment: str) -> str:
