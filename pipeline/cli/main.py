@@ -10,7 +10,20 @@ import sys
 
 import typer
 
-from pipeline.cli import accounts, catalog, config, demo, promo, reconcile, redrive, roles, settle, up, verify
+from pipeline.cli import (
+    accounts,
+    catalog,
+    config,
+    demo,
+    promo,
+    quarantine,
+    reconcile,
+    redrive,
+    roles,
+    settle,
+    up,
+    verify,
+)
 from pipeline.cli.context import CommandError, say
 from pipeline.connection import KafkaSettingsError
 from pipeline.formats import NewerFormatError
@@ -22,7 +35,7 @@ from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
 
 # Each module adds its commands to the program by `register`.
-GROUPS = (up, demo, roles, config, accounts, catalog, promo, verify, reconcile, settle, redrive)
+GROUPS = (up, demo, roles, config, accounts, catalog, promo, verify, reconcile, settle, redrive, quarantine)
 
 _EXPECTED = (
     CatalogClockError,

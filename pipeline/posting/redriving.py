@@ -147,6 +147,6 @@ def _may_be_redriven(reason: DeadLetterReason | None, *, too_late: bool) -> bool
             return True
         case DeadLetterReason.TOO_LATE:
             return too_late
-        case DeadLetterReason.MALFORMED | DeadLetterReason.INVALID | None:
+        case DeadLetterReason.MALFORMED | DeadLetterReason.INVALID | DeadLetterReason.QUARANTINED | None:
             return False
     assert_never(reason)

@@ -40,6 +40,7 @@ from pipeline.accounts.payments import (
 from pipeline.accounts.payments import encode as encode_money
 from pipeline.formats import STATE
 from pipeline.partitioning import partition_of
+from pipeline.posting import set_aside
 from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 
 META_KEY = b"m"
@@ -66,6 +67,15 @@ class Meta(Struct, forbid_unknown_fields=True):
     posted_ms: int = 0
     offsets: dict[str, int] = field(default_factory=dict)
     swept_day: int = 0
+
+
+def next_offsets(meta: bytes) -> dict[str, int]:
+    """Return the next offset of each input topic, by the value of the record at META_KEY.
+
+    Raises NewerFormatError where a newer release wrote it.
+    """
+    STATE.check(_unpack_format(meta).format)
+    return _unpack_meta(meta).offsets
 
 
 class _Format(Struct):
@@ -98,6 +108,8 @@ class PartitionState:
         self.progress_told: int | None = None
         """The request offset that gateways were last told, by this owner; None before the first time."""
         self.progress_told_ms = 0
+        self.set_aside: dict[tuple[str, int], str] = {}
+        """The records that operators have set aside, by topic and offset, and why; as of the take-over."""
         self._spending: dict[str, bytes] = {}
         self._profiles: dict[str, bytes] = {}
         self._money: dict[bytes, bytes] = {}
@@ -110,7 +122,7 @@ class PartitionState:
         """
         state = cls(partition, partitions)
         state._restore_meta(records.get(META_KEY))
-        slots, unpriced_slots, numbers_slots = [], [], []
+        slots: dict[bytes, list[bytes]] = {RING_SLOT: [], UNPRICED_SLOT: [], NUMBERS_SLOT: []}
         # An org is in two mappings: one text for both.
         orgs: dict[str, str] = {}
         for key, value in records.items():
@@ -125,18 +137,16 @@ class PartitionState:
                 state._money[key] = value
             elif kind == SOURCE:
                 state.sources.restore(key[1:].decode(), value)
-            elif kind == RING_SLOT:
-                slots.append(value)
-            elif kind == UNPRICED_SLOT:
-                unpriced_slots.append(value)
-            elif kind == NUMBERS_SLOT:
-                numbers_slots.append(value)
+            elif kind in slots:
+                slots[kind].append(value)
+            elif kind == set_aside.MARK:
+                state.set_aside[set_aside.place_of(key)] = value.decode()
             elif key != META_KEY:
                 raise StateError(
                     f"partition {partition}: unknown state record {key[:20]!r}; is the program too old?"
                 )
-        state.ring, state.unpriced = Ring.restored(slots), Ring.restored(unpriced_slots)
-        state.numbers = RecentNumbers.restored(numbers_slots)
+        state.ring, state.unpriced = Ring.restored(slots[RING_SLOT]), Ring.restored(slots[UNPRICED_SLOT])
+        state.numbers = RecentNumbers.restored(slots[NUMBERS_SLOT])
         return state
 
     def _restore_meta(self, value: bytes | None) -> None:
@@ -243,6 +253,11 @@ class PartitionState:
     def drop_idle_sources(self, before_ms: int) -> list[StateRecord]:
         """Forget sources idle since an instant, and return the records that delete them."""
         return [(SOURCE + source.encode(), None) for source in self.sources.drop_idle(before_ms)]
+
+    def drop_mark(self, topic: str, offset: int) -> StateRecord:
+        """Forget that a record was set aside, as it is a dead letter now, and return what deletes its mark."""
+        del self.set_aside[topic, offset]
+        return set_aside.key_of(topic, offset), None
 
     def save_meta(self) -> StateRecord:
         """Return the state record that tells how far the partition has come."""

@@ -114,14 +114,17 @@ class Partition:
             await self._log.close()
 
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
-        """Carry out one unit of work. Any exception leaves memory ahead of Kafka: end the process."""
+        """Carry out a batch, in one unit of work or in a few. Any exception leaves memory ahead of Kafka: end the process."""
         async with self._lock:
             started = time.monotonic()
             rates, promos = self._catalog.rates, self._catalog.promos
-            unit_of_work = protocol.unit_of_work(self._state, rates, promos, topic, records)
-            posted = await drive(unit_of_work, self._take)
-            if posted is not None:
-                self._count(posted, topic, started)
+            has_more = True
+            while has_more:
+                unit_of_work = protocol.unit_of_work(self._state, rates, promos, topic, records)
+                posted = await drive(unit_of_work, self._take)
+                if posted is not None:
+                    self._count(posted, topic, started)
+                has_more = posted is not None and posted.has_more
             self._note_progress()
 
     async def tell_progress(self) -> None:
