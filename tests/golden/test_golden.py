@@ -18,9 +18,9 @@ from pipeline.kafka.commands import CommandClient
 from pipeline.local.deployment import Deployment
 from pipeline.partitioning import partition_of
 from pipeline.topics import REQUESTS
-from tests.golden.directory import GOLDEN, Expected, metering, unpack, up
 from tests.support import parts
 from tests.support.builders import COST_NANO, event, packed, time_text
+from tests.support.golden.directory import GOLDEN, Expected, metering, unpack, up
 
 ARCHIVES = sorted(GOLDEN.glob("*.tar.xz"))
 CHARGED_LIMIT_S = 30.0

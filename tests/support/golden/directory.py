@@ -21,7 +21,7 @@ import msgspec
 from pipeline.local import deployment
 from pipeline.local.deployment import Deployment
 
-GOLDEN = Path(__file__).parent
+GOLDEN = Path(__file__).parents[2] / "golden"
 READY_LIMIT_S = 90.0
 STOP_LIMIT_S = 40.0
 LEFT_OUT = frozenset({"lock", "run.json", "secrets.json", "broker.log", "broker.log.1", "server.properties"})
