@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.journal import PARTITIONS_MAX
 
@@ -42,6 +43,8 @@ class Settings(BaseSettings):
     """PEM file of that certificate's key, without a password; in the certificate's file where absent."""
     clickhouse_url: str | None = None
     """chdb://PATH, or http(s)://user:password@host:port/database; embedded where absent (`up` only)."""
+    command_key: SecretStr | None = None
+    """Signs the commands that server and operators send, and workers carry out; two after a comma while it is renewed."""
     session_secret: SecretStr | None = None
     razorpay_key_id: str | None = None
     razorpay_key_secret: SecretStr | None = None
@@ -92,6 +95,13 @@ class Settings(BaseSettings):
             raise ValueError("must look like chdb://PATH or http://user:password@host:port/database")
         return url
 
+    @field_validator("command_key")
+    @classmethod
+    def _one_or_two_keys(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None:
+            CommandKeys.parse(key.get_secret_value())
+        return key
+
     @field_validator("smtp_url")
     @classmethod
     def _smtp_scheme(cls, url: SecretStr | None) -> SecretStr | None:
@@ -137,6 +147,13 @@ class Settings(BaseSettings):
                 "key_file": self.kafka_key_file,
             }
         )
+
+    @property
+    def command_keys(self) -> CommandKeys:
+        """The keys that commands are signed with. Raises MissingSettingError where none is set."""
+        if self.command_key is None:
+            raise MissingSettingError("METERING_COMMAND_KEY is not set")
+        return CommandKeys.parse(self.command_key.get_secret_value())
 
     @property
     def kafka(self) -> KafkaConnection:

@@ -70,6 +70,7 @@ def settings_for(data_dir: Path) -> Settings:
         partitions=at.partitions,
         session_secret=at.session_secret,
         operator_token=at.operator_token,
+        command_key=at.command_key,
         **{f"kafka_{name}": value for name, value in asdict(at.kafka_security).items()},
     )
 

@@ -34,12 +34,17 @@ _CLAIM_SECONDS_MAX = 10.0
 _CLAIM_AGAIN_SECONDS = 0.05
 
 
+def _random() -> str:
+    return secrets.token_urlsafe(_SECRET_BYTES)
+
+
 @dataclass(frozen=True)
 class Secrets:
     """What a local deployment makes up for itself, once. Never printed."""
 
-    session_secret: str = field(repr=False)
-    operator_token: str = field(repr=False)
+    session_secret: str = field(default_factory=_random, repr=False)
+    operator_token: str = field(default_factory=_random, repr=False)
+    command_key: str = field(default_factory=_random, repr=False)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Deployment:
     partitions: int
     session_secret: str = field(repr=False)
     operator_token: str = field(repr=False)
+    command_key: str = field(repr=False)
     kafka_security: KafkaSecurity = field(default_factory=KafkaSecurity)
 
 
@@ -110,13 +116,14 @@ def withdraw(data_dir: Path) -> None:
 
 
 def secrets_of(data_dir: Path) -> Secrets:
-    """Return the directory's secrets, made up at the first call. Raises LocalError on a damaged file."""
+    """Return the directory's secrets; those it has not yet are made up and kept. Raises LocalError on a damaged file."""
     path = data_dir / _SECRETS
-    if path.exists():
-        return _decode(path.read_bytes(), Secrets, path)
-    made = Secrets(secrets.token_urlsafe(_SECRET_BYTES), secrets.token_urlsafe(_SECRET_BYTES))
-    _write_private(path, msgspec.json.encode(made))
-    return made
+    before = path.read_bytes() if path.exists() else b"{}"
+    known = _decode(before, Secrets, path)
+    now = msgspec.json.encode(known)
+    if now != before:
+        _write_private(path, now)
+    return known
 
 
 def instance_of(data_dir: Path) -> str:

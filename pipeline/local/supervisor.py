@@ -193,6 +193,7 @@ class _Supervisor:
             operator_token=(
                 settings.operator_token.get_secret_value() if settings.operator_token else made.operator_token
             ),
+            command_key=settings.command_key.get_secret_value() if settings.command_key else made.command_key,
             kafka_security=settings.kafka_security,
         )
 
@@ -300,6 +301,7 @@ def _environment(at: Deployment, settings: Settings, instance: str) -> dict[str,
         "METERING_CLICKHOUSE_URL": at.clickhouse_url,
         "METERING_SESSION_SECRET": at.session_secret,
         "METERING_OPERATOR_TOKEN": at.operator_token,
+        "METERING_COMMAND_KEY": at.command_key,
         "METERING_INSTANCE": settings.instance or instance,
         "METERING_HOST": settings.host,
         "METERING_PORT": at.http_url.rpartition(":")[2],

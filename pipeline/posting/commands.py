@@ -8,13 +8,16 @@ Next: `accounts/decide.py` decides; `posting/unit.py` closes the unit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import Raw
 
 from pipeline.accounts import decide as decisions
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import (
     AnyAccountCommand,
+    AnyCommand,
     Barrier,
     CommandRefusal,
     NoteStray,
@@ -37,14 +40,39 @@ from pipeline.topics import MOVED
 _encode = msgspec.json.Encoder().encode
 
 
-def post_commands(unit: Unit, records: Sequence[InputRecord]) -> None:
+@dataclass(frozen=True, slots=True)
+class NoCommand:
+    """Why a record is no command to be carried out."""
+
+    reason: DeadLetterReason
+    detail: str
+
+
+ReadCommand = tuple[InputRecord, AnyCommand | NoCommand]
+"""A record and what it says."""
+
+
+def read_commands(records: Sequence[InputRecord], keys: CommandKeys) -> list[ReadCommand]:
+    """Return what the records say. Nothing is believed of one that no holder of a command key sent."""
+    return [(record, _read(record, keys)) for record in records]
+
+
+def _read(record: InputRecord, keys: CommandKeys) -> AnyCommand | NoCommand:
+    value = record.value or b""
+    problem = keys.problem(record.headers, value, record.partition, record.timestamp)
+    if problem is not None:
+        return NoCommand(DeadLetterReason.UNAUTHENTICATED, problem)
+    command = decode_command(value)
+    return NoCommand(DeadLetterReason.MALFORMED, command) if isinstance(command, str) else command
+
+
+def post_commands(unit: Unit, commands: Sequence[ReadCommand]) -> None:
     """Carry out the commands of fresh records, in order; what is no command becomes a dead letter."""
-    for record in records:
+    for record, command in commands:
         posted_ms = unit.advance(record)
         unit.counts["commands"] += 1
-        command = decode_command(record.value)
-        if isinstance(command, str):
-            unit.reject(record, record.value or b"", DeadLetterReason.MALFORMED, command)
+        if isinstance(command, NoCommand):
+            unit.reject(record, record.value or b"", command.reason, command.detail)
         elif isinstance(command, Barrier):
             unit.reply(Reply(command.id, result=Raw(_encode(_barrier_reached(unit)))))
         elif isinstance(command, NoteStray):
@@ -62,14 +90,14 @@ def post_commands(unit: Unit, records: Sequence[InputRecord]) -> None:
             unit.reply(_carry_out(unit, command, posted_ms))
 
 
-def catalog_offset_needed(records: Sequence[InputRecord]) -> int:
-    """Return how far the catalog must have been read before these records may be posted."""
-    return max((barrier.catalog_offset for barrier in _barriers(records)), default=0)
+def catalog_offset_needed(commands: Sequence[ReadCommand]) -> int:
+    """Return how far the catalog must have been read before these commands may be carried out."""
+    return max((barrier.catalog_offset for barrier in _barriers(commands)), default=0)
 
 
-def promos_offset_needed(records: Sequence[InputRecord]) -> int:
-    """Return how far the promo codes must have been read before these records may be posted."""
-    return max((barrier.promos_offset for barrier in _barriers(records)), default=0)
+def promos_offset_needed(commands: Sequence[ReadCommand]) -> int:
+    """Return how far the promo codes must have been read before these commands may be carried out."""
+    return max((barrier.promos_offset for barrier in _barriers(commands)), default=0)
 
 
 def _barrier_reached(unit: Unit) -> BarrierReached:
@@ -77,9 +105,8 @@ def _barrier_reached(unit: Unit) -> BarrierReached:
     return BarrierReached(state.partition, state.meta.offsets.get(MOVED, 0))
 
 
-def _barriers(records: Sequence[InputRecord]) -> list[Barrier]:
-    commands = (decode_command(record.value) for record in records)
-    return [command for command in commands if isinstance(command, Barrier)]
+def _barriers(commands: Sequence[ReadCommand]) -> list[Barrier]:
+    return [command for _, command in commands if isinstance(command, Barrier)]
 
 
 def _carry_out(unit: Unit, command: AnyAccountCommand, posted_ms: int) -> Reply:

@@ -14,11 +14,17 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from pipeline import topics
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.journal import read_headers
 from pipeline.posting import progress
-from pipeline.posting.commands import catalog_offset_needed, post_commands, promos_offset_needed
+from pipeline.posting.commands import (
+    catalog_offset_needed,
+    post_commands,
+    promos_offset_needed,
+    read_commands,
+)
 from pipeline.posting.requests import REST_EVERY, post_requests
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import InputRecord, Unit, UnitOutput, check_stamps, close, fresh
@@ -93,6 +99,7 @@ def unit_of_work(
     state: PartitionState,
     rates: RateTable,
     promos: PromoTable,
+    keys: CommandKeys,
     topic: str,
     records: Sequence[InputRecord],
     *,
@@ -113,8 +120,9 @@ def unit_of_work(
     # 3. Decide: pure, in memory.
     unit = Unit(state, rates, promos=promos)
     if topic == topics.BILLING:
-        yield from AwaitCatalog(catalog_offset_needed(fresh_records), promos_offset_needed(fresh_records))
-        post_commands(unit, fresh_records)
+        commands = read_commands(fresh_records, keys)
+        yield from AwaitCatalog(catalog_offset_needed(commands), promos_offset_needed(commands))
+        post_commands(unit, commands)
     else:
         moved = topic == topics.MOVED
         yield from Decide(post_requests(unit, fresh_records, moved=moved, rest_every=rest_every))

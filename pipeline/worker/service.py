@@ -67,8 +67,11 @@ class PartitionReader:
     """Opens the partitions that the group assigns, and hands their batches to the agents."""
 
     def __init__(self, settings: Settings, channels: Mapping[str, UnitChannel]) -> None:
-        """Prepare; nothing is connected before `run`. `channels` leads each input topic's units to their agent."""
-        self._settings = settings
+        """Prepare; nothing is connected before `run`. `channels` leads each input topic's units to their agent.
+
+        Raises MissingSettingError where no command key is set.
+        """
+        self._settings, self._keys = settings, settings.command_keys
         self._channels = channels
         self._partitions = 0
         self._owned: dict[int, Partition] = {}
@@ -122,6 +125,7 @@ class PartitionReader:
             partition,
             self._partitions,
             Catalog(self._rates, self._promos, self._follower),
+            self._keys,
             self._deciding,
         )
         self._owned[partition] = owned

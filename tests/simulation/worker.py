@@ -19,6 +19,7 @@ from pipeline.topics import INPUTS, STATE
 from pipeline.worker.partition import CATALOG_AGE_LIMIT_S
 from tests.simulation.driving import FencedLogModel, Stops, drive
 from tests.simulation.kafka import Entry
+from tests.support.builders import COMMAND_KEYS
 
 if TYPE_CHECKING:
     from tests.simulation.members import Member, Pump
@@ -87,7 +88,7 @@ class WorkerPump:
             yield "worker.posting"
         rates = self._member.rates_no_older_than(CATALOG_AGE_LIMIT_S)
         # It pauses at each event, so that the worker may end or be overtaken there.
-        unit = protocol.unit_of_work(state, rates, self._promos, topic, records, rest_every=1)
+        unit = protocol.unit_of_work(state, rates, self._promos, COMMAND_KEYS, topic, records, rest_every=1)
         posted = yield from drive(unit, self._take)
         if posted is not None and self._rules.group_offsets == "after":
             self._commit_offsets(posted.output.offsets)

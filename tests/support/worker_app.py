@@ -11,11 +11,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any, cast
 
+from pydantic import SecretStr
+
 from pipeline import logs, topics
 from pipeline.settings import Settings
 from pipeline.worker import app as worker
 from pipeline.worker.partition import Partition
 from pipeline.worker.service import PartitionReader
+from tests.support.builders import COMMAND_KEY
 
 LIMIT_S = 30.0
 
@@ -39,7 +42,9 @@ async def _never_read(_reader: PartitionReader) -> None:
 async def _main(*, bad: bool) -> None:
     PartitionReader.run = _never_read  # type: ignore[method-assign,assignment]  # it would connect
     logs.configure("info")
-    app, reader = worker.create_app(Settings(kafka_url="kafka://localhost:1"))
+    app, reader = worker.create_app(
+        Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY))
+    )
     reader._owned = {0: cast(Partition, _Partition(bad=bad))}
     await app.start()
     async with asyncio.timeout(LIMIT_S):
