@@ -28,6 +28,7 @@ _SECRETS = "secrets.json"
 _INSTANCE = "instance"
 _RUN = "run.json"
 
+_OWNER_ONLY = 0o700
 _SECRET_BYTES = 32
 _INSTANCE_BYTES = 6
 _CLAIM_SECONDS_MAX = 10.0
@@ -69,10 +70,13 @@ async def claimed(data_dir: Path) -> AsyncIterator[int]:
     """Hold the data directory; yields the lock's file descriptor, which children may inherit.
 
     The directory stays taken until the last process that holds the descriptor has ended, so nobody starts
-    on it beside one that is still dying. Raises LocalError where another `up` has it.
+    on it beside one that is still dying. Nobody but its owner may enter it from then on. Raises LocalError where
+    another `up` has it, or where it is another user's.
     """
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data_dir.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
+        # It may have been there before, open to others: everything in it is as private as it is.
+        data_dir.chmod(_OWNER_ONLY)
         lock = os.open(data_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise LocalError(f"the data directory {data_dir} cannot be used: {error.strerror}") from error

@@ -96,6 +96,12 @@ async def test_an_announced_deployment_is_seen_until_it_is_withdrawn(tmp_path: P
     assert "s3cret" not in repr(at)
 
 
+async def test_a_directory_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    async with deployment.claimed(tmp_path):
+        assert _mode(tmp_path) == 0o700
+
+
 async def test_what_a_killed_one_left_behind_is_not_running(tmp_path: Path) -> None:
     async with deployment.claimed(tmp_path):
         deployment.announce(tmp_path, _at(os.getpid()))
