@@ -308,6 +308,11 @@ class DeadLetterReason(StrEnum):
         "a command that no holder of the command key sent, or that was sent over 10 minutes before",
         "find out who wrote it; a command of one's own: send it again",
     )
+    QUARANTINED = (
+        "quarantined",
+        "an operator set the record aside as it ended workers: `metering quarantine`",
+        "look why; publish again what of it is to be charged",
+    )
 
     @classmethod
     def named(cls, reason: str) -> DeadLetterReason | None:

@@ -30,7 +30,7 @@ from pipeline.accounts.ledger import Posting, apply
 from pipeline.accounts.model import Account, RememberedAnswer
 from pipeline.accounts.payments import Dispute, Payment, Refund, Stray
 from pipeline.accounts.results import BarrierReached, Result, StrayNoted
-from pipeline.events import is_org
+from pipeline.events import UnreadBatch, is_org
 from pipeline.journal import PARTITIONS_MAX, LedgerRow
 from pipeline.outcomes import DeadLetterReason, MoneyOutcome
 from pipeline.partitioning import partition_of
@@ -48,16 +48,10 @@ class NoCommand:
     detail: str
 
 
-ReadCommand = tuple[InputRecord, AnyCommand | NoCommand]
-"""A record and what it says."""
-
-
-def read_commands(records: Sequence[InputRecord], keys: CommandKeys) -> list[ReadCommand]:
-    """Return what the records say. Nothing is believed of one that no holder of a command key sent."""
-    return [(record, _read(record, keys)) for record in records]
-
-
 def _read(record: InputRecord, keys: CommandKeys) -> AnyCommand | NoCommand:
+    """Return what a record says. Nothing is believed of one that no holder of a command key sent."""
+    if isinstance(record.value, UnreadBatch):
+        return NoCommand(DeadLetterReason.MALFORMED, record.value.detail)
     value = record.value or b""
     problem = keys.problem(record.headers, value, record.partition, record.timestamp)
     if problem is not None:
@@ -66,13 +60,19 @@ def _read(record: InputRecord, keys: CommandKeys) -> AnyCommand | NoCommand:
     return NoCommand(DeadLetterReason.MALFORMED, command) if isinstance(command, str) else command
 
 
-def post_commands(unit: Unit, commands: Sequence[ReadCommand]) -> None:
+def post_commands(unit: Unit, records: Sequence[InputRecord], keys: CommandKeys) -> None:
     """Carry out the commands of fresh records, in order; what is no command becomes a dead letter."""
-    for record, command in commands:
+    for done, record in enumerate(records, 1):
+        if unit.takes_aside(record):
+            continue
+        if unit.is_full():
+            unit.leave(records[done - 1 :])
+            break
         posted_ms = unit.advance(record)
         unit.counts["commands"] += 1
+        command = _read(record, keys)
         if isinstance(command, NoCommand):
-            unit.reject(record, record.value or b"", command.reason, command.detail)
+            unit.reject(record, bytes(record.value or b""), command.reason, command.detail)
         elif isinstance(command, Barrier):
             unit.reply(Reply(command.id, result=Raw(_encode(_barrier_reached(unit)))))
         elif isinstance(command, NoteStray):
@@ -90,14 +90,14 @@ def post_commands(unit: Unit, commands: Sequence[ReadCommand]) -> None:
             unit.reply(_carry_out(unit, command, posted_ms))
 
 
-def catalog_offset_needed(commands: Sequence[ReadCommand]) -> int:
-    """Return how far the catalog must have been read before these commands may be carried out."""
-    return max((barrier.catalog_offset for barrier in _barriers(commands)), default=0)
+def catalog_offset_needed(records: Sequence[InputRecord], keys: CommandKeys) -> int:
+    """Return how far the catalog must have been read before these records may be posted."""
+    return max((barrier.catalog_offset for barrier in _barriers(records, keys)), default=0)
 
 
-def promos_offset_needed(commands: Sequence[ReadCommand]) -> int:
-    """Return how far the promo codes must have been read before these commands may be carried out."""
-    return max((barrier.promos_offset for barrier in _barriers(commands)), default=0)
+def promos_offset_needed(records: Sequence[InputRecord], keys: CommandKeys) -> int:
+    """Return how far the promo codes must have been read before these records may be posted."""
+    return max((barrier.promos_offset for barrier in _barriers(records, keys)), default=0)
 
 
 def _barrier_reached(unit: Unit) -> BarrierReached:
@@ -105,8 +105,9 @@ def _barrier_reached(unit: Unit) -> BarrierReached:
     return BarrierReached(state.partition, state.meta.offsets.get(MOVED, 0))
 
 
-def _barriers(commands: Sequence[ReadCommand]) -> list[Barrier]:
-    return [command for _, command in commands if isinstance(command, Barrier)]
+def _barriers(records: Sequence[InputRecord], keys: CommandKeys) -> list[Barrier]:
+    commands = (_read(record, keys) for record in records)
+    return [command for command in commands if isinstance(command, Barrier)]
 
 
 def _carry_out(unit: Unit, command: AnyAccountCommand, posted_ms: int) -> Reply:
