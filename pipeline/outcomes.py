@@ -247,8 +247,7 @@ class RefusalCode(StrEnum):
         "rate_limit_exceeded",
         429,
         "too many requests; try again later",
-        "a key made all its requests of a minute at one gateway, an org tried too many wrong promo codes, "
-         "or a session or a network address asks more often than it may",
+        "a key made all its requests of a minute at a gateway, or an org, a session or an address asks too often",
         "wait for the seconds in `Retry-After`",
     )
     INTERNAL = (

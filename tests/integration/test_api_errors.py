@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 from pydantic import BaseModel, Field
 
 from pipeline.api.http.errors import ApiError
-from pipeline.api.http.limiter import Rate
+from pipeline.api.http.limiter import RequestRate
 from pipeline.api.routes.health import engine_check
 from pipeline.api.server.app import create_app
 from pipeline.clickhouse.client import Engine, open_engine
@@ -234,7 +234,7 @@ def test_requests_are_counted_by_template(served: Api) -> None:
 
 def test_an_address_and_a_session_may_ask_so_often(engine: Engine) -> None:
     with api(engine) as served:
-        address_requests, session_requests = Rate(per_s=1, burst=12), Rate(per_s=1, burst=4)
+        address_requests, session_requests = RequestRate(per_s=1, burst=12), RequestRate(per_s=1, burst=4)
         context = dataclasses.replace(
             served.context, address_requests=address_requests, session_requests=session_requests
         )

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline.api.http import errors, metrics
 from pipeline.api.http.addresses import counted_as
 from pipeline.api.http.headers import DEFAULT_HEADERS, HSTS
-from pipeline.api.http.limiter import Rate
+from pipeline.api.http.limiter import RequestRate
 from pipeline.outcomes import RefusalCode
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,9 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}\Z")
 class Edge:
     """ASGI middleware around the whole app."""
 
-    def __init__(self, app: ASGIApp, requests: Rate, now_ms: Callable[[], int], *, https: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, requests: RequestRate, now_ms: Callable[[], int], *, https: bool
+    ) -> None:
         """Wrap an app. `requests` limits them for each address; `https` says how browsers reach the server."""
         self._app, self._requests, self._now_ms = app, requests, now_ms
         self._headers = {**DEFAULT_HEADERS, **({"Strict-Transport-Security": HSTS} if https else {})}

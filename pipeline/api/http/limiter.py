@@ -1,7 +1,7 @@
 """Count wrong guesses and requests, and stop who makes too many. Memory only, one count a server.
 
-Owns: the sliding window (`Attempts`), and the token bucket (`Rate`).
-Called by: `api/services/accounts.py` for promo codes, `api/http/edge.py` and `api/services/dependencies.py` for
+Owns: the sliding window (`Attempts`), and the token bucket (`RequestRate`).
+Called by: `api/services/accounts.py` for promo codes, `api/http/edge.py` and `api/services/context.py` for
 requests. Time is an argument.
 """
 
@@ -50,7 +50,7 @@ class Attempts:
             self._times.pop(name, None)
 
 
-class Rate:
+class RequestRate:
     """At most `per_s` a second in the long run, for each name apart, and up to `burst` at once (a token bucket).
 
     Of `names_max` names the buckets are kept; beyond, whoever came least recently begins with a full one again.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from pipeline.api.http.limiter import Rate
+from pipeline.api.http.limiter import RequestRate
 from pipeline.api.services.accounts import AccountServices
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
@@ -24,9 +24,9 @@ Check = Callable[[], Awaitable[str | None]]
 """Says what is wrong with a part of the product, or None where it is ready."""
 
 
-def rate_of(requests_per_s: int) -> Rate:
+def rate_of(requests_per_s: int) -> RequestRate:
     """Return the limit of so many requests a second, ten seconds of them at once."""
-    return Rate(requests_per_s, 10 * requests_per_s)
+    return RequestRate(requests_per_s, 10 * requests_per_s)
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class AppContext:
     checkout_url: str = CHECKOUT_URL
     """The script of Razorpay's Checkout, for the billing page."""
 
-    address_requests: Rate = field(default_factory=lambda: rate_of(ADDRESS_REQUESTS_PER_S))
+    address_requests: RequestRate = field(default_factory=lambda: rate_of(ADDRESS_REQUESTS_PER_S))
     """How many requests each network address may send."""
-    session_requests: Rate = field(default_factory=lambda: rate_of(SESSION_REQUESTS_PER_S))
+    session_requests: RequestRate = field(default_factory=lambda: rate_of(SESSION_REQUESTS_PER_S))
     """How many requests each session may send."""
 
     def key_name(self, scope: OrgScope, key_id: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.api.http.limiter import SWEEP_ABOVE, Attempts, Rate
+from pipeline.api.http.limiter import SWEEP_ABOVE, Attempts, RequestRate
 from tests.support.builders import EXAMPLES
 
 
@@ -45,7 +45,7 @@ def test_it_forgets_names_that_are_quiet() -> None:
 @EXAMPLES
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 700)), max_size=80))
 def test_no_stretch_of_time_holds_more_than_its_share_and_a_burst(tries: list[tuple[str, int]]) -> None:
-    rate, now_ms = Rate(per_s=5, burst=3), 0
+    rate, now_ms = RequestRate(per_s=5, burst=3), 0
     let_through: list[tuple[str, int]] = []
     for name, later_ms in tries:
         now_ms += later_ms
@@ -59,7 +59,7 @@ def test_no_stretch_of_time_holds_more_than_its_share_and_a_burst(tries: list[tu
 
 
 def test_who_waits_as_long_as_told_may_come() -> None:
-    rate, now_ms = Rate(per_s=3, burst=2), 1_000
+    rate, now_ms = RequestRate(per_s=3, burst=2), 1_000
     assert [rate.take("a", now_ms) for _ in range(2)] == [0, 0]
     wait_ms = rate.take("a", now_ms)
     assert wait_ms == 334 and rate.take("b", now_ms) == 0
@@ -67,7 +67,7 @@ def test_who_waits_as_long_as_told_may_come() -> None:
 
 
 def test_buckets_are_kept_of_so_many_names_and_no_more() -> None:
-    rate = Rate(per_s=1, burst=1, names_max=10)
+    rate = RequestRate(per_s=1, burst=1, names_max=10)
     for number in range(1_000):
         rate.take(str(number), 0)
     assert len(rate._left) == 10 and rate.take("999", 0) > 0
