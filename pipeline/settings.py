@@ -6,6 +6,7 @@ Called by: the composition roots (`cli/`, `worker/`, `api/`), which hand the val
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Annotated, Self
@@ -21,6 +22,9 @@ from pipeline.journal import PARTITIONS_MAX
 CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
 PREFIX = "METERING_"
 SECRET_CHARS_MIN = 32
+
+ADDRESS_REQUESTS_PER_S = 1000
+SESSION_REQUESTS_PER_S = 100
 
 
 class MissingSettingError(Exception):
@@ -180,6 +184,14 @@ class Settings(SinkSettings, WorkerSettings):
     checkout_url: str = CHECKOUT_URL
     """Razorpay's Checkout, the only thing a page loads from elsewhere, and only to top up."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    proxies: str = ""
+    """Addresses and networks of the proxies before the server, after commas: their X-Forwarded-For is believed."""
+    address_connections: Annotated[int, Field(ge=1)] = 256
+    """How many connections one network address may have open at a server; a proxy as many as there are."""
+    address_requests_per_s: Annotated[int, Field(ge=1)] = ADDRESS_REQUESTS_PER_S
+    """How many requests a second one network address may send to a server, ten seconds of them at once."""
+    session_requests_per_s: Annotated[int, Field(ge=1)] = SESSION_REQUESTS_PER_S
+    """How many requests a second one session may send to a server, ten seconds of them at once."""
     server_sink: bool = True
     """Whether `metering server` runs the sink too; off where `metering sink` runs apart."""
     operator_token: StrongSecret = None
@@ -198,6 +210,13 @@ class Settings(SinkSettings, WorkerSettings):
     def _one_mail_address(cls, text: str) -> str:
         if not re.fullmatch(r"(?:[^<>@\x00-\x1f]*<[^<>@\s]+@[^<>@\s]+>|[^<>@\s]+@[^<>@\s]+)", text, re.ASCII):
             raise ValueError("must look like Name <name@host> or name@host")
+        return text
+
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            ipaddress.ip_network(part)
         return text
 
     @field_validator("public_url", "checkout_url")

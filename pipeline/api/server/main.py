@@ -19,15 +19,18 @@ import uvicorn
 import uvloop
 
 from pipeline import logs, telemetry, topics
+from pipeline.api.http.addresses import Proxies
+from pipeline.api.http.bounded_connection import bounded_connections
 from pipeline.api.routes.health import engine_check
 from pipeline.api.server.app import create_app
 from pipeline.api.server.supervised import SupervisedPart
 from pipeline.api.services.accounts import account_services
-from pipeline.api.services.context import AppContext, Check
+from pipeline.api.services.context import AppContext, Check, rate_of
 from pipeline.api.services.key_directory import KeyDirectory
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
 from pipeline.clickhouse.migrate import migrate
+from pipeline.kafka.attempts import error_of
 from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.commands import CommandClient, UnavailableError
 from pipeline.kafka.follow import StaleError, Subscription, TopicFollower
@@ -102,6 +105,8 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 settings=settings,
                 public_url=settings.public_url,
                 checkout_url=settings.checkout_url,
+                address_requests=rate_of(settings.address_requests_per_s),
+                session_requests=rate_of(settings.session_requests_per_s),
             )
         )
         server = uvicorn.Server(
@@ -112,6 +117,9 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                http=bounded_connections(Proxies(settings.proxies), settings.address_connections),
+                proxy_headers=bool(settings.proxies),
+                forwarded_allow_ips=settings.proxies,
                 timeout_graceful_shutdown=STOP_LIMIT_S,
             )
         )
@@ -145,13 +153,13 @@ async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, No
     serving = asyncio.create_task(server.serve())
     others = [asyncio.create_task(part) for part in beside]
     await asyncio.wait([serving, *others], return_when=asyncio.FIRST_COMPLETED)
-    failed = [task for task in others if task.done() and not task.cancelled()]
+    failed = [task for task in others if task.done()]
     server.should_exit = True
     for task in others:
         task.cancel()
     await asyncio.wait([serving, *others], timeout=STOP_LIMIT_S + 2)
     for task in failed:
-        error = task.exception() or PartFailedError("a part ended by itself")
+        error = error_of(task) or PartFailedError("a part ended by itself")
         log.critical("server ends: %s: %s", type(error).__name__, error, exc_info=error)
     return EXIT_SOFTWARE if failed else 0
 
