@@ -1,7 +1,7 @@
 """Duplicates that differ from what they are duplicates of: another event is dropped under the name of a charged one.
 
 Owns: what a duplicate is compared with, and what is said of it. It decides nothing: a duplicate is dropped either way.
-Called by: `posting/requests.py`, through the unit, for each duplicate it meets.
+Called by: `posting/unit.py`, for each duplicate that is met.
 
 A charged event leaves nothing behind but its number or its mark, as more would cost a microsecond for each event
 there is. So what came last is kept as it came, in memory alone, and looked through when a duplicate turns up. What is
