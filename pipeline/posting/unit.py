@@ -26,7 +26,7 @@ from pipeline.accounts.payments import MoneyRecord, Order, encode_order_notice
 from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.review import needs_review
 from pipeline.catalog.rates import RateTable
-from pipeline.events import LATE_MS, RequestEvent
+from pipeline.events import LATE_MS, STAMP_AHEAD_MS, RequestEvent
 from pipeline.journal import (
     LEDGER,
     REQUESTS,
@@ -44,9 +44,6 @@ from pipeline.posting.differing import LOOKS_A_UNIT, DifferingDuplicate, differe
 from pipeline.posting.meters import Meters
 from pipeline.posting.state import PartitionState, StateRecord
 
-STAMP_AHEAD_MS = 10 * 60_000
-"""By how much a broker's time stamp may be ahead of the worker's clock. The time of posting follows the stamps and
-never falls: one stamp far ahead would end budgets and daily limits early, and the memory of duplicates with them."""
 DETAIL_CHARS = 500
 LETTER_BYTES_MAX = 4 * 1024 * 1024
 """A dead letter up to this is carried whole: a record as most producers bound it. A compressed one may be far larger."""

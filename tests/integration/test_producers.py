@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from pydantic import SecretStr
 
 from pipeline import ist, topics
 from pipeline.kafka.admin import ensure_topics
@@ -33,7 +34,7 @@ from pipeline.worker import service
 from pipeline.worker.partition import Partition
 from pipeline.worker.service import PartitionReader, PendingUnit
 from tests.support import parts
-from tests.support.builders import event, packed, time_text
+from tests.support.builders import COMMAND_KEY, event, packed, time_text
 
 LIMIT_S = 120.0
 PARTITIONS = 3
@@ -49,7 +50,7 @@ def broker() -> Iterator[Broker]:
 
 
 def _settings(broker: Broker, **more: Any) -> Settings:
-    return Settings(kafka_url=broker.url, partitions=PARTITIONS, **more)
+    return Settings(kafka_url=broker.url, partitions=PARTITIONS, command_key=SecretStr(COMMAND_KEY), **more)
 
 
 class AtOnce:

@@ -11,6 +11,7 @@ from pipeline import topics
 from pipeline.accounts.commands import Credit, encode
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import Rate, RateTable
+from pipeline.events import STAMP_AHEAD_MS
 from pipeline.journal import LEDGER, JournalRecord
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting.protocol import (
@@ -23,7 +24,6 @@ from pipeline.posting.protocol import (
 )
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import (
-    STAMP_AHEAD_MS,
     DeadLetter,
     FutureStampError,
     InputRecord,
