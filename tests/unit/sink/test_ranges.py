@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from msgspec import structs
 
@@ -14,15 +16,24 @@ from pipeline.journal import (
     JournalRecord,
     decode_payload,
     encode_rows,
+    position_of,
+    public_id,
 )
+from pipeline.journal.native import decode_blocks
 from pipeline.sink import ranges
 from pipeline.sink.ranges import HalfThereError, PartState, RangePart
-from tests.support.journal_rows import in_format, request
+from tests.support.journal_rows import in_format, ledger_row, request
+
+
+def _requests(*positions: int) -> JournalRecord:
+    rows = [request(public_id(2, position), "org_1", position) for position in positions]
+    return encode_rows(REQUESTS, rows)[0]
+
 
 RECORDS = [
-    (10, JournalRecord(REQUESTS, 1, 3, b"a\nb\nc\n")),
-    (12, JournalRecord(LEDGER, 4, 4, b"d\n")),
-    (14, JournalRecord(REQUESTS, 5, 6, b"e\nf\n")),
+    (10, _requests(1, 2, 3)),
+    (12, encode_rows(LEDGER, [ledger_row(public_id(2, 4), "org_1", 5, 5)])[0]),
+    (14, _requests(5, 6)),
 ]
 
 
@@ -57,6 +68,26 @@ def test_a_range_of_two_formats_that_an_older_release_recorded_is_sent_in_one() 
     assert list(map(structs.astuple, found)) == list(map(structs.astuple, rows))
 
 
+def test_small_blocks_that_follow_each_other_are_sent_as_one_and_large_ones_as_they_are() -> None:
+    rows = [request(1024 * n + 2, "org_1", n) for n in range(1, 3 + ranges.SMALL_ROWS + 4)]
+    ends = [1, 2, 3, 3 + ranges.SMALL_ROWS, 5 + ranges.SMALL_ROWS, 6 + ranges.SMALL_ROWS]
+    records = [
+        (offset, record)
+        for offset, (start, end) in enumerate(pairwise([0, *ends]))
+        for record in encode_rows(REQUESTS, rows[start:end])
+    ]
+    [part] = ranges.cut(records, 0).parts
+    sent = ranges.insert_of("metering", 2, part, records)
+    large = records[3][1].value
+    blocks = decode_blocks(sent.payload)
+    assert [len(block["id"][1]) for block in blocks] == [3, ranges.SMALL_ROWS, 3]
+    assert large in sent.payload
+    found = decode_payload(sent.kind, sent.payload, sent.format)
+    assert list(map(structs.astuple, found)) == list(map(structs.astuple, rows))
+    alone = ranges.insert_of("metering", 2, ranges.cut(records[:1], 0).parts[0], records[:1])
+    assert alone.payload == records[0][1].value
+
+
 def test_the_same_range_has_the_same_token_and_no_other_has_it() -> None:
     part = ranges.cut(RECORDS, 0).parts[0]
     again = ranges.cut(RECORDS, 99).parts[0]
@@ -75,10 +106,12 @@ def test_an_insert_carries_one_kind_of_a_range_and_the_ids_of_its_rows() -> None
     requests, ledger = (
         ranges.insert_of("metering", 2, part, RECORDS) for part in ranges.cut(RECORDS, 0).parts
     )
-    assert (requests.table, requests.rows, requests.payload) == ("events", 5, b"a\nb\nc\ne\nf\n")
+    assert (requests.table, requests.rows) == ("events", 5)
+    found = decode_payload(requests.kind, requests.payload, requests.format)
+    assert [position_of(row.id) for row in found] == [(2, 1), (2, 2), (2, 3), (2, 5), (2, 6)]
     assert requests.format == ledger.format == NATIVE
     assert (requests.low, requests.high) == (1 * 1024 + 2, 6 * 1024 + 2)
-    assert (ledger.table, ledger.rows, ledger.payload) == ("ledger", 1, b"d\n")
+    assert (ledger.table, ledger.rows, ledger.payload) == ("ledger", 1, RECORDS[1][1].value)
     assert (requests.token, ledger.token) == ("metering:2:requests:1-6", "metering:2:ledger:4-4")
 
 
