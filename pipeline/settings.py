@@ -74,6 +74,11 @@ class Settings(BaseSettings):
     """Where a worker serves /metrics and /healthz."""
     server_sink: bool = True
     """Whether `metering server` runs the sink too; off where `metering sink` runs apart."""
+    sink_memory_mib: Annotated[int, Field(ge=16, le=65_536)] = 128
+    """How much of the journal the sink of a process holds at most, in MiB, over all its partitions.
+
+    Its copies on their way to ClickHouse are counted, one fetch and the process itself are not.
+    """
     operator_token: SecretStr | None = None
     """Opens the operator's endpoints of the server, which `up` uses for `metering verify`."""
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"

@@ -43,6 +43,9 @@ SINK_RETRIES = Counter("metering_sink_retries_total", "Inserts sent again after 
 SINK_PUT_BACK = Counter(
     "metering_sink_put_back_total", "Rows put back that ClickHouse lost when it was killed"
 )
+SINK_HELD = Gauge(
+    "metering_sink_held_bytes", "Journal that the sink holds, waiting or on its way, its copies included"
+)
 SINK_BEHIND = Gauge(
     "metering_sink_behind_seconds", "Age of the newest row written, when it was written", ["partition"]
 )

@@ -31,7 +31,8 @@ from pipeline.settings import Settings
 log = logging.getLogger(__name__)
 
 DEDUPLICATION_WINDOW = 100_000
-"""How many inserts a table remembers by their tokens: hours of them at full rate."""
+"""How many blocks a table remembers by their tokens: 17 minutes of them at full rate (`sink/pace.py`), which few
+deployments reach."""
 DEDUPLICATION_WINDOW_SECONDS = 604_800
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql\Z")

@@ -43,10 +43,11 @@ class IntentError(Exception):
 
 @dataclass(frozen=True)
 class ReadJournal(Step[list[Placed]]):
-    """Read the journal's committed records from one offset up to before another."""
+    """Read the journal's committed records, which hold so many rows, from one offset up to before another."""
 
     first_offset: int
     next_offset: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class RangeWriter:
 
     def finish(self, intent: Intent) -> SinkProtocol[None]:
         """Write a range that an earlier owner recorded, as far as it is not written."""
-        records = yield from ReadJournal(intent.first_offset, intent.next_offset)
+        records = yield from read_journal(intent)
         yield from self.insert(intent, records, sent_before=True)
 
     def insert(
@@ -236,6 +237,11 @@ class RangeWriter:
             # 3. Then the roll-ups are brought up to the rows.
             if part.kind == REQUESTS:
                 yield from CompleteRollUps(rows)
+
+
+def read_journal(intent: Intent) -> ReadJournal:
+    """Return the step that reads a recorded range."""
+    return ReadJournal(intent.first_offset, intent.next_offset, sum(part.rows for part in intent.parts))
 
 
 def next_offset_after(intent: Intent) -> int:

@@ -30,7 +30,7 @@ from pipeline.journal import (
 )
 
 TABLES = {REQUESTS: "events", LEDGER: "ledger"}
-RANGE_BYTES_MAX = 32 * 1024 * 1024
+RANGE_BYTES_MAX = 8 * 1024 * 1024
 RANGE_RECORDS_MAX = 500
 SMALL_ROWS = 10
 """Of fewer rows, a block costs the engine more than it costs to write them anew with its neighbours."""
@@ -139,12 +139,12 @@ def token(deployment: str, partition: int, part: RangePart) -> str:
     return f"{deployment}:{partition}:{part.kind}:{part.first}-{part.last}"
 
 
-def safe_age_ms(window: int, partitions: int, inserts_a_second: float) -> int:
+def safe_age_ms(window: int, inserts_a_second: float) -> int:
     """Return for how long a token is surely still in a deduplication window of `window` blocks.
 
-    Each partition makes at most `inserts_a_second`, and each insert at most MONTHS_A_RANGE blocks.
+    All sinks together make at most `inserts_a_second`, and each insert at most MONTHS_A_RANGE blocks.
     """
-    return int(window / (partitions * inserts_a_second * MONTHS_A_RANGE) * 1000)
+    return int(window / (inserts_a_second * MONTHS_A_RANGE) * 1000)
 
 
 def is_old(intent: Intent, now_ms: int, safe_ms: int) -> bool:

@@ -36,6 +36,7 @@ from pipeline.kafka.fenced import FencedLog
 from pipeline.local.broker import Broker
 from pipeline.settings import Settings
 from pipeline.sink import ranges
+from pipeline.sink.budget import ByteBudget
 from pipeline.sink.partition import SinkPartition
 from pipeline.steps import Output, TopicPlace
 from tests.support import parts
@@ -69,8 +70,11 @@ class Journal:
         return ranges.cut(records, int(time.time() * 1000) - age_ms), records
 
     def owner(self, engine: Engine) -> SinkPartition:
-        """Return one more that may own it; the only partition that writes to its engine."""
-        return SinkPartition(KafkaConnection(self.servers), "metering", self.partition, 1, engine)
+        """Return one more that may own it."""
+        budget = ByteBudget(1_000_000)
+        budget.join(self.partition)
+        kafka = KafkaConnection(self.servers)
+        return SinkPartition(kafka, "metering", self.partition, engine, budget, lambda: 0.0)
 
     async def fencing_owner(self, engine: Engine) -> SinkPartition:
         """Return an owner that has fenced those before it, and has done no more yet."""
@@ -200,6 +204,8 @@ async def test_a_range_of_an_older_release_is_finished_and_what_is_lost_of_it_pu
     second = old_journal.owner(engine)
     assert await second.open() == intent.next_offset
     assert _stored(engine) == [REQUEST_ROWS, 1]
+    # As if it had been sent at the first try: then it may have been lost for an hour.
+    await _record(second, intent)
     await second.close()
     before = _contents(engine)
     for table in ("events", "usage_day", "ledger"):

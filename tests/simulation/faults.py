@@ -82,7 +82,7 @@ class Plan:
     @property
     def safe_ms(self) -> int:
         """For how long a token is surely remembered."""
-        return ranges.safe_age_ms(self.window, self.partitions, 1000 / self.linger_ms)
+        return ranges.safe_age_ms(self.window, self.partitions * 1000 / self.linger_ms)
 
 
 SMALL_RING = (8, 40)

@@ -25,7 +25,7 @@ from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord, Unit
 from pipeline.sink import protocol as sink_protocol
 from pipeline.sink import ranges
-from pipeline.sink.protocol import RangeWriter, ReadJournal, SinkProtocol
+from pipeline.sink.protocol import RangeWriter, SinkProtocol
 from pipeline.sink.ranges import Intent
 from pipeline.steps import Commit
 from pipeline.topics import REQUESTS
@@ -143,7 +143,7 @@ def insert_before_recording() -> AbstractContextManager[Any]:
     insert, record = RangeWriter.insert, RangeWriter.record
 
     def record_after(self: RangeWriter, intent: Intent) -> SinkProtocol[None]:
-        records = yield from ReadJournal(intent.first_offset, intent.next_offset)
+        records = yield from sink_protocol.read_journal(intent)
         yield from insert(self, intent, records)
         yield from record(self, intent)
 

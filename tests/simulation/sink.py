@@ -101,7 +101,7 @@ class SinkPump:
             case Now():
                 self._judges_age = True
                 return step.answered(self._world.clock.now_ms)
-            case ReadJournal(first_offset, next_offset):
+            case ReadJournal(first_offset, next_offset, _):
                 return step.answered(self._read(first_offset, next_offset))
             case Insert(rows):
                 yield from self._insert(rows)

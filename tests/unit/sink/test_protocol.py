@@ -126,7 +126,7 @@ def test_whoever_takes_over_finishes_the_recorded_range_and_goes_on_after_it() -
     offset, steps = scripted.run(_writer().take_over(), _answers())
     assert offset == 13
     assert scripted.names(steps[:3]) == ["Fence", "Restore", "ReadJournal"]
-    assert steps[2] == ReadJournal(10, 13)
+    assert steps[2] == ReadJournal(10, 13, 4)
     assert _inserted(steps) == _inserted(scripted.run(_writer().write(RECORDS), _answers())[1])
     assert isinstance(steps[-1], MayHaveLost)
     nothing = scripted.run(_writer().take_over(), lambda step: {} if isinstance(step, Restore) else None)
