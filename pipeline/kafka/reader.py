@@ -40,7 +40,7 @@ HEARTBEAT_MS = 1_000
 """How long a member may go without learning that others have to share its partitions."""
 FETCH_WAIT_MS = 20
 """A partition whose batch is done waits for the fetch under way before it is fetched again: up to this."""
-TAKE_RECORDS = 200
+TAKE_RECORDS = 64
 """How many records are taken at once, over all partitions, where their handler says for which it has room."""
 
 
@@ -91,6 +91,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self.interruptible = interruptible
         self._done = done
         self._has_room: Callable[[int], bool] | None = None
+        self._opened = asyncio.Event()
         self._offsets: GroupOffsets | None = None
         self._assigned = False
         self._consumer: AIOKafkaConsumer | None = None
@@ -131,7 +132,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Have one task take all partitions, for a handler that gathers what it is given and returns at once.
 
         To be called before `run`. `has_room` is asked whether anything more of a partition may be taken, and again
-        after TAKE_RECORDS at most, over all partitions. Whenever it may answer yes again, call `ask_for_room`.
+        after TAKE_RECORDS at most, over all partitions. Whenever its answers may have changed, call `ask_for_room`.
         """
         self._has_room = has_room
 
@@ -149,6 +150,11 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 may_take = self._has_room(partition)
                 (self._consumer.resume if may_take else self._consumer.pause)(*pump.places)
 
+    def note_opened(self) -> None:
+        """Have a partition that is open now taken with the others, as far as there is room."""
+        self.ask_for_room()
+        self._opened.set()
+
     async def _take_together(self) -> None:
         """Take a few records at a time for as long as there is room.
 
@@ -157,26 +163,27 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """
         assert self._consumer is not None
         while True:
-            self.ask_for_room()
             places = [place for pump in self._pumps.values() if pump.is_open for place in pump.places]
-            for place, records in (await self.fetch(places, max_records=TAKE_RECORDS)).items():
+            if not places:
+                self._opened.clear()
+                await self._opened.wait()
+                continue
+            self.ask_for_room()
+            for place, records in (await self.fetch(places, TAKE_RECORDS)).items():
                 if (pump := self._pumps.get(place.partition)) is not None and pump.is_open:
                     await self._handler.process(place.topic, place.partition, records)
 
     async def fetch(
-        self,
-        places: Sequence[TopicPartition],
-        of: Sequence[TopicPartition] = (),
-        max_records: int | None = None,
+        self, places: Sequence[TopicPartition], max_records: int | None = None
     ) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
-        """Return the next batches, none after a while: `of` some of `places`, or of whatever is not paused.
+        """Return the next batches of some places, none after a while.
 
         Raises InputCutOffError where retention overtook us, InputShortenedError where the log is another one.
         """
         assert self._consumer is not None
         try:
             batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]
-            batches = await self._consumer.getmany(*of, timeout_ms=POLL_MS, max_records=max_records)
+            batches = await self._consumer.getmany(*places, timeout_ms=POLL_MS, max_records=max_records)
         except OffsetOutOfRangeError:
             await self.check_extent({place: await self._consumer.position(place) for place in places})
             log.warning("an offset of %s is out of range for now; it is fetched again", places)
@@ -281,7 +288,7 @@ class _Pump:
             await self._open()
             while not self._stopping and not self._reader.takes_together:
                 self._fetching = True
-                batches = await self._reader.fetch(self.places, of=self.places)
+                batches = await self._reader.fetch(self.places)
                 self._fetching = False
                 if not self._reader.note_fetched(self._partition, await self._positions()):
                     continue
@@ -307,8 +314,11 @@ class _Pump:
         for place, offset in offsets.items():
             self._consumer.seek(place, offset)
         self._reader.note_fetched(self._partition, offsets)
-        self._consumer.resume(*self.places)
         self.is_open = True
+        if self._reader.takes_together:
+            self._reader.note_opened()
+        else:
+            self._consumer.resume(*self.places)
         self._reader.report_done(self._partition)
 
     async def _positions(self) -> dict[TopicPartition, int]:

@@ -28,9 +28,9 @@ def held_bytes(value_bytes: int) -> int:
 class ByteBudget:
     """A limit in bytes that partitions share."""
 
-    def __init__(self, limit_bytes: int, on_room: Callable[[], None] = lambda: None) -> None:
-        """Start with nothing held. `on_room` is called whenever somebody may take more than before."""
-        self._limit, self._on_room = limit_bytes, on_room
+    def __init__(self, limit_bytes: int, on_change: Callable[[], None] = lambda: None) -> None:
+        """Start with nothing held. `on_change` is called whenever it is somebody else who may take more."""
+        self._limit, self._on_change = limit_bytes, on_change
         self._held: dict[int, int] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self.total = 0
@@ -66,7 +66,7 @@ class ByteBudget:
             if not waiting.done():
                 waiting.set_result(None)
         self._waiting.clear()
-        self._on_room()
+        self._on_change()
 
     async def wait_and_take(self, partition: int, taken_bytes: int) -> None:
         """Wait until a partition may take more, then take so much, be it more than is left."""
@@ -75,6 +75,7 @@ class ByteBudget:
             self._waiting.append(woken)
             await woken
         self.take(partition, taken_bytes)
+        self._on_change()
 
     def _note(self, more: int) -> None:
         self.total += more

@@ -43,6 +43,7 @@ from pipeline.sink.protocol import (
     PutBack,
     RangeWriter,
     ReadJournal,
+    RollUpsLack,
     SinkStep,
 )
 from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore
@@ -173,6 +174,8 @@ class SinkPartition:
                 await self._insert(rows)
             case CountRows(rows):
                 return step.answered(await self._count(rows))
+            case RollUpsLack(rows):
+                return step.answered(await self._ask(lost.roll_ups_lack, rows))
             case MayHaveLost(within_s):
                 return step.answered(await self._ask(lost.may_have_lost, within_s))
             case PrepareStaging(rows):
@@ -181,10 +184,8 @@ class SinkPartition:
                 return step.answered(_counted(await self._ask(lost.put_back, rows, staging)))
             case CompleteRollUps(rows):
                 return step.answered(_counted(await self._ask(lost.complete_roll_ups, rows)))
-            case Pause(seconds, problem):
-                telemetry.SINK_RETRIES.inc()
-                self.problem = f"partition {self._partition}: {problem}"
-                log.warning("%s; it is asked again", self.problem)
+            case Pause(seconds, problem, is_refusal):
+                self._tell(problem, is_refusal=is_refusal)
                 await asyncio.sleep(seconds)
             case _:
                 assert_never(step)
@@ -194,10 +195,26 @@ class SinkPartition:
         """Return what the engine answers. Raises NotConfirmedError where it refuses or does not answer."""
         try:
             answer = await self._engine.writing(call, self._engine, *args, **kwargs)
-        except (EngineError, EngineUnavailable) as error:
+        except EngineError as error:
+            raise NotConfirmedError(str(error), is_refusal=True) from error
+        except EngineUnavailable as error:
             raise NotConfirmedError(str(error)) from error
         self.problem = None
         return answer
+
+    def _tell(self, problem: str, *, is_refusal: bool) -> None:
+        """Count and tell what keeps the partition from being written.
+
+        A refusal for certain is a fault of schema, grants or release: trying again does not mend it.
+        """
+        telemetry.SINK_RETRIES.inc()
+        if is_refusal:
+            telemetry.SINK_REFUSALS.inc()
+            self.problem = f"partition {self._partition}: ClickHouse refuses for certain: {problem}"
+            log.error("%s; an operator has to mend it, and until then it is tried again", self.problem)
+        else:
+            self.problem = f"partition {self._partition}: {problem}"
+            log.warning("%s; it is asked again", self.problem)
 
     async def _insert(self, rows: JournalInsert) -> None:
         started = time.monotonic()

@@ -57,15 +57,11 @@ class Intent(Struct, frozen=True):
 
 
 class PartState(Enum):
-    """How much of an old range's part is in its table."""
+    """How much of an old range's part is in its table and the roll-ups."""
 
     COMPLETE = auto()
     ABSENT = auto()
     INCOMPLETE = auto()
-
-
-class HalfThereError(Exception):
-    """Some rows of a part are there and some are not, and its token is forgotten: nobody can tell which."""
 
 
 encode = msgspec.json.Encoder().encode
@@ -155,23 +151,19 @@ def is_old(intent: Intent, now_ms: int, safe_ms: int) -> bool:
     return now_ms - intent.at_ms > safe_ms / 2
 
 
-def part_state(part: RangePart, found: int) -> PartState:
+def part_state(part: RangePart, found: int, *, roll_ups_lack: bool) -> PartState:
     """Return the state of an old intent's part of which `found` rows are in its table."""
-    if found == part.rows:
-        return PartState.COMPLETE
-    return PartState.ABSENT if found == 0 else PartState.INCOMPLETE
+    if found == 0:
+        return PartState.ABSENT
+    return PartState.COMPLETE if found == part.rows and not roll_ups_lack else PartState.INCOMPLETE
 
 
-def left_of(intent: Intent, found: Mapping[str, int], at_ms: int) -> Intent | None:
+def left_of(intent: Intent, states: Mapping[RangePart, PartState], at_ms: int) -> Intent | None:
     """Return an old intent with only the parts that still have to be sent; None where there are none.
 
-    `found` tells by kind how many rows are there. A part that is there must not be recorded again: its
-    token is forgotten. Raises HalfThereError where a part is there in part.
+    A part that is there, or was completed, must not be recorded again: its token is forgotten.
     """
-    states = {part: part_state(part, found[part.kind]) for part in intent.parts}
-    if PartState.INCOMPLETE in states.values():
-        raise HalfThereError(f"{intent} is only partly there: {dict(found)}")
-    parts = tuple(part for part, state in states.items() if state is PartState.ABSENT)
+    parts = tuple(part for part in intent.parts if states[part] is PartState.ABSENT)
     return structs.replace(intent, parts=parts, at_ms=at_ms) if parts else None
 
 

@@ -23,7 +23,7 @@ from pipeline.journal import (
 from pipeline.journal.native import decode_blocks
 from pipeline.sink import ranges
 from pipeline.sink.pace import INSERTS_A_SECOND
-from pipeline.sink.ranges import HalfThereError, PartState, RangePart
+from pipeline.sink.ranges import PartState, RangePart
 from tests.support.journal_rows import in_format, ledger_row, request
 
 
@@ -118,10 +118,18 @@ def test_an_insert_carries_one_kind_of_a_range_and_the_ids_of_its_rows() -> None
 
 
 @pytest.mark.parametrize(
-    ("found", "state"), [(5, PartState.COMPLETE), (0, PartState.ABSENT), (3, PartState.INCOMPLETE)]
+    ("found", "lack", "state"),
+    [
+        (5, False, PartState.COMPLETE),
+        (5, True, PartState.INCOMPLETE),
+        (3, False, PartState.INCOMPLETE),
+        (0, False, PartState.ABSENT),
+    ],
 )
-def test_an_old_part_is_complete_absent_or_incomplete_by_its_rows(found: int, state: PartState) -> None:
-    assert ranges.part_state(ranges.cut(RECORDS, 0).parts[0], found) is state
+def test_an_old_part_is_complete_absent_or_incomplete_by_its_rows_and_roll_ups(
+    found: int, lack: bool, state: PartState
+) -> None:
+    assert ranges.part_state(ranges.cut(RECORDS, 0).parts[0], found, roll_ups_lack=lack) is state
 
 
 def test_a_range_is_old_when_half_of_the_time_its_tokens_are_remembered_is_over() -> None:
@@ -137,13 +145,12 @@ def test_a_token_is_trusted_only_while_the_window_surely_holds_it() -> None:
 
 def test_of_an_old_range_only_the_parts_that_are_not_there_are_left() -> None:
     intent = ranges.cut(RECORDS, at_ms=7)
-    left = ranges.left_of(intent, {REQUESTS: 5, LEDGER: 0}, 500)
+    requests, ledger = intent.parts
+    left = ranges.left_of(intent, {requests: PartState.INCOMPLETE, ledger: PartState.ABSENT}, 500)
     assert left is not None
     assert (left.parts, left.at_ms) == ((RangePart(LEDGER, 4, 4, 1),), 500)
     assert (left.first_offset, left.next_offset) == (intent.first_offset, intent.next_offset)
-    assert ranges.left_of(intent, {REQUESTS: 5, LEDGER: 1}, 500) is None
-    with pytest.raises(HalfThereError, match="only partly there"):
-        ranges.left_of(intent, {REQUESTS: 2, LEDGER: 1}, 500)
+    assert ranges.left_of(intent, dict.fromkeys(intent.parts, PartState.COMPLETE), 500) is None
 
 
 def test_parts_are_done_one_after_the_other() -> None:
