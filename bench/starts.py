@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -241,11 +242,13 @@ async def _until_clean(run: Bench) -> None:
 
 def _bytes(run: Bench) -> int:
     data = run.broker.home / "data"
-    return sum(
-        each.stat().st_size
-        for topic, number in _places()
-        for each in (data / f"{topic}-{number}").glob("*.log")
-    )
+    total = 0
+    for topic, number in _places():
+        for each in (data / f"{topic}-{number}").glob("*.log"):
+            # The broker may just have compacted it away.
+            with suppress(FileNotFoundError):
+                total += each.stat().st_size
+    return total
 
 
 async def _gateway(run: Bench) -> tuple[float, int]:

@@ -1,9 +1,10 @@
-"""Make the JSON Schemas of what gateways write and read, for gateways in any language, and the journal's description.
+"""Make the JSON Schemas of what gateways write and read, for gateways in any language, and what is known of formats.
 
 Owns: the documents in `schemas/`. Those of request events are made from the types in `events.py` and the rules
 between fields that a schema can express; what it cannot say is in `docs/events.md`. Those of the records that
 gateways follow, verdicts and keys, are made from the types that the worker encodes; `docs/gateway.md` says
-what a gateway does with them. The journal's is made from its rows, for whoever reads the book of record with other tools.
+what a gateway does with them. The journal's is made from its rows, for whoever reads the book of record with other
+tools; the list of the formats of all stored records from `formats.py`.
 Called by: `python -m pipeline.contract` writes the files, and the tables of `contract_tables.py`; a test finds
 them out of date.
 """
@@ -17,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline import contract_tables, topics
+from pipeline import contract_tables, formats, topics
 from pipeline.accounts.keys import KeyRecord
 from pipeline.accounts.model import Refused
 from pipeline.accounts.verdicts import Verdict, VerdictProgress
@@ -35,6 +36,8 @@ FOLLOWED: dict[str, type[msgspec.Struct]] = {
 """The type of a record's value on `metering.verdicts` and `metering.keys`, by the file of its schema."""
 JOURNAL_FILE = "journal.json"
 """What the journal's records are. It is no JSON Schema, as their values are no JSON."""
+STORED_FILE = "stored-formats.json"
+"""Which formats this release reads and writes, of every kind of stored record."""
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
@@ -87,6 +90,13 @@ def followed_schema(file: str) -> Schema:
         for name, place in zip(Refused.__struct_fields__, places, strict=True):
             place["title"] = name
     schema = definitions.pop(record.__name__)
+    schema["required"].remove("format")
+    [known] = schema["properties"]["format"].pop("enum")
+    schema["properties"]["format"] = {
+        "description": "The record's format. A reader stops at another one: docs/gateway.md.",
+        "const": known,
+        "default": 1,
+    }
     return {
         "$schema": _DIALECT,
         "$id": file,
@@ -122,17 +132,33 @@ def journal_description() -> dict[str, Any]:
     }
 
 
-def journal_text() -> str:
-    """Return the text of the journal's description."""
-    return json.dumps(journal_description(), indent=2) + "\n"
+def stored_formats() -> dict[str, Any]:
+    """Return the newest format of every kind of stored record, where a record says it, and who may not lose a field."""
+    return {
+        "$comment": "Made by `python -m pipeline.contract`. docs/adr/0008-formats-of-what-is-stored.md says what follows.",
+        "without_a_format": 1,
+        "kinds": {
+            stored.name: {
+                "format": stored.number,
+                "said_in": stored.said_in,
+                "rewritten_by_readers": stored.rewritten,
+            }
+            for stored in formats.ALL
+        },
+    }
+
+
+def descriptions() -> dict[str, str]:
+    """Return the text of the files of `schemas/` that are no JSON Schemas, by name."""
+    described = {JOURNAL_FILE: journal_description(), STORED_FILE: stored_formats()}
+    return {name: json.dumps(content, indent=2) + "\n" for name, content in described.items()}
 
 
 def write(directory: Path = SCHEMAS) -> None:
     """Write the schemas into a directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, text in documents().items():
+    for name, text in (documents() | descriptions()).items():
         (directory / name).write_text(text, encoding="utf-8")
-    (directory / JOURNAL_FILE).write_text(journal_text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,12 @@ class FailedEvent(RequestEvent, gc=False, kw_only=True):
     data: FailedData
 
 
+class UnreadBatch(bytes):
+    """A record batch as it came, compressed, that was not read as it is too large: `detail` says so."""
+
+    detail = ""
+
+
 class Rejected(Struct, frozen=True):
     """Bytes that are no event: `reason` is the dead letter's, `detail` says what is wrong."""
 
@@ -161,6 +167,18 @@ def split_record(value: bytes | None) -> list[tuple[bytes, RequestEvent | Reject
     """
     if not value:
         return [(b"", Rejected(DeadLetterReason.MALFORMED, "the record has no value"))]
+    if isinstance(value, UnreadBatch):
+        return [(bytes(value), Rejected(DeadLetterReason.MALFORMED, value.detail))]
+    if value.count(b",") > _TOKENS_MAX:
+        return [
+            (
+                value,
+                Rejected(
+                    DeadLetterReason.INVALID,
+                    f"more than {_TOKENS_MAX} commas, and not all of it events: too much to be taken apart",
+                ),
+            )
+        ]
     elements = elements_of(value)
     if elements is None:
         return [

@@ -303,6 +303,11 @@ class DeadLetterReason(StrEnum):
         "`time` over 10 minutes after the broker received it",
         "mend the clock, publish again; or wait until the time has come, `metering redrive`",
     )
+    QUARANTINED = (
+        "quarantined",
+        "an operator set the record aside as it ended workers: `metering quarantine`",
+        "look why; publish again what of it is to be charged",
+    )
 
     @classmethod
     def named(cls, reason: str) -> DeadLetterReason | None:

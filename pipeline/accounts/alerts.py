@@ -19,13 +19,14 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.accounts.model import Account
+from pipeline.formats import MAIL
 from pipeline.ist import DAY_MS
 
 KIND = "low_balance"
 QUIET_MS = DAY_MS
 
 
-class LowBalance(Struct, frozen=True, tag=KIND, tag_field="kind"):
+class LowBalance(Struct, frozen=True, tag_field="format", tag=MAIL.number):
     """The mail to send, with amounts in nano-rupees. Its `id` is the same in every copy of it."""
 
     id: str
@@ -35,6 +36,7 @@ class LowBalance(Struct, frozen=True, tag=KIND, tag_field="kind"):
     balance_nano: int
     threshold_nano: int
     at_ms: int
+    kind: str = KIND
 
 
 encode = msgspec.json.Encoder().encode

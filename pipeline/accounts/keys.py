@@ -25,6 +25,7 @@ from pipeline.accounts.model import (
     Profile,
 )
 from pipeline.accounts.results import KeyChanged, KeyCreated
+from pipeline.formats import KEYS
 from pipeline.ist import DAY_MS
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
 from pipeline.outcomes import RefusalCode
@@ -36,23 +37,26 @@ EXPIRY_DAYS_MAX = 365
 COUNT_MAX = 1_000_000_000
 
 
-class KeyRecord(Key, kw_only=True):
+class KeyRecord(Key, kw_only=True, tag_field="format", tag=KEYS.number):
     """A key as it travels on `metering.keys`, where the record with the highest version counts."""
 
     org: str
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(KeyRecord).decode
+_decode = KEYS.decoder(KeyRecord)
 
 
 def encode_key(org: str, key: Key) -> bytes:
     """Return the value of a key's record on `metering.keys`."""
-    return _encode({"org": org, **structs.asdict(key)})
+    return _encode(KeyRecord(org=org, **structs.asdict(key)))
 
 
 def decode_key(value: bytes) -> KeyRecord:
-    """Return the key of a record's value. Raises msgspec.MsgspecError for anything else."""
+    """Return the key of a record's value.
+
+    Raises NewerFormatError where a newer release wrote it, msgspec.MsgspecError where it is none.
+    """
     return _decode(value)
 
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from pipeline.accounts.model import Address
 from pipeline.accounts.promos import Promo
+from pipeline.formats import ORDERS
 from pipeline.outcomes import DisputeStatus, PaymentStatus, RefundStatus
 
 INR = "INR"
@@ -136,7 +137,7 @@ class Known(Struct, frozen=True):
 NOTHING = Known()
 
 
-class OrderNotice(Struct, frozen=True):
+class OrderNotice(Struct, frozen=True, tag_field="format", tag=ORDERS.number):
     """An order's record on `metering.orders`: its org, and the payment that paid it, None before one has.
 
     `amount_paise` is 0 in records of earlier releases.
@@ -158,7 +159,7 @@ decode_named_credit = msgspec.msgpack.Decoder(NamedCredit).decode
 decode_stray = msgspec.msgpack.Decoder(Stray).decode
 
 _encode_order_notice = msgspec.json.Encoder().encode
-decode_order_notice = msgspec.json.Decoder(OrderNotice).decode
+decode_order_notice = ORDERS.decoder(OrderNotice)
 
 
 def encode_order_notice(order: Order) -> tuple[bytes, bytes]:

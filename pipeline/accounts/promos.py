@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.accounts.model import Profile
+from pipeline.formats import PROMOS
 from pipeline.money import NANO_PER_RUPEE
 
 BONUS_MAX_RUPEES = 100_000
@@ -19,7 +20,7 @@ BONUS_MAX_RUPEES = 100_000
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,31}", re.ASCII)
 
 
-class Promo(Struct, frozen=True):
+class Promo(Struct, frozen=True, tag_field="format", tag=PROMOS.number):
     """A promo code: the bonus in nano-rupees, and the instant from which it is no good any more."""
 
     code: str
@@ -33,7 +34,7 @@ class PromoError(ValueError):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Promo).decode
+_decode = PROMOS.decoder(Promo)
 
 
 def key_of(code: str) -> str:
@@ -56,7 +57,10 @@ def encode_promo(promo: Promo) -> tuple[bytes, bytes]:
 
 
 def decode_promo(value: bytes) -> Promo:
-    """Return the promo of a record's value. Raises msgspec.MsgspecError for anything else."""
+    """Return the promo of a record's value.
+
+    Raises NewerFormatError where a newer release wrote it, msgspec.MsgspecError where it is none.
+    """
     return _decode(value)
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from pipeline import ist
 from pipeline.accounts.model import Account, KeyUsage, Refused, daily_limit_of
+from pipeline.formats import VERDICTS
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.outcomes import KeyRefusal
 
@@ -26,7 +27,7 @@ PROGRESS_KEY = b"\x00progress"
 """Key of the record that tells up to which request offset a partition's verdicts count."""
 
 
-class Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True, tag_field="format", tag=VERDICTS.number):
     """What a gateway may know of an org: the balance in nano-rupees and the refused windows of keys."""
 
     org: str
@@ -34,7 +35,7 @@ class Verdict(Struct, frozen=True):
     refused: tuple[Refused, ...]
 
 
-class VerdictProgress(Struct, frozen=True):
+class VerdictProgress(Struct, frozen=True, tag_field="format", tag=VERDICTS.number):
     """All verdicts of a partition count the requests below `requests_offset` of `metering.requests`."""
 
     partition: int
@@ -42,12 +43,15 @@ class VerdictProgress(Struct, frozen=True):
 
 
 encode = msgspec.json.Encoder().encode
-_decode_verdict = msgspec.json.Decoder(Verdict).decode
-_decode_progress = msgspec.json.Decoder(VerdictProgress).decode
+_decode_verdict = VERDICTS.decoder(Verdict)
+_decode_progress = VERDICTS.decoder(VerdictProgress)
 
 
 def decode_record(key: bytes, value: bytes) -> Verdict | VerdictProgress:
-    """Return what a record of `metering.verdicts` says. Raises msgspec.MsgspecError for anything else."""
+    """Return what a record of `metering.verdicts` says.
+
+    Raises NewerFormatError where a newer release wrote it, msgspec.MsgspecError where it is none.
+    """
     return _decode_progress(value) if key == PROGRESS_KEY else _decode_verdict(value)
 
 

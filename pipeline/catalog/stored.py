@@ -11,24 +11,14 @@ charging by a part of a rate would charge a wrong sum, without a word.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Struct, structs
+from msgspec import Struct, structs
 
 from pipeline.catalog.rates import Rate, RateNano, Route, Tier, price_fields, prices_by_class
+from pipeline.formats import RATES, NewerFormatError, number_of
 from pipeline.usage import CLASSES
-
-FORMAT = 2
-"""The newest format that this release reads and writes."""
-
-
-class NewerRate(Exception):
-    """A rate that only a newer release can read."""
-
-
-class _Header(Struct):
-    format: Annotated[int, Meta(ge=1)] = 1
 
 
 class _First(Struct):
@@ -61,7 +51,6 @@ class _Second(Struct):
 
 _encode = msgspec.json.Encoder().encode
 _decode_key = msgspec.json.Decoder(tuple[str, str, int]).decode
-_decode_header = msgspec.json.Decoder(_Header).decode
 _decode_first = msgspec.json.Decoder(_First).decode
 _decode_second = msgspec.json.Decoder(_Second).decode
 
@@ -74,20 +63,18 @@ def encode_rate(rate: Rate) -> tuple[bytes, bytes]:
     if _rate_of_first(first) == rate:
         return key, _encode(first)
     tiers = [_Tier(tier.above_prompt_tokens, prices_by_class(tier)) for tier in rate.tiers]
-    return key, _encode(_Second(FORMAT, *route, prices_by_class(rate), rate.request_nano, tiers))
+    return key, _encode(_Second(RATES.number, *route, prices_by_class(rate), rate.request_nano, tiers))
 
 
 def decode_rate(value: bytes) -> Rate:
     """Return the rate of a record's value.
 
-    Raises NewerRate where a newer release wrote it, msgspec.MsgspecError where it is no rate.
+    Raises NewerFormatError where a newer release wrote it, msgspec.MsgspecError where it is no rate.
     """
-    if _decode_header(value).format == 1:
+    number = number_of(value)
+    RATES.check(number)
+    if number == 1:
         return _rate_of_first(_decode_first(value))
-    if _decode_header(value).format > FORMAT:
-        raise NewerRate(
-            f"a rate of format {_decode_header(value).format}: this release knows {FORMAT} at most"
-        )
     found = _decode_second(value)
     tiers = [
         msgspec.convert({"above_prompt_tokens": tier.above_prompt_tokens, **_prices(tier.prices)}, Tier)
@@ -115,7 +102,7 @@ def _prices(by_class: dict[str, int]) -> dict[str, Any]:
     """
     unknown = by_class.keys() - set(CLASSES)
     if unknown:
-        raise NewerRate(
+        raise NewerFormatError(
             f"a rate with a price for {', '.join(sorted(unknown))}: this release knows no such class"
         )
     if not by_class.keys() >= {"input", "output"}:

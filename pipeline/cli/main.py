@@ -10,10 +10,23 @@ import sys
 
 import typer
 
-from pipeline.catalog.stored import NewerRate
-from pipeline.cli import accounts, catalog, config, demo, promo, reconcile, redrive, roles, settle, up, verify
+from pipeline.cli import (
+    accounts,
+    catalog,
+    config,
+    demo,
+    promo,
+    quarantine,
+    reconcile,
+    redrive,
+    roles,
+    settle,
+    up,
+    verify,
+)
 from pipeline.cli.context import CommandError, say
 from pipeline.connection import KafkaSettingsError
+from pipeline.formats import NewerFormatError
 from pipeline.journal import JournalFormatError
 from pipeline.kafka.admin import TopicsError
 from pipeline.kafka.catalog import CatalogClockError
@@ -22,7 +35,7 @@ from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
 
 # Each module adds its commands to the program by `register`.
-GROUPS = (up, demo, roles, config, accounts, catalog, promo, verify, reconcile, settle, redrive)
+GROUPS = (up, demo, roles, config, accounts, catalog, promo, verify, reconcile, settle, redrive, quarantine)
 
 _EXPECTED = (
     CatalogClockError,
@@ -31,7 +44,7 @@ _EXPECTED = (
     KafkaSettingsError,
     LocalError,
     MissingSettingError,
-    NewerRate,
+    NewerFormatError,
     SilentTopicError,
     TopicsError,
 )

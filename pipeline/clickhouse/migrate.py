@@ -7,6 +7,9 @@ Forward only. Each file is applied once, in the order of its number, and recorde
 with a checksum; a file that was edited after that is an error. Every statement may run twice, so a
 migration that was cut off, or runs in two processes at once, is simply run again.
 
+A file says in a line of its own, `-- additive: yes` or `-- additive: no`, whether releases before it can go on
+with the schema that it makes. That is recorded too, so such a release starts on a newer schema, or says why not.
+
 One set of files serves every kind of engine, by words in double braces:
 `on_cluster` and `repl` are empty but on a cluster; `journal_settings` are the settings of each table
 that the sink's inserts reach, roll-ups included.
@@ -35,7 +38,11 @@ DEDUPLICATION_WINDOW = 100_000
 deployments reach."""
 DEDUPLICATION_WINDOW_SECONDS = 604_800
 
+UNDECLARED_UP_TO = 5
+"""Files up to this number say nothing, and need not: every release that asks knows them."""
+
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql\Z")
+_ADDITIVE = re.compile(r"^-- additive: (yes|no)$", re.MULTILINE)
 _WORD = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 _JOURNAL_SETTINGS = (
@@ -56,6 +63,9 @@ ENGINE = {{repl}}MergeTree
 ORDER BY version
 """
 
+_ADDITIVE_COLUMN = "ALTER TABLE schema_versions {{on_cluster}} ADD COLUMN IF NOT EXISTS additive Bool"
+"""A column of its own statement: earlier releases made the table without it. Where nothing is said, it is false."""
+
 
 class MigrationError(Exception):
     """The schema cannot be brought up to date. The message says which file is in the way, and why."""
@@ -65,6 +75,7 @@ class _Applied(msgspec.Struct, array_like=True):
     version: int
     name: str
     checksum: str
+    additive: bool
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,12 @@ class Migration:
     def checksum(self) -> str:
         """SHA-256 of the text, in hex."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def additive(self) -> bool:
+        """Whether releases before it can go on with the schema that it makes."""
+        found = _ADDITIVE.search(self.text)
+        return found is not None and found[1] == "yes"
 
     def statements(self, cluster: str | None) -> list[str]:
         """Return the statements for a cluster, or for a single engine where there is none."""
@@ -106,20 +123,27 @@ def render(text: str, cluster: str | None) -> str:
 
 
 def load(paths: list[Path]) -> list[Migration]:
-    """Return the migrations of files. Raises MigrationError unless they are numbered 1, 2, 3, ..."""
+    """Return the migrations of files.
+
+    Raises MigrationError unless they are numbered 1, 2, 3, ... and say whether they are additive.
+    """
     migrations = []
     for expected, path in enumerate(paths, start=1):
         match = _FILE_NAME.match(path.name)
         if match is None or int(match[1]) != expected:
             raise MigrationError(f"{path.name}: expected a file named {expected:04d}_name.sql here")
-        migrations.append(Migration(expected, path.stem, path.read_text(encoding="utf-8")))
+        migration = Migration(expected, path.stem, path.read_text(encoding="utf-8"))
+        if expected > UNDECLARED_UP_TO and len(_ADDITIVE.findall(migration.text)) != 1:
+            raise MigrationError(f"{path.name}: expected one line «-- additive: yes» or «-- additive: no»")
+        migrations.append(migration)
     return migrations
 
 
 def migrate(engine: Engine, migrations: list[Migration] | None = None) -> list[str]:
-    """Apply what has not been applied, and return its names.
+    """Apply what has not been applied, and return its names. A schema that is newer by additions is left as it is.
 
-    Raises MigrationError where an applied file was changed or is gone, and the engine's errors.
+    Raises MigrationError where an applied file was changed, or is of a newer release and no addition, and the
+    engine's errors.
     """
     todo = load(sql_files("migrations")) if migrations is None else migrations
     engine.command(
@@ -127,6 +151,7 @@ def migrate(engine: Engine, migrations: list[Migration] | None = None) -> list[s
         in_database=False,
     )
     engine.command(render(_VERSIONS_TABLE, engine.cluster))
+    engine.command(render(_ADDITIVE_COLUMN, engine.cluster))
     applied = _applied(engine)
     _check(todo, applied)
     done = []
@@ -159,7 +184,10 @@ def main(settings: Settings) -> int:
 
 def _applied(engine: Engine) -> list[_Applied]:
     # Two processes may have recorded the same file, so one row of each version is read.
-    sql = "SELECT version, any(name), any(checksum) FROM schema_versions GROUP BY version ORDER BY version"
+    sql = (
+        "SELECT version, any(name), any(checksum), max(additive) FROM schema_versions"
+        " GROUP BY version ORDER BY version"
+    )
     return engine.query(sql, row=_Applied)
 
 
@@ -168,14 +196,20 @@ def _check(todo: list[Migration], applied: list[_Applied]) -> None:
         if row.version != expected:
             raise MigrationError(f"schema_versions lacks version {expected} but has {row.version}")
         if expected > len(todo):
-            raise MigrationError(f"{row.name} was applied, but this release does not have it")
-        if todo[expected - 1].checksum != row.checksum:
+            if not row.additive:
+                raise MigrationError(
+                    f"{row.name} was applied by a newer release, and it is no mere addition: this release cannot work "
+                    "with the schema that it made. Start the newer release."
+                )
+            log.info("the schema is newer by an addition, %s", row.name)
+        elif todo[expected - 1].checksum != row.checksum:
             raise MigrationError(f"{row.name} was applied and then edited: add a new file instead")
 
 
 def _record(engine: Engine, migration: Migration) -> None:
-    row = msgspec.json.encode([migration.version, migration.name, migration.checksum]) + b"\n"
-    columns = ("version", "name", "checksum")
+    values = [migration.version, migration.name, migration.checksum, migration.additive]
+    row = msgspec.json.encode(values) + b"\n"
+    columns = ("version", "name", "checksum", "additive")
     engine.insert("schema_versions", columns, row, token=f"schema-{migration.version}-{migration.checksum}")
 
 

@@ -13,9 +13,11 @@ from pipeline.journal.records import (
     ROWS_A_RECORD,
     JournalFormatError,
     JournalRecord,
+    RowValues,
     decode_payload,
     decode_rows,
     encode_rows,
+    encode_values,
     read_headers,
 )
 from pipeline.journal.rows import (
@@ -54,9 +56,11 @@ __all__ = [
     "LedgerRow",
     "RequestRow",
     "Row",
+    "RowValues",
     "decode_payload",
     "decode_rows",
     "encode_rows",
+    "encode_values",
     "position_of",
     "public_id",
     "read_headers",

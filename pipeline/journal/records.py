@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import repeat
+from typing import Any
 
 import msgspec
 from msgspec.structs import astuple
@@ -31,6 +32,11 @@ from pipeline.journal.rows import COLUMNS, LEDGER, REQUESTS, ROW_TYPES, Row, pos
 ROWS_A_RECORD = 1_000
 RECORD_BYTES_MAX = 8 * 1024 * 1024
 """Half of what the topic takes: the rows of one record may have come in several large ones."""
+
+RowValues = tuple[Any, ...]
+"""A row as the values of its columns, in their order."""
+_ID = 0
+"""Where the id stands in it."""
 
 JSON_ARRAYS = 1
 NATIVE = 2
@@ -78,28 +84,31 @@ _BLOCK_TYPES = {
 
 def encode_rows(kind: str, rows: Sequence[Row]) -> list[JournalRecord]:
     """Return the records that hold the rows, which are of one kind and have rising ids of one partition."""
+    return encode_values(kind, list(map(astuple, rows)))
+
+
+def encode_values(kind: str, rows: Sequence[RowValues]) -> list[JournalRecord]:
+    """Return what `encode_rows` does, of rows given as the bare values of their columns: the hot path has no others."""
     records: list[JournalRecord] = []
     for start in range(0, len(rows), ROWS_A_RECORD):
         records += _records(kind, rows[start : start + ROWS_A_RECORD])
     return records
 
 
-def _records(kind: str, rows: Sequence[Row]) -> list[JournalRecord]:
+def _records(kind: str, rows: Sequence[RowValues]) -> list[JournalRecord]:
     """Return one record, or where its rows are so long that Kafka would refuse it, several."""
     value = _block(kind, rows)
     if len(value) > RECORD_BYTES_MAX and len(rows) > 1:
         middle = len(rows) // 2
         return _records(kind, rows[:middle]) + _records(kind, rows[middle:])
-    return [JournalRecord(kind, position_of(rows[0].id)[1], position_of(rows[-1].id)[1], value)]
+    return [JournalRecord(kind, position_of(rows[0][_ID])[1], position_of(rows[-1][_ID])[1], value)]
 
 
-def _block(kind: str, rows: Sequence[Row]) -> bytes:
+def _block(kind: str, rows: Sequence[RowValues]) -> bytes:
     """Return the block of rows, without the columns of which no row has anything."""
     types: dict[str, str] = {}
     columns = []
-    for (name, of), values in zip(
-        _BLOCK_TYPES[kind].items(), zip(*map(astuple, rows), strict=True), strict=True
-    ):
+    for (name, of), values in zip(_BLOCK_TYPES[kind].items(), zip(*rows, strict=True), strict=True):
         # Of a column that may be none, 0 is something.
         if any(values) or (0 in values and default_of(of) is None):
             types[name] = of

@@ -24,6 +24,10 @@ _LOST_CONNECTION = (KafkaError, OSError, TimeoutError)
 class ClientCancelledError(Exception):
     """aiokafka cancelled something inside itself, as it does when a broker goes away."""
 
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("the Kafka client cancelled what it was asked to do")
+
 
 async def attempt(
     step: Coroutine[Any, Any, None], name: str, *, expected: tuple[type[Exception], ...] = ()
@@ -60,6 +64,17 @@ async def within(limit_s: float, step: Coroutine[Any, Any, object]) -> None:
         await asyncio.wait([task], timeout=CANCEL_LIMIT_S)
     if task.done() and not task.cancelled() and task.exception() is not None:
         log.debug("not stopped cleanly: %r", task.exception())
+
+
+def error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    """Return the error that ended a task, None where it ended well or as somebody here cancelled it.
+
+    A task that is cancelled and that nobody here cancelled ended with ClientCancelledError: taken for a wish to stop,
+    its process would live on without it, or end with code 0 and not be started again.
+    """
+    if task.cancelled():
+        return None if task.cancelling() else ClientCancelledError()
+    return task.exception()
 
 
 def is_cancelled() -> bool:

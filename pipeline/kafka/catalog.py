@@ -17,7 +17,7 @@ from msgspec import MsgspecError
 from pipeline import topics
 from pipeline.catalog.apply import PUBLISHING_MAX_MS
 from pipeline.catalog.rates import Rate, RateTable
-from pipeline.catalog.stored import NewerRate, decode_rate, decode_rate_key, encode_rate
+from pipeline.catalog.stored import decode_rate, decode_rate_key, encode_rate
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.bounded import ends_of
 from pipeline.kafka.fenced import FencedLog, read_compacted
@@ -34,20 +34,16 @@ class CatalogClockError(Exception):
 
 
 def to_rates(rates: RateTable) -> Subscription:
-    """Return the subscription that keeps a table of rates up to date.
-
-    A rate of a newer release stops it: to go on without that rate would be to charge by the one before.
-    """
+    """Return the subscription that keeps a table of rates up to date."""
     return Subscription(
         topics.CATALOG,
         put=lambda _key, value: rates.add(decode_rate(value)),
         delete=lambda key: rates.remove(*decode_rate_key(key)),
-        stops_at=(NewerRate,),
     )
 
 
 async def read_rates(kafka: KafkaConnection) -> RateTable:
-    """Return the rates as they are now. Raises NewerRate, and what Kafka raises."""
+    """Return the rates as they are now. Raises NewerFormatError, and what Kafka raises."""
     return _table_of(await read_compacted(kafka, TopicPartition(*PLACE)))
 
 
@@ -56,7 +52,7 @@ async def publish_rates(
 ) -> tuple[Sequence[Rate], int]:
     """Publish the rates that `plan` makes of those there are and of the broker's time in milliseconds.
 
-    Returns them and the catalog's end after. Raises what `plan` raises, CatalogClockError and NewerRate, with
+    Returns them and the catalog's end after. Raises what `plan` raises, CatalogClockError and NewerFormatError, with
     nothing published; TimeoutError or a KafkaError where nobody knows whether it was.
     """
     published: list[Rate] = []

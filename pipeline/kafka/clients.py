@@ -1,6 +1,7 @@
 """Make aiokafka's clients: the one place that turns a `KafkaConnection` into consumers, producers and admins.
 
-Owns: what all our clients have in common: brokers, security, committed records only, no automatic commits.
+Owns: what all our clients have in common: brokers, security, committed records only, no automatic commits, and
+bounds for what is decompressed.
 Called by: every door to Kafka, the gateway library's too. Next: `connection.py` for the security settings.
 
 Nothing is connected before a client's `start`. Options are aiokafka's own and win over the defaults here.
@@ -17,6 +18,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.connection import KafkaConnection
+from pipeline.kafka import decompression
+
+decompression.install()
 
 
 def consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaConsumer:

@@ -7,8 +7,9 @@ keys), and `kafka/commands.py` (replies).
 
 A compacted topic holds at least the newest record of each key, so reading it from the beginning gives the
 newest of everything. A record without a value (a tombstone) says that its key is deleted. A record that cannot
-be understood is logged and counted, and concerns nobody but itself: its neighbours are taken all the same. Where
-to go on without it would be wrong, the subscription says so, and nothing after it is taken.
+be understood is logged and counted, and concerns nobody but itself: its neighbours are taken all the same. One of a
+newer format than is known here is good, only not for this release: to go on without it would be to go on with what it
+replaced, a former rate or balance. So nothing after it is taken.
 
 How fresh it is, the broker says: silence on a topic may mean that nothing happens or that nothing arrives. So
 the broker is asked for the ends of the topics again and again, and what counts is the last time that everything
@@ -28,6 +29,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from pipeline.connection import KafkaConnection, KafkaSettingsError
+from pipeline.formats import NewerFormatError
 from pipeline.kafka import clients
 from pipeline.kafka.attempts import attempt, described, within
 from pipeline.topics import OWNER_KEY
@@ -65,14 +67,13 @@ def _ignore(_key: bytes) -> None:
 class Subscription:
     """A topic to follow and where its records go: `put` takes key and value, `delete` the key of a tombstone.
 
-    They may raise anything for a record that they cannot understand, and it is passed over. An error of a type in
-    `stops_at` says that to go on without the record would be wrong: nothing after it is taken.
+    They may raise anything for a record that they cannot understand, and it is passed over, but NewerFormatError
+    stops the follower.
     """
 
     topic: str
     put: Callable[[bytes, bytes], None]
     delete: Callable[[bytes], None] = _ignore
-    stops_at: tuple[type[Exception], ...] = ()
 
 
 def _place(record: ConsumerRecord) -> tuple[str, int, int]:
@@ -104,7 +105,6 @@ class TopicFollower:
         self._kafka, self._options = kafka, options
         self._subscriptions = {each.topic: each for each in subscriptions}
         self._names = ", ".join(self._subscriptions)
-        self._stops_at = tuple(kind for each in subscriptions for kind in each.stops_at)
         self._next = dict(start_at or {})
         self._from_end = from_end
         self._confirm_every_s, self._confirmed, self._count_bad = confirm_every_s, confirmed, count_bad
@@ -155,7 +155,7 @@ class TopicFollower:
             failure = await attempt(
                 self._connected(),
                 f"following {self._names}",
-                expected=(SilentTopicError, KafkaSettingsError, *self._stops_at),
+                expected=(SilentTopicError, KafkaSettingsError, NewerFormatError),
             )
             self._failure = failure
             self._failed.set()
@@ -169,7 +169,7 @@ class TopicFollower:
         At once where a record is there that nobody may go on without.
         """
         age_s = self.age_s()
-        if age_s > limit_s or isinstance(self._failure, self._stops_at):
+        if age_s > limit_s or isinstance(self._failure, NewerFormatError):
             why = "" if self.problem is None else f": {self.problem}"
             raise StaleError(f"{self._names} was last read to its end {age_s:.0f} s ago{why}")
 
@@ -282,7 +282,7 @@ class TopicFollower:
                 subscription.delete(key)
             else:
                 subscription.put(key, record.value)
-        except subscription.stops_at:
+        except NewerFormatError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a record concerns that record alone
             if record.value is None:

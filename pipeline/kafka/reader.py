@@ -26,7 +26,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import clients
-from pipeline.kafka.attempts import is_cancelled
+from pipeline.kafka.attempts import ClientCancelledError, is_cancelled
 from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.offsets import GroupOffsets
 from pipeline.topics import OUTPUT_BYTES_MAX
@@ -224,9 +224,10 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        """End `run` with an error."""
+        """End `run` with an error. A cancellation is one too: `run` itself was not asked to stop."""
         if self._failure is not None and not self._failure.done():
-            self._failure.set_exception(error)
+            is_stray = isinstance(error, asyncio.CancelledError)
+            self._failure.set_exception(ClientCancelledError() if is_stray else error)
 
     def fetched(self, partition: int) -> dict[str, int]:
         """Return up to which offset each topic of a partition is fetched, nothing where the partition is not open.

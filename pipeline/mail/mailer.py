@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from aiokafka import ConsumerRecord
 
 from pipeline import topics
+from pipeline.kafka.attempts import error_of
 from pipeline.kafka.reader import GroupReader
 from pipeline.mail.partition import FIRST_RETRY_S, MailPartition, Post, mail_group
 from pipeline.mail.render import MailSender
@@ -86,7 +87,7 @@ class Mailer:
         return {} if owned is None else {topics.MAIL: owned[0].next_offset}
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if (error := error_of(task)) is not None:
             self._reader.fail(error)
 
     @property

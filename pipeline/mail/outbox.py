@@ -16,6 +16,7 @@ from enum import Enum
 import msgspec
 from msgspec import Struct
 
+from pipeline.formats import OUTBOX
 from pipeline.mail.record import Mail
 
 WAITING_MAX = 500
@@ -37,7 +38,7 @@ class Delivery(Enum):
     """Nobody knows whether the server has it: it must not be sent again."""
 
 
-class Waiting(Struct, frozen=True):
+class Waiting(Struct, frozen=True, forbid_unknown_fields=True):
     """A mail that was refused for now: when it came in, how often it was tried, when it is due again."""
 
     mail: Mail
@@ -46,7 +47,7 @@ class Waiting(Struct, frozen=True):
     due_ms: int
 
 
-class Outbox(Struct, frozen=True):
+class Outbox(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag=OUTBOX.number):
     """The offset of the next mail to read, and the mails that wait for another try."""
 
     next_offset: int = 0
@@ -86,9 +87,12 @@ def again(mail: Mail, came_ms: int, tries: int, now_ms: int, first_ms: int) -> W
 
 
 encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Outbox).decode
+_decode = OUTBOX.decoder(Outbox)
 
 
 def decode(value: bytes) -> Outbox:
-    """Return the outbox of a state record. Raises msgspec.MsgspecError for anything else."""
+    """Return the outbox of a state record.
+
+    Raises NewerFormatError where a newer release wrote it, msgspec.MsgspecError where it is none.
+    """
     return _decode(value)

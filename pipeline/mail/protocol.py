@@ -143,17 +143,23 @@ class MailTurns:
         return None
 
     def send_next(self, head: MailRecord) -> MailProtocol[None]:
-        """Take the next record out of the topic for good, and send its mail if it is one."""
-        # 1. Out of the topic, durably: from here on nobody reads it again.
-        yield from self.commit(self.outbox.read_up_to(head.offset + 1))
-        yield from Taken(1)
-        # 2. Then it is sent.
+        """Take the next record out of the topic for good, and send its mail if it is one.
+
+        Raises NewerFormatError, with the record left where it is, where only a newer release can read it.
+        """
+        # 1. What it says, if it is a mail.
         try:
             mail = record.decode(head.value)
         except record.NoMailError as error:
-            yield from Ended(Fate.INVALID, f"offset {head.offset}", str(error))
-            return
-        yield from self.send(mail, head.timestamp, tries=1)
+            mail, why = None, str(error)
+        # 2. Out of the topic, durably: from here on nobody reads it again.
+        yield from self.commit(self.outbox.read_up_to(head.offset + 1))
+        yield from Taken(1)
+        # 3. Then it is sent.
+        if mail is None:
+            yield from Ended(Fate.INVALID, f"offset {head.offset}", why)
+        else:
+            yield from self.send(mail, head.timestamp, tries=1)
 
     def retry(self, item: Waiting) -> MailProtocol[None]:
         """Take a waiting mail out of the outbox, durably, and try it again."""

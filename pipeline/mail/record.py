@@ -10,8 +10,10 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from pipeline.formats import MAIL
 
-class Mail(Struct, frozen=True):
+
+class Mail(Struct, frozen=True, tag_field="format", tag=MAIL.number):
     """A low-balance alert: to whom, about which org, and the amounts in nano-rupees."""
 
     id: str
@@ -29,11 +31,11 @@ class NoMailError(ValueError):
 
 
 encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Mail).decode
+_decode = MAIL.decoder(Mail)
 
 
 def decode(value: bytes | None) -> Mail:
-    """Return the mail of a record's value. Raises NoMailError."""
+    """Return the mail of a record's value. Raises NoMailError, and NewerFormatError where a newer release wrote it."""
     try:
         return _decode(value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -34,7 +34,10 @@ class OrderIndex:
         self._open: dict[str, UnpaidOrder] = {}
 
     def put(self, _key: bytes, value: bytes) -> None:
-        """Take in a record of `metering.orders`. Raises msgspec.MsgspecError for what is no order."""
+        """Take in a record of `metering.orders`.
+
+        Raises NewerFormatError where a newer release wrote it, msgspec.MsgspecError for what is no order.
+        """
         notice = decode_order_notice(value)
         # The same text for all orders of an org: there are many orders and few orgs.
         self._orgs[notice.order_id] = self._orgs.get(notice.order_id, notice.org)

@@ -27,7 +27,7 @@ from pipeline.accounts.ledger import Posting, apply
 from pipeline.accounts.model import Account, RememberedAnswer
 from pipeline.accounts.payments import Dispute, Payment, Refund, Stray
 from pipeline.accounts.results import BarrierReached, Result, StrayNoted
-from pipeline.events import is_org
+from pipeline.events import UnreadBatch, is_org
 from pipeline.journal import PARTITIONS_MAX, LedgerRow
 from pipeline.outcomes import DeadLetterReason, MoneyOutcome
 from pipeline.partitioning import partition_of
@@ -39,11 +39,18 @@ _encode = msgspec.json.Encoder().encode
 
 def post_commands(unit: Unit, records: Sequence[InputRecord]) -> None:
     """Carry out the commands of fresh records, in order; what is no command becomes a dead letter."""
-    for record in records:
+    for done, record in enumerate(records, 1):
+        if unit.takes_aside(record):
+            continue
+        if unit.is_full():
+            unit.leave(records[done - 1 :])
+            break
         posted_ms = unit.advance(record)
         unit.counts["commands"] += 1
         command = decode_command(record.value)
-        if isinstance(command, str):
+        if isinstance(record.value, UnreadBatch):
+            unit.reject(record, bytes(record.value), DeadLetterReason.MALFORMED, record.value.detail)
+        elif isinstance(command, str):
             unit.reject(record, record.value or b"", DeadLetterReason.MALFORMED, command)
         elif isinstance(command, Barrier):
             unit.reply(Reply(command.id, result=Raw(_encode(_barrier_reached(unit)))))

@@ -67,11 +67,17 @@ class Posted:
     unit: Unit
     output: UnitOutput
 
+    @property
+    def has_more(self) -> bool:
+        """Whether it left records of its batch: they are the next unit's, which is given the same batch."""
+        return self.unit.has_more
+
 
 def take_over(partition: int, partitions: int) -> WorkerProtocol[PartitionState]:
     """Become the one owner of a partition and return its state, which says where to read on.
 
-    Raises StateError where the state does not fit, and what the steps raise.
+    Raises StateError where the state does not fit, NewerFormatError where only a newer release can read it, and what
+    the steps raise.
     """
     # 1. From here on no earlier owner writes.
     yield from Fence()
@@ -109,15 +115,22 @@ def unit_of_work(
     if not fresh_records:
         return None
     # 2. The time of posting follows the broker's time stamps, as long as these can be.
-    check_stamps(fresh_records, (yield from Now()))
+    to_read = [r for r in fresh_records if (r.topic, r.offset) not in state.set_aside]
+    check_stamps(to_read, (yield from Now()))
     # 3. Decide: pure, in memory.
     unit = Unit(state, rates, promos=promos)
-    if topic == topics.BILLING:
-        yield from AwaitCatalog(catalog_offset_needed(fresh_records), promos_offset_needed(fresh_records))
-        post_commands(unit, fresh_records)
-    else:
-        moved = topic == topics.MOVED
-        yield from Decide(post_requests(unit, fresh_records, moved=moved, rest_every=rest_every))
+    try:
+        if topic == topics.BILLING:
+            yield from AwaitCatalog(catalog_offset_needed(to_read), promos_offset_needed(to_read))
+            post_commands(unit, fresh_records)
+        else:
+            moved = topic == topics.MOVED
+            yield from Decide(post_requests(unit, fresh_records, moved=moved, rest_every=rest_every))
+    except Exception as error:
+        if unit.in_hand is not None:
+            # Whoever reads the log has to know which record it was.
+            error.add_note(f"at {topic}/{state.partition}, offset {unit.in_hand.offset}")
+        raise
     output = close(unit)
     yield from Reached("worker.decided")
     # 4. Everything it comes to, in one transaction. After this the unit has happened.

@@ -19,6 +19,7 @@ from pipeline import topics
 from pipeline.catalog.rates import RateTable
 from pipeline.catalog.rating import is_free
 from pipeline.events import AHEAD_MS, RequestEvent, Timestamps, decode_element
+from pipeline.formats import MARKS
 from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
 from pipeline.steps import Commit, Fence, Headers, Now, Output, Restore, Step, TopicPlace
@@ -66,10 +67,15 @@ class Redriven:
 def redrive(
     rates: RateTable, partitions: int, *, too_late: bool, letters_max: int = LETTERS_A_TRANSACTION
 ) -> RedriveProtocol[Redriven]:
-    """Redrive all letters that can be charged now, `letters_max` a transaction; return how many those were."""
+    """Redrive all letters that can be charged now, `letters_max` a transaction; return how many those were.
+
+    Raises NewerFormatError, before anything is redriven, where a newer release has marked letters.
+    """
     # 1. From here on no other redriver writes, so what it had marked is all there is.
     yield from Fence()
     done = yield from Restore(STATE_PLACE)
+    for mark in done.values():
+        MARKS.check(int(mark))
     report = Redriven()
     batch: list[tuple[Letter, RequestEvent]] = []
     while (letters := (yield from NextLetters())) is not None:
@@ -107,7 +113,7 @@ def redriven_outputs(
     outputs: dict[TopicPlace, list[Output]] = defaultdict(list)
     for letter, event in batch:
         copy = Output(None, letter.value, [*letter.headers, ("redriven", letter.mark)])
-        outputs[STATE_PLACE].append(Output(letter.mark, b"1"))
+        outputs[STATE_PLACE].append(Output(letter.mark, str(MARKS.number).encode()))
         outputs[TopicPlace(topics.MOVED, partition_of(event.subject, partitions))].append(copy)
     return outputs
 
@@ -141,6 +147,6 @@ def _may_be_redriven(reason: DeadLetterReason | None, *, too_late: bool) -> bool
             return True
         case DeadLetterReason.TOO_LATE:
             return too_late
-        case DeadLetterReason.MALFORMED | DeadLetterReason.INVALID | None:
+        case DeadLetterReason.MALFORMED | DeadLetterReason.INVALID | DeadLetterReason.QUARANTINED | None:
             return False
     assert_never(reason)

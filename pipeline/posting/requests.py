@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.catalog.rating import cost_nano, is_free
+from pipeline.catalog.rating import cost_nano
 from pipeline.events import (
     AHEAD_MS,
     FAILED_FROM,
@@ -26,16 +26,18 @@ from pipeline.events import (
     whole_ms,
 )
 from pipeline.ist import DAY_MS
-from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD, RequestRow
+from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD
 from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
 from pipeline.posting.duplicates import mark_of
 from pipeline.posting.reading import RecordParts
 from pipeline.posting.state import PartitionState
-from pipeline.posting.unit import InputRecord, Moved, Unit, origin
+from pipeline.posting.unit import LETTER_BYTES_MAX, InputRecord, Unit
 from pipeline.usage import NO_OTHERS, NOTHING, REGULAR, counts_of
 
 _timestamps = Timestamps()
+PLAIN = (*NO_OTHERS, REGULAR)
+"""How the row of nearly every request ends: no tokens of other classes, and no mark."""
 ID_STEP = PARTITIONS_MAX
 REST_EVERY = 2_000
 MOVED_AHEAD_MS = AHEAD_MS + DAY_MS
@@ -55,10 +57,12 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known
     meters, in_force, ms = unit.meters.by_key, unit.rates.in_force, _timestamps.ms
     row_id, debited_nano, taken, duplicates, irregulars = unit.next_id(), 0, 0, 0, 0
-    rest_at = rest_every
+    rest_at, aside = rest_every, state.set_aside
     # Nearly always many events of one source follow each other: it is looked up once for them all.
     running, newest, charged = "", -1, list[int]()
-    for record in records:
+    for done, record in enumerate(records, 1):
+        if aside and unit.takes_aside(record):
+            continue
         posted_ms, timestamp = unit.advance(record), record.timestamp
         if moved:
             oldest_ms, newest_ms = 0, timestamp + MOVED_AHEAD_MS
@@ -129,14 +133,15 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                         _reject_invalid(unit, record, parts.bytes_of(record, events, event), event)
                         continue
                     if not state.owns(org):
-                        _move(unit, record, parts.bytes_of(record, events, event), event)
-                        _remember(unit, mark)
+                        if _move(unit, record, parts.bytes_of(record, events, event), event):
+                            _remember(unit, mark)
                         newest = max(newest, number)
                         continue
                     account = unit.touch(org)
                 meter = unit.meters.meter_for(account, key_id, at_ms, trial=trial)
 
-            if is_free(data):
+            # As `is_free` says, in place.
+            if trial or status >= FAILED_FROM or data.byok:
                 cost, rate_from_ms = 0, 0
             else:
                 rate = in_force(data.model, provider or "", at_ms)
@@ -171,34 +176,35 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             meter.requests += 1
             meter.cost_nano += cost
             latency_ms, ttft_ms = data.latency_ms, data.ttft_ms
-            row = RequestRow(
-                row_id,
-                org,
-                at_ms,
-                posted_ms,
-                source,
-                event.id,
-                key_id,
-                data.tier,
-                data.byok,
-                data.model,
-                provider or "",
-                status,
-                data.error_code or "",
-                latency_ms if type(latency_ms) is int else whole_ms(latency_ms),
-                ttft_ms if ttft_ms is None or type(ttft_ms) is int else whole_ms(ttft_ms),
-                data.stream is True,
-                prompt,
-                cached,
-                completion,
-                reasoning,
-                cost,
-                rate_from_ms,
+            # The columns of a RequestRow, in their order.
+            rows.append(
+                (
+                    row_id,
+                    org,
+                    at_ms,
+                    posted_ms,
+                    source,
+                    event.id,
+                    key_id,
+                    data.tier,
+                    data.byok,
+                    data.model,
+                    provider or "",
+                    status,
+                    data.error_code or "",
+                    latency_ms if type(latency_ms) is int else whole_ms(latency_ms),
+                    ttft_ms if ttft_ms is None or type(ttft_ms) is int else whole_ms(ttft_ms),
+                    data.stream is True,
+                    prompt,
+                    cached,
+                    completion,
+                    reasoning,
+                    cost,
+                    rate_from_ms,
+                )
+                + (PLAIN if others is NO_OTHERS and not irregular else (*others, irregular))
             )
-            if irregular or others is not NO_OTHERS:
-                row.note(others, irregular)
-                irregulars += irregular > REGULAR
-            rows.append(row)
+            irregulars += irregular > REGULAR
             row_id += ID_STEP
             debited_nano += cost
         if len(rows) >= ROWS_A_RECORD:
@@ -206,6 +212,9 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
         if taken >= rest_at:
             rest_at = taken + rest_every
             yield
+        if unit.is_full():
+            unit.leave(records[done:])
+            break
     unit.note_source(running, newest, charged)
     unit.took_ids(row_id)
     unit.debited_nano += debited_nano
@@ -250,8 +259,12 @@ def _reject_invalid(unit: Unit, record: InputRecord, value: bytes, event: Reques
     unit.reject(record, value, DeadLetterReason.INVALID, f"{problem.field} {problem.text}")
 
 
-def _move(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent) -> None:
-    """Send an event on to the partition its org belongs to."""
+def _move(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent) -> bool:
+    """Send an event on to the partition its org belongs to; return whether it can be carried there."""
     right = partition_of(event.subject, unit.state.partitions)
-    unit.moved.append(Moved(right, value, origin(record)))
-    unit.counts["moved"] += 1
+    if len(value) > LETTER_BYTES_MAX:
+        detail = f"on another org's partition, and too large to be moved to {right}: {len(value)} bytes"
+        unit.reject(record, value, DeadLetterReason.INVALID, detail)
+        return False
+    unit.move(record, value, right)
+    return True

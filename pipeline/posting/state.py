@@ -38,12 +38,10 @@ from pipeline.accounts.payments import (
     decode_stray,
 )
 from pipeline.accounts.payments import encode as encode_money
+from pipeline.formats import STATE
 from pipeline.partitioning import partition_of
+from pipeline.posting import set_aside
 from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
-
-FORMAT = 2
-"""Of all records of the topic together: any change of what one of them holds is a new format. A state of an older
-one is read, its records are written anew as units touch them; a worker that finds a newer one refuses to start."""
 
 META_KEY = b"m"
 SPENDING, PROFILE, SOURCE, RING_SLOT, UNPRICED_SLOT, NUMBERS_SLOT = b"b", b"p", b"n", b"r", b"x", b"c"
@@ -55,22 +53,39 @@ class StateError(Exception):
     """The state cannot be used as it is: the message says why and what to do."""
 
 
-class Meta(Struct):
+class Meta(Struct, forbid_unknown_fields=True):
     """How far a partition has come: written by every unit.
 
     `offsets` is the next offset of each input topic, `position` the next of the journal; `posted_ms` is
-    the newest time of posting, which never falls.
+    the newest time of posting, which never falls. `format` is that of all records of the topic together: a state of
+    an older one is read, and its records are written anew as units touch them.
     """
 
     partitions: int
-    format: int = FORMAT
+    format: int = STATE.number
     position: int = 1
     posted_ms: int = 0
     offsets: dict[str, int] = field(default_factory=dict)
     swept_day: int = 0
 
 
+def next_offsets(meta: bytes) -> dict[str, int]:
+    """Return the next offset of each input topic, by the value of the record at META_KEY.
+
+    Raises NewerFormatError where a newer release wrote it.
+    """
+    STATE.check(_unpack_format(meta).format)
+    return _unpack_meta(meta).offsets
+
+
+class _Format(Struct):
+    """The one field of `Meta` that every release can read."""
+
+    format: int
+
+
 _pack = msgspec.msgpack.Encoder().encode
+_unpack_format = msgspec.msgpack.Decoder(_Format).decode
 _unpack_meta = msgspec.msgpack.Decoder(Meta).decode
 
 StateRecord = tuple[bytes, bytes | None]
@@ -93,6 +108,8 @@ class PartitionState:
         self.progress_told: int | None = None
         """The request offset that gateways were last told, by this owner; None before the first time."""
         self.progress_told_ms = 0
+        self.set_aside: dict[tuple[str, int], str] = {}
+        """The records that operators have set aside, by topic and offset, and why; as of the take-over."""
         self._spending: dict[str, bytes] = {}
         self._profiles: dict[str, bytes] = {}
         self._money: dict[bytes, bytes] = {}
@@ -101,10 +118,11 @@ class PartitionState:
     def restored(cls, partition: int, partitions: int, records: dict[bytes, bytes]) -> PartitionState:
         """Return the state that the newest record of each key describes.
 
-        Raises StateError where it was written for another partition count or by a newer program.
+        Raises StateError where it was written for another partition count, NewerFormatError where by a newer release.
         """
         state = cls(partition, partitions)
-        slots, unpriced_slots, numbers_slots = [], [], []
+        state._restore_meta(records.get(META_KEY))
+        slots: dict[bytes, list[bytes]] = {RING_SLOT: [], UNPRICED_SLOT: [], NUMBERS_SLOT: []}
         # An org is in two mappings: one text for both.
         orgs: dict[str, str] = {}
         for key, value in records.items():
@@ -119,30 +137,24 @@ class PartitionState:
                 state._money[key] = value
             elif kind == SOURCE:
                 state.sources.restore(key[1:].decode(), value)
-            elif kind == RING_SLOT:
-                slots.append(value)
-            elif kind == UNPRICED_SLOT:
-                unpriced_slots.append(value)
-            elif kind == NUMBERS_SLOT:
-                numbers_slots.append(value)
-            elif key == META_KEY:
-                state.meta = _unpack_meta(value)
-            else:
+            elif kind in slots:
+                slots[kind].append(value)
+            elif kind == set_aside.MARK:
+                state.set_aside[set_aside.place_of(key)] = value.decode()
+            elif key != META_KEY:
                 raise StateError(
                     f"partition {partition}: unknown state record {key[:20]!r}; is the program too old?"
                 )
-        state.ring, state.unpriced = Ring.restored(slots), Ring.restored(unpriced_slots)
-        state.numbers = RecentNumbers.restored(numbers_slots)
-        state._check_meta()
+        state.ring, state.unpriced = Ring.restored(slots[RING_SLOT]), Ring.restored(slots[UNPRICED_SLOT])
+        state.numbers = RecentNumbers.restored(slots[NUMBERS_SLOT])
         return state
 
-    def _check_meta(self) -> None:
-        if self.meta.format > FORMAT:
-            raise StateError(
-                f"partition {self.partition}: the state has format {self.meta.format}, written by a newer release; "
-                f"this one knows formats up to {FORMAT}. Start the newer release."
-            )
-        self.meta.format = FORMAT
+    def _restore_meta(self, value: bytes | None) -> None:
+        if value is None:
+            return
+        STATE.check(_unpack_format(value).format)
+        self.meta = _unpack_meta(value)
+        self.meta.format = STATE.number
         if self.meta.partitions != self.partitions:
             raise StateError(
                 f"the state was written for {self.meta.partitions} partitions, but the topics have "
@@ -241,6 +253,11 @@ class PartitionState:
     def drop_idle_sources(self, before_ms: int) -> list[StateRecord]:
         """Forget sources idle since an instant, and return the records that delete them."""
         return [(SOURCE + source.encode(), None) for source in self.sources.drop_idle(before_ms)]
+
+    def drop_mark(self, topic: str, offset: int) -> StateRecord:
+        """Forget that a record was set aside, as it is a dead letter now, and return what deletes its mark."""
+        del self.set_aside[topic, offset]
+        return set_aside.key_of(topic, offset), None
 
     def save_meta(self) -> StateRecord:
         """Return the state record that tells how far the partition has come."""

@@ -10,6 +10,7 @@ the records, so any owner of the partition comes to the same one.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,8 +32,9 @@ from pipeline.journal import (
     REQUESTS,
     JournalRecord,
     LedgerRow,
-    RequestRow,
+    RowValues,
     encode_rows,
+    encode_values,
     position_of,
     public_id,
 )
@@ -45,6 +47,16 @@ STAMP_AHEAD_MS = 10 * 60_000
 """By how much a broker's time stamp may be ahead of the worker's clock. The time of posting follows the stamps and
 never falls: one stamp far ahead would end budgets and daily limits early, and the memory of duplicates with them."""
 DETAIL_CHARS = 500
+LETTER_BYTES_MAX = 4 * 1024 * 1024
+"""A dead letter up to this is carried whole: a record as most producers bound it. A compressed one may be far larger."""
+CUT_LETTER_BYTES = 64 * 1024
+"""What is carried of a larger one; headers tell its length and hash, and where the whole is."""
+UNIT_BYTES_MAX = 16 * 1024 * 1024
+UNIT_ROWS_MAX = 100_000
+"""A unit takes no further record once what it writes is beyond one of these: bytes of dead letters, moved events and
+replies; rows of requests. The rest of its batch is the next unit's. An ordinary batch has 25,000 rows."""
+OVERHEAD_BYTES = 512
+"""What a dead letter or a moved event counts for beside its bytes: the smallest has headers, and takes memory."""
 
 Headers = list[tuple[str, bytes]]
 
@@ -126,7 +138,7 @@ class Unit:
     """Accounts that were decoded to be read: of each there is one copy in a unit."""
     profiles_changed: set[str] = field(default_factory=set)
     sources_changed: dict[str, None] = field(default_factory=dict)
-    requests: list[RequestRow] = field(default_factory=list)
+    requests: list[RowValues] = field(default_factory=list)
     journal: list[JournalRecord] = field(default_factory=list)
     charged: int = 0
     ledger: list[LedgerRow] = field(default_factory=list)
@@ -143,6 +155,13 @@ class Unit:
     promos: PromoTable = field(default_factory=PromoTable)
     money: dict[bytes, bytes | None] = field(default_factory=dict)
     orders: dict[bytes, bytes] = field(default_factory=dict)
+    written_bytes: int = 0
+    """Of dead letters, moved events and replies: what a small record may make much of."""
+    used_marks: list[StateRecord] = field(default_factory=list)
+    in_hand: InputRecord | None = None
+    """The record that is being posted, None before the first."""
+    has_more: bool = False
+    """Whether records of the batch are left for the next unit."""
 
     def touch(self, org: str) -> Account:
         """Return an org's account, to be saved when the unit is closed."""
@@ -179,13 +198,14 @@ class Unit:
 
     def advance(self, record: InputRecord) -> int:
         """Move the time of posting on to a record's and return it: the time never falls."""
+        self.in_hand = record
         meta = self.state.meta
         meta.posted_ms = max(meta.posted_ms, record.timestamp)
         return meta.posted_ms
 
     def encode_requests(self) -> None:
         """Encode the rows of requests so far: what is let go of early is still in the processor's caches."""
-        self.journal += encode_rows(REQUESTS, self.requests)
+        self.journal += encode_values(REQUESTS, self.requests)
         self.charged += len(self.requests)
         self.requests.clear()
 
@@ -198,13 +218,45 @@ class Unit:
         self.state.meta.position = position_of(next_id)[1]
 
     def reject(self, record: InputRecord, value: bytes, reason: DeadLetterReason, detail: str) -> None:
-        """Send bytes to the dead letters."""
+        """Send bytes to the dead letters; of more than LETTER_BYTES_MAX the beginning, and what the whole is."""
         headers = [("reason", reason.encode()), ("detail", detail[:DETAIL_CHARS].encode()), *origin(record)]
+        if len(value) > LETTER_BYTES_MAX:
+            whole = hashlib.sha256(value).hexdigest()
+            headers += [("cut_from_bytes", str(len(value)).encode()), ("sha256", whole.encode())]
+            value = value[:CUT_LETTER_BYTES]
         self.dead_letters.append(DeadLetter(value, headers, reason))
+        self.written_bytes += len(value) + OVERHEAD_BYTES
+
+    def move(self, record: InputRecord, value: bytes, partition: int) -> None:
+        """Send the bytes of an event on to the partition its org belongs to."""
+        self.moved.append(Moved(partition, value, origin(record)))
+        self.written_bytes += len(value) + OVERHEAD_BYTES
+        self.counts["moved"] += 1
 
     def reply(self, reply: Reply) -> None:
         """Answer a command."""
-        self.replies.append(encode_reply(reply))
+        encoded = encode_reply(reply)
+        self.replies.append(encoded)
+        self.written_bytes += len(encoded)
+
+    def takes_aside(self, record: InputRecord) -> bool:
+        """Whether an operator has set a record aside: then it is a dead letter now, and nobody looks into it."""
+        why = self.state.set_aside.get((record.topic, record.offset))
+        if why is None:
+            return False
+        self.reject(record, record.value or b"", DeadLetterReason.QUARANTINED, why)
+        self.used_marks.append(self.state.drop_mark(record.topic, record.offset))
+        return True
+
+    def is_full(self) -> bool:
+        """Whether the unit writes so much already that it takes no further record."""
+        return self.written_bytes > UNIT_BYTES_MAX or self.charged > UNIT_ROWS_MAX
+
+    def leave(self, records: Sequence[InputRecord]) -> None:
+        """Leave the last of the fresh records, if any, to the next unit."""
+        if records:
+            self.state.meta.offsets[records[0].topic] = records[0].offset
+            self.has_more = True
 
 
 def origin(record: InputRecord) -> Headers:
@@ -268,7 +320,7 @@ def close(unit: Unit) -> UnitOutput:
     unit.meters.post()
     verdict_records: list[tuple[bytes, bytes]] = []
     mail: list[tuple[bytes, bytes]] = []
-    saved: list[StateRecord] = list(unit.money.items())
+    saved: list[StateRecord] = [*unit.money.items(), *unit.used_marks]
     for org, account in unit.touched.items():
         if needs_review(account):
             _review(unit, account, verdict_records, mail)

@@ -12,6 +12,7 @@ import uvloop
 
 from pipeline import logs, status_server
 from pipeline.clickhouse.client import open_engine
+from pipeline.kafka.attempts import ClientCancelledError
 from pipeline.settings import MissingSettingError, Settings
 from pipeline.sink.sink import Sink
 
@@ -24,11 +25,12 @@ def main(settings: Settings) -> int:
     engine = open_engine(settings.clickhouse_url)
     sink = Sink(settings, engine)
     status_server.serve(settings.host, settings.worker_port, lambda: {"sink": sink.problem})
-    uvloop.run(_run(sink))
+    uvloop.run(run_until_stopped(sink))
     return 0
 
 
-async def _run(sink: Sink) -> None:
+async def run_until_stopped(sink: Sink) -> None:
+    """Run the sink until SIGTERM or SIGINT. Raises what ends it before, a cancellation that nobody asked for too."""
     task = asyncio.create_task(sink.run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -36,4 +38,5 @@ async def _run(sink: Sink) -> None:
     try:
         await task
     except asyncio.CancelledError:
-        return
+        if not task.cancelling():
+            raise ClientCancelledError from None

@@ -16,6 +16,7 @@ from itertools import groupby
 import msgspec
 from msgspec import Struct, structs
 
+from pipeline.formats import RANGES
 from pipeline.inserts import JournalInsert
 from pipeline.journal import (
     JSON_ARRAYS,
@@ -38,7 +39,7 @@ MONTHS_A_RANGE = 3
 """Into how many monthly blocks an insert is cut at most: its requests are up to 35 days apart."""
 
 
-class RangePart(Struct, frozen=True):
+class RangePart(Struct, frozen=True, forbid_unknown_fields=True):
     """The rows of one kind within a range: positions `first` to `last`, and how many."""
 
     kind: str
@@ -47,7 +48,7 @@ class RangePart(Struct, frozen=True):
     rows: int
 
 
-class Intent(Struct, frozen=True):
+class Intent(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag=RANGES.number):
     """A range about to be written: journal offsets from `first_offset` up to before `next_offset`."""
 
     first_offset: int
@@ -65,11 +66,14 @@ class PartState(Enum):
 
 
 encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Intent).decode
+_decode = RANGES.decoder(Intent)
 
 
 def decode(value: bytes) -> Intent:
-    """Return the intent of a state record. Raises msgspec.MsgspecError for anything else."""
+    """Return the intent of a state record.
+
+    Raises NewerFormatError where a newer release wrote it, msgspec.MsgspecError where it is none.
+    """
     return _decode(value)
 
 

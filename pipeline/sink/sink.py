@@ -16,6 +16,7 @@ from aiokafka import ConsumerRecord
 from pipeline import topics
 from pipeline.clickhouse.client import Engine, EngineUnavailable
 from pipeline.clickhouse.migrate import migrate
+from pipeline.kafka.attempts import error_of
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.reader import GroupReader
 from pipeline.settings import Settings
@@ -124,7 +125,7 @@ class Sink:
         return {} if owned is None else {topics.JOURNAL: owned[0].next_offset}
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if (error := error_of(task)) is not None:
             self._reader.fail(error)
 
     @property

@@ -23,6 +23,7 @@ import uvloop
 from faust.app.base import BootStrategy as FaustBootStrategy
 
 from pipeline import logs, status_server, topics
+from pipeline.kafka.attempts import ClientCancelledError, is_cancelled
 from pipeline.settings import Settings
 from pipeline.worker.service import PartitionReader, PendingUnit
 
@@ -128,11 +129,16 @@ def _collect_rarely() -> None:
 
 @contextmanager
 def fatal() -> Iterator[None]:
-    """End the process at any error within but a cancellation: never only the agent or the service around it."""
+    """End the process at any error within: never only the agent or the service around it.
+
+    A cancellation is no error where somebody cancelled the task that this runs in.
+    """
     try:
         yield
     except asyncio.CancelledError:
-        raise
+        if is_cancelled():
+            raise
+        end_process(ClientCancelledError())
     except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
         end_process(error)
 

@@ -93,7 +93,8 @@ class Partition:
     async def open(self) -> dict[str, int]:
         """Fence the previous owner, restore, and return the next offset of each input topic.
 
-        Raises StateError where the state does not fit, or whatever Kafka raises.
+        Raises StateError where the state does not fit, NewerFormatError where only a newer release can read it, or
+        whatever Kafka raises.
         """
         started = time.monotonic()
         taking_over = protocol.take_over(self._partition, self._partitions)
@@ -113,14 +114,17 @@ class Partition:
             await self._log.close()
 
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
-        """Carry out one unit of work. Any exception leaves memory ahead of Kafka: end the process."""
+        """Carry out a batch, in one unit of work or in a few. Any exception leaves memory ahead of Kafka: end the process."""
         async with self._lock:
             started = time.monotonic()
             rates, promos = self._catalog.rates, self._catalog.promos
-            unit_of_work = protocol.unit_of_work(self._state, rates, promos, topic, records)
-            posted = await drive(unit_of_work, self._take)
-            if posted is not None:
-                self._count(posted, topic, started)
+            has_more = True
+            while has_more:
+                unit_of_work = protocol.unit_of_work(self._state, rates, promos, topic, records)
+                posted = await drive(unit_of_work, self._take)
+                if posted is not None:
+                    self._count(posted, topic, started)
+                has_more = posted is not None and posted.has_more
             self._note_progress()
 
     async def tell_progress(self) -> None:

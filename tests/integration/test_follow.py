@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 
 from pipeline.connection import KafkaConnection
+from pipeline.formats import NewerFormatError
 from pipeline.kafka import follow
 from pipeline.kafka.clients import producer, started_admin
 from pipeline.kafka.follow import SilentTopicError, StaleError, Subscription, TopicFollower
@@ -82,33 +83,29 @@ async def test_a_deleted_key_is_gone_and_a_bad_record_concerns_nobody_else(
         await follower.stop()
 
 
-class _Newer(Exception):
-    """A record of a newer release."""
-
-
-async def test_nothing_after_a_record_is_taken_that_nobody_may_go_on_without(kafka_servers: str) -> None:
+async def test_nothing_after_a_record_of_a_newer_release_is_taken(kafka_servers: str) -> None:
     kafka = KafkaConnection(kafka_servers)
     topic = await _topic(kafka)
     numbers = Numbers()
 
     def put(key: bytes, value: bytes) -> None:
         if value == b"newer":
-            raise _Newer(value)
+            raise NewerFormatError(value)
         numbers.put(key, value)
 
-    subscription = Subscription(topic, put, numbers.delete, stops_at=(_Newer,))
+    subscription = Subscription(topic, put, numbers.delete)
     follower = TopicFollower(kafka, [subscription])
     await follower.start()
     try:
         follower.check_fresh(LIMIT_S)
         await _write(kafka, topic, (b"a", b"1"), (b"b", b"newer"), (b"c", b"3"))
         await _eventually(lambda: follower.problem is not None)
-        with pytest.raises(StaleError, match="_Newer"):
+        with pytest.raises(StaleError, match="NewerFormatError"):
             follower.check_fresh(LIMIT_S)
         assert numbers.known == {b"a": 1}
     finally:
         await follower.stop()
-    with pytest.raises(_Newer):
+    with pytest.raises(NewerFormatError):
         await TopicFollower(kafka, [subscription]).start()
 
 

@@ -61,10 +61,44 @@ def test_an_edited_migration_is_refused(empty_engine: Engine) -> None:
         migrate(empty_engine, [Migration(1, first.name, first.text + "\n"), *others])
 
 
-def test_a_release_older_than_the_schema_is_refused(empty_engine: Engine) -> None:
+def _next(additive: str) -> Migration:
+    """Return a migration of the release after this one."""
+    number = len(sql_files("migrations")) + 1
+    text = f"{additive}\nALTER TABLE events {{{{on_cluster}}}} ADD COLUMN IF NOT EXISTS mood String;\n"
+    return Migration(number, f"{number:04d}_moods", text)
+
+
+@pytest.mark.parametrize("additive", ["-- additive: no", "-- of a release that did not say"])
+def test_a_schema_that_is_newer_by_more_than_additions_is_refused(
+    empty_engine: Engine, additive: str
+) -> None:
+    known = load(sql_files("migrations"))
+    migrate(empty_engine, [*known, _next(additive)])
+    with pytest.raises(
+        MigrationError, match="moods was applied by a newer release, and it is no mere addition"
+    ):
+        migrate(empty_engine)
+
+
+def test_the_release_before_starts_on_a_schema_that_is_newer_by_additions_and_goes_on(
+    empty_engine: Engine,
+) -> None:
+    known = load(sql_files("migrations"))
     migrate(empty_engine)
-    with pytest.raises(MigrationError, match="does not have it"):
-        migrate(empty_engine, load(sql_files("migrations"))[:-1])
+    assert migrate(empty_engine, [*known, _next("-- additive: yes")]) == [_next("-- additive: yes").name]
+    assert migrate(empty_engine) == []
+    rows = random_requests(seed=5, count=300, days=3)
+    insert(empty_engine, rows)
+    _assert_tables_hold(empty_engine, rows)
+    assert migrate(empty_engine, [*known, _next("-- additive: yes")]) == []
+
+
+def test_the_record_of_migrations_that_an_earlier_release_made_is_read(empty_engine: Engine) -> None:
+    """It has no column for what is additive."""
+    known = load(sql_files("migrations"))
+    migrate(empty_engine, known[:3])
+    empty_engine.command("ALTER TABLE schema_versions DROP COLUMN additive")
+    assert migrate(empty_engine) == [migration.name for migration in known[3:]]
 
 
 def test_the_columns_are_the_journals_and_have_no_default_of_their_own(engine: Engine) -> None:

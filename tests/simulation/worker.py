@@ -86,9 +86,12 @@ class WorkerPump:
             self._commit_offsets({topic: records[-1].offset + 1})
             yield "worker.posting"
         rates = self._member.rates_no_older_than(CATALOG_AGE_LIMIT_S)
-        # It pauses at each event, so that the worker may end or be overtaken there.
-        unit = protocol.unit_of_work(state, rates, self._promos, topic, records, rest_every=1)
-        posted = yield from drive(unit, self._take)
+        has_more = True
+        while has_more:
+            # It pauses at each event, so that the worker may end or be overtaken there.
+            unit = protocol.unit_of_work(state, rates, self._promos, topic, records, rest_every=1)
+            posted = yield from drive(unit, self._take)
+            has_more = posted is not None and posted.has_more
         if posted is not None and self._rules.group_offsets == "after":
             self._commit_offsets(posted.output.offsets)
 

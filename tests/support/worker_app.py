@@ -1,6 +1,7 @@
 """The worker's Faust app without a Kafka: prints what its agents make of a batch of each topic, then ends with 0.
 
-Run as `python -m tests.support.worker_app`; with the argument `bad` a partition's work raises.
+Run as `python -m tests.support.worker_app`; with the argument `bad` a partition's work raises, with
+`stray` what reads the partitions is cancelled by nobody here, as a client does it that loses its broker.
 """
 
 from __future__ import annotations
@@ -36,13 +37,20 @@ async def _never_read(_reader: PartitionReader) -> None:
     await asyncio.Event().wait()
 
 
-async def _main(*, bad: bool) -> None:
-    PartitionReader.run = _never_read  # type: ignore[method-assign,assignment]  # it would connect
+async def _stray(_reader: PartitionReader) -> None:
+    raise asyncio.CancelledError
+
+
+async def _main(*, bad: bool, stray: bool) -> None:
+    run = _stray if stray else _never_read
+    PartitionReader.run = run  # type: ignore[method-assign,assignment]  # it would connect
     logs.configure("info")
     app, reader = worker.create_app(Settings(kafka_url="kafka://localhost:1"))
     reader._owned = {0: cast(Partition, _Partition(bad=bad))}
     await app.start()
     async with asyncio.timeout(LIMIT_S):
+        while stray:
+            await asyncio.sleep(0.01)
         for topic in topics.INPUTS:
             await reader.process(topic, 0, cast(Any, ["a record"]))
     sys.stdout.flush()
@@ -50,4 +58,4 @@ async def _main(*, bad: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(bad="bad" in sys.argv[1:]))
+    asyncio.run(_main(bad="bad" in sys.argv[1:], stray="stray" in sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.events import (
     split_record,
     whole_ms,
 )
+from pipeline.outcomes import DeadLetterReason
 from pipeline.usage import UNREADABLE
 from tests.support.builders import DROP, EXAMPLES, MANY_EXAMPLES, event, packed
 
@@ -365,3 +367,16 @@ def test_what_the_types_write_they_read() -> None:
 )
 def test_a_sequence_is_ascii_digits(text: str, is_one: bool) -> None:
     assert events.is_sequence(text) is is_one
+
+
+def test_a_record_of_a_million_commas_is_not_taken_apart() -> None:
+    """A few kilobytes on the wire may be that many elements, each of which would take memory."""
+    value = b"[" + b"0," * 1_000_001 + b"0]"
+    tracemalloc.start()
+    [(part, element)] = split_record(value)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert part == value
+    assert isinstance(element, Rejected)
+    assert element.reason == DeadLetterReason.INVALID
+    assert peak < 100_000

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pipeline.api.http.errors import ApiError
 from pipeline.api.services.accounts import answered_in_time
 from pipeline.api.services.dependencies import AccountsOf, ContextOf
+from pipeline.formats import NewerFormatError
 from pipeline.journal import JournalFormatError
 from pipeline.operations.verify import verify
 from pipeline.outcomes import RefusalCode
@@ -48,7 +49,7 @@ async def reconcile_payments(settings: OperatorsSettings, context: ContextOf) ->
     """Compare Razorpay's payments, the ledger and the receipts; the report."""
     try:
         report = await reconcile(settings, context.engine)
-    except (MissingSettingError, RazorpayRefusedError, RazorpayUnavailableError) as error:
+    except (MissingSettingError, NewerFormatError, RazorpayRefusedError, RazorpayUnavailableError) as error:
         raise ApiError(RefusalCode.UNAVAILABLE, str(error)) from None
     return Response(msgspec.json.encode(report), media_type="application/json")
 
@@ -71,6 +72,6 @@ async def verify_books(settings: OperatorsSettings, context: ContextOf) -> Respo
     """Compare state, journal, rows and roll-ups; the report."""
     try:
         report = await verify(settings, context.engine)
-    except JournalFormatError as error:
+    except (JournalFormatError, NewerFormatError) as error:
         raise ApiError(RefusalCode.UNAVAILABLE, str(error)) from None
     return Response(msgspec.json.encode(report), media_type="application/json")

@@ -28,6 +28,7 @@ from pipeline.api.services.key_directory import KeyDirectory
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
 from pipeline.clickhouse.migrate import migrate
+from pipeline.kafka.attempts import error_of
 from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.commands import CommandClient, UnavailableError
 from pipeline.kafka.follow import StaleError, Subscription, TopicFollower
@@ -145,13 +146,13 @@ async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, No
     serving = asyncio.create_task(server.serve())
     others = [asyncio.create_task(part) for part in beside]
     await asyncio.wait([serving, *others], return_when=asyncio.FIRST_COMPLETED)
-    failed = [task for task in others if task.done() and not task.cancelled()]
+    failed = [task for task in others if task.done()]
     server.should_exit = True
     for task in others:
         task.cancel()
     await asyncio.wait([serving, *others], timeout=STOP_LIMIT_S + 2)
     for task in failed:
-        error = task.exception() or PartFailedError("a part ended by itself")
+        error = error_of(task) or PartFailedError("a part ended by itself")
         log.critical("server ends: %s: %s", type(error).__name__, error, exc_info=error)
     return EXIT_SOFTWARE if failed else 0
 

@@ -24,6 +24,7 @@ from zlib import crc32
 
 import msgspec
 
+from pipeline.formats import SPOOL, NewerFormatError
 from pipeline.gateway.errors import SpoolBroken, SpoolLocked
 from pipeline.gateway.sending import entry as format_
 from pipeline.gateway.sending.entry import MAGIC, SpoolEntry
@@ -38,13 +39,15 @@ ACKNOWLEDGED_SEGMENTS_KEPT = 1
 _MARK = struct.Struct("<QI")
 
 
-class Identity(msgspec.Struct):
+class Identity(msgspec.Struct, forbid_unknown_fields=True, tag_field="format", tag=SPOOL.number):
     """Who the spool is. `started` is where the last run began to number; `partitions` the topic's count."""
 
     spool: str
     started: int = 0
     partitions: int | None = None
-    format: int = 1
+
+
+_decode_identity = SPOOL.decoder(Identity)
 
 
 @dataclass(slots=True, eq=False)
@@ -258,6 +261,8 @@ class Spool:
         previous = -1
         for path in paths:
             data = path.read_bytes()
+            if data[:7] == MAGIC[:7] and data[7:8] not in (MAGIC[7:], b""):
+                raise SpoolBroken(f"{path} was written by a newer version of this library")
             entries, valid = (
                 format_.scan(data[len(MAGIC) :], previous) if data[:8] == MAGIC else ([], -len(MAGIC))
             )
@@ -286,12 +291,11 @@ class Spool:
         if not path.exists():
             return Identity(str(uuid.uuid4()))
         try:
-            identity = msgspec.json.decode(path.read_bytes(), type=Identity)
+            return _decode_identity(path.read_bytes())
+        except NewerFormatError as error:
+            raise SpoolBroken(f"{path}: {error}") from error
         except msgspec.MsgspecError as error:
             raise SpoolBroken(f"{path} cannot be read: {error}") from error
-        if identity.format != 1:
-            raise SpoolBroken(f"{path}: format {identity.format} is of a newer version of this library")
-        return identity
 
     def _write_identity(self) -> None:
         path, new = self._directory / "spool.json", self._directory / "spool.json.new"

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.catalog.rates import RATE_MAX_NANO, REQUEST_MAX_NANO, Rate, Tier
-from pipeline.catalog.stored import NewerRate, decode_rate, decode_rate_key, encode_rate
+from pipeline.catalog.stored import decode_rate, decode_rate_key, encode_rate
+from pipeline.formats import NewerFormatError
 from pipeline.usage import CLASSES, MAX_TOKENS, OTHER_CLASSES
 from tests.support.builders import EXAMPLES, rate, rate_table
 
@@ -99,7 +100,7 @@ def test_a_class_that_a_release_before_did_not_know_costs_what_its_whole_does() 
     ids=["format", "class", "class of a tier"],
 )
 def test_what_a_newer_release_wrote_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(NewerRate):
+    with pytest.raises(NewerFormatError):
         decode_rate(second(**changes))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.clickhouse.migrate import Migration, MigrationError, load, render
+from pipeline.clickhouse.migrate import UNDECLARED_UP_TO, Migration, MigrationError, load, render
 from pipeline.clickhouse.sql_files import SqlFilesMissingError, sql_files
 
 CREATES = re.compile(r"CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS (\w+)")
@@ -82,6 +82,28 @@ def test_numbers_have_no_gap(tmp_path: Path) -> None:
             path.write_text("SELECT 1;\n", encoding="utf-8")
         with pytest.raises(MigrationError, match="expected a file named"):
             load(paths)
+
+
+@pytest.mark.parametrize(
+    ("text", "additive"),
+    [
+        ("-- additive: yes\nSELECT 1;\n", True),
+        ("-- more\n-- additive: no\nSELECT 1;\n", False),
+        ("SELECT '-- additive: yes';\n", None),
+        ("-- additive: perhaps\n", None),
+        ("-- additive: yes\n-- additive: no\n", None),
+    ],
+)
+def test_a_file_says_whether_releases_before_it_can_go_on(
+    tmp_path: Path, text: str, additive: bool | None
+) -> None:
+    paths = [*sql_files("migrations")[:UNDECLARED_UP_TO], tmp_path / "0006_x.sql"]
+    paths[-1].write_text(text, encoding="utf-8")
+    if additive is None:
+        with pytest.raises(MigrationError, match=r"0006_x\.sql: expected one line"):
+            load(paths)
+    else:
+        assert load(paths)[-1].additive is additive
 
 
 def test_a_package_without_its_sql_says_so() -> None:

@@ -93,6 +93,12 @@ def test_bytes_that_are_no_block_known_here_are_refused(data: bytes, message: st
         decode_blocks(data)
 
 
+@pytest.mark.parametrize("values", [(2**63, 2**63), (0, 2**63), (-(2**63) - 1, 5), (-1, 2**64 - 1)])
+def test_a_number_beyond_its_type_is_never_written_as_another(values: tuple[int, int]) -> None:
+    with pytest.raises(OverflowError):
+        encode_block({"big": "Int64"}, [values])
+
+
 def test_what_does_not_fit_is_not_written() -> None:
     with pytest.raises(OverflowError):
         encode_block({"n": "UInt16"}, [[2**16]])

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from pipeline.kafka.attempts import ClientCancelledError, attempt, described, within
+from pipeline.kafka.attempts import ClientCancelledError, attempt, described, error_of, within
 
 
 class _Expected(Exception):
@@ -59,3 +59,22 @@ def test_an_error_is_described_by_type_and_message() -> None:
     assert described(OSError("refused")) == "OSError: refused"
     assert described(TimeoutError()) == "TimeoutError"
     assert described(None) is None
+
+
+async def test_only_a_task_that_was_cancelled_here_ended_without_an_error() -> None:
+    stray, mistaken, well, asked = (
+        asyncio.create_task(step)
+        for step in (
+            _raise(asyncio.CancelledError()),
+            _raise(OSError("gone")),
+            asyncio.sleep(0),
+            asyncio.sleep(60),
+        )
+    )
+    await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait([stray, mistaken, well, asked])
+    assert isinstance(error_of(stray), ClientCancelledError)
+    assert isinstance(error_of(mistaken), OSError)
+    assert error_of(well) is None
+    assert error_of(asked) is None

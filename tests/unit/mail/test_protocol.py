@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline import topics
+from pipeline.formats import NewerFormatError
 from pipeline.mail import outbox, record
 from pipeline.mail.outbox import AGE_MAX_MS, WAITING_MAX, Delivery, Outbox, again
 from pipeline.mail.protocol import OUTBOX_KEY, Ended, Fate, HandOver, Idle, MailStep, MailTurns, Taken
@@ -92,3 +93,18 @@ def test_whoever_takes_over_goes_on_where_the_outbox_says_or_the_topic_begins() 
     assert scripted.run(_turns().take_over(), kept_and_beginning(3))[0] == 5
     offset, steps = scripted.run(_turns().take_over(), kept_and_beginning(9))
     assert (offset, scripted.names(steps)) == (9, ["Fence", "Restore", "Beginning"])
+
+
+def test_a_mail_of_a_newer_release_stays_in_the_topic() -> None:
+    newer = Record(topics.MAIL, offset=7, value=b'{"format":2}')
+    steps: list[MailStep] = []
+
+    def answer(step: MailStep) -> object:
+        steps.append(step)
+        return NOW_MS if isinstance(step, Now) else None
+
+    turns = _turns()
+    with pytest.raises(NewerFormatError, match="a newer release"):
+        scripted.run(turns.turn([newer]), answer)
+    assert scripted.names(steps) == ["Now"]
+    assert turns.outbox == Outbox()

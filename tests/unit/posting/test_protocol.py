@@ -10,6 +10,7 @@ import pytest
 from pipeline import topics
 from pipeline.accounts.commands import Credit, encode
 from pipeline.accounts.promos import PromoTable
+from pipeline.catalog.rates import Rate, RateTable
 from pipeline.journal import LEDGER, JournalRecord
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting.protocol import (
@@ -147,6 +148,18 @@ class TestUnitOfWork:
         state = PartitionState(0, 1)
         _unit(state, topics.REQUESTS, [Record(timestamp=NOW_MS + STAMP_AHEAD_MS, value=packed(event()))])
         assert state.meta.posted_ms == NOW_MS + STAMP_AHEAD_MS
+
+    def test_what_ends_it_names_the_record(self) -> None:
+        records = [Record(offset=7, value=packed(event())), Record(offset=8, value=packed(event("e2")))]
+
+        class SpoiltRates(RateTable):
+            def in_force(self, model: str, provider: str, at_ms: int) -> Rate:
+                raise ArithmeticError(model, provider, at_ms)
+
+        unit = unit_of_work(PartitionState(0, 1), SpoiltRates(), PromoTable(), topics.REQUESTS, records)
+        with pytest.raises(ArithmeticError) as raised:
+            scripted.run(unit, _decided)
+        assert raised.value.__notes__ == ["at metering.requests/0, offset 7"]
 
     def test_an_unclear_commit_ends_it(self) -> None:
         def unclear(step: WorkerStep) -> object:

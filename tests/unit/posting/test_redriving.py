@@ -9,6 +9,7 @@ import pytest
 from pipeline import ist
 from pipeline.catalog.rates import RateTable
 from pipeline.events import AHEAD_MS
+from pipeline.formats import NewerFormatError
 from pipeline.posting.redriving import STATE_PLACE, Letter, NextLetters, RedriveStep, chargeable, redrive
 from pipeline.steps import Commit, Now, Restore, TopicPlace
 from pipeline.topics import MOVED, REQUESTS
@@ -114,3 +115,12 @@ def test_letters_are_marked_and_published_in_the_same_transactions_some_at_a_tim
     copies = [[output.value for output in commit.outputs[TopicPlace(MOVED, 0)]] for commit in commits]
     assert copies == [[letters[0].value, letters[2].value], [letters[3].value]]
     assert commits[0].outputs[TopicPlace(MOVED, 0)][0].headers == [*headers, ("redriven", b"0-0")]
+
+
+def test_marks_of_a_newer_release_stop_it_before_anything_is_redriven() -> None:
+    def answer(step: RedriveStep) -> object:
+        assert not isinstance(step, NextLetters | Commit)
+        return {b"0-1": b"2"} if isinstance(step, Restore) else None
+
+    with pytest.raises(NewerFormatError, match="a newer release"):
+        scripted.run(redrive(RateTable(), 1, too_late=False), answer)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pipeline import ist
 from pipeline.accounts.commands import ChangeKey, CreateKey, Credit, SignUp
 from pipeline.events import LATE_MS
+from pipeline.formats import STATE, NewerFormatError
 from pipeline.money import NANO_PER_RUPEE
-from pipeline.posting.state import FORMAT, META_KEY, PartitionState, StateError
+from pipeline.posting.state import META_KEY, PartitionState, StateError
 from tests.support.builders import COST_NANO, NOW_MS, Books, event, everything, packed
 
 
@@ -94,7 +96,7 @@ def test_a_state_of_format_1_goes_on_and_is_rewritten_as_it_is_touched(format_1:
     assert changed & untouched == set()
     assert {b"borg_1", META_KEY} <= changed
     assert everything(books.restore()) == everything(books.state)
-    assert books.restore().meta.format == FORMAT
+    assert books.restore().meta.format == STATE.number
     books.send(ChangeKey(id="9", org="org_1", key_id="key_2", name="renamed"))
     assert books.topic[b"porg_1"] != format_1[b"porg_1"]
     assert books.restore().account("org_1").profile.keys["key_1"].hash == "0123456789abcdef" * 4
@@ -124,14 +126,18 @@ def test_another_partition_count_is_refused() -> None:
         PartitionState.restored(0, 2, dict(books.topic))
 
 
-def test_a_newer_format_is_refused() -> None:
+def test_a_newer_format_is_refused_whatever_else_it_has() -> None:
     books = busy_books()
-    books.state.meta.format += 1
-    key, value = books.state.save_meta()
-    assert key == META_KEY
-    assert value is not None
-    with pytest.raises(StateError, match="format"):
-        PartitionState.restored(0, 1, {key: value})
+    newer = msgspec.msgpack.encode({"format": STATE.number + 1, "partitions": "one", "and": 1})
+    with pytest.raises(NewerFormatError, match=r"state\.accounts: .*which a newer release wrote"):
+        PartitionState.restored(0, 1, {**books.topic, b"zzz": b"", META_KEY: newer})
+
+
+def test_a_field_that_would_be_lost_with_the_next_unit_is_refused() -> None:
+    books = busy_books()
+    more = {**msgspec.msgpack.decode(books.topic[META_KEY]), "more": 1}
+    with pytest.raises(msgspec.ValidationError, match="more"):
+        PartitionState.restored(0, 1, {META_KEY: msgspec.msgpack.encode(more)})
 
 
 def test_an_unknown_record_is_refused() -> None:

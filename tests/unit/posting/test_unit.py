@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
+from msgspec.structs import astuple
 
 from pipeline.accounts import verdicts
 from pipeline.accounts.commands import CreateKey, Credit, SignUp
+from pipeline.accounts.commands import encode as encode_command
 from pipeline.accounts.verdicts import Verdict, VerdictProgress
+from pipeline.partitioning import partition_of
+from pipeline.posting import requests
+from pipeline.posting import unit as posting_unit
 from pipeline.posting.state import META_KEY, PartitionState
-from pipeline.posting.unit import Unit, close, fresh
+from pipeline.posting.unit import CUT_LETTER_BYTES, LETTER_BYTES_MAX, Unit, close, fresh
 from pipeline.topics import BILLING, MOVED, REQUESTS
-from tests.support.builders import COST_NANO, Books, Record, event, packed, rate_table
+from tests.support.builders import COST_NANO, Books, Record, event, everything, packed, rate_table, reasons
 from tests.support.journal_rows import ledger_row, request
 
 
@@ -97,6 +104,57 @@ class TestClosing:
 
     def test_journal_records_are_in_the_order_of_their_positions(self) -> None:
         unit = Unit(PartitionState(0, 1), rate_table())
-        unit.requests.append(request(3 * 1024, "org_1", 1))
+        unit.requests.append(astuple(request(3 * 1024, "org_1", 1)))
         unit.ledger.append(ledger_row(2 * 1024, "org_1", 5, 5))
         assert [(r.kind, r.first) for r in close(unit).journal] == [("ledger", 2), ("requests", 3)]
+
+
+class TestBounds:
+    """What comes in may be small and what goes out large."""
+
+    def test_a_dead_letter_up_to_the_bound_is_whole_and_a_larger_one_is_cut(self) -> None:
+        whole, larger = b"x" * LETTER_BYTES_MAX, b"y" * (LETTER_BYTES_MAX + 1)
+        first, second = Books().publish(whole, larger).dead_letters
+        assert first.value == whole
+        assert "cut_from_bytes" not in dict(first.headers)
+        assert second.value == b"y" * CUT_LETTER_BYTES
+        assert dict(second.headers)["cut_from_bytes"] == str(LETTER_BYTES_MAX + 1).encode()
+        assert dict(second.headers)["sha256"] == hashlib.sha256(larger).hexdigest().encode()
+
+    def test_a_misplaced_event_that_is_too_large_to_be_moved_is_a_dead_letter(self) -> None:
+        books = Books(partition=0, partitions=2)
+        away = next(f"org_{n}" for n in range(50) if partition_of(f"org_{n}", 2) == 1)
+        small = event("small", subject=away)
+        outcome = books.publish(
+            packed(small), packed(event("large", subject=away, junk="x" * LETTER_BYTES_MAX))
+        )
+        assert (len(outcome.moved), reasons(outcome)) == (1, ["invalid"])
+        # Nothing of it is remembered: sent again without the junk, it is moved and charged.
+        assert len(books.publish(packed(event("large", subject=away))).moved) == 1
+
+    @pytest.mark.parametrize("limit", ["UNIT_BYTES_MAX", "UNIT_ROWS_MAX"])
+    def test_a_unit_that_is_full_leaves_the_rest_of_its_batch_to_the_next(
+        self, limit: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        values = [b"[" + b",".join([packed(event(f"{n}-{m}")) for m in range(3)]) + b",0]" for n in range(4)]
+        at_once, books = Books(), Books()
+        whole = at_once.publish(*values)
+        monkeypatch.setattr(posting_unit, limit, 2)
+        monkeypatch.setattr(requests, "ROWS_A_RECORD", 1)
+        records = [books.record(REQUESTS, value) for value in values]
+        ends, letters = [], []
+        for _ in values:
+            outcome = books.post(records)
+            ends.append(books.state.meta.offsets[REQUESTS])
+            letters += [letter.headers for letter in outcome.dead_letters]
+        assert ends == [1, 2, 3, 4]
+        assert letters == [letter.headers for letter in whole.dead_letters]
+        assert everything(books.state) == everything(at_once.state)
+
+    def test_so_do_commands_by_what_their_replies_come_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(posting_unit, "UNIT_BYTES_MAX", 1)
+        books = Books()
+        commands = [Credit(id=str(n), org="org_1", amount_nano=5, reason="r") for n in range(3)]
+        records = [books.record(BILLING, encode_command(command)) for command in commands]
+        replies = [len(books.post(records).replies) for _ in range(4)]
+        assert (replies, books.balance_nano()) == ([1, 1, 1, 0], 15)

@@ -29,3 +29,9 @@ def test_an_error_in_a_unit_ends_the_process_at_once() -> None:
     ran = _run("bad")
     assert ran.returncode == EXIT_SOFTWARE
     assert "worker ends: ValueError: a mistake in a unit of work" in ran.stderr
+
+
+def test_a_reader_that_nobody_asked_to_stop_ends_the_process_too() -> None:
+    ran = _run("stray")
+    assert ran.returncode == EXIT_SOFTWARE
+    assert "worker ends: ClientCancelledError" in ran.stderr

@@ -207,3 +207,33 @@ def test_whatever_happens_the_spool_holds_what_was_stored_and_not_acknowledged(
         assert read_all(spool) == [each for each in stored if each > acknowledged]
     spool.close()
     shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("identity", [b'{"format":2}', b'{"spool":"a","more":1}'], ids=["newer", "more"])
+def test_a_spool_of_a_newer_library_is_refused_and_left_as_it_is(tmp_path: Path, identity: bytes) -> None:
+    open_spool(tmp_path).close()
+    (tmp_path / "spool.json").write_bytes(identity)
+    with pytest.raises(SpoolBroken, match=r"a newer release|unknown field"):
+        open_spool(tmp_path)
+    assert (tmp_path / "spool.json").read_bytes() == identity
+
+
+def test_a_segment_of_a_newer_library_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path)
+    append(spool, spool.next_number, 1)
+    spool.close()
+    [segment] = tmp_path.glob("*.spool")
+    newer = b"BRSPOOL2" + segment.read_bytes()[8:]
+    segment.write_bytes(newer)
+    with pytest.raises(SpoolBroken, match="a newer version"):
+        open_spool(tmp_path)
+    assert segment.read_bytes() == newer
+
+
+def test_a_spool_that_names_no_format_is_of_the_first(tmp_path: Path) -> None:
+    open_spool(tmp_path).close()
+    (tmp_path / "spool.json").write_bytes(b'{"spool":"a","started":7}')
+    spool = open_spool(tmp_path)
+    assert spool.identity.spool == "a"
+    spool.close()
+    assert (tmp_path / "spool.json").read_bytes().startswith(b'{"format":1,"spool":"a"')
