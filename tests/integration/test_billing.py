@@ -388,6 +388,7 @@ def test_the_threshold_is_kept_and_a_fall_below_it_orders_one_mail(running: Shop
         assert running.metering("credit", org, "--inr", "-20", "--reason", "used").returncode == 0
     [mail] = running.mails(org)
     assert {**mail, "id": 0, "at_ms": 0} == {
+        "format": 1,
         "id": 0,
         "kind": "low_balance",
         "org": org,
