@@ -5,6 +5,7 @@ Owns: the ways of spoiling. Everything follows from the random numbers it is giv
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from typing import Any
@@ -124,7 +125,7 @@ def _change(rng: random.Random, at: dict[str, Any]) -> None:
     if rng.random() < 0.15:
         del at[name]
     else:
-        at[name] = rng.choice(ABSURD)
+        at[name] = copy.deepcopy(rng.choice(ABSURD))
     if not at:
         at["left"] = None
 
