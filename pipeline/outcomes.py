@@ -331,6 +331,11 @@ class DeadLetterReason(StrEnum):
         "`time` over 10 minutes after the broker received it",
         "mend the clock, publish again; or wait until the time has come, `metering redrive`",
     )
+    LEAP = (
+        "leap",
+        "`sequence` is so far above the last one of its source that another sender may have written it",
+        "find out who wrote it; the source's own: give it a new `source`, `metering redrive --leaps`",
+    )
     UNAUTHENTICATED = (
         "unauthenticated",
         "a command that no holder of the command key sent, or that was sent over 10 minutes before",

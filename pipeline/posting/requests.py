@@ -29,7 +29,7 @@ from pipeline.ist import DAY_MS
 from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD
 from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
-from pipeline.posting.duplicates import mark_of
+from pipeline.posting.duplicates import LEAP_MAX, is_leap, mark_of
 from pipeline.posting.reading import RecordParts
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import LETTER_BYTES_MAX, InputRecord, Unit
@@ -110,6 +110,9 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 if number <= newest:
                     duplicates += 1
                     unit.note_duplicate(event, events, number, charged)
+                    continue
+                if number - newest > LEAP_MAX and is_leap(number, newest, timestamp):
+                    _reject_leap(unit, record, parts.bytes_of(record, events, event), event, newest)
                     continue
                 if known or unpriced:
                     mark = mark_of(source, event.id)
@@ -254,6 +257,13 @@ def _reject_age(unit: Unit, record: InputRecord, value: bytes, event: RequestEve
     if event.sequence is not None:
         # It may be redriven, and published again, once its time has come.
         unit.state.unpriced.add(mark_of(event.source, event.id))
+
+
+def _reject_leap(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent, last: int) -> None:
+    """Send an event to the dead letters whose number cannot be its source's own. It may be redriven."""
+    detail = f"sequence {event.sequence} is too far above {last}, the last of source {event.source!r} here"
+    unit.reject(record, value, DeadLetterReason.LEAP, detail)
+    unit.state.unpriced.add(mark_of(event.source, event.id))
 
 
 def _reject_invalid(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent) -> None:
