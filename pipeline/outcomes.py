@@ -27,14 +27,14 @@ ErrorType = Literal[
 ]
 """The `type` of an error, as OpenAI's clients know it: a coarser word than the code."""
 
-Status = Literal[400, 401, 402, 403, 404, 405, 409, 429, 500, 503]
+Status = Literal[400, 401, 402, 403, 404, 405, 408, 409, 413, 414, 429, 431, 500, 503]
 """The HTTP statuses of refusals."""
 
 
 def error_type(status: Status) -> ErrorType:  # noqa: PLR0911 - one case a status
     """Return the `type` that goes with an HTTP status."""
     match status:
-        case 400 | 405 | 409:
+        case 400 | 405 | 408 | 409 | 413 | 414 | 431:
             return "invalid_request_error"
         case 401:
             return "authentication_error"
@@ -187,6 +187,34 @@ class RefusalCode(StrEnum):
         "the address exists, but not with this method",
         "see `/openapi.json`",
     )
+    REQUEST_TIMEOUT = (
+        "request_timeout",
+        408,
+        "the request did not arrive in time",
+        "the head or the body of a request did not arrive within the time for it",
+        "send it again over a connection that carries it",
+    )
+    BODY_TOO_LARGE = (
+        "body_too_large",
+        413,
+        "the body is larger than any that is taken here",
+        "the body of a request is larger than 256 KiB",
+        "send less at once",
+    )
+    ADDRESS_TOO_LONG = (
+        "address_too_long",
+        414,
+        "the address is longer than any that is taken here",
+        "the address of a request, with its parameters, is longer than 8 KiB",
+        "ask with fewer or shorter parameters",
+    )
+    HEADERS_TOO_LARGE = (
+        "headers_too_large",
+        431,
+        "the headers are larger than any that are taken here",
+        "a request has a header of more than 8 KiB, more than 100 headers, or a head of more than 32 KiB",
+        "send fewer and smaller headers; delete the cookies of this site",
+    )
     KEY_SHOWN_BEFORE = (
         "key_shown_before",
         409,
@@ -219,7 +247,7 @@ class RefusalCode(StrEnum):
         "rate_limit_exceeded",
         429,
         "too many requests; try again later",
-        "a key made all its requests of a minute at one gateway, or an org tried too many wrong promo codes",
+        "a key made all its requests of a minute at a gateway, or an org, a session or an address asks too often",
         "wait for the seconds in `Retry-After`",
     )
     INTERNAL = (

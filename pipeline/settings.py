@@ -6,6 +6,7 @@ Called by: the composition roots (`cli/`, `worker/`, `api/`), which hand the val
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -17,6 +18,9 @@ from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.journal import PARTITIONS_MAX
 
 CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
+
+ADDRESS_REQUESTS_PER_S = 1000
+SESSION_REQUESTS_PER_S = 100
 
 
 class Settings(BaseSettings):
@@ -70,6 +74,14 @@ class Settings(BaseSettings):
     min_insync_replicas: Annotated[int, Field(ge=1)] = 1
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    proxies: str = ""
+    """Addresses and networks of the proxies before the server, after commas: their X-Forwarded-For is believed."""
+    address_connections: Annotated[int, Field(ge=1)] = 256
+    """How many connections one network address may have open at a server; a proxy as many as there are."""
+    address_requests_per_s: Annotated[int, Field(ge=1)] = ADDRESS_REQUESTS_PER_S
+    """How many requests a second one network address may send to a server, ten seconds of them at once."""
+    session_requests_per_s: Annotated[int, Field(ge=1)] = SESSION_REQUESTS_PER_S
+    """How many requests a second one session may send to a server, ten seconds of them at once."""
     worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
     """Where a worker serves /metrics and /healthz."""
     server_sink: bool = True
@@ -105,6 +117,13 @@ class Settings(BaseSettings):
     def _one_mail_address(cls, text: str) -> str:
         if not re.fullmatch(r"(?:[^<>@\x00-\x1f]*<[^<>@\s]+@[^<>@\s]+>|[^<>@\s]+@[^<>@\s]+)", text, re.ASCII):
             raise ValueError("must look like Name <name@host> or name@host")
+        return text
+
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            ipaddress.ip_network(part)
         return text
 
     @field_validator("public_url", "checkout_url")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import socket
 import time
@@ -11,11 +12,14 @@ from typing import Annotated, Any, cast
 
 import pytest
 from fastapi import APIRouter, FastAPI
+from fastapi.testclient import TestClient
 from prometheus_client import REGISTRY
 from pydantic import BaseModel, Field
 
 from pipeline.api.http.errors import ApiError
+from pipeline.api.http.limiter import RequestRate
 from pipeline.api.routes.health import engine_check
+from pipeline.api.server.app import create_app
 from pipeline.clickhouse.client import Engine, open_engine
 from pipeline.outcomes import RefusalCode
 from tests.support.api.client import Api, api
@@ -226,3 +230,29 @@ def test_requests_are_counted_by_template(served: Api) -> None:
     assert text.headers["Content-Type"].startswith("text/plain")
     assert 'metering_http_request_seconds_count{route="/test/broken"}' in text.text
     assert "org_a" not in text.text and "/test/posted/17" not in text.text
+
+
+def test_an_address_and_a_session_may_ask_so_often(engine: Engine) -> None:
+    with api(engine) as served:
+        address_requests, session_requests = RequestRate(per_s=1, burst=12), RequestRate(per_s=1, burst=4)
+        context = dataclasses.replace(
+            served.context, address_requests=address_requests, session_requests=session_requests
+        )
+        client = TestClient(create_app(context))
+        mine, theirs = ({"Authorization": f"Bearer {served.token(org)}"} for org in ("org_a", "org_b"))
+        asked = [client.get("/me/usage", headers=mine) for _ in range(6)]
+        assert [answer.status_code for answer in asked] == [200] * 4 + [429] * 2
+        assert envelope(asked[4])["code"] == "rate_limit_exceeded" and asked[4].headers["Retry-After"] == "1"
+        assert [client.get("/me/usage", headers=theirs).status_code for _ in range(3)] == [200] * 3
+        assert [client.get("/v1/catalog").status_code for _ in range(4)] == [200] * 3 + [429]
+        served.clock[0] += 1000
+        assert client.get("/me/usage", headers=mine).status_code == 200
+
+
+def test_browsers_are_told_to_come_by_https_only_where_they_can(engine: Engine) -> None:
+    with api(engine) as served:
+        assert "Strict-Transport-Security" not in served.client.get("/v1/catalog").headers
+        context = dataclasses.replace(served.context, public_url="https://billing.example.in")
+        for path in ("/v1/catalog", "/nothing", "/login"):
+            answer = TestClient(create_app(context)).get(path)
+            assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"

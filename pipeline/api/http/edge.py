@@ -1,4 +1,4 @@
-"""What happens to every request, whatever route it takes: an id, safe headers, a count, no leaked errors.
+"""What happens to every request, whatever route it takes: an id, safe headers, a limit, a count, no leaked errors.
 
 Owns: the outermost middleware.
 Called by: uvicorn through `api/server/app.py`. Next: the routes.
@@ -10,33 +10,32 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.api.http import errors, metrics
+from pipeline.api.http.addresses import counted_as
+from pipeline.api.http.headers import DEFAULT_HEADERS, HSTS
+from pipeline.api.http.limiter import RequestRate
 from pipeline.outcomes import RefusalCode
 
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}\Z")
 
-_DEFAULT_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
-"""A route may set its own of these: pages need another policy, public answers may be cached."""
-
 
 class Edge:
     """ASGI middleware around the whole app."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap an app."""
-        self._app = app
+    def __init__(
+        self, app: ASGIApp, requests: RequestRate, now_ms: Callable[[], int], *, https: bool
+    ) -> None:
+        """Wrap an app. `requests` limits them for each address; `https` says how browsers reach the server."""
+        self._app, self._requests, self._now_ms = app, requests, now_ms
+        self._headers = {**DEFAULT_HEADERS, **({"Strict-Transport-Security": HSTS} if https else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -53,12 +52,18 @@ class Edge:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                for name, value in _DEFAULT_HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 
         try:
+            limited = self._limited(scope)
+            if limited is not None:
+                await errors.answer(limited, request_id)(scope, receive, send_with_headers)
+                return
             await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            log.info("request %s was not sent to its end", request_id)
         except Exception:
             # Choice of place: outside all routes, so that no failure shows its insides to a caller.
             log.exception("request %s failed", request_id)
@@ -68,6 +73,12 @@ class Edge:
             await errors.answer(failure, request_id)(scope, receive, send_with_headers)
         finally:
             metrics.observe(_template(scope), scope["method"], status, time.perf_counter() - started)
+
+    def _limited(self, scope: Scope) -> errors.ApiError | None:
+        """Return the refusal of an address that asks too much, None for the others."""
+        address = (scope.get("client") or ("", 0))[0]
+        wait_ms = self._requests.take(counted_as(address), self._now_ms())
+        return errors.too_many(wait_ms) if wait_ms else None
 
 
 def _request_id(headers: Headers) -> str:

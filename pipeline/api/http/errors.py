@@ -65,6 +65,11 @@ def unavailable() -> ApiError:
     return ApiError(RefusalCode.UNAVAILABLE, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
+def too_many(wait_ms: int) -> ApiError:
+    """Return the error for who asks too often and may come again after some milliseconds."""
+    return ApiError(RefusalCode.RATE_LIMIT_EXCEEDED, headers={"Retry-After": str(-(-wait_ms // 1000))})
+
+
 def refused(refusal: CommandRefusal) -> ApiError:
     """Return the error for a command that its account's owner refused."""
     return ApiError(refusal.code, refusal.message, param=refusal.param)

@@ -1,7 +1,7 @@
 """The API's own metrics: how many requests, how they ended, how long they took.
 
 Owns: their names. No org, key or user is ever a label; a route is named by its template.
-Called by: `api/http/edge.py`, `api/routes/rankings.py`.
+Called by: `api/http/edge.py`, `api/http/bounded_connection.py`, `api/routes/rankings.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 HTTP_REQUESTS = Counter("metering_http_requests_total", "Requests answered", ["route", "method", "code"])
 HTTP_SECONDS = Histogram("metering_http_request_seconds", "Time to answer", ["route"], buckets=_SECONDS)
+CONNECTIONS_REFUSED = Counter(
+    "metering_http_connections_refused_total", "Connections let go because a limit was exceeded", ["code"]
+)
 RANKINGS_COMPUTED = Counter("metering_rankings_computed_total", "Rankings computed and not taken from memory")
 
 

@@ -83,7 +83,12 @@ def create_app(context: AppContext) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
-    app.add_middleware(Edge)
+    app.add_middleware(
+        Edge,
+        requests=context.address_requests,
+        now_ms=context.now_ms,
+        https=(context.public_url or "").startswith("https://"),
+    )
     generated = app.openapi
 
     def document() -> dict[str, Any]:

@@ -19,11 +19,13 @@ import uvicorn
 import uvloop
 
 from pipeline import logs, telemetry, topics
+from pipeline.api.http.addresses import Proxies
+from pipeline.api.http.bounded_connection import bounded_connections
 from pipeline.api.routes.health import engine_check
 from pipeline.api.server.app import create_app
 from pipeline.api.server.supervised import SupervisedPart
 from pipeline.api.services.accounts import account_services
-from pipeline.api.services.context import AppContext, Check
+from pipeline.api.services.context import AppContext, Check, rate_of
 from pipeline.api.services.key_directory import KeyDirectory
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
@@ -103,6 +105,8 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 settings=settings,
                 public_url=settings.public_url,
                 checkout_url=settings.checkout_url,
+                address_requests=rate_of(settings.address_requests_per_s),
+                session_requests=rate_of(settings.session_requests_per_s),
             )
         )
         server = uvicorn.Server(
@@ -113,6 +117,9 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                http=bounded_connections(Proxies(settings.proxies), settings.address_connections),
+                proxy_headers=bool(settings.proxies),
+                forwarded_allow_ips=settings.proxies,
                 timeout_graceful_shutdown=STOP_LIMIT_S,
             )
         )

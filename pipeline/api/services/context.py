@@ -10,17 +10,23 @@ from dataclasses import dataclass, field
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from pipeline.api.http.limiter import RequestRate
 from pipeline.api.services.accounts import AccountServices
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope
-from pipeline.settings import CHECKOUT_URL, Settings
+from pipeline.settings import ADDRESS_REQUESTS_PER_S, CHECKOUT_URL, SESSION_REQUESTS_PER_S, Settings
 
 KeyNames = Mapping[str, tuple[str, str]]
 """key_id -> (org, name): every key there is, kept up to date by whoever reads `metering.keys`."""
 
 Check = Callable[[], Awaitable[str | None]]
 """Says what is wrong with a part of the product, or None where it is ready."""
+
+
+def rate_of(requests_per_s: int) -> RequestRate:
+    """Return the limit of so many requests a second, ten seconds of them at once."""
+    return RequestRate(requests_per_s, 10 * requests_per_s)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,11 @@ class AppContext:
     """What browsers see, where a proxy stands before the server."""
     checkout_url: str = CHECKOUT_URL
     """The script of Razorpay's Checkout, for the billing page."""
+
+    address_requests: RequestRate = field(default_factory=lambda: rate_of(ADDRESS_REQUESTS_PER_S))
+    """How many requests each network address may send."""
+    session_requests: RequestRate = field(default_factory=lambda: rate_of(SESSION_REQUESTS_PER_S))
+    """How many requests each session may send."""
 
     def key_name(self, scope: OrgScope, key_id: str) -> str | None:
         """Return the current name of an org's key; None for a key that is unknown or another org's.

@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from pipeline.api.http.errors import ApiError, unavailable
+from pipeline.api.http.errors import ApiError, too_many, unavailable
 from pipeline.api.http.origin import check_same_origin
 from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session, verify
 from pipeline.api.services.accounts import AccountServices
@@ -64,10 +64,15 @@ async def signed_in(
     if bearer is None and request.method not in ("GET", "HEAD"):
         # A browser sends the cookie along whoever made the page that asks.
         check_same_origin(request, context.public_url)
+    now_ms = context.now_ms()
     try:
-        return verify(context.session_secret, token or "", context.now_ms())
+        session = verify(context.session_secret, token or "", now_ms)
     except InvalidSessionError:
         raise ApiError(RefusalCode.NO_SESSION, headers={"WWW-Authenticate": "Bearer"}) from None
+    wait_ms = context.session_requests.take(token or "", now_ms)
+    if wait_ms:
+        raise too_many(wait_ms)
+    return session
 
 
 SignedIn = Annotated[Session, Depends(signed_in)]

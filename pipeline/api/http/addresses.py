@@ -1,0 +1,48 @@
+"""Which network address a request counts for, and which addresses are those of our own proxies.
+
+Called by: `api/http/bounded_connection.py`, `api/http/edge.py`, `api/server/main.py`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+IPV6_PREFIX = 64
+"""One customer of a network has at least so many bits of an IPv6 address to choose from: they count as one."""
+
+
+class Proxies:
+    """The proxies whose `X-Forwarded-For` is believed: addresses and networks (`10.0.0.0/8`), after commas."""
+
+    def __init__(self, text: str) -> None:
+        """Read the setting. Raises ValueError for what is no address and no network."""
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        self._networks = [ipaddress.ip_network(part) for part in parts]
+
+    def trusts(self, address: str) -> bool:
+        """Whether an address is one of theirs."""
+        if not self._networks:
+            return False
+        try:
+            peer = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(peer in network for network in self._networks)
+
+
+def counted_as(address: str) -> str:
+    """Return the name under which an address is counted: itself, or the network of an IPv6 address."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.ip_network((address.partition("%")[0], IPV6_PREFIX), strict=False))
+    except ValueError:
+        return address
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is of this machine itself."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

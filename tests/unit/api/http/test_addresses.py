@@ -1,0 +1,28 @@
+"""Which address counts, and whose word about it is believed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.api.http.addresses import Proxies, counted_as, is_loopback
+
+
+def test_an_ipv6_network_counts_as_one() -> None:
+    assert counted_as("2001:db8:1:2:3::1") == counted_as("2001:db8:1:2:ffff::9") == "2001:db8:1:2::/64"
+    assert counted_as("2001:db8:1:3::1") != counted_as("2001:db8:1:2::1")
+    assert counted_as("fe80::1%eth0") == "fe80::/64"
+    assert counted_as("10.1.2.3") == "10.1.2.3" and counted_as("a:b") == "a:b" and counted_as("") == ""
+
+
+def test_only_named_proxies_are_trusted() -> None:
+    proxies = Proxies("10.0.0.0/8, 192.0.2.7,::1")
+    assert [proxies.trusts(a) for a in ("10.9.9.9", "192.0.2.7", "::1")] == [True] * 3
+    assert [proxies.trusts(a) for a in ("11.0.0.1", "192.0.2.8", "", "unix", "::2")] == [False] * 5
+    assert not Proxies("").trusts("127.0.0.1")
+    with pytest.raises(ValueError, match="does not appear"):
+        Proxies("proxy.example")
+
+
+def test_loopback_is_this_machine() -> None:
+    assert [is_loopback(a) for a in ("127.0.0.1", "127.9.9.9", "::1")] == [True] * 3
+    assert [is_loopback(a) for a in ("10.0.0.1", "testclient", "")] == [False] * 3
