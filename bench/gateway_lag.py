@@ -12,16 +12,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from bench.events import orgs_of
 from bench.gateway_node import Job, Times
-from bench.kafka import Filler, state_records
-from bench.processes import Bench, bench
+from bench.kafka import Filler, Headers, state_records
+from bench.processes import COMMAND_KEY, Bench, bench
 from bench.report import Report, percentile
 from pipeline import topics
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import Credit, encode
 from pipeline.accounts.verdicts import Verdict, decode_record
 from pipeline.partitioning import partition_of
@@ -74,6 +76,11 @@ def _parts(nodes: list[Times], decided: dict[str, int]) -> Iterable[tuple[str, l
     yield "commit, delivery, refusal on the last", delivery
 
 
+def _signed(partition: int, value: bytes | None) -> Headers:
+    keys = CommandKeys.parse(COMMAND_KEY)
+    return keys.headers(value or b"", partition, time.time_ns() // 1_000_000)
+
+
 async def _measure(events_s: int, run_s: float) -> tuple[list[Times], dict[str, int]]:
     async with bench(PARTITIONS) as run:
         probes = [[f"probe_{n}_{i}" for i in range(PROBES_A_NODE)] for n in range(NODES)]
@@ -84,7 +91,7 @@ async def _measure(events_s: int, run_s: float) -> tuple[list[Times], dict[str, 
                 await filler.fill(topics.STATE, p, state_records(p, PARTITIONS, orgs))
                 here = [org for org in flat if partition_of(org, PARTITIONS) == p]
                 credits_of = ((org.encode(), encode(Credit(f"c-{org}", org, 1, "probe"))) for org in here)
-                await filler.fill(topics.BILLING, p, credits_of)
+                await filler.fill(topics.BILLING, p, credits_of, partial(_signed, p))
         run.worker()
         start_ns = time.time_ns() + 6_000_000_000
         jobs = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -25,6 +25,7 @@ from pipeline.money import NANO_PER_RUPEE
 from pipeline.posting.state import PartitionState
 
 Pair = tuple[bytes | None, bytes | None]
+Headers = list[tuple[str, bytes]]
 BATCH_BYTES = 1024 * 1024
 CREDIT_NANO = 1_000_000 * NANO_PER_RUPEE
 
@@ -53,14 +54,21 @@ class Filler:
         """Disconnect; everything is written by then."""
         await self._producer.stop()
 
-    async def fill(self, topic: str, partition: int, records: Iterable[Pair]) -> int:
+    async def fill(
+        self,
+        topic: str,
+        partition: int,
+        records: Iterable[Pair],
+        headers_of: Callable[[bytes | None], Headers] = lambda _value: [],
+    ) -> int:
         """Write records to a partition and return how many, once the broker has them."""
         batch, count, waiting = self._producer.create_batch(), 0, []
         for key, value in records:
-            if batch.append(timestamp=None, key=key, value=value) is None:
+            headers = headers_of(value)
+            if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
                 waiting.append(await self._producer.send_batch(batch, topic, partition=partition))
                 batch = self._producer.create_batch()
-                batch.append(timestamp=None, key=key, value=value)
+                batch.append(timestamp=None, key=key, value=value, headers=headers)
             count += 1
         if batch.record_count():
             waiting.append(await self._producer.send_batch(batch, topic, partition=partition))

@@ -28,6 +28,7 @@ from pipeline.settings import Settings
 
 DEPLOYMENT = "metering"
 SESSION_SECRET = "session-secret-of-the-benchmarks-0123456789"
+COMMAND_KEY = "command-key-of-the-benchmarks-0123456789"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -123,6 +124,7 @@ class Bench:
             "METERING_KAFKA_URL": self.broker.url,
             "METERING_CLICKHOUSE_URL": f"chdb://{self.home}/clickhouse",
             "METERING_SESSION_SECRET": SESSION_SECRET,
+            "METERING_COMMAND_KEY": COMMAND_KEY,
             "METERING_PARTITIONS": str(self.partitions),
             "METERING_WORKER_PORT": str(free("127.0.0.1")),
             **more,

@@ -331,6 +331,11 @@ class DeadLetterReason(StrEnum):
         "`time` over 10 minutes after the broker received it",
         "mend the clock, publish again; or wait until the time has come, `metering redrive`",
     )
+    UNAUTHENTICATED = (
+        "unauthenticated",
+        "a command that no holder of the command key sent, or that was sent over 10 minutes before",
+        "find out who wrote it; a command of one's own: send it again",
+    )
     QUARANTINED = (
         "quarantined",
         "an operator set the record aside as it ended workers: `metering quarantine`",

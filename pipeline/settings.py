@@ -8,28 +8,53 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.journal import PARTITIONS_MAX
 
 CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
+PREFIX = "METERING_"
+SECRET_CHARS_MIN = 32
 
 ADDRESS_REQUESTS_PER_S = 1000
 SESSION_REQUESTS_PER_S = 100
 
 
-class Settings(BaseSettings):
-    """Everything that can be set. Secrets print as asterisks."""
+class MissingSettingError(Exception):
+    """A setting that this command needs is absent."""
+
+
+def _strong(secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    """Refuse a secret that could be guessed: each of several after commas counts."""
+    if secret is not None and not info.data.get("weak_secrets"):
+        shortest = min(len(each.strip()) for each in secret.get_secret_value().split(","))
+        if shortest < SECRET_CHARS_MIN:
+            raise ValueError(
+                f"must have {SECRET_CHARS_MIN} characters or more: openssl rand -hex 32 makes one"
+            )
+    return secret
+
+
+StrongSecret = Annotated[SecretStr | None, AfterValidator(_strong)]
+"""A secret of ours: whoever guesses it is whoever it stands for."""
+
+
+class CommonSettings(BaseSettings):
+    """What every role needs to work with the brokers, and to be told apart. Secrets print as asterisks."""
 
     model_config = SettingsConfigDict(
-        env_prefix="METERING_", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
+    weak_secrets: bool = False
+    """Takes secrets of fewer than 32 characters, to try things out; `metering up` does, as it is for one machine."""
     kafka_url: str | None = None
     """kafka://host:port, more brokers after commas; the embedded broker where absent (`up` only)."""
     kafka_security_protocol: str = "PLAINTEXT"
@@ -44,23 +69,6 @@ class Settings(BaseSettings):
     """PEM file of the certificate that this client shows (mutual TLS)."""
     kafka_key_file: str | None = None
     """PEM file of that certificate's key, without a password; in the certificate's file where absent."""
-    clickhouse_url: str | None = None
-    """chdb://PATH, or http(s)://user:password@host:port/database; embedded where absent (`up` only)."""
-    session_secret: SecretStr | None = None
-    razorpay_key_id: str | None = None
-    razorpay_key_secret: SecretStr | None = None
-    razorpay_webhook_secret: SecretStr | None = None
-    razorpay_url: str = "https://api.razorpay.com/v1"
-    reconcile_every_s: Annotated[float, Field(gt=0, le=3600)] = 60
-    """How often Razorpay is asked about an order of the last hour that is not paid."""
-    smtp_url: SecretStr | None = None
-    """smtp://user:password@host:port, smtps:// for TLS from the first byte; no mail is sent where absent."""
-    mail_from: Annotated[str, Field(max_length=254)] = "BharatRouter <billing@localhost>"
-    """Whom mails come from: an address, or a name and an address in angle brackets."""
-    public_url: str | None = None
-    """Where browsers reach the server, https://billing.example.in: for links in mails and safe cookies."""
-    checkout_url: str = CHECKOUT_URL
-    """Razorpay's Checkout, the only thing a page loads from elsewhere, and only to top up."""
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "metering"
     """Prefix of transactional ids and consumer groups: two deployments on one Kafka need two."""
     instance: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
@@ -73,21 +81,6 @@ class Settings(BaseSettings):
     replication_factor: Annotated[int, Field(ge=1)] = 1
     min_insync_replicas: Annotated[int, Field(ge=1)] = 1
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    proxies: str = ""
-    """Addresses and networks of the proxies before the server, after commas: their X-Forwarded-For is believed."""
-    address_connections: Annotated[int, Field(ge=1)] = 256
-    """How many connections one network address may have open at a server; a proxy as many as there are."""
-    address_requests_per_s: Annotated[int, Field(ge=1)] = ADDRESS_REQUESTS_PER_S
-    """How many requests a second one network address may send to a server, ten seconds of them at once."""
-    session_requests_per_s: Annotated[int, Field(ge=1)] = SESSION_REQUESTS_PER_S
-    """How many requests a second one session may send to a server, ten seconds of them at once."""
-    worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
-    """Where a worker serves /metrics and /healthz."""
-    server_sink: bool = True
-    """Whether `metering server` runs the sink too; off where `metering sink` runs apart."""
-    operator_token: SecretStr | None = None
-    """Opens the operator's endpoints of the server, which `up` uses for `metering verify`."""
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
 
     @field_validator("kafka_url")
@@ -95,45 +88,6 @@ class Settings(BaseSettings):
     def _kafka_scheme(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith("kafka://"):
             raise ValueError("must look like kafka://host:port")
-        return url
-
-    @field_validator("clickhouse_url")
-    @classmethod
-    def _clickhouse_scheme(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("chdb://", "http://", "https://")):
-            raise ValueError("must look like chdb://PATH or http://user:password@host:port/database")
-        return url
-
-    @field_validator("smtp_url")
-    @classmethod
-    def _smtp_scheme(cls, url: SecretStr | None) -> SecretStr | None:
-        parts = urlsplit(url.get_secret_value()) if url is not None else None
-        if parts is not None and not (parts.scheme in ("smtp", "smtps") and parts.hostname):
-            raise ValueError("must look like smtp://user:password@host:port")
-        return url
-
-    @field_validator("mail_from")
-    @classmethod
-    def _one_mail_address(cls, text: str) -> str:
-        if not re.fullmatch(r"(?:[^<>@\x00-\x1f]*<[^<>@\s]+@[^<>@\s]+>|[^<>@\s]+@[^<>@\s]+)", text, re.ASCII):
-            raise ValueError("must look like Name <name@host> or name@host")
-        return text
-
-    @field_validator("proxies")
-    @classmethod
-    def _networks(cls, text: str) -> str:
-        for part in filter(None, (part.strip() for part in text.split(","))):
-            ipaddress.ip_network(part)
-        return text
-
-    @field_validator("public_url", "checkout_url")
-    @classmethod
-    def _web_address(cls, url: str | None) -> str | None:
-        # It ends up in a policy header and in markup: an address and nothing else.
-        if url is not None and not re.fullmatch(
-            r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?(/[A-Za-z0-9._~/\-]*)?", url
-        ):
-            raise ValueError("must look like https://host/path")
         return url
 
     @model_validator(mode="after")
@@ -170,5 +124,118 @@ class Settings(BaseSettings):
         return self.kafka_url.removeprefix("kafka://")
 
 
-class MissingSettingError(Exception):
-    """A setting that this command needs is absent."""
+class SinkSettings(CommonSettings):
+    """What a sink needs. It serves /metrics and /healthz on the worker's port."""
+
+    clickhouse_url: str | None = None
+    """chdb://PATH, or http(s)://user:password@host:port/database; embedded where absent (`up` only)."""
+    worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
+    """Where a worker serves /metrics and /healthz."""
+
+    @field_validator("clickhouse_url")
+    @classmethod
+    def _clickhouse_scheme(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("chdb://", "http://", "https://")):
+            raise ValueError("must look like chdb://PATH or http://user:password@host:port/database")
+        return url
+
+
+class WorkerSettings(CommonSettings):
+    """What a worker needs."""
+
+    command_key: StrongSecret = None
+    """Signs the commands that server and operators send, and workers carry out; two after a comma while it is renewed."""
+    worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
+    """Where a worker serves /metrics and /healthz."""
+
+    @field_validator("command_key")
+    @classmethod
+    def _one_or_two_keys(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None:
+            CommandKeys.parse(key.get_secret_value())
+        return key
+
+    @property
+    def command_keys(self) -> CommandKeys:
+        """The keys that commands are signed with. Raises MissingSettingError where none is set."""
+        if self.command_key is None:
+            raise MissingSettingError("METERING_COMMAND_KEY is not set")
+        return CommandKeys.parse(self.command_key.get_secret_value())
+
+
+class Settings(SinkSettings, WorkerSettings):
+    """Everything that can be set: what the server and the operator's commands need."""
+
+    session_secret: StrongSecret = None
+    razorpay_key_id: str | None = None
+    razorpay_key_secret: SecretStr | None = None
+    razorpay_webhook_secret: StrongSecret = None
+    razorpay_url: str = "https://api.razorpay.com/v1"
+    reconcile_every_s: Annotated[float, Field(gt=0, le=3600)] = 60
+    """How often Razorpay is asked about an order of the last hour that is not paid."""
+    smtp_url: SecretStr | None = None
+    """smtp://user:password@host:port, smtps:// for TLS from the first byte; no mail is sent where absent."""
+    smtp_password_in_clear: bool = False
+    """Lets the password go out without TLS where the mail server offers none; else no mail goes there."""
+    mail_from: Annotated[str, Field(max_length=254)] = "BharatRouter <billing@localhost>"
+    """Whom mails come from: an address, or a name and an address in angle brackets."""
+    public_url: str | None = None
+    """Where browsers reach the server, https://billing.example.in: for links in mails and safe cookies."""
+    checkout_url: str = CHECKOUT_URL
+    """Razorpay's Checkout, the only thing a page loads from elsewhere, and only to top up."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    proxies: str = ""
+    """Addresses and networks of the proxies before the server, after commas: their X-Forwarded-For is believed."""
+    address_connections: Annotated[int, Field(ge=1)] = 256
+    """How many connections one network address may have open at a server; a proxy as many as there are."""
+    address_requests_per_s: Annotated[int, Field(ge=1)] = ADDRESS_REQUESTS_PER_S
+    """How many requests a second one network address may send to a server, ten seconds of them at once."""
+    session_requests_per_s: Annotated[int, Field(ge=1)] = SESSION_REQUESTS_PER_S
+    """How many requests a second one session may send to a server, ten seconds of them at once."""
+    server_sink: bool = True
+    """Whether `metering server` runs the sink too; off where `metering sink` runs apart."""
+    operator_token: StrongSecret = None
+    """Opens the operator's endpoints of the server, which `up` uses for `metering verify`."""
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(url.get_secret_value()) if url is not None else None
+        if parts is not None and not (parts.scheme in ("smtp", "smtps") and parts.hostname):
+            raise ValueError("must look like smtp://user:password@host:port")
+        return url
+
+    @field_validator("mail_from")
+    @classmethod
+    def _one_mail_address(cls, text: str) -> str:
+        if not re.fullmatch(r"(?:[^<>@\x00-\x1f]*<[^<>@\s]+@[^<>@\s]+>|[^<>@\s]+@[^<>@\s]+)", text, re.ASCII):
+            raise ValueError("must look like Name <name@host> or name@host")
+        return text
+
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            ipaddress.ip_network(part)
+        return text
+
+    @field_validator("public_url", "checkout_url")
+    @classmethod
+    def _web_address(cls, url: str | None) -> str | None:
+        # It ends up in a policy header and in markup: an address and nothing else.
+        if url is not None and not re.fullmatch(
+            r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?(/[A-Za-z0-9._~/\-]*)?", url
+        ):
+            raise ValueError("must look like https://host/path")
+        return url
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def environment_of(role: type[CommonSettings], environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what a role may see of an environment: no setting, so no secret, of other roles."""
+    foreign = {variable(name) for name in Settings.model_fields.keys() - role.model_fields.keys()}
+    return {name: value for name, value in environment.items() if name not in foreign}

@@ -32,7 +32,7 @@ def with_client(settings: Settings, work: Callable[[CommandClient], Awaitable[T]
     """Return what `work` does with a connected client. Raises CommandError where nobody answers."""
 
     async def run() -> T:
-        client = CommandClient(settings.kafka)
+        client = CommandClient(settings.kafka, settings.command_keys)
         await client.start()
         try:
             return await work(client)

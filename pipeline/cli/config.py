@@ -13,8 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 import typer
 from pydantic import SecretStr
 
-from pipeline.cli.context import DATA_DIR, DataDir, print_json, say, settings_for, variable
-from pipeline.settings import Settings
+from pipeline.cli.context import DATA_DIR, DataDir, print_json, say, settings_for
+from pipeline.settings import Settings, variable
 
 _MASK = "**********"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
@@ -17,7 +17,9 @@ from pydantic import ValidationError
 
 from pipeline.local import deployment
 from pipeline.local.deployment import Deployment
-from pipeline.settings import Settings
+from pipeline.settings import CommonSettings, Settings, variable
+
+S = TypeVar("S", bound=CommonSettings)
 
 DATA_DIR = Path(".metering")
 
@@ -31,10 +33,10 @@ class CommandError(Exception):
     """A command did not hold or failed, for a reason a person can read. Exit code 1, no traceback."""
 
 
-def settings_from_environment(**given: object) -> Settings:
-    """Read the settings, `given` over the environment. Raises CommandError naming each bad variable."""
+def settings_from_environment(kind: type[S], **given: object) -> S:
+    """Read the settings of a kind, `given` over the environment. Raises CommandError naming each bad variable."""
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
+        return kind(**given)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         # Only the reason: the value itself may be a secret.
         bad = [
@@ -49,34 +51,37 @@ def running_on(data_dir: Path) -> Deployment | None:
     Raises CommandError on bad settings and LocalError on a damaged data directory.
     """
     at = deployment.running(data_dir)
-    settings = settings_from_environment()
+    settings = settings_from_environment(Settings, weak_secrets=True)
     if at is None or settings.kafka_url not in (None, at.kafka_url):
         return None
     return at if settings.clickhouse_url in (None, at.clickhouse_url) else None
 
 
 def settings_for(data_dir: Path) -> Settings:
-    """Return the settings a command works with: those of the `up` on this directory, else the environment's.
+    """Return the settings that a command works with: see `role_settings_for`."""
+    return role_settings_for(Settings, data_dir)
+
+
+def role_settings_for(kind: type[S], data_dir: Path) -> S:
+    """Return the settings of a role: those of the `up` on this directory, else the environment's.
 
     Raises CommandError on bad settings and LocalError on a damaged data directory.
     """
     at = running_on(data_dir)
     if at is None:
-        return settings_from_environment()
+        return settings_from_environment(kind)
     return settings_from_environment(
+        kind,
+        weak_secrets=True,
         kafka_url=at.kafka_url,
         clickhouse_url=at.clickhouse_url,
         deployment=at.deployment,
         partitions=at.partitions,
         session_secret=at.session_secret,
         operator_token=at.operator_token,
+        command_key=at.command_key,
         **{f"kafka_{name}": value for name, value in asdict(at.kafka_security).items()},
     )
-
-
-def variable(name: str) -> str:
-    """Return the environment variable of a setting."""
-    return f"METERING_{name.upper()}"
 
 
 def print_json(data: object) -> None:

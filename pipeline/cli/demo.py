@@ -16,11 +16,12 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.context import DATA_DIR, DataDir, settings_from_environment, variable
+from pipeline.cli.context import DATA_DIR, DataDir, settings_from_environment
 from pipeline.cli.up import KAFKA_PORT, KafkaPort, Port
 from pipeline.local import ports, supervisor
 from pipeline.local.deployment import Deployment
 from pipeline.local.supervisor import Child
+from pipeline.settings import Settings, variable
 
 SEED = 1
 RATE = 5.0
@@ -59,7 +60,7 @@ def register(app: typer.Typer) -> None:
         outside = Outside()
         outside.set_environment()
         given = {} if port is None else {"port": port}
-        settings = settings_from_environment(**given)
+        settings = settings_from_environment(Settings, weak_secrets=True, **given)
 
         def beside(at: Deployment) -> Sequence[Child]:
             return children(at, outside, data_dir.absolute(), seed, rate)

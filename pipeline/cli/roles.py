@@ -11,8 +11,9 @@ from dataclasses import asdict
 
 import typer
 
-from pipeline.cli.context import DATA_DIR, DataDir, print_json, settings_for
+from pipeline.cli.context import DATA_DIR, DataDir, print_json, role_settings_for, settings_for
 from pipeline.kafka.admin import ensure_topics
+from pipeline.settings import CommonSettings, SinkSettings, WorkerSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
         """Run the Faust worker: it debits and bills."""
         from pipeline.worker.app import main
 
-        raise typer.Exit(main(settings_for(data_dir)))
+        raise typer.Exit(main(role_settings_for(WorkerSettings, data_dir)))
 
     @app.command()
     def server(data_dir: DataDir = DATA_DIR) -> None:
@@ -37,17 +38,17 @@ def register(app: typer.Typer) -> None:
         """Run the ClickHouse sink apart from the server."""
         from pipeline.sink.main import main
 
-        raise typer.Exit(main(settings_for(data_dir)))
+        raise typer.Exit(main(role_settings_for(SinkSettings, data_dir)))
 
     @app.command()
     def migrate(data_dir: DataDir = DATA_DIR) -> None:
         """Create the ClickHouse schema or bring it up to date. Safe to repeat."""
         from pipeline.clickhouse.migrate import main
 
-        raise typer.Exit(main(settings_for(data_dir)))
+        raise typer.Exit(main(role_settings_for(SinkSettings, data_dir)))
 
     @app.command()
     def topics(data_dir: DataDir = DATA_DIR) -> None:
         """Create the Kafka topics or bring them up to date. Safe to repeat."""
-        settings = settings_for(data_dir)
+        settings = role_settings_for(CommonSettings, data_dir)
         print_json(asdict(asyncio.run(ensure_topics(settings.kafka, settings))))

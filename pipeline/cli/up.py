@@ -13,6 +13,7 @@ import typer
 
 from pipeline.cli.context import DATA_DIR, DataDir, settings_from_environment
 from pipeline.local import supervisor
+from pipeline.settings import Settings
 
 KAFKA_PORT = 9092
 
@@ -32,5 +33,5 @@ def register(app: typer.Typer) -> None:
     def up(data_dir: DataDir = DATA_DIR, port: Port = None, kafka_port: KafkaPort = KAFKA_PORT) -> None:
         """Run the whole product: broker, engine, worker, server. Ctrl-C stops it."""
         given = {} if port is None else {"port": port}
-        settings = settings_from_environment(**given)
+        settings = settings_from_environment(Settings, weak_secrets=True, **given)
         asyncio.run(supervisor.up(data_dir, settings, kafka_port=kafka_port))

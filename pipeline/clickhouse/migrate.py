@@ -29,7 +29,7 @@ import msgspec
 from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable, open_engine
 from pipeline.clickhouse.location import LocationError
 from pipeline.clickhouse.sql_files import SqlFilesMissingError, sql_files
-from pipeline.settings import Settings
+from pipeline.settings import SinkSettings
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def migrate(engine: Engine, migrations: list[Migration] | None = None) -> list[s
     return done
 
 
-def main(settings: Settings) -> int:
+def main(settings: SinkSettings) -> int:
     """Migrate the engine that the settings name; return the exit code. Messages go to stderr."""
     if settings.clickhouse_url is None:
         return _fail("METERING_CLICKHOUSE_URL is not set")

@@ -116,7 +116,7 @@ def commands_of(org: DemoOrg, marker: Marker, wanted: Figures) -> list[SignUp | 
 
 
 async def _open(settings: Settings, marker: Marker, wanted: Figures, say: Say) -> None:
-    client = CommandClient(settings.kafka)
+    client = CommandClient(settings.kafka, settings.command_keys)
     await client.start()
     try:
         rates = catalog(marker.now_ms)

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.clients import started_admin
-from pipeline.settings import Settings
+from pipeline.settings import CommonSettings
 from pipeline.topics import TOPICS, Topic
 
 _LEADERS_SECONDS_MAX = 30.0
@@ -42,11 +42,11 @@ class TopicsReport:
 
 
 async def ensure_topics(
-    kafka: KafkaConnection, settings: Settings, wanted: Iterable[Topic] = TOPICS
+    kafka: KafkaConnection, settings: CommonSettings, wanted: Iterable[Topic] = TOPICS
 ) -> TopicsReport:
     """Create the absent topics, correct settings that differ, and return when every partition has a leader.
 
-    Safe to repeat, and from several processes at once. Settings of a topic that this project does not set
+    Safe to repeat, and from several processes at once. CommonSettings of a topic that this project does not set
     stay as they are. Raises TopicsError where the broker refuses, or a topic has another partition count.
     """
     topics = {topic.name: topic for topic in wanted}
@@ -61,12 +61,14 @@ async def ensure_topics(
     return TopicsReport(tuple(created), tuple(updated), tuple(unchanged))
 
 
-def partitions_of(topic: Topic, settings: Settings) -> int:
+def partitions_of(topic: Topic, settings: CommonSettings) -> int:
     """Return how many partitions a topic has in this deployment."""
     return settings.partitions if topic.partitioned else 1
 
 
-async def _create(admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], settings: Settings) -> list[str]:
+async def _create(
+    admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], settings: CommonSettings
+) -> list[str]:
     """Create what is absent and return the names of what this call created."""
     there = set(await admin.list_topics())
     absent = [topic for name, topic in topics.items() if name not in there]
@@ -93,7 +95,9 @@ async def _create(admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], setti
     return created
 
 
-async def _await_leaders(admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], settings: Settings) -> None:
+async def _await_leaders(
+    admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], settings: CommonSettings
+) -> None:
     """Return when every partition has a leader. Raises TopicsError on another partition count."""
     clock = asyncio.get_running_loop().time
     until = clock() + _LEADERS_SECONDS_MAX
@@ -121,7 +125,7 @@ def _wrong_count(topic: Topic, has: int, expected: int) -> str:
     return f"topic {topic.name} has {has} partitions, {expected} were asked for: {remedy}"
 
 
-async def _update(admin: AIOKafkaAdminClient, topics: list[Topic], settings: Settings) -> list[str]:
+async def _update(admin: AIOKafkaAdminClient, topics: list[Topic], settings: CommonSettings) -> list[str]:
     """Correct the settings that differ and return the names of the topics they were corrected on."""
     if not topics:
         return []

@@ -7,6 +7,7 @@ Called by: `api/` and `cli/`. Next: `posting/commands.py`, in the worker.
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pipeline import topics
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import (
     AccountCommand,
     Barrier,
@@ -64,9 +66,9 @@ def new_command_id() -> str:
 class CommandClient:
     """Sends commands and matches the replies to them by id."""
 
-    def __init__(self, kafka: KafkaConnection) -> None:
-        """Prepare; nothing is connected before `start`."""
-        self._kafka = kafka
+    def __init__(self, kafka: KafkaConnection, keys: CommandKeys) -> None:
+        """Prepare; nothing is connected before `start`. `keys` are those that the workers know."""
+        self._kafka, self._keys = kafka, keys
         self._partitions = 0
         self._producer: AIOKafkaProducer | None = None
         self._follower = TopicFollower(kafka, [Subscription(topics.REPLIES, self._take)], from_end=True)
@@ -123,13 +125,15 @@ class CommandClient:
         assert self._producer is not None
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(command.id, []).append(answer)
+        value, at_ms = encode(command), time.time_ns() // 1_000_000
         try:
             async with asyncio.timeout(limit_s):
                 await self._producer.send_and_wait(
                     topics.BILLING,
-                    encode(command),
+                    value,
                     key=org.encode() if org is not None else None,
                     partition=partition,
+                    headers=self._keys.headers(value, partition, at_ms),
                 )
                 return await answer
         except (TimeoutError, KafkaError) as error:

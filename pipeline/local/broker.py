@@ -125,7 +125,8 @@ class Broker:
     @contextmanager
     def _claimed(self) -> Iterator[int]:
         """Take the directory; the broker's process inherits the lock and so holds it until it has ended."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.home.chmod(0o700)
         with (self.home / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

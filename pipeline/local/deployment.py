@@ -28,18 +28,24 @@ _SECRETS = "secrets.json"
 _INSTANCE = "instance"
 _RUN = "run.json"
 
+_OWNER_ONLY = 0o700
 _SECRET_BYTES = 32
 _INSTANCE_BYTES = 6
 _CLAIM_SECONDS_MAX = 10.0
 _CLAIM_AGAIN_SECONDS = 0.05
 
 
+def _random() -> str:
+    return secrets.token_urlsafe(_SECRET_BYTES)
+
+
 @dataclass(frozen=True)
 class Secrets:
     """What a local deployment makes up for itself, once. Never printed."""
 
-    session_secret: str = field(repr=False)
-    operator_token: str = field(repr=False)
+    session_secret: str = field(default_factory=_random, repr=False)
+    operator_token: str = field(default_factory=_random, repr=False)
+    command_key: str = field(default_factory=_random, repr=False)
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Deployment:
     partitions: int
     session_secret: str = field(repr=False)
     operator_token: str = field(repr=False)
+    command_key: str = field(repr=False)
     kafka_security: KafkaSecurity = field(default_factory=KafkaSecurity)
 
 
@@ -63,10 +70,13 @@ async def claimed(data_dir: Path) -> AsyncIterator[int]:
     """Hold the data directory; yields the lock's file descriptor, which children may inherit.
 
     The directory stays taken until the last process that holds the descriptor has ended, so nobody starts
-    on it beside one that is still dying. Raises LocalError where another `up` has it.
+    on it beside one that is still dying. Nobody but its owner may enter it from then on. Raises LocalError where
+    another `up` has it, or where it is another user's.
     """
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data_dir.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
+        # It may have been there before, open to others: everything in it is as private as it is.
+        data_dir.chmod(_OWNER_ONLY)
         lock = os.open(data_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise LocalError(f"the data directory {data_dir} cannot be used: {error.strerror}") from error
@@ -110,13 +120,14 @@ def withdraw(data_dir: Path) -> None:
 
 
 def secrets_of(data_dir: Path) -> Secrets:
-    """Return the directory's secrets, made up at the first call. Raises LocalError on a damaged file."""
+    """Return the directory's secrets; those it has not yet are made up and kept. Raises LocalError on a damaged file."""
     path = data_dir / _SECRETS
-    if path.exists():
-        return _decode(path.read_bytes(), Secrets, path)
-    made = Secrets(secrets.token_urlsafe(_SECRET_BYTES), secrets.token_urlsafe(_SECRET_BYTES))
-    _write_private(path, msgspec.json.encode(made))
-    return made
+    before = path.read_bytes() if path.exists() else b"{}"
+    known = _decode(before, Secrets, path)
+    now = msgspec.json.encode(known)
+    if now != before:
+        _write_private(path, now)
+    return known
 
 
 def instance_of(data_dir: Path) -> str:

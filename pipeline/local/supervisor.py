@@ -23,7 +23,7 @@ from pipeline.local import deployment, ports, processes
 from pipeline.local.broker import Broker
 from pipeline.local.deployment import Deployment
 from pipeline.local.errors import LocalError
-from pipeline.settings import Settings
+from pipeline.settings import CommonSettings, Settings, WorkerSettings, environment_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -45,12 +45,16 @@ _BROKER_STOP_SECONDS_MAX = 12.0
 
 @dataclass(frozen=True)
 class Child:
-    """A process to keep running. `once`: it may end with 0. `health_url`: 200 there once it is ready."""
+    """A process to keep running. `once`: it may end with 0. `health_url`: 200 there once it is ready.
+
+    It sees the settings of its `role`, so it has no other's secrets.
+    """
 
     name: str
     command: tuple[str, ...]
     health_url: str | None = None
     once: bool = False
+    role: type[CommonSettings] = CommonSettings
 
 
 Children = Callable[[Deployment], Sequence[Child]]
@@ -61,8 +65,8 @@ def roles(at: Deployment) -> list[Child]:
     """Return the product's own children: the worker, and the server with the sink beside it."""
     program = (sys.executable, "-m", "pipeline")
     return [
-        Child("worker", (*program, "worker"), f"{at.worker_url}/healthz"),
-        Child("server", (*program, "server"), f"{at.http_url}/healthz"),
+        Child("worker", (*program, "worker"), f"{at.worker_url}/healthz", role=WorkerSettings),
+        Child("server", (*program, "server"), f"{at.http_url}/healthz", role=Settings),
     ]
 
 
@@ -193,14 +197,14 @@ class _Supervisor:
             operator_token=(
                 settings.operator_token.get_secret_value() if settings.operator_token else made.operator_token
             ),
+            command_key=settings.command_key.get_secret_value() if settings.command_key else made.command_key,
             kafka_security=settings.kafka_security,
         )
 
     def _keep(self, child: Child, environment: Mapping[str, str]) -> None:
         async def start() -> processes.Process:
-            process = processes.start(
-                child.name, child.command, environment=environment, keep_open=(self._lock,)
-            )
+            own = environment_of(child.role, environment)
+            process = processes.start(child.name, child.command, environment=own, keep_open=(self._lock,))
             self._running[child.name] = process
             return process
 
@@ -290,16 +294,18 @@ async def _until_free(port: int, host: str, option: str) -> None:
 
 
 def _environment(at: Deployment, settings: Settings, instance: str) -> dict[str, str]:
-    """Return a child's environment: this process's, with this deployment's settings over it.
+    """Return the children's environment: this process's, with this deployment's settings over it.
 
     A child that is started again has the instance of the one that ended, and so its partitions at once.
     """
     return {
         **os.environ,
+        "METERING_WEAK_SECRETS": "true",
         "METERING_KAFKA_URL": at.kafka_url,
         "METERING_CLICKHOUSE_URL": at.clickhouse_url,
         "METERING_SESSION_SECRET": at.session_secret,
         "METERING_OPERATOR_TOKEN": at.operator_token,
+        "METERING_COMMAND_KEY": at.command_key,
         "METERING_INSTANCE": settings.instance or instance,
         "METERING_HOST": settings.host,
         "METERING_PORT": at.http_url.rpartition(":")[2],

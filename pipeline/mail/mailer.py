@@ -31,7 +31,11 @@ class Mailer:
     def __init__(self, settings: Settings, *, first_retry_s: float = FIRST_RETRY_S) -> None:
         """Prepare; nothing is connected before `run`. Raises SmtpUrlError or AddressError for bad settings."""
         url = settings.smtp_url
-        server = MailServer.parse(url.get_secret_value()) if url is not None else None
+        server = (
+            MailServer.parse(url.get_secret_value(), password_in_clear=settings.smtp_password_in_clear)
+            if url is not None
+            else None
+        )
         self._post = Post(server, MailSender.parse(settings.mail_from, settings.public_url), first_retry_s)
         self._settings = settings
         self._partitions: dict[int, tuple[MailPartition, asyncio.Task[None]]] = {}

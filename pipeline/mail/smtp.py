@@ -29,16 +29,20 @@ class SmtpUrlError(ValueError):
 
 @dataclass(frozen=True)
 class MailServer:
-    """A mail server: `smtp://user:password@host:port`, `smtps://` for TLS from the first byte."""
+    """A mail server: `smtp://user:password@host:port`, `smtps://` for TLS from the first byte.
+
+    With a password it has to offer TLS, unless `password_in_clear`.
+    """
 
     host: str
     port: int
     tls: bool
+    password_in_clear: bool = False
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, url: str) -> MailServer:
+    def parse(cls, url: str, *, password_in_clear: bool = False) -> MailServer:
         """Return the server of a URL. Raises SmtpUrlError, which does not repeat the URL."""
         try:
             parts = urlsplit(url)
@@ -54,9 +58,17 @@ class MailServer:
             host,
             port or (SUBMISSION_TLS_PORT if tls else SUBMISSION_PORT),
             tls,
+            password_in_clear,
             unquote(parts.username) if parts.username else None,
             unquote(parts.password) if parts.password else None,
         )
+
+    @property
+    def start_tls(self) -> bool | None:
+        """Whether a connection in the clear has to turn to TLS: True, or None for as soon as the server offers it."""
+        if self.tls:
+            return False
+        return None if self.password is None or self.password_in_clear else True
 
 
 async def send(
@@ -70,8 +82,7 @@ async def send(
         password=server.password,
         local_hostname=sender.rpartition("@")[2],
         use_tls=server.tls,
-        # None: TLS as soon as the server offers it, and no way back once it did.
-        start_tls=False if server.tls else None,
+        start_tls=server.start_tls,
         timeout=LIMIT_S / 2,
     )
     handed_over = False

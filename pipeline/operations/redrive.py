@@ -43,7 +43,7 @@ async def redrive(settings: Settings, *, too_late: bool) -> Redriven:
 
     Raises NotYetChargedError where no worker does that in time, and what Kafka raises.
     """
-    kafka = settings.kafka
+    kafka, client = settings.kafka, CommandClient(settings.kafka, settings.command_keys)
     partitions = await partition_count(kafka)
     rates = await read_rates(kafka)
     fenced = FencedLog(kafka, f"{settings.deployment}-redrive", role="redrive")
@@ -53,7 +53,7 @@ async def redrive(settings: Settings, *, too_late: bool) -> Redriven:
     finally:
         await fenced.close()
     if report.redriven:
-        await _charged(kafka, await _moved(kafka, partitions))
+        await _charged(client, await _moved(kafka, partitions))
     return report
 
 
@@ -88,9 +88,8 @@ async def _letters(kafka: KafkaConnection, partitions: int) -> AsyncIterator[Seq
             yield [Letter(partition, r.offset, r.value or b"", r.headers) for r in records]
 
 
-async def _charged(kafka: KafkaConnection, redriven: Mapping[int, int]) -> None:
+async def _charged(client: CommandClient, redriven: Mapping[int, int]) -> None:
     """Return when the owners have posted all moved records below these offsets, by partition."""
-    client = CommandClient(kafka)
     await client.start()
     try:
         async with asyncio.timeout(CHARGED_LIMIT_S):

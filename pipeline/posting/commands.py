@@ -8,13 +8,16 @@ Next: `accounts/decide.py` decides; `posting/unit.py` closes the unit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import Raw
 
 from pipeline.accounts import decide as decisions
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import (
     AnyAccountCommand,
+    AnyCommand,
     Barrier,
     CommandRefusal,
     NoteStray,
@@ -37,7 +40,27 @@ from pipeline.topics import MOVED
 _encode = msgspec.json.Encoder().encode
 
 
-def post_commands(unit: Unit, records: Sequence[InputRecord]) -> None:
+@dataclass(frozen=True, slots=True)
+class NoCommand:
+    """Why a record is no command to be carried out."""
+
+    reason: DeadLetterReason
+    detail: str
+
+
+def _read(record: InputRecord, keys: CommandKeys) -> AnyCommand | NoCommand:
+    """Return what a record says. Nothing is believed of one that no holder of a command key sent."""
+    if isinstance(record.value, UnreadBatch):
+        return NoCommand(DeadLetterReason.MALFORMED, record.value.detail)
+    value = record.value or b""
+    problem = keys.problem(record.headers, value, record.partition, record.timestamp)
+    if problem is not None:
+        return NoCommand(DeadLetterReason.UNAUTHENTICATED, problem)
+    command = decode_command(value)
+    return NoCommand(DeadLetterReason.MALFORMED, command) if isinstance(command, str) else command
+
+
+def post_commands(unit: Unit, records: Sequence[InputRecord], keys: CommandKeys) -> None:
     """Carry out the commands of fresh records, in order; what is no command becomes a dead letter."""
     for done, record in enumerate(records, 1):
         if unit.takes_aside(record):
@@ -47,11 +70,9 @@ def post_commands(unit: Unit, records: Sequence[InputRecord]) -> None:
             break
         posted_ms = unit.advance(record)
         unit.counts["commands"] += 1
-        command = decode_command(record.value)
-        if isinstance(record.value, UnreadBatch):
-            unit.reject(record, bytes(record.value), DeadLetterReason.MALFORMED, record.value.detail)
-        elif isinstance(command, str):
-            unit.reject(record, record.value or b"", DeadLetterReason.MALFORMED, command)
+        command = _read(record, keys)
+        if isinstance(command, NoCommand):
+            unit.reject(record, bytes(record.value or b""), command.reason, command.detail)
         elif isinstance(command, Barrier):
             unit.reply(Reply(command.id, result=Raw(_encode(_barrier_reached(unit)))))
         elif isinstance(command, NoteStray):
@@ -69,14 +90,14 @@ def post_commands(unit: Unit, records: Sequence[InputRecord]) -> None:
             unit.reply(_carry_out(unit, command, posted_ms))
 
 
-def catalog_offset_needed(records: Sequence[InputRecord]) -> int:
+def catalog_offset_needed(records: Sequence[InputRecord], keys: CommandKeys) -> int:
     """Return how far the catalog must have been read before these records may be posted."""
-    return max((barrier.catalog_offset for barrier in _barriers(records)), default=0)
+    return max((barrier.catalog_offset for barrier in _barriers(records, keys)), default=0)
 
 
-def promos_offset_needed(records: Sequence[InputRecord]) -> int:
+def promos_offset_needed(records: Sequence[InputRecord], keys: CommandKeys) -> int:
     """Return how far the promo codes must have been read before these records may be posted."""
-    return max((barrier.promos_offset for barrier in _barriers(records)), default=0)
+    return max((barrier.promos_offset for barrier in _barriers(records, keys)), default=0)
 
 
 def _barrier_reached(unit: Unit) -> BarrierReached:
@@ -84,8 +105,8 @@ def _barrier_reached(unit: Unit) -> BarrierReached:
     return BarrierReached(state.partition, state.meta.offsets.get(MOVED, 0))
 
 
-def _barriers(records: Sequence[InputRecord]) -> list[Barrier]:
-    commands = (decode_command(record.value) for record in records)
+def _barriers(records: Sequence[InputRecord], keys: CommandKeys) -> list[Barrier]:
+    commands = (_read(record, keys) for record in records)
     return [command for command in commands if isinstance(command, Barrier)]
 
 

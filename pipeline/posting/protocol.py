@@ -14,11 +14,16 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from pipeline import topics
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.journal import read_headers
 from pipeline.posting import progress
-from pipeline.posting.commands import catalog_offset_needed, post_commands, promos_offset_needed
+from pipeline.posting.commands import (
+    catalog_offset_needed,
+    post_commands,
+    promos_offset_needed,
+)
 from pipeline.posting.requests import REST_EVERY, post_requests
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import InputRecord, Unit, UnitOutput, check_stamps, close, fresh
@@ -99,6 +104,7 @@ def unit_of_work(
     state: PartitionState,
     rates: RateTable,
     promos: PromoTable,
+    keys: CommandKeys,
     topic: str,
     records: Sequence[InputRecord],
     *,
@@ -121,8 +127,8 @@ def unit_of_work(
     unit = Unit(state, rates, promos=promos)
     try:
         if topic == topics.BILLING:
-            yield from AwaitCatalog(catalog_offset_needed(to_read), promos_offset_needed(to_read))
-            post_commands(unit, fresh_records)
+            yield from AwaitCatalog(catalog_offset_needed(to_read, keys), promos_offset_needed(to_read, keys))
+            post_commands(unit, fresh_records, keys)
         else:
             moved = topic == topics.MOVED
             yield from Decide(post_requests(unit, fresh_records, moved=moved, rest_every=rest_every))

@@ -125,7 +125,8 @@ def chargeable(
 
     An unpriced one can when its route has a rate for its time; one from the future when its time has come;
     one that came too late only when the operator says so, as nothing remembers whether it was charged
-    before. Malformed and invalid ones never can, nor one whose reason only a newer worker knows.
+    before. Malformed and invalid ones never can, nor a command, nor one whose reason
+    only a newer worker knows.
     """
     if not _may_be_redriven(DeadLetterReason.named(reason), too_late=too_late):
         return None
@@ -147,6 +148,12 @@ def _may_be_redriven(reason: DeadLetterReason | None, *, too_late: bool) -> bool
             return True
         case DeadLetterReason.TOO_LATE:
             return too_late
-        case DeadLetterReason.MALFORMED | DeadLetterReason.INVALID | DeadLetterReason.QUARANTINED | None:
+        case (
+            DeadLetterReason.MALFORMED
+            | DeadLetterReason.INVALID
+            | DeadLetterReason.QUARANTINED
+            | DeadLetterReason.UNAUTHENTICATED
+            | None
+        ):
             return False
     assert_never(reason)

@@ -84,6 +84,10 @@ class InputRecord(Protocol):
     def value(self) -> bytes | None:
         """Its bytes; None for a tombstone."""
 
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Its headers, in order."""
+
 
 R = TypeVar("R", bound=InputRecord)
 

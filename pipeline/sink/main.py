@@ -13,11 +13,11 @@ import uvloop
 from pipeline import logs, status_server
 from pipeline.clickhouse.client import open_engine
 from pipeline.kafka.attempts import ClientCancelledError
-from pipeline.settings import MissingSettingError, Settings
+from pipeline.settings import MissingSettingError, SinkSettings
 from pipeline.sink.sink import Sink
 
 
-def main(settings: Settings) -> int:
+def main(settings: SinkSettings) -> int:
     """Run the sink until it is told to stop; the exit code. An unexpected error is raised."""
     logs.configure(settings.log_level)
     if settings.clickhouse_url is None:

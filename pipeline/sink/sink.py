@@ -18,7 +18,7 @@ from pipeline.clickhouse.migrate import migrate
 from pipeline.kafka.attempts import error_of
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.reader import GroupReader
-from pipeline.settings import Settings
+from pipeline.settings import SinkSettings
 from pipeline.sink.partition import SinkPartition, sink_group
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ MIGRATE_RETRY_S = 1.0
 class Sink:
     """Writes the partitions that the group assigns, until cancelled."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: SinkSettings, engine: Engine) -> None:
         """Prepare; nothing is connected before `run`."""
         self._settings, self._engine = settings, engine
         self._count = 0

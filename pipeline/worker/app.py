@@ -24,7 +24,7 @@ from faust.app.base import BootStrategy as FaustBootStrategy
 
 from pipeline import logs, status_server, topics
 from pipeline.kafka.attempts import ClientCancelledError, is_cancelled
-from pipeline.settings import Settings
+from pipeline.settings import WorkerSettings
 from pipeline.worker.service import PartitionReader, PendingUnit
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class App(faust.App):
     BootStrategy = BootStrategy
 
 
-def create_app(settings: Settings) -> tuple[App, PartitionReader]:
+def create_app(settings: WorkerSettings) -> tuple[App, PartitionReader]:
     """Return the worker's app and its reader. Nothing is connected before the app is started."""
     app = App(
         settings.deployment,
@@ -98,7 +98,7 @@ def create_app(settings: Settings) -> tuple[App, PartitionReader]:
     return app, reader
 
 
-def main(settings: Settings) -> int:
+def main(settings: WorkerSettings) -> int:
     """Run a worker until it is told to stop; the exit code."""
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -17,6 +17,7 @@ from typing import assert_never
 from aiokafka import TopicPartition
 
 from pipeline import telemetry, topics
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.apply import CATALOG_AGE_MAX_MS
 from pipeline.catalog.rates import RateTable
@@ -72,16 +73,17 @@ class Partition:
         partition: int,
         partitions: int,
         catalog: Catalog,
+        keys: CommandKeys,
         deciding: asyncio.Lock,
     ) -> None:
-        """Prepare; nothing is connected before `open`.
+        """Prepare; nothing is connected before `open`. `keys` are those that commands are signed with.
 
         `deciding` is shared by all partitions of the worker: one decides at a time, while others commit. If
         they took turns within their units, all of them would be done as late as the last.
         """
         self._kafka = kafka
         self._partition, self._partitions = partition, partitions
-        self._catalog = catalog
+        self._catalog, self._keys = catalog, keys
         self._deciding = deciding
         self._log = FencedLog(kafka, f"{deployment}-{partition}", role="worker")
         self._lock = asyncio.Lock()
@@ -120,7 +122,7 @@ class Partition:
             rates, promos = self._catalog.rates, self._catalog.promos
             has_more = True
             while has_more:
-                unit_of_work = protocol.unit_of_work(self._state, rates, promos, topic, records)
+                unit_of_work = protocol.unit_of_work(self._state, rates, promos, self._keys, topic, records)
                 posted = await drive(unit_of_work, self._take)
                 if posted is not None:
                     self._count(posted, topic, started)

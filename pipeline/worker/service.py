@@ -25,7 +25,7 @@ from pipeline.kafka.follow import TopicFollower
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.promos import to_promos
 from pipeline.kafka.reader import GroupReader
-from pipeline.settings import Settings
+from pipeline.settings import WorkerSettings
 from pipeline.worker.partition import Catalog, Partition, worker_group
 
 log = logging.getLogger(__name__)
@@ -66,9 +66,12 @@ class StandstillError(Exception):
 class PartitionReader:
     """Opens the partitions that the group assigns, and hands their batches to the agents."""
 
-    def __init__(self, settings: Settings, channels: Mapping[str, UnitChannel]) -> None:
-        """Prepare; nothing is connected before `run`. `channels` leads each input topic's units to their agent."""
-        self._settings = settings
+    def __init__(self, settings: WorkerSettings, channels: Mapping[str, UnitChannel]) -> None:
+        """Prepare; nothing is connected before `run`. `channels` leads each input topic's units to their agent.
+
+        Raises MissingSettingError where no command key is set.
+        """
+        self._settings, self._keys = settings, settings.command_keys
         self._channels = channels
         self._partitions = 0
         self._owned: dict[int, Partition] = {}
@@ -122,6 +125,7 @@ class PartitionReader:
             partition,
             self._partitions,
             Catalog(self._rates, self._promos, self._follower),
+            self._keys,
             self._deciding,
         )
         self._owned[partition] = owned

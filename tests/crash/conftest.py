@@ -11,6 +11,7 @@ from pipeline.accounts.commands import SignUp
 from pipeline.kafka.commands import CommandClient
 from pipeline.local.broker import Broker
 from tests.support import parts
+from tests.support.builders import COMMAND_KEYS
 from tests.support.product.processes import product
 from tests.support.product.storm import ORGS, PARTITIONS, SEED, SIGNED_UP, SIGNUP_NANO, Storm
 from tests.support.product.traffic import RATES, Traffic
@@ -28,7 +29,7 @@ async def storm(storm_broker: Broker, tmp_path_factory: pytest.TempPathFactory) 
     """The running product of this folder, with rates, some orgs signed up, and traffic connected."""
     home = tmp_path_factory.mktemp("storm")
     async with product(storm_broker, home, workers=2, partitions=PARTITIONS) as running:
-        client = CommandClient(running.connection)
+        client = CommandClient(running.connection, COMMAND_KEYS)
         await client.start()
         traffic = Traffic(running.servers, PARTITIONS, ORGS, seed=SEED)
         await traffic.start()

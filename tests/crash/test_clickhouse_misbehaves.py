@@ -27,6 +27,7 @@ from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.local.broker import Broker
 from pipeline.topics import VERDICTS
+from tests.support.builders import COMMAND_KEYS
 from tests.support.clickhouse.misbehaviour import INSERT, SERVED, Fault, Mixture
 from tests.support.product.behind_http import WRITE_S, BehindHttp, behind_http
 from tests.support.product.processes import SESSION_SECRET
@@ -56,7 +57,7 @@ async def running(fresh_broker: Broker, tmp_path: Path) -> AsyncIterator[BehindH
 @pytest_asyncio.fixture
 async def client(running: BehindHttp) -> AsyncIterator[CommandClient]:
     """A client that asks the worker."""
-    made = CommandClient(running.connection)
+    made = CommandClient(running.connection, COMMAND_KEYS)
     await made.start()
     yield made
     await made.stop()

@@ -24,7 +24,7 @@ EXAMPLE = (DEPLOY / "example.env").read_text(encoding="utf-8")
 ONE_SHOT = {"topics", "migrate", "cli"}
 OURS = {"topics", "migrate", "worker", "sink", "server", "cli"}
 SETTINGS = {f"METERING_{name.upper()}" for name in Settings.model_fields}
-SECRETS = {"METERING_SESSION_SECRET", "CLICKHOUSE_PASSWORD", "GRAFANA_ADMIN_PASSWORD"}
+SECRETS = {"METERING_COMMAND_KEY", "METERING_SESSION_SECRET", "CLICKHOUSE_PASSWORD", "GRAFANA_ADMIN_PASSWORD"}
 
 # What keeps the promises of the pipeline on any broker, however it is run.
 PROMISES = (
@@ -84,6 +84,7 @@ def test_every_secret_must_be_set_and_has_no_value_in_the_repository() -> None:
 def test_a_role_gets_only_the_secrets_it_needs() -> None:
     assert "METERING_SESSION_SECRET" not in environment("worker")
     assert "METERING_CLICKHOUSE_URL" not in environment("worker")
+    assert {s for s in OURS if "METERING_COMMAND_KEY" in environment(s)} == {"worker", "server", "cli"}
     assert "METERING_RAZORPAY_KEY_SECRET" not in environment("sink")
 
 

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from pipeline import topics
+from pipeline.accounts.commands import AnyCommand, Barrier, Credit, encode
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.clients import producer
 from pipeline.local.broker import Broker
@@ -101,6 +103,33 @@ def _event(org: str, event_id: str, **changes: Any) -> dict[str, Any]:
         "time": now,
         "data": data,
     }
+
+
+def test_a_credit_that_whoever_may_write_the_topic_makes_up_is_refused_and_counted(
+    deployed: Deployment,
+) -> None:
+    """The barrier after it would never be answered by a worker that waits for what the forged one names."""
+    org, worker = "org_forged", deployed.product.workers[0].environment["METERING_WORKER_PORT"]
+    partition = partition_of(org, PARTITIONS)
+    forged: list[AnyCommand] = [
+        Credit("forged", org, 10**15, "a gift", "f"),
+        Barrier("held-up", catalog_offset=2**60),
+    ]
+
+    async def forge() -> None:
+        writer = producer(deployed.product.connection)
+        await writer.start()
+        for command in forged:
+            await writer.send_and_wait(topics.BILLING, encode(command), partition=partition)
+        await writer.stop()
+
+    def refused() -> bool:
+        said = httpx2.get(f"http://127.0.0.1:{worker}/metrics", trust_env=False).text
+        return 'metering_dead_letters_total{reason="unauthenticated"} 2.0' in said
+
+    deployed.runner.run(forge())
+    deployed.until(refused)
+    assert deployed.get("/me/billing", org)["balance_inr"] == 0
 
 
 def test_deleted_keys_and_bad_records_stop_nobody_and_are_counted(deployed: Deployment) -> None:

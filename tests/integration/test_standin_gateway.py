@@ -28,6 +28,7 @@ from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.local.broker import Broker
 from tests.support import ports
+from tests.support.builders import COMMAND_KEYS
 from tests.support.product.processes import SESSION_SECRET, Product, product
 
 LIMIT_S = 30.0
@@ -152,7 +153,7 @@ def platform() -> Iterator[Platform]:
         runner.run(broker.start())
         context = product(broker, home, workers=1)
         running = runner.run(context.__aenter__())
-        commands = CommandClient(broker.connection)
+        commands = CommandClient(broker.connection, COMMAND_KEYS)
         port = ports.free()
         command = [sys.executable, "-m", "pipeline.standin.gateway", "--kafka-url", broker.url]
         command += ["--port", str(port), "--node", "test", "--spool-dir", str(home / "spool")]

@@ -26,7 +26,7 @@ from pipeline.settings import Settings
 from pipeline.steps import LastHeaders, Output, TopicPlace
 from pipeline.worker.partition import Catalog, Partition
 from tests.support import parts
-from tests.support.builders import Record, rate_table
+from tests.support.builders import COMMAND_KEYS, command_record, rate_table
 
 PARTITIONS = 2
 OVERTAKEN = partition_of("org_1", PARTITIONS)
@@ -50,7 +50,9 @@ def servers() -> Iterator[str]:
 
 def _partition(servers: str, number: int) -> Partition:
     catalog = Catalog(rate_table(), Mock(), Followed())
-    return Partition(KafkaConnection(servers), "metering", number, PARTITIONS, catalog, asyncio.Lock())
+    return Partition(
+        KafkaConnection(servers), "metering", number, PARTITIONS, catalog, COMMAND_KEYS, asyncio.Lock()
+    )
 
 
 async def test_who_is_overtaken_during_its_restore_is_fenced_not_told_of_a_loss(servers: str) -> None:
@@ -60,7 +62,7 @@ async def test_who_is_overtaken_during_its_restore_is_fenced_not_told_of_a_loss(
     async def take_overtaken(step: WorkerStep) -> object:
         if isinstance(step, LastHeaders):
             await fast.open()
-            await fast.work(topics.BILLING, [Record(topics.BILLING, value=credit)])
+            await fast.work(topics.BILLING, [command_record(credit, OVERTAKEN)])
         return await slow._take(step)
 
     with pytest.raises(ProducerFenced):

@@ -172,10 +172,12 @@ class Broker:
             found = self._logs[topic, partition] = Log(topic, partition)
         return found
 
-    def publish(self, topic: str, partition: int, value: bytes, key: bytes | None = None) -> Entry:
+    def publish(
+        self, topic: str, partition: int, value: bytes, key: bytes | None = None, headers: Headers = ()
+    ) -> Entry:
         """Append a record outside any transaction."""
         log = self.log(topic, partition)
-        return log.append(self._now_ms() - log.skew_ms, key, value)
+        return log.append(self._now_ms() - log.skew_ms, key, value, headers)
 
     def start_producer(self, transactional_id: str) -> Producer:
         """Fence the earlier producer of an id and abort what it has open."""

@@ -19,6 +19,7 @@ from pipeline.topics import INPUTS, STATE
 from pipeline.worker.partition import CATALOG_AGE_LIMIT_S
 from tests.simulation.driving import FencedLogModel, Stops, drive
 from tests.simulation.kafka import Entry
+from tests.support.builders import COMMAND_KEYS
 
 if TYPE_CHECKING:
     from tests.simulation.members import Member, Pump
@@ -89,7 +90,9 @@ class WorkerPump:
         has_more = True
         while has_more:
             # It pauses at each event, so that the worker may end or be overtaken there.
-            unit = protocol.unit_of_work(state, rates, self._promos, topic, records, rest_every=1)
+            unit = protocol.unit_of_work(
+                state, rates, self._promos, COMMAND_KEYS, topic, records, rest_every=1
+            )
             posted = yield from drive(unit, self._take)
             has_more = posted is not None and posted.has_more
         if posted is not None and self._rules.group_offsets == "after":

@@ -23,6 +23,7 @@ from tests.simulation.event_bytes import bytes_of
 from tests.simulation.faults import SMALL_RING, Plan
 from tests.simulation.kafka import Broker, Entry
 from tests.simulation.truth import Sent, Truth
+from tests.support.builders import COMMAND_KEYS
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
@@ -308,9 +309,7 @@ class Workload:
         rng = self._rng
         what = rng.random()
         if what < 0.03:
-            partition = rng.randrange(self._plan.partitions)
-            self._broker.publish(BILLING, partition, b'{"kind":"fly"}')
-            self._truth.bad_commands.append((b'{"kind":"fly"}', "malformed"))
+            self._bad_command(rng.randrange(self._plan.partitions), b'{"kind":"fly"}', "malformed")
             return
         command: commands.AnyCommand
         if what < 0.2 and self._commands:
@@ -325,12 +324,21 @@ class Workload:
             self._commands.append((partition, command))
             if rng.random() < 0.01 and self._plan.partitions > 1:
                 wrong = (partition + 1) % self._plan.partitions
-                value = commands.encode(command)
-                self._broker.publish(BILLING, wrong, value)
-                self._truth.bad_commands.append((value, "invalid"))
+                self._bad_command(wrong, commands.encode(command), "invalid")
                 return
-        self._broker.publish(BILLING, partition, commands.encode(command))
+            if rng.random() < 0.01:
+                self._bad_command(partition, commands.encode(command), "unauthenticated")
+                return
+        self._send_command(partition, commands.encode(command))
         self._truth.commands.append((partition, command))
+
+    def _bad_command(self, partition: int, value: bytes, reason: str) -> None:
+        self._send_command(partition, value, signed=reason != "unauthenticated")
+        self._truth.bad_commands.append((value, reason))
+
+    def _send_command(self, partition: int, value: bytes, *, signed: bool = True) -> None:
+        headers = COMMAND_KEYS.headers(value, partition, self._clock.now_ms) if signed else ()
+        self._broker.publish(BILLING, partition, value, headers=headers)
 
     def _new_command(self) -> OfAnOrg:  # noqa: C901, PLR0911 - one a kind of command
         rng = self._rng

@@ -16,6 +16,7 @@ from typing import Any
 from hypothesis import settings
 
 from pipeline import ist
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import AnyCommand
 from pipeline.accounts.commands import encode as encode_command
 from pipeline.accounts.promos import PromoTable
@@ -33,6 +34,10 @@ EXAMPLES = settings(max_examples=150, deadline=None, derandomize="CI" in os.envi
 MANY_EXAMPLES = settings(max_examples=600, deadline=None, derandomize="CI" in os.environ)
 
 
+COMMAND_KEY = "command-key-of-the-tests-0123456789"
+COMMAND_KEYS = CommandKeys.parse(COMMAND_KEY)
+
+
 @dataclass
 class Record:
     """A Kafka record as a unit sees it."""
@@ -42,6 +47,13 @@ class Record:
     offset: int = 0
     timestamp: int = NOW_MS
     value: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+def command_record(value: bytes | None, partition: int = 0, offset: int = 0, at_ms: int = NOW_MS) -> Record:
+    """Return a record of `metering.billing` as a holder of the command key sends it."""
+    headers = COMMAND_KEYS.headers(value or b"", partition, at_ms)
+    return Record(BILLING, partition, offset, at_ms, value, headers)
 
 
 def time_text(at_ms: int) -> str:
@@ -144,6 +156,8 @@ class Books:
         """Return the next record of a topic."""
         offset = self.next_offset[topic]
         self.next_offset[topic] = offset + 1
+        if topic == BILLING:
+            return command_record(value, self.state.partition, offset, at_ms)
         return Record(topic, self.state.partition, offset, at_ms, value)
 
     def publish(self, *values: bytes | None, at_ms: int = NOW_MS, topic: str = REQUESTS) -> UnitOutput:
@@ -161,7 +175,7 @@ class Books:
         unit = Unit(self.state, self.rates, promos=self.promos)
         kept = fresh(self.state, records)
         if topic == BILLING:
-            post_commands(unit, kept)
+            post_commands(unit, kept, COMMAND_KEYS)
         else:
             for _ in post_requests(unit, kept, moved=topic == MOVED):
                 pass

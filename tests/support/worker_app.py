@@ -12,11 +12,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any, cast
 
+from pydantic import SecretStr
+
 from pipeline import logs, topics
 from pipeline.settings import Settings
 from pipeline.worker import app as worker
 from pipeline.worker.partition import Partition
 from pipeline.worker.service import PartitionReader
+from tests.support.builders import COMMAND_KEY
 
 LIMIT_S = 30.0
 
@@ -45,7 +48,9 @@ async def _main(*, bad: bool, stray: bool) -> None:
     run = _stray if stray else _never_read
     PartitionReader.run = run  # type: ignore[method-assign,assignment]  # it would connect
     logs.configure("info")
-    app, reader = worker.create_app(Settings(kafka_url="kafka://localhost:1"))
+    app, reader = worker.create_app(
+        Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY))
+    )
     reader._owned = {0: cast(Partition, _Partition(bad=bad))}
     await app.start()
     async with asyncio.timeout(LIMIT_S):

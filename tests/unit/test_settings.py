@@ -1,4 +1,4 @@
-"""The settings of mail and pages: what they accept, and that a bad one is told without its secret."""
+"""The settings: what they accept, that a bad one is told without its secret, and who sees which."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pydantic import SecretStr, ValidationError
 
 from pipeline.mail.render import MailSender
 from pipeline.mail.smtp import MailServer
-from pipeline.settings import Settings
+from pipeline.settings import CommonSettings, Settings, SinkSettings, WorkerSettings, environment_of, variable
 
 
 @pytest.mark.parametrize("url", ["smtp://h", "smtps://h:465", "smtp://u:p%40@mail.example:25"])
@@ -60,3 +60,37 @@ def test_what_could_change_a_policy_or_markup_is_refused(url: str) -> None:
         Settings(checkout_url=url)
     with pytest.raises(ValidationError):
         Settings(public_url=url)
+
+
+SECRETS = ("command_key", "session_secret", "operator_token", "razorpay_webhook_secret")
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_that_could_be_guessed_is_refused_without_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for weak in ("hush" * 7 + "hus", f"{'h' * 32},hush", " hush" + " " * 40):
+        monkeypatch.setenv(variable(name), weak)
+        with pytest.raises(ValidationError, match=f"{name}\n.*32 characters or more") as refused:
+            Settings()
+        assert "hush" not in str(refused.value)
+        assert getattr(Settings(weak_secrets=True), name).get_secret_value() == weak
+    monkeypatch.setenv(variable(name), "h" * 32)
+    assert getattr(Settings(), name).get_secret_value() == "h" * 32
+
+
+@pytest.mark.parametrize(
+    ("role", "own"),
+    [
+        (CommonSettings, {"kafka_password"}),
+        (SinkSettings, {"kafka_password", "clickhouse_url"}),
+        (WorkerSettings, {"kafka_password", "command_key"}),
+    ],
+)
+def test_a_role_sees_no_secret_but_its_own(role: type[CommonSettings], own: set[str]) -> None:
+    secrets = {*SECRETS, "kafka_password", "razorpay_key_secret", "smtp_url", "clickhouse_url"}
+    beside = {"PATH": "/bin", "METERING_CRASH_AT": "worker.decided", "METERING_PARTITIONS": "4"}
+    seen = environment_of(role, {**{variable(name): "hush" for name in secrets}, **beside})
+    assert seen == {**{variable(name): "hush" for name in own}, **beside}
+    whole = {variable(name): "hush" for name in secrets}
+    assert environment_of(Settings, whole) == whole

@@ -83,7 +83,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
             ],
             count_bad=telemetry.count_bad_record,
         )
-        client = CommandClient(settings.kafka)
+        client = CommandClient(settings.kafka, settings.command_keys)
         await follower.start()
         stack.push_async_callback(follower.stop)
         await client.start()

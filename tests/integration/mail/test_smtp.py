@@ -57,6 +57,27 @@ async def test_nobody_there_and_nobody_answering_is_not_taken(monkeypatch: pytes
     assert (await _send(MailServer("127.0.0.1", 1, tls=False), "a@b.example"))[0] is Delivery.NOT_TAKEN
 
 
+def _in_clear(url: str) -> MailServer:
+    return MailServer.parse(url, password_in_clear=True)
+
+
+async def test_a_password_stays_here_where_the_server_offers_no_tls() -> None:
+    passwords: list[object] = []
+
+    def check(
+        _server: object, _session: object, _envelope: object, _mechanism: str, data: object
+    ) -> AuthResult:
+        passwords.append(data)
+        return AuthResult(success=True)
+
+    async with inbox(authenticator=check, auth_required=True, auth_require_tls=False) as box:
+        url = f"smtp://user:password@127.0.0.1:{box.port}"
+        outcome, word = await _send(MailServer.parse(url), "a@b.example")
+        assert (outcome, word, passwords) == (Delivery.NOT_TAKEN, "SMTPException", [])
+        assert (await _send(_in_clear(url), "a@b.example"))[0] is Delivery.SENT
+    assert len(passwords) == 1
+
+
 async def test_a_login_that_is_refused_may_be_mended_so_it_is_not_taken() -> None:
     def check(
         _server: object, _session: object, _envelope: object, _mechanism: str, data: object
@@ -64,8 +85,8 @@ async def test_a_login_that_is_refused_may_be_mended_so_it_is_not_taken() -> Non
         return AuthResult(success=getattr(data, "password", b"") == b"p@ss/word")
 
     async with inbox(authenticator=check, auth_required=True, auth_require_tls=False) as box:
-        right = MailServer.parse(f"smtp://us%40er:p%40ss%2Fword@127.0.0.1:{box.port}")
-        wrong = MailServer.parse(f"smtp://us%40er:wrong@127.0.0.1:{box.port}")
+        right = _in_clear(f"smtp://us%40er:p%40ss%2Fword@127.0.0.1:{box.port}")
+        wrong = _in_clear(f"smtp://us%40er:wrong@127.0.0.1:{box.port}")
         assert (await _send(wrong, "a@b.example"))[0] is Delivery.NOT_TAKEN
         assert (await _send(right, "a@b.example"))[0] is Delivery.SENT
     assert box.recipients == ["a@b.example"]

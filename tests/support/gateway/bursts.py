@@ -26,6 +26,7 @@ from pipeline.connection import KafkaConnection
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.partitioning import partition_of
+from tests.support.builders import COMMAND_KEYS
 from tests.support.gateway.burst import LARGEST_NANO, Done, Job
 
 CANARIES_A_NODE = 120
@@ -144,7 +145,7 @@ class Nodes:
         """Prepare; `start` starts some."""
         self._kafka_url, self._home, self._partitions = kafka_url, home, partitions
         self._processes: list[asyncio.subprocess.Process] = []
-        self._commands = CommandClient(KafkaConnection(servers))
+        self._commands = CommandClient(KafkaConnection(servers), COMMAND_KEYS)
         self._numbers = count(time.time_ns() // 1_000_000_000)
 
     async def start(self, nodes: int) -> None:

@@ -26,6 +26,7 @@ from pipeline.api.http.sessions import Role, issue
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.money import parse_inr
+from tests.support.builders import COMMAND_KEYS
 from tests.support.product.processes import SESSION_SECRET
 from tests.support.product.razorpay import ADDRESS, Shop
 
@@ -40,7 +41,7 @@ class Commands:
         """Connect to the broker of a running product."""
         self._thread = ThreadPoolExecutor(1)
         self._runner = asyncio.Runner()
-        self._client = CommandClient(KafkaConnection(servers))
+        self._client = CommandClient(KafkaConnection(servers), COMMAND_KEYS)
         self._run(self._client.start())
 
     def send(self, command: AccountCommand[Any]) -> None:

@@ -27,8 +27,9 @@ from pipeline.local.broker import Broker
 from pipeline.operations.verify import Report
 from pipeline.settings import Settings
 from tests.support import ports
+from tests.support.builders import COMMAND_KEY
 
-OPERATOR_TOKEN = "operator-token-of-the-tests"
+OPERATOR_TOKEN = "operator-token-of-the-tests-0123456789"
 SESSION_SECRET = "session-secret-of-the-tests-0123456789"
 START_LIMIT_S = 60.0
 DRAIN_LIMIT_S = 120.0
@@ -114,6 +115,7 @@ class Product:
             "METERING_CLICKHOUSE_URL": f"chdb://{self.home}/clickhouse",
             "METERING_SESSION_SECRET": SESSION_SECRET,
             "METERING_OPERATOR_TOKEN": OPERATOR_TOKEN,
+            "METERING_COMMAND_KEY": COMMAND_KEY,
             "METERING_WORKER_PORT": str(ports.free()),
             **more,
         }

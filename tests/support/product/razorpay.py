@@ -32,7 +32,10 @@ from tests.support import ports
 from tests.support.product.processes import SESSION_SECRET, Product
 
 KEY_ID, KEY_SECRET = "rzp_test_1", "key-secret-of-the-tests"
-WEBHOOK_SECRET, OLD_WEBHOOK_SECRET = "new-webhook-secret", "old-webhook-secret"
+WEBHOOK_SECRET, OLD_WEBHOOK_SECRET = (
+    "new-webhook-secret-of-the-tests-0123",
+    "old-webhook-secret-of-the-tests-0123",
+)
 ADDRESS = {
     "name": "Asha Stores",
     "line1": "12 MG Road",

@@ -21,7 +21,7 @@ def _children(at: Deployment) -> list[Child]:
     for argument in sys.argv[3:]:
         name, _, code = argument.partition("=")
         health_url = f"{at.http_url}/healthz" if name == "server" else None
-        children.append(Child(name, (sys.executable, "-c", code), health_url))
+        children.append(Child(name, (sys.executable, "-c", code), health_url, role=Settings))
     return children
 
 

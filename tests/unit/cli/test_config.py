@@ -28,7 +28,7 @@ def test_secrets_are_masked_wherever_they_stand() -> None:
         Settings(
             clickhouse_url="https://reader:hush@db.example:8443/metering",
             smtp_url=SecretStr("smtp://user:hush@mail.example:25"),
-            session_secret=SecretStr("hush"),
+            session_secret=SecretStr("hush" * 8),
             kafka_security_protocol="SASL_PLAINTEXT",
             kafka_sasl_mechanism="PLAIN",
             kafka_username="worker",

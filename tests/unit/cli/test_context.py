@@ -27,6 +27,7 @@ async def home(tmp_path: Path) -> AsyncIterator[Path]:
         partitions=7,
         session_secret="session",
         operator_token="operator",
+        command_key="command-key",
         kafka_security=KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "metering", "hush"),
     )
     async with deployment.claimed(tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pipeline.local import deployment
@@ -24,7 +25,7 @@ from pipeline.local.deployment import Deployment
 async def hold(home):
     async with deployment.claimed(home):
         deployment.announce(home, Deployment(os.getpid(), "kafka://k:1", "chdb:///c", "http://h:1", "http://h:2",
-                                             "metering", 4, "s", "t"))
+                                             "metering", 4, "s", "t", "c"))
         print("held", flush=True)
         time.sleep(600)
 asyncio.run(hold(Path(sys.argv[1])))
@@ -42,6 +43,7 @@ def _at(pid: int) -> Deployment:
         partitions=4,
         session_secret="s3cret-session",
         operator_token="s3cret-operator",
+        command_key="s3cret-command-key",
     )
 
 
@@ -55,6 +57,17 @@ def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:
     assert first.session_secret != first.operator_token
     assert _mode(tmp_path / "secrets.json") == 0o600
     assert first.session_secret not in repr(first)
+    assert first.command_key not in repr(first)
+
+
+def test_a_secret_that_an_older_release_did_not_know_is_made_and_kept(tmp_path: Path) -> None:
+    older = {"session_secret": "s" * 43, "operator_token": "o" * 43}
+    (tmp_path / "secrets.json").write_bytes(msgspec.json.encode(older))
+    first = deployment.secrets_of(tmp_path)
+    assert (first.session_secret, first.operator_token) == ("s" * 43, "o" * 43)
+    assert len(first.command_key) >= 32
+    assert deployment.secrets_of(tmp_path) == first
+    assert _mode(tmp_path / "secrets.json") == 0o600
 
 
 def test_a_directory_keeps_its_name_and_no_other_has_it(tmp_path: Path) -> None:
@@ -81,6 +94,12 @@ async def test_an_announced_deployment_is_seen_until_it_is_withdrawn(tmp_path: P
         deployment.withdraw(tmp_path)
         assert deployment.running(tmp_path) is None
     assert "s3cret" not in repr(at)
+
+
+async def test_a_directory_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    async with deployment.claimed(tmp_path):
+        assert _mode(tmp_path) == 0o700
 
 
 async def test_what_a_killed_one_left_behind_is_not_running(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from pipeline.payments.settling import NotSettledError, settle
 from pipeline.razorpay.client import RazorpayClient
 from pipeline.standin.razorpay import RazorpayStandIn, create_app
 from tests.support.billing import ORG, RUPEE, Shop
-from tests.support.builders import NOW_MS
+from tests.support.builders import COMMAND_KEYS, NOW_MS
 
 KEY = ("rzp_test", "secret")
 NOW_S = NOW_MS // 1000
@@ -34,7 +34,7 @@ class _AtOnce(CommandClient):
     """Carries commands out in the books, as the owner of every account."""
 
     def __init__(self, shop: Shop) -> None:
-        super().__init__(KafkaConnection("nowhere:1"))
+        super().__init__(KafkaConnection("nowhere:1"), COMMAND_KEYS)
         self._shop = shop
 
     async def send(self, command: AccountCommand[R], limit_s: float = 0) -> R | CommandRefusal:  # noqa: ARG002

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec import structs
 
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import (
     Barrier,
     ChangeKey,
@@ -21,10 +23,21 @@ from pipeline.accounts.commands import (
 )
 from pipeline.journal import decode_rows
 from pipeline.partitioning import partition_of
-from pipeline.posting.commands import catalog_offset_needed
+from pipeline.posting.commands import catalog_offset_needed, promos_offset_needed
 from pipeline.posting.unit import UnitOutput
-from pipeline.topics import MOVED
-from tests.support.builders import COST_NANO, NOW_MS, Books, Record, event, everything, packed, reasons
+from pipeline.topics import BILLING, MOVED
+from tests.support.builders import (
+    COMMAND_KEYS,
+    COST_NANO,
+    NOW_MS,
+    Books,
+    Record,
+    command_record,
+    event,
+    everything,
+    packed,
+    reasons,
+)
 
 SIGN_UP = SignUp(id="1", org="org_1", name="A", email="a@example.in")
 
@@ -97,9 +110,33 @@ def test_a_barrier_is_answered_by_the_partition_it_is_on() -> None:
     assert results(outcome) == [{"partition": 2, "moved_offset": 0}]
     books.publish(b"[]", b"[]", topic=MOVED)
     assert results(books.send(Barrier("c"))) == [{"partition": 2, "moved_offset": 2}]
-    records = [Record(value=encode(c)) for c in (Barrier("b", 7), View("v", "org"), Barrier("c", 3))]
-    assert catalog_offset_needed([*records, Record(value=b"nonsense"), Record()]) == 7
-    assert catalog_offset_needed([]) == 0
+    values = [*map(encode, (Barrier("b", 7), View("v", "org"), Barrier("c", 3))), b"nonsense", None]
+    records = [command_record(value) for value in values]
+    assert catalog_offset_needed(records, COMMAND_KEYS) == 7
+    assert catalog_offset_needed([], COMMAND_KEYS) == 0
+
+
+def test_a_command_of_whoever_has_no_key_is_a_dead_letter_and_changes_nothing() -> None:
+    """The third was signed for another partition: written again here, it is nobody's."""
+    books = Books()
+    credit = encode(Credit(id="2", org="org_1", amount_nano=7 * 10**9, reason="a gift"))
+    elsewhere = COMMAND_KEYS.headers(credit, 1, NOW_MS)
+    forged = CommandKeys.parse("another-key-of-32-characters-....").headers(credit, 0, NOW_MS)
+    headers: list[Sequence[tuple[str, bytes]]] = [(), forged, elsewhere]
+    outcome = books.post([Record(BILLING, 0, n, NOW_MS, credit, each) for n, each in enumerate(headers)])
+    assert reasons(outcome) == ["unauthenticated"] * 3
+    assert [letter.value for letter in outcome.dead_letters] == [credit] * 3
+    assert (outcome.replies, outcome.journal, books.balance_nano()) == ([], [], 0)
+    books.next_offset[BILLING] = 3
+    books.send(credit)
+    assert books.balance_nano() == 7 * 10**9
+
+
+def test_a_barrier_of_whoever_has_no_key_keeps_nobody_waiting() -> None:
+    forged = Record(BILLING, value=encode(Barrier("b", 2**60, 2**60)))
+    records = [forged, command_record(encode(Barrier("c", 3, 4)))]
+    assert catalog_offset_needed(records, COMMAND_KEYS) == 3
+    assert promos_offset_needed(records, COMMAND_KEYS) == 4
 
 
 def test_a_command_on_another_orgs_partition_is_a_dead_letter() -> None:

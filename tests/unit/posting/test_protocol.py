@@ -32,7 +32,7 @@ from pipeline.posting.unit import (
 )
 from pipeline.steps import Commit, ConfirmOwner, Fence, LastHeaders, Now, Output, Reached, Restore, TopicPlace
 from tests.support import scripted
-from tests.support.builders import NOW_MS, Record, event, packed, rate_table
+from tests.support.builders import COMMAND_KEYS, NOW_MS, Record, command_record, event, packed, rate_table
 
 REQUESTS = [Record(value=packed(event()))]
 JOURNAL_AT_4 = JournalRecord(LEDGER, 3, 3, b"").headers()
@@ -58,7 +58,9 @@ def _decided(step: WorkerStep) -> object:
 
 
 def _unit(state: PartitionState, topic: str, records: Sequence[InputRecord]) -> list[WorkerStep]:
-    posted, steps = scripted.run(unit_of_work(state, rate_table(), PromoTable(), topic, records), _decided)
+    posted, steps = scripted.run(
+        unit_of_work(state, rate_table(), PromoTable(), COMMAND_KEYS, topic, records), _decided
+    )
     assert (posted is None) is (not steps)
     return steps
 
@@ -109,7 +111,7 @@ class TestUnitOfWork:
         assert commit.counts["events"] == 1
 
     def test_commands_wait_for_the_catalog_that_they_name(self) -> None:
-        command = Record(topics.BILLING, value=encode(Credit(id="c", org="org_1", amount_nano=5, reason="r")))
+        command = command_record(encode(Credit(id="c", org="org_1", amount_nano=5, reason="r")))
         steps = _unit(PartitionState(0, 1), topics.BILLING, [command])
         assert scripted.names(steps) == ["Now", "AwaitCatalog", "Reached", "Commit", "Reached"]
 
@@ -137,7 +139,7 @@ class TestUnitOfWork:
             taken.append(type(step).__name__)
             return _decided(step)
 
-        unit = unit_of_work(PartitionState(2, 4), rate_table(), PromoTable(), topic, records)
+        unit = unit_of_work(PartitionState(2, 4), rate_table(), PromoTable(), COMMAND_KEYS, topic, records)
         with pytest.raises(
             FutureStampError, match=f"{topic}/2, offset 8: .* {records[1].timestamp} ms .* 600 s ahead"
         ):
@@ -156,7 +158,9 @@ class TestUnitOfWork:
             def in_force(self, model: str, provider: str, at_ms: int) -> Rate:
                 raise ArithmeticError(model, provider, at_ms)
 
-        unit = unit_of_work(PartitionState(0, 1), SpoiltRates(), PromoTable(), topics.REQUESTS, records)
+        unit = unit_of_work(
+            PartitionState(0, 1), SpoiltRates(), PromoTable(), COMMAND_KEYS, topics.REQUESTS, records
+        )
         with pytest.raises(ArithmeticError) as raised:
             scripted.run(unit, _decided)
         assert raised.value.__notes__ == ["at metering.requests/0, offset 7"]
@@ -167,7 +171,9 @@ class TestUnitOfWork:
                 raise TimeoutError
             return _decided(step)
 
-        unit = unit_of_work(PartitionState(0, 1), rate_table(), PromoTable(), topics.REQUESTS, REQUESTS)
+        unit = unit_of_work(
+            PartitionState(0, 1), rate_table(), PromoTable(), COMMAND_KEYS, topics.REQUESTS, REQUESTS
+        )
         with pytest.raises(TimeoutError):
             scripted.run(unit, unclear)
 

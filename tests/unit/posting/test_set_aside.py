@@ -11,7 +11,17 @@ from pipeline.posting.unit import STAMP_AHEAD_MS
 from pipeline.steps import Now
 from pipeline.topics import BILLING, MOVED, REQUESTS
 from tests.support import scripted
-from tests.support.builders import COST_NANO, NOW_MS, Books, Record, event, packed, rate_table, reasons
+from tests.support.builders import (
+    COMMAND_KEYS,
+    COST_NANO,
+    NOW_MS,
+    Books,
+    Record,
+    event,
+    packed,
+    rate_table,
+    reasons,
+)
 
 
 def _marked(topic: str, offset: int, partition: int = 0) -> PartitionState:
@@ -60,7 +70,7 @@ def test_nobody_looks_into_it_whatever_it_would_do() -> None:
             list(step.decision)
         return NOW_MS if isinstance(step, Now) else None
 
-    unit = unit_of_work(state, rate_table(), PromoTable(), REQUESTS, records)
+    unit = unit_of_work(state, rate_table(), PromoTable(), COMMAND_KEYS, REQUESTS, records)
     posted, _ = scripted.run(unit, answer)
     assert posted is not None
     assert reasons(posted.output) == ["quarantined"]

@@ -9,12 +9,14 @@ from unittest.mock import Mock
 
 import pytest
 from aiokafka import TopicPartition
+from pydantic import SecretStr
 
 from pipeline import topics
 from pipeline.settings import Settings
 from pipeline.worker import service
 from pipeline.worker.service import UNIT_EVERY_S, PartitionReader, PendingUnit, StandstillError
 from pipeline.worker.standstill import Activity
+from tests.support.builders import COMMAND_KEY
 
 PLACE = TopicPartition(topics.REQUESTS, 0)
 
@@ -30,7 +32,8 @@ async def test_a_unit_begins_no_sooner_after_the_last_of_its_partition_than_it_m
             unit.committed.set_result(None)
 
     reader = PartitionReader(
-        Settings(kafka_url="kafka://localhost:1"), dict.fromkeys(topics.INPUTS, AtOnce())
+        Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY)),
+        dict.fromkeys(topics.INPUTS, AtOnce()),
     )
     reader._owned = {0: Mock(), 1: Mock()}
 
@@ -57,7 +60,9 @@ def test_input_waits_where_a_batch_is_in_hand_or_more_can_be_fetched(
 ) -> None:
     """The last record is at 7, say: at 8 and 9 are an aborted one and its marker."""
     monkeypatch.setattr(service, "STANDSTILL_LIMIT_S", -1.0)
-    reader = PartitionReader(Settings(kafka_url="kafka://localhost:1"), {})
+    reader = PartitionReader(
+        Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY)), {}
+    )
     reader._reader = Mock()
     reader._reader.fetched.return_value = {topics.REQUESTS: 10}
     if in_hand:
