@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import CommandRefusal, View
 from pipeline.connection import KafkaConnection
 from pipeline.gateway import Gateway
@@ -49,7 +50,7 @@ def test_the_present_code_goes_on_with_what_a_release_left(archive: Path, tmp_pa
 
 async def _goes_on(at: Deployment, data_dir: Path, expected: Expected) -> None:
     kafka = KafkaConnection(at.kafka_url.removeprefix("kafka://"))
-    client = CommandClient(kafka)
+    client = CommandClient(kafka, CommandKeys.parse(at.command_key))
     await client.start()
 
     async def balance_nano(org: str) -> int:

@@ -28,7 +28,7 @@ from pipeline.local.broker import Broker
 from pipeline.partitioning import partition_of
 from pipeline.topics import REQUESTS
 from pipeline.worker.app import EXIT_SOFTWARE
-from tests.support.builders import COST_NANO, event, packed, rate, time_text
+from tests.support.builders import COMMAND_KEYS, COST_NANO, event, packed, rate, time_text
 from tests.support.product.newer_release import SCHEMA, STATE, VARIABLE
 from tests.support.product.processes import OPERATOR_TOKEN, Product, Role, product
 
@@ -109,7 +109,7 @@ async def owns(role: Role) -> None:
 async def upgrade(fresh_broker: Broker, tmp_path: Path) -> AsyncIterator[Upgrade]:
     """The present release with two workers, a server and its sink, and a rate."""
     async with product(fresh_broker, tmp_path, workers=2, partitions=PARTITIONS) as running:
-        client = CommandClient(running.connection)
+        client = CommandClient(running.connection, COMMAND_KEYS)
         await client.start()
         async with AIOKafkaProducer(bootstrap_servers=running.servers) as producer:
             _, end = await publish_rates(running.connection, "metering", lambda *_: [rate()])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import (
     AccountCommand,
     Capture,
@@ -95,7 +96,8 @@ EXPECTED_NANO = {
 
 async def _fill(at: Deployment, data_dir: Path) -> None:
     """Put accounts, requests and a spool into a running deployment."""
-    client = CommandClient(KafkaConnection(at.kafka_url.removeprefix("kafka://")))
+    kafka = KafkaConnection(at.kafka_url.removeprefix("kafka://"))
+    client = CommandClient(kafka, CommandKeys.parse(at.command_key))
     await client.start()
 
     try:

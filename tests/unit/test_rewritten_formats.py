@@ -1,0 +1,73 @@
+"""What is written back as a whole has the same fields for as long as it has the same format."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import Struct
+
+from pipeline import formats
+from pipeline.accounts.model import (
+    Address,
+    KeyUsage,
+    Refused,
+    RememberedAnswer,
+    Watched,
+    _StoredKey,
+    _StoredProfile,
+    _StoredSpending,
+)
+from pipeline.accounts.payments import Dispute, NamedCredit, Order, Payment, Refund, Stray
+from pipeline.formats import StoredFormat
+from pipeline.gateway.sending.spool import Identity
+from pipeline.mail.outbox import Outbox, Waiting
+from pipeline.mail.record import Mail
+from pipeline.posting.state import Meta
+from pipeline.sink.ranges import Intent, RangePart
+
+MAIL_FIELDS: dict[type[Struct], str] = {Mail: "id org kind to org_name balance_nano threshold_nano at_ms"}
+FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
+    formats.STATE: (
+        3,
+        {
+            Meta: "partitions format position posted_ms offsets swept_day",
+            _StoredSpending: "credited_nano debited_nano keys verdict_nano verdict_refused entry_id is_below alerted_ms"
+            " watched",
+            _StoredProfile: "name email signed_up_ms keys answers address threshold_nano redeemed",
+            _StoredKey: "key_id name prefix hash tier created_ms budget_nano daily_limit rpm_limit expires_ms revoked"
+            " version",
+            KeyUsage: "months days trial",
+            Refused: "key_id code from_ms until_ms limit used",
+            Watched: "threshold_nano limits",
+            RememberedAnswer: "command_id fingerprint at_ms result",
+            Address: "name line1 line2 city state pin gstin",
+            Order: "order_id org amount_paise created_ms promo_code bonus_nano paid_by",
+            Payment: "payment_id order_id org status amount_paise currency method email contact paid_ms payer address"
+            " refunded_paise problem credited_paise disputed_paise corrected_paise open_disputes",
+            Refund: "refund_id payment_id org status amount_paise problem",
+            Dispute: "dispute_id payment_id org status amount_paise deducted_paise counted_paise problem",
+            NamedCredit: "command_id org fingerprint balance_nano",
+            Stray: "payment_id order_id amount_paise currency",
+        },
+    ),
+    formats.MAIL: (1, MAIL_FIELDS),
+    formats.OUTBOX: (1, {Outbox: "next_offset waiting", Waiting: "mail came_ms tries due_ms", **MAIL_FIELDS}),
+    formats.RANGES: (
+        1,
+        {Intent: "first_offset next_offset at_ms parts", RangePart: "kind first last rows"},
+    ),
+    formats.SPOOL: (1, {Identity: "spool started partitions"}),
+}
+"""The fields of each kind, by the format that has them. Whoever changes one changes the format too: ADR 8 says why."""
+
+
+@pytest.mark.parametrize("stored", FIELDS, ids=lambda stored: stored.name)
+def test_other_fields_are_another_format(stored: StoredFormat) -> None:
+    number, fields = FIELDS[stored]
+    found = {of: " ".join(of.__struct_fields__) for of in fields}
+    assert (stored.number, found) == (number, fields), (
+        "a field that came or went needs a new number, and a way forward"
+    )
+
+
+def test_every_kind_that_is_written_back_is_looked_at() -> None:
+    assert FIELDS.keys() == {stored for stored in formats.ALL if stored.rewritten}
