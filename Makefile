@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | crash | browser | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | browser | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate crash browser check format bench lock clean
+.PHONY: help setup demo test simulate crash upgrade browser check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -14,6 +14,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make simulate try the books against crashes in simulation (SIMULATE='--total 100000000' for longer)"
 	@echo "make crash   kill and freeze real processes for ten minutes (CHAOS_SECONDS=N)"
+	@echo "make upgrade replace real processes by a newer release and back, in a minute"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
@@ -43,12 +44,13 @@ demo: setup
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
 # runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/deploy tests/tidy
+UPGRADE := tests/upgrade
 test: setup browser
 	@failed=0; \
 	echo "1 of 2: $(PURE)"; \
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PURE) || failed=1; \
 	echo "2 of 2: the rest, over real brokers, engines and browsers"; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PURE)) || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PURE) $(UPGRADE)) || failed=1; \
 	exit $$failed
 
 simulate: setup
@@ -58,6 +60,9 @@ CHAOS_SECONDS ?= 600
 crash: setup
 	METERING_TEST_CHAOS_SECONDS=$(CHAOS_SECONDS) METERING_TEST_CHAOS_SEED=$$(date +%s) \
 		$(BIN)/python -m pytest tests/crash -s --timeout $$(($(CHAOS_SECONDS) + 900))
+
+upgrade: setup
+	$(BIN)/python -m pytest -s $(UPGRADE)
 
 # Never fails: without Chromium the browser tests are skipped and say so.
 browser:

@@ -47,6 +47,14 @@ class Upgrade:
     producer: AIOKafkaProducer
     numbers: itertools.count[int] = field(default_factory=itertools.count)
     published: int = 0
+    began_s: float = field(default_factory=time.monotonic)
+
+    def note(self, done: str) -> None:
+        """Tell what has been done, for the log."""
+        print(
+            f"{time.monotonic() - self.began_s:5.1f} s  {self.published * len(ORGS):4} events  {done}",
+            flush=True,
+        )
 
     async def publish(self) -> None:
         """Publish some events of every org."""
@@ -129,20 +137,24 @@ async def test_a_release_with_a_newer_schema_comes_and_goes_beside_the_former_on
     await owns(one)
     await upgrade.publish()
     await upgrade.charged()
+    upgrade.note("server, sink and one worker are newer, the other worker is not; all is charged")
     assert "applied migration" in server.log.read_text()
     replaced(two, newer=SCHEMA)
     await upgrade.publish()
     await upgrade.books_agree()
+    upgrade.note("all are newer; the books agree")
     # Back, on the schema that stays.
     replaced(server, one, two, newer=None)
     await upgrade.publish()
     await upgrade.books_agree()
+    upgrade.note("all are of the former release on the newer schema; the books agree")
     assert "the schema is newer by an addition" in server.log.read_text()
 
     # A newer format of the state has no way back, and says so before it has written anything.
     replaced(one, two, newer=STATE)
     await upgrade.publish()
     await upgrade.charged()
+    upgrade.note("the workers write a newer format of the state; all is charged")
     replaced(one, two, newer=None)
     await upgrade.publish()
     known = STATE_FORMAT.number
@@ -155,8 +167,10 @@ async def test_a_release_with_a_newer_schema_comes_and_goes_beside_the_former_on
             in words
         )
     assert "Start the newer release" in await _refusal_to_verify(upgrade.product)
+    upgrade.note("workers and verify of the former release refuse that state")
     replaced(server, one, two, newer=STATE)
     await upgrade.books_agree()
+    upgrade.note("all are newer again; the books agree")
 
 
 async def _refusal_to_verify(running: Product) -> str:
