@@ -24,6 +24,7 @@ from pipeline.accounts.model import (
     Key,
     Profile,
 )
+from pipeline.accounts.names import BadNameError, plain_name
 from pipeline.accounts.results import KeyChanged, KeyCreated
 from pipeline.formats import KEYS
 from pipeline.ist import DAY_MS
@@ -79,9 +80,13 @@ def create(account: Account, command: CreateKey, at_ms: int) -> Posting[KeyCreat
         )
     if command.key_id in account.profile.keys:
         return CommandRefusal(RefusalCode.INVALID_REQUEST, "this key id is taken", "key_id")
+    try:
+        name = plain_name(command.name)
+    except BadNameError as error:
+        return CommandRefusal(RefusalCode.INVALID_REQUEST, str(error), "name")
     key = Key(
         key_id=command.key_id,
-        name=command.name,
+        name=name,
         prefix=command.prefix,
         hash=command.hash,
         tier=command.tier,
@@ -108,6 +113,11 @@ def change(account: Account, command: ChangeKey, at_ms: int) -> Posting[KeyChang
         for name in ("name", "budget_nano", "daily_limit", "rpm_limit", "expires_ms")
         if (value := getattr(command, name)) is not UNSET
     }
+    if "name" in given:
+        try:
+            given["name"] = plain_name(given["name"])
+        except BadNameError as error:
+            return CommandRefusal(RefusalCode.INVALID_REQUEST, str(error), "name")
     changed = structs.replace(key, **given, revoked=key.revoked or command.revoked)
     if changed == key:
         return Posting(KeyChanged(key.key_id, key.version))

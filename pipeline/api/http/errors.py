@@ -50,6 +50,18 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
+class BadBodyError(HTTPException):
+    """A body that cannot be taken as it is; `param` names the field, `body` where it is none.
+
+    The framework passes its own exceptions on while it reads a body, and no others.
+    """
+
+    def __init__(self, message: str, param: str = "body") -> None:
+        """Say for people what is wrong."""
+        super().__init__(400, message)
+        self.param = param
+
+
 def invalid(param: str, message: str) -> ApiError:
     """Return the error for a parameter that is missing, malformed or out of range."""
     return ApiError(RefusalCode.INVALID_REQUEST, message, param=param)
@@ -100,12 +112,14 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, handle)
 
 
-def _api_error(error: Exception) -> ApiError:
+def _api_error(error: Exception) -> ApiError:  # noqa: PLR0911 - one case a kind of exception
     match error:
         case ApiError():
             return error
         case RequestValidationError():
             return _invalid(error.errors())
+        case BadBodyError():
+            return invalid(error.param, error.detail)
         case HTTPException(status_code=405):
             return ApiError(RefusalCode.METHOD_NOT_ALLOWED, headers=error.headers)
         case HTTPException(status_code=404):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from pipeline.accounts.addresses import is_pin
 from pipeline.accounts.commands import SetAddress, SetThreshold
 from pipeline.api.http.answers import Documented, Rupees, failures, json_answer, rupees
+from pipeline.api.http.bodies import ExactRoute, RupeesGiven
 from pipeline.api.http.errors import invalid
 from pipeline.api.http.parameters import only
 from pipeline.api.services.accounts import answered_in_time
@@ -24,7 +25,7 @@ from pipeline.pincodes import lookup
 
 Line = Annotated[str, Field(max_length=200)]
 
-router = APIRouter(tags=["billing"])
+router = APIRouter(tags=["billing"], route_class=ExactRoute)
 
 
 class AddressBody(BaseModel):
@@ -48,7 +49,7 @@ class AddressAnswer(Documented):
 class ThresholdBody(BaseModel):
     """The balance in rupees below which the org gets a mail; null turns that off."""
 
-    threshold_inr: Decimal | None
+    threshold_inr: RupeesGiven | None
 
 
 class ThresholdAnswer(Documented):

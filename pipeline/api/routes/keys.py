@@ -15,17 +15,18 @@ import base64
 import hashlib
 import hmac
 import secrets
-from decimal import Decimal
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Response
 from msgspec import UNSET, UnsetType
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipeline.accounts.commands import ChangeKey, CreateKey
 from pipeline.accounts.keys import EXPIRY_DAYS_MAX, PREFIX_CHARS, hash_key
+from pipeline.accounts.names import plain_name
 from pipeline.accounts.results import KeyView
 from pipeline.api.http.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
+from pipeline.api.http.bodies import ExactRoute, RupeesGiven, WholeNumber
 from pipeline.api.http.errors import ApiError, invalid
 from pipeline.api.http.idempotency import IdempotencyKey, command_id, fingerprint
 from pipeline.api.http.parameters import only
@@ -41,11 +42,13 @@ CREATE_ROUTE = "POST /me/keys"
 KEY_BYTES = 24
 """192 random bits."""
 
-Name = Annotated[str, Field(min_length=1, max_length=100)]
-Days = Annotated[int, Field(ge=1, le=EXPIRY_DAYS_MAX)]
-Limit = Annotated[int, Field(ge=1)]
+Name = Annotated[
+    str, AfterValidator(plain_name), Field(description="Printable, 1 to 60 characters once trimmed")
+]
+Days = Annotated[WholeNumber, Field(ge=1, le=EXPIRY_DAYS_MAX)]
+Limit = Annotated[WholeNumber, Field(ge=1)]
 
-router = APIRouter(tags=["keys"])
+router = APIRouter(tags=["keys"], route_class=ExactRoute)
 
 
 class NewKey(BaseModel):
@@ -55,7 +58,7 @@ class NewKey(BaseModel):
 
     name: Name
     tier: Literal["standard", "trial"] = "standard"
-    budget_inr: Decimal | None = None
+    budget_inr: RupeesGiven | None = None
     daily_limit: Limit | None = None
     rpm_limit: Limit | None = None
     expires_days: Days | None = None
@@ -67,7 +70,7 @@ class KeyChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Name = ""
-    budget_inr: Decimal | None = None
+    budget_inr: RupeesGiven | None = None
     daily_limit: Limit | None = None
     rpm_limit: Limit | None = None
     expires_days: Days | None = None
@@ -203,7 +206,7 @@ def _change(org: str, key_id: str, body: KeyChange, now_ms: int) -> ChangeKey:
     )
 
 
-def _budget_nano(budget_inr: Decimal | None) -> int | None:
+def _budget_nano(budget_inr: RupeesGiven | None) -> int | None:
     if budget_inr is None:
         return None
     try:

@@ -17,6 +17,7 @@ from pipeline.accounts.commands import Find, OpenOrder, PrepareOrder, remembered
 from pipeline.accounts.orders import PAISE_PER_RUPEE, RUPEES_MAX, RUPEES_MIN
 from pipeline.accounts.results import OrderOpened, PaymentView
 from pipeline.api.http.answers import Documented, Rupees, failures, json_answer, rupees
+from pipeline.api.http.bodies import ExactRoute, WholeNumber
 from pipeline.api.http.errors import ApiError, invalid, not_found, unavailable
 from pipeline.api.http.idempotency import IdempotencyKey, command_id, fingerprint
 from pipeline.api.http.parameters import only
@@ -31,13 +32,13 @@ from pipeline.razorpay.signatures import is_callback_signed
 
 ORDERS_ROUTE, VERIFY_ROUTE = "POST /me/billing/orders", "POST /me/billing/verify"
 
-router = APIRouter(tags=["billing"])
+router = APIRouter(tags=["billing"], route_class=ExactRoute)
 
 
 class OrderBody(BaseModel):
     """A top-up to pay: whole rupees, and a promo code if there is one."""
 
-    amount_inr: Annotated[int, Field(ge=RUPEES_MIN, le=RUPEES_MAX)]
+    amount_inr: Annotated[WholeNumber, Field(ge=RUPEES_MIN, le=RUPEES_MAX)]
     promo_code: Annotated[str, Field(max_length=100)] | None = None
 
 

@@ -12,12 +12,13 @@ from pydantic import BaseModel, Field
 
 from pipeline.accounts.commands import CheckPromo
 from pipeline.api.http.answers import Documented, Rupees, failures, json_answer, rupees
+from pipeline.api.http.bodies import ExactRoute
 from pipeline.api.http.parameters import only
 from pipeline.api.services.accounts import answered_in_time
 from pipeline.api.services.dependencies import AccountsOf, ContextOf, OwnerSession
 from pipeline.kafka.commands import new_command_id
 
-router = APIRouter(tags=["billing"])
+router = APIRouter(tags=["billing"], route_class=ExactRoute)
 
 
 class PromoBody(BaseModel):

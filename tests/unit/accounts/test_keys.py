@@ -192,3 +192,14 @@ def test_a_key_comes_back_from_its_record() -> None:
 def test_a_key_ends_at_the_instant_it_expires(at: int, active: bool) -> None:
     key = Key("k0", "n", "p", "h", "standard", 0, expires_ms=NOW_MS)
     assert keys.is_active(key, NOW_MS + at) is active
+
+
+def test_a_name_shows_as_what_it_is_whoever_sends_the_command() -> None:
+    account = Account("org")
+    made = create(account, "k0", name="  Cafe\u0301 ")
+    assert isinstance(made, Key) and made.name == "Caf\u00e9"
+    assert code_of(create(account, "k1", name="Caf\u00e9")) == ("duplicate_key_name", "name")
+    for bad in ("", " ", "a\x00", "a\u202eb", "x" * 61):
+        assert code_of(create(account, "k1", name=bad)) == ("invalid_request", "name")
+        assert code_of(change(account, "k0", name=bad)) == ("invalid_request", "name")
+    assert change(account, "k0", name="Cafe\u0301") is None
