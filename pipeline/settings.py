@@ -131,6 +131,11 @@ class SinkSettings(CommonSettings):
     """chdb://PATH, or http(s)://user:password@host:port/database; embedded where absent (`up` only)."""
     worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
     """Where a worker serves /metrics and /healthz."""
+    sink_memory_mib: Annotated[int, Field(ge=16, le=65_536)] = 128
+    """How much of the journal the sink of a process holds at most, in MiB, over all its partitions.
+
+    Its copies on their way to ClickHouse are counted, one fetch and the process itself are not.
+    """
 
     @field_validator("clickhouse_url")
     @classmethod

@@ -40,8 +40,15 @@ BAD_RECORDS = Counter(
 SINK_ROWS = Counter("metering_sink_rows_total", "Journal rows written to ClickHouse", ["kind"])
 SINK_INSERT = Histogram("metering_sink_insert_seconds", "Time of an insert", buckets=_UNIT_SECONDS)
 SINK_RETRIES = Counter("metering_sink_retries_total", "Inserts sent again after an unclear answer")
+SINK_REFUSALS = Counter(
+    "metering_sink_refusals_total",
+    "What ClickHouse refused for certain: it is tried again, but only an operator can mend it",
+)
 SINK_PUT_BACK = Counter(
     "metering_sink_put_back_total", "Rows put back that ClickHouse lost when it was killed"
+)
+SINK_HELD = Gauge(
+    "metering_sink_held_bytes", "Journal that the sink holds, waiting or on its way, its copies included"
 )
 SINK_BEHIND = Gauge(
     "metering_sink_behind_seconds", "Age of the newest row written, when it was written", ["partition"]

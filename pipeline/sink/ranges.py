@@ -19,8 +19,10 @@ from msgspec import Struct, structs
 from pipeline.formats import RANGES
 from pipeline.inserts import JournalInsert
 from pipeline.journal import (
+    JSON_ARRAYS,
     JSON_COLUMNS,
     LEDGER,
+    NATIVE,
     REQUESTS,
     JournalRecord,
     decode_rows,
@@ -29,8 +31,10 @@ from pipeline.journal import (
 )
 
 TABLES = {REQUESTS: "events", LEDGER: "ledger"}
-RANGE_BYTES_MAX = 32 * 1024 * 1024
+RANGE_BYTES_MAX = 8 * 1024 * 1024
 RANGE_RECORDS_MAX = 500
+SMALL_ROWS = 10
+"""Of fewer rows, a block costs the engine more than it costs to write them anew with its neighbours."""
 MONTHS_A_RANGE = 3
 """Into how many monthly blocks an insert is cut at most: its requests are up to 35 days apart."""
 
@@ -54,15 +58,11 @@ class Intent(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format"
 
 
 class PartState(Enum):
-    """How much of an old range's part is in its table."""
+    """How much of an old range's part is in its table and the roll-ups."""
 
     COMPLETE = auto()
     ABSENT = auto()
     INCOMPLETE = auto()
-
-
-class HalfThereError(Exception):
-    """Some rows of a part are there and some are not, and its token is forgotten: nobody can tell which."""
 
 
 encode = msgspec.json.Encoder().encode
@@ -113,10 +113,25 @@ def insert_of(
 
 
 def _in_one_format(records: list[JournalRecord]) -> list[JournalRecord]:
-    """Return the records of a part. Only a release that knew no formats has recorded a range of two: it is written anew."""
-    if len({record.format for record in records}) == 1:
+    """Return the rows of a part as few blocks, or as the JSON arrays that they all are.
+
+    Large blocks go as they are, unread. Small ones that follow each other are written anew as one: a block costs the
+    engine half a millisecond, whatever is in it. A range of two formats was recorded by a release that knew none.
+    """
+    if all(record.format == JSON_ARRAYS for record in records):
         return records
-    return encode_rows(records[0].kind, [row for record in records for row in decode_rows(record)])
+    found: list[JournalRecord] = []
+    for is_large, run in groupby(records, key=_is_large):
+        same = list(run)
+        if is_large or (len(same) == 1 and same[0].format == NATIVE):
+            found += same
+        else:
+            found += encode_rows(same[0].kind, [row for record in same for row in decode_rows(record)])
+    return found
+
+
+def _is_large(record: JournalRecord) -> bool:
+    return record.format == NATIVE and record.last - record.first + 1 >= SMALL_ROWS
 
 
 def token(deployment: str, partition: int, part: RangePart) -> str:
@@ -124,12 +139,12 @@ def token(deployment: str, partition: int, part: RangePart) -> str:
     return f"{deployment}:{partition}:{part.kind}:{part.first}-{part.last}"
 
 
-def safe_age_ms(window: int, partitions: int, inserts_a_second: float) -> int:
+def safe_age_ms(window: int, inserts_a_second: float) -> int:
     """Return for how long a token is surely still in a deduplication window of `window` blocks.
 
-    Each partition makes at most `inserts_a_second`, and each insert at most MONTHS_A_RANGE blocks.
+    All sinks together make at most `inserts_a_second`, and each insert at most MONTHS_A_RANGE blocks.
     """
-    return int(window / (partitions * inserts_a_second * MONTHS_A_RANGE) * 1000)
+    return int(window / (inserts_a_second * MONTHS_A_RANGE) * 1000)
 
 
 def is_old(intent: Intent, now_ms: int, safe_ms: int) -> bool:
@@ -140,23 +155,19 @@ def is_old(intent: Intent, now_ms: int, safe_ms: int) -> bool:
     return now_ms - intent.at_ms > safe_ms / 2
 
 
-def part_state(part: RangePart, found: int) -> PartState:
+def part_state(part: RangePart, found: int, *, roll_ups_lack: bool) -> PartState:
     """Return the state of an old intent's part of which `found` rows are in its table."""
-    if found == part.rows:
-        return PartState.COMPLETE
-    return PartState.ABSENT if found == 0 else PartState.INCOMPLETE
+    if found == 0:
+        return PartState.ABSENT
+    return PartState.COMPLETE if found == part.rows and not roll_ups_lack else PartState.INCOMPLETE
 
 
-def left_of(intent: Intent, found: Mapping[str, int], at_ms: int) -> Intent | None:
+def left_of(intent: Intent, states: Mapping[RangePart, PartState], at_ms: int) -> Intent | None:
     """Return an old intent with only the parts that still have to be sent; None where there are none.
 
-    `found` tells by kind how many rows are there. A part that is there must not be recorded again: its
-    token is forgotten. Raises HalfThereError where a part is there in part.
+    A part that is there, or was completed, must not be recorded again: its token is forgotten.
     """
-    states = {part: part_state(part, found[part.kind]) for part in intent.parts}
-    if PartState.INCOMPLETE in states.values():
-        raise HalfThereError(f"{intent} is only partly there: {dict(found)}")
-    parts = tuple(part for part, state in states.items() if state is PartState.ABSENT)
+    parts = tuple(part for part in intent.parts if states[part] is PartState.ABSENT)
     return structs.replace(intent, parts=parts, at_ms=at_ms) if parts else None
 
 

@@ -25,6 +25,7 @@ from pipeline.sink.protocol import (
     PutBack,
     RangeWriter,
     ReadJournal,
+    RollUpsLack,
     SinkStep,
 )
 from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore, TopicPlace
@@ -101,7 +102,7 @@ class SinkPump:
             case Now():
                 self._judges_age = True
                 return step.answered(self._world.clock.now_ms)
-            case ReadJournal(first_offset, next_offset):
+            case ReadJournal(first_offset, next_offset, _):
                 return step.answered(self._read(first_offset, next_offset))
             case Insert(rows):
                 yield from self._insert(rows)
@@ -111,6 +112,11 @@ class SinkPump:
                 found = store.count(rows.kind, rows.low, rows.high, rows.partition)
                 yield "sink.counting"
                 return step.answered(found)
+            case RollUpsLack(rows):
+                lack = store.roll_ups_lack(rows)
+                self._world.counts["old ranges of which roll-ups lack"] += lack
+                yield "sink.counting"
+                return step.answered(lack)
             case MayHaveLost(within_s):
                 self._judges_age = False
                 return step.answered(store.was_started_within(within_s))
