@@ -80,6 +80,11 @@ class CommonSettings(BaseSettings):
     partitions: Annotated[int, Field(ge=1, le=PARTITIONS_MAX)] = 4
     replication_factor: Annotated[int, Field(ge=1)] = 1
     min_insync_replicas: Annotated[int, Field(ge=1)] = 1
+    accepted_topics: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]] = Field(default_factory=dict)
+    """Ids of input topics, by name, in JSON: a topic that was made anew under its name is taken only with its id here.
+
+    It is read from its beginning then. When that is safe, docs/operations.md says.
+    """
     host: str = "127.0.0.1"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
 

@@ -14,6 +14,11 @@ _UNIT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 EVENTS = Counter("metering_events_total", "Request events read, whatever became of them")
 CHARGED = Counter("metering_requests_posted_total", "Request events posted to the journal")
 DUPLICATES = Counter("metering_duplicates_total", "Events that had been charged before")
+DIFFERING_DUPLICATES = Counter(
+    "metering_differing_duplicates_total",
+    "Duplicates that were compared and are not what was charged: they are dropped all the same",
+    ["kind"],
+)
 IRREGULAR = Counter(
     "metering_irregular_total", "Requests posted although the counts of their usage contradict each other"
 )

@@ -28,6 +28,7 @@ from pipeline.journal import JournalRecord, read_headers
 from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.fenced import FencedLog
+from pipeline.kafka.topic_ids import topic_ids
 from pipeline.sink import ranges
 from pipeline.sink.budget import ByteBudget, held_bytes
 from pipeline.sink.pace import INSERTS_A_SECOND
@@ -46,7 +47,7 @@ from pipeline.sink.protocol import (
     RollUpsLack,
     SinkStep,
 )
-from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore
+from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore, TopicIds
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +160,8 @@ class SinkPartition:
                 await self._log.start()
             case Restore(place):
                 return step.answered(await self._log.restore(place.topic, place.partition))
+            case TopicIds(names):
+                return step.answered(await topic_ids(self._kafka, names))
             case Commit():
                 await self._log.commit(step.outputs)
                 self._recorded_at_s = time.monotonic()

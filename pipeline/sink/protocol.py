@@ -22,7 +22,19 @@ from pipeline.inserts import JournalInsert
 from pipeline.journal import REQUESTS, JournalRecord
 from pipeline.sink import ranges
 from pipeline.sink.ranges import Intent
-from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Output, Reached, Restore, Step, TopicPlace
+from pipeline.steps import (
+    Commit,
+    ConfirmOwner,
+    Fence,
+    Now,
+    Output,
+    Reached,
+    Restore,
+    Step,
+    TopicIds,
+    TopicPlace,
+    check_id,
+)
 
 T = TypeVar("T")
 
@@ -122,6 +134,7 @@ class Pause(Step[None]):
 SinkStep: TypeAlias = (
     Fence
     | Restore
+    | TopicIds
     | Commit
     | ConfirmOwner
     | Reached
@@ -147,19 +160,23 @@ class RangeWriter:
         self._deployment, self._partition = deployment, partition
         self._state = TopicPlace(topics.SINK_STATE, partition)
         self._safe_ms = safe_ms
+        self._topic_id: str | None = None
 
     def take_over(self) -> SinkProtocol[int]:
         """Become the one owner of the partition and return the offset of the next record to write.
 
-        Raises IntentError, and what the steps raise.
+        Raises IntentError, AnotherTopicError where the journal is another topic than the one that was read, and what
+        the steps raise.
         """
         # 1. From here on no earlier owner records a range.
         yield from Fence()
         # 2. The last range that was recorded: its owner may have ended before, while or after it was written.
         state = yield from Restore(self._state)
+        self._topic_id = (yield from TopicIds((topics.JOURNAL,))).get(topics.JOURNAL)
         if INTENT_KEY not in state:
             return 0
         intent = ranges.decode(state[INTENT_KEY])
+        check_id(topics.JOURNAL, intent.topic_id, self._topic_id)
         # 3. It is finished, exactly as it was cut.
         yield from self.finish(intent)
         return next_offset_after(intent)
@@ -169,7 +186,7 @@ class RangeWriter:
         for of_one_format in ranges.by_format(records):
             # 1. Cut the range, and record it: from here on it is this range or none.
             now_ms = yield from Now()
-            intent = ranges.cut(of_one_format, now_ms)
+            intent = ranges.cut(of_one_format, now_ms, self._topic_id)
             yield from self.record(intent)
             yield from Reached("sink.recorded")
             # 2. Write it, again and again until the answer is clear. The next range waits.

@@ -49,12 +49,26 @@ class RangePart(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Intent(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag=RANGES.number):
-    """A range about to be written: journal offsets from `first_offset` up to before `next_offset`."""
+    """A range about to be written: journal offsets from `first_offset` up to before `next_offset`.
+
+    `topic_id` is Kafka's id of the journal, None where it has none.
+    """
 
     first_offset: int
     next_offset: int
     at_ms: int
     parts: tuple[RangePart, ...]
+    topic_id: str | None = None
+
+
+class _FirstIntent(Struct, forbid_unknown_fields=True):
+    """A range as it was recorded in format 1, which may name no format."""
+
+    first_offset: int
+    next_offset: int
+    at_ms: int
+    parts: tuple[RangePart, ...]
+    format: int = 1
 
 
 class PartState(Enum):
@@ -66,7 +80,15 @@ class PartState(Enum):
 
 
 encode = msgspec.json.Encoder().encode
-_decode = RANGES.decoder(Intent)
+_decode_first = msgspec.json.Decoder(_FirstIntent).decode
+
+
+def _of_first(value: bytes) -> Intent:
+    first = _decode_first(value)
+    return Intent(first.first_offset, first.next_offset, first.at_ms, first.parts)
+
+
+_decode = RANGES.decoder(Intent, {1: _of_first})
 
 
 def decode(value: bytes) -> Intent:
@@ -77,7 +99,7 @@ def decode(value: bytes) -> Intent:
     return _decode(value)
 
 
-def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int) -> Intent:
+def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int, topic_id: str | None = None) -> Intent:
     """Return the intent for journal records of one format, given with their offsets, in order."""
     parts: dict[str, RangePart] = {}
     for _, record in records:
@@ -85,7 +107,7 @@ def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int) -> Intent:
         known = parts.get(record.kind)
         first, before = (known.first, known.rows) if known else (record.first, 0)
         parts[record.kind] = RangePart(record.kind, first, record.last, before + rows)
-    return Intent(records[0][0], records[-1][0] + 1, at_ms, tuple(parts.values()))
+    return Intent(records[0][0], records[-1][0] + 1, at_ms, tuple(parts.values()), topic_id)
 
 
 def by_format(records: Sequence[tuple[int, JournalRecord]]) -> list[list[tuple[int, JournalRecord]]]:

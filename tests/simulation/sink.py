@@ -28,7 +28,7 @@ from pipeline.sink.protocol import (
     RollUpsLack,
     SinkStep,
 )
-from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore, TopicPlace
+from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore, TopicIds, TopicPlace
 from pipeline.topics import JOURNAL, SINK_STATE
 from tests.simulation.clickhouse import LostError, RefusedError
 from tests.simulation.driving import FencedLogModel, Stops, drive
@@ -93,6 +93,8 @@ class SinkPump:
                 yield from self._log.fence(TopicPlace(SINK_STATE, self._partition))
             case Restore(place):
                 return step.answered((yield from self._log.restore(place)))
+            case TopicIds(names):
+                return step.answered({name: f"the id of {name}" for name in names})
             case Commit():
                 yield from self._log.commit(step)
             case ConfirmOwner(place):

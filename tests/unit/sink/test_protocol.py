@@ -30,7 +30,7 @@ from pipeline.sink.protocol import (
     RollUpsLack,
     SinkStep,
 )
-from pipeline.steps import Commit, Now, Reached, Restore, TopicPlace
+from pipeline.steps import AnotherTopicError, Commit, Now, Reached, Restore, TopicIds, TopicPlace
 from tests.support import scripted
 
 SAFE_MS = 10_000
@@ -43,12 +43,14 @@ def _writer() -> RangeWriter:
     return RangeWriter("metering", 2, SAFE_MS)
 
 
-def _answers(
+def _answers(  # noqa: C901 - one case a step
     now_ms: int = 1_000,
     inserts: Sequence[object] = (),
     counted: Callable[[str], int] = lambda _: 0,
     *,
     lost: bool = False,
+    recorded: bytes = ranges.encode(INTENT),
+    journal_id: str = "",
     lack: bool = False,
 ) -> Callable[[SinkStep], object]:
     answered = chain(inserts, repeat(None))
@@ -59,7 +61,9 @@ def _answers(
             case Now():
                 told = now_ms
             case Restore():
-                told = {INTENT_KEY: ranges.encode(INTENT)}
+                told = {INTENT_KEY: recorded}
+            case TopicIds():
+                told = {topics.JOURNAL: journal_id} if journal_id else {}
             case ReadJournal():
                 told = RECORDS
             case Insert():
@@ -130,12 +134,33 @@ def test_an_unclear_insert_is_sent_again_with_its_token_then_looked_for() -> Non
 def test_whoever_takes_over_finishes_the_recorded_range_and_goes_on_after_it() -> None:
     offset, steps = scripted.run(_writer().take_over(), _answers())
     assert offset == 13
-    assert scripted.names(steps[:3]) == ["Fence", "Restore", "ReadJournal"]
-    assert steps[2] == ReadJournal(10, 13, 4)
+    assert scripted.names(steps[:4]) == ["Fence", "Restore", "TopicIds", "ReadJournal"]
+    assert steps[3] == ReadJournal(10, 13, 4)
     assert _inserted(steps) == _inserted(scripted.run(_writer().write(RECORDS), _answers())[1])
     assert isinstance(steps[-1], MayHaveLost)
-    nothing = scripted.run(_writer().take_over(), lambda step: {} if isinstance(step, Restore) else None)
-    assert (nothing[0], scripted.names(nothing[1])) == (0, ["Fence", "Restore"])
+    nothing = scripted.run(
+        _writer().take_over(), lambda step: {} if isinstance(step, Restore | TopicIds) else None
+    )
+    assert (nothing[0], scripted.names(nothing[1])) == (0, ["Fence", "Restore", "TopicIds"])
+
+
+def test_a_journal_that_is_another_topic_stops_it_before_anything_is_read_or_sent() -> None:
+    writer = _writer()
+    _, steps = scripted.run(writer.take_over(), _answers(journal_id="a" * 32))
+    _, steps = scripted.run(writer.write(RECORDS), _answers())
+    [recorded] = next(step for step in steps if isinstance(step, Commit)).outputs.values()
+    kept = recorded[0].value or b""
+    assert ranges.decode(kept).topic_id == "a" * 32
+    assert scripted.run(_writer().take_over(), _answers(recorded=kept, journal_id="a" * 32))[0] == 13
+    taken: list[SinkStep] = []
+
+    def another(step: SinkStep) -> object:
+        taken.append(step)
+        return _answers(recorded=kept, journal_id="b" * 32)(step)
+
+    with pytest.raises(AnotherTopicError, match=r"metering.journal has the id b{32}, .* had the id a{32}"):
+        scripted.run(_writer().take_over(), another)
+    assert scripted.names(taken) == ["Fence", "Restore", "TopicIds"]
 
 
 OLD_MS = 1_000 + SAFE_MS
