@@ -1,19 +1,23 @@
-# make setup | demo | test | simulate | crash | browser | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | browser | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+CYCLONEDX_VERSION := 7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate crash browser check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade browser check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
 	@echo "make demo    run the product with a small platform in it"
 	@echo "make test    run the tests"
 	@echo "make simulate try the books against crashes in simulation (SIMULATE='--total 100000000' for longer)"
+	@echo "make fuzz    post spoilt Kafka records (FUZZ='--records 1000000 --seed 7' for more)"
+	@echo "make sbom    list what the product is made of in sbom.json (CycloneDX)"
 	@echo "make crash   kill and freeze real processes for ten minutes (CHAOS_SECONDS=N)"
+	@echo "make upgrade replace real processes by a newer release and back, in a minute"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
@@ -42,22 +46,39 @@ demo: setup
 
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
 # runs in two lanes: tests/support/lanes.py says what stays together in one.
-PURE := tests/simulation tests/unit tests/properties tests/deploy tests/tidy
+PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
+UPGRADE := tests/upgrade
 test: setup browser
 	@failed=0; \
 	echo "1 of 2: $(PURE)"; \
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PURE) || failed=1; \
 	echo "2 of 2: the rest, over real brokers, engines and browsers"; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PURE)) || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PURE) $(UPGRADE)) || failed=1; \
 	exit $$failed
 
 simulate: setup
 	$(BIN)/python -m tests.simulation $(SIMULATE)
 
+fuzz: setup
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+# In an environment of its own: what lists the parts is none of them. The jars and the files from elsewhere have
+# lists of their own (pipeline/local/kafka-jars.txt, pipeline/api/static/vendored.txt).
+sbom: setup
+	$(PYTHON) -m venv $(VENV)/sbom
+	$(VENV)/sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==$(CYCLONEDX_VERSION)
+	$(VENV)/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+		-o sbom.json $(BIN)/python
+	@echo "sbom.json is written. It is not compared with a list of known weaknesses: no such list is part of this" \
+		"repository, and a build may not depend on reaching one. Give sbom.json to a scanner that has one." >&2
+
 CHAOS_SECONDS ?= 600
 crash: setup
 	METERING_TEST_CHAOS_SECONDS=$(CHAOS_SECONDS) METERING_TEST_CHAOS_SEED=$$(date +%s) \
 		$(BIN)/python -m pytest tests/crash -s --timeout $$(($(CHAOS_SECONDS) + 900))
+
+upgrade: setup
+	$(BIN)/python -m pytest -s $(UPGRADE)
 
 # Never fails: without Chromium the browser tests are skipped and say so.
 browser:

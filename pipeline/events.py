@@ -32,6 +32,9 @@ LATE_MS = 35 * DAY_MS
 """How old an event may be, against the broker's time stamp of its record."""
 AHEAD_MS = 10 * 60_000
 """How far ahead of that time stamp an event may be."""
+STAMP_AHEAD_MS = 10 * 60_000
+"""By how much a broker's time stamp may be ahead of the worker's clock. The time of posting follows the stamps and
+never falls: one stamp far ahead would end budgets and daily limits early, and the memory of duplicates with them."""
 MAX_SEQUENCE_DIGITS = 20
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]

@@ -93,8 +93,8 @@ KEYS = StoredFormat(topics.KEYS, 1)
 VERDICTS = StoredFormat(topics.VERDICTS, 1)
 ORDERS = StoredFormat(topics.ORDERS, 1)
 MAIL = StoredFormat(topics.MAIL, 1, rewritten=True)
-OUTBOX = StoredFormat(topics.MAIL_STATE, 1, rewritten=True)
-RANGES = StoredFormat(topics.SINK_STATE, 1, rewritten=True)
+OUTBOX = StoredFormat(topics.MAIL_STATE, 2, rewritten=True)
+RANGES = StoredFormat(topics.SINK_STATE, 2, rewritten=True)
 MARKS = StoredFormat(topics.REDRIVE_STATE, 1, "the value itself, in decimal")
 SPOOL = StoredFormat(
     "spool", 1, "the field `format` of `spool.json`, for the whole directory", rewritten=True

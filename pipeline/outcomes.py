@@ -331,6 +331,11 @@ class DeadLetterReason(StrEnum):
         "`time` over 10 minutes after the broker received it",
         "mend the clock, publish again; or wait until the time has come, `metering redrive`",
     )
+    LEAP = (
+        "leap",
+        "`sequence` is so far above the last one of its source that another sender may have written it",
+        "find out who wrote it; the source's own: give it a new `source`, `metering redrive --leaps`",
+    )
     UNAUTHENTICATED = (
         "unauthenticated",
         "a command that no holder of the command key sent, or that was sent over 10 minutes before",
@@ -346,6 +351,17 @@ class DeadLetterReason(StrEnum):
     def named(cls, reason: str) -> DeadLetterReason | None:
         """Return the reason of a word, None for one that a newer worker may know."""
         return next((member for member in cls if member.value == reason), None)
+
+
+class DuplicateKind(StrEnum):
+    """How an event that is dropped as a duplicate differs from the one that was charged: the metric's label."""
+
+    OTHER_ORG = "other_org"
+    """The same source and id, for another org."""
+    OTHER_CONTENT = "other_content"
+    """The same source and id, with another model, tokens, status or anything else of `data`."""
+    NUMBER_FELL = "number_fell"
+    """A number at or below the last of its source, with an id that was not charged under it."""
 
 
 class LedgerKind(StrEnum):

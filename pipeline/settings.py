@@ -80,6 +80,11 @@ class CommonSettings(BaseSettings):
     partitions: Annotated[int, Field(ge=1, le=PARTITIONS_MAX)] = 4
     replication_factor: Annotated[int, Field(ge=1)] = 1
     min_insync_replicas: Annotated[int, Field(ge=1)] = 1
+    accepted_topics: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]] = Field(default_factory=dict)
+    """Ids of input topics, by name, in JSON: a topic that was made anew under its name is taken only with its id here.
+
+    It is read from its beginning then. When that is safe, docs/operations.md says.
+    """
     host: str = "127.0.0.1"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
 
@@ -131,6 +136,11 @@ class SinkSettings(CommonSettings):
     """chdb://PATH, or http(s)://user:password@host:port/database; embedded where absent (`up` only)."""
     worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
     """Where a worker serves /metrics and /healthz."""
+    sink_memory_mib: Annotated[int, Field(ge=16, le=65_536)] = 128
+    """How much of the journal the sink of a process holds at most, in MiB, over all its partitions.
+
+    Its copies on their way to ClickHouse are counted, one fetch and the process itself are not.
+    """
 
     @field_validator("clickhouse_url")
     @classmethod

@@ -72,6 +72,34 @@ class LastHeaders(Step[Headers | None]):
 
 
 @dataclass(frozen=True)
+class TopicIds(Step[Mapping[str, str]]):
+    """Ask for the ids of topics by their names; a topic is absent where the brokers give topics no ids.
+
+    A topic that is deleted and made anew has its old name and another id (KIP-516).
+    """
+
+    names: tuple[str, ...]
+
+
+NOTHING_ACCEPTED: Mapping[str, str] = {}
+"""No topic may stand in for another one of its name: what is accepted holds ids by name."""
+
+
+class AnotherTopicError(Exception):
+    """A topic is not the one that was read: it was deleted and made anew under its name, or the cluster is another."""
+
+
+def check_id(name: str, known: str | None, found: str | None) -> None:
+    """Raise AnotherTopicError where a topic has another id than when it was read; either may be unknown."""
+    if known is not None and found is not None and known != found:
+        raise AnotherTopicError(
+            f"{name} has the id {found}, but what was read had the id {known}: the topic was deleted and made anew, or "
+            "this is another cluster. Going on where reading ended would pass over what is in it. See "
+            "docs/operations.md, «a topic is another one»."
+        )
+
+
+@dataclass(frozen=True)
 class Commit(Step[None]):
     """Write the outputs in one Kafka transaction: all of it happens, or nothing.
 

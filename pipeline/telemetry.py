@@ -14,6 +14,11 @@ _UNIT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 EVENTS = Counter("metering_events_total", "Request events read, whatever became of them")
 CHARGED = Counter("metering_requests_posted_total", "Request events posted to the journal")
 DUPLICATES = Counter("metering_duplicates_total", "Events that had been charged before")
+DIFFERING_DUPLICATES = Counter(
+    "metering_differing_duplicates_total",
+    "Duplicates that were compared and are not what was charged: they are dropped all the same",
+    ["kind"],
+)
 IRREGULAR = Counter(
     "metering_irregular_total", "Requests posted although the counts of their usage contradict each other"
 )
@@ -40,8 +45,15 @@ BAD_RECORDS = Counter(
 SINK_ROWS = Counter("metering_sink_rows_total", "Journal rows written to ClickHouse", ["kind"])
 SINK_INSERT = Histogram("metering_sink_insert_seconds", "Time of an insert", buckets=_UNIT_SECONDS)
 SINK_RETRIES = Counter("metering_sink_retries_total", "Inserts sent again after an unclear answer")
+SINK_REFUSALS = Counter(
+    "metering_sink_refusals_total",
+    "What ClickHouse refused for certain: it is tried again, but only an operator can mend it",
+)
 SINK_PUT_BACK = Counter(
     "metering_sink_put_back_total", "Rows put back that ClickHouse lost when it was killed"
+)
+SINK_HELD = Gauge(
+    "metering_sink_held_bytes", "Journal that the sink holds, waiting or on its way, its copies included"
 )
 SINK_BEHIND = Gauge(
     "metering_sink_behind_seconds", "Age of the newest row written, when it was written", ["partition"]

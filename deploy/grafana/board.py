@@ -198,7 +198,15 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 (
                     Query(rate("metering_sink_retries_total", times="60 * "), "retries"),
                     Query(rate("metering_sink_put_back_total", times="60 * "), "rows put back"),
+                    Query(rate("metering_sink_refusals_total", times="60 * "), "refused for certain"),
                 ),
+            ),
+            Graph(
+                "Held in memory",
+                "Journal that a sink has read and not written, its copies included. METERING_SINK_MEMORY_MIB is the "
+                "limit; near it, the sink reads as fast as ClickHouse writes.",
+                "bytes",
+                (Query("max by (instance) (metering_sink_held_bytes)", "{{instance}}"),),
             ),
             Graph(
                 "Behind, by partition",

@@ -25,7 +25,7 @@ from pipeline.catalog.rates import (
     price_fields,
     prices_by_class,
 )
-from pipeline.events import AHEAD_MS, Timestamps
+from pipeline.events import AHEAD_MS, STAMP_AHEAD_MS, Timestamps
 from pipeline.money import AmountError, format_inr, format_rate, parse_inr, rate_nano_per_token
 from pipeline.usage import CLASSES, MAX_TOKENS
 
@@ -34,11 +34,13 @@ CATALOG_AGE_MAX_MS = 45_000
 PUBLISHING_MAX_MS = 60_000
 """How long publishing takes at most, from asking the broker for the time to the rates being there to read."""
 CLOCKS_APART_MAX_MS = 195_000
-"""How far the clocks of two brokers may be apart, with what a broker that hangs may hold publishing up."""
-ANNOUNCED_MS = AHEAD_MS + CATALOG_AGE_MAX_MS + PUBLISHING_MAX_MS + CLOCKS_APART_MAX_MS
-"""How far ahead of the broker's clock a rate must start that is added to a route, replaced or withdrawn: 15 minutes.
+"""How far a worker's clock may be ahead of that of the broker which is asked for the time, with what a broker that hangs
+may hold publishing up."""
+ANNOUNCED_MS = AHEAD_MS + STAMP_AHEAD_MS + CATALOG_AGE_MAX_MS + PUBLISHING_MAX_MS + CLOCKS_APART_MAX_MS
+"""How far ahead of the broker's clock a rate must start that is added to a route, replaced or withdrawn: 25 minutes.
 
-Then no event that reached a worker before it knew of the change can be of a time at or after that start.
+An event may be AHEAD_MS ahead of its record's time stamp, and a worker takes a stamp that is STAMP_AHEAD_MS ahead of its
+clock. Then no event that reached a worker before it knew of the change can be of a time at or after that start.
 """
 NAME_MAX = 256
 _START_MAX_MS = 32_503_680_000_000

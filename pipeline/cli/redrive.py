@@ -25,12 +25,18 @@ def register(app: typer.Typer) -> None:
             bool,
             typer.Option("--too-late", help="Those over 35 days old too: nobody knows if they were charged."),
         ] = False,
+        leaps: Annotated[
+            bool,
+            typer.Option(
+                "--leaps", help="Those with a number far above their source's too: see docs/deploy.md."
+            ),
+        ] = False,
         data_dir: DataDir = DATA_DIR,
     ) -> None:
         """Charge the dead letters that can be charged now, each once."""
         settings = settings_for(data_dir)
         try:
-            report = asyncio.run(redrive(settings, too_late=too_late))
+            report = asyncio.run(redrive(settings, too_late=too_late, leaps=leaps))
         except (NotYetChargedError, PartitionsError) as error:
             raise CommandError(str(error)) from None
         except (KafkaError, TimeoutError) as error:

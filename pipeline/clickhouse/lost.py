@@ -1,7 +1,7 @@
 """Put back what an engine lost when it was killed in the middle of an insert.
 
 Owns: finding out what of a confirmed range is missing in its table and the roll-ups, and adding exactly that.
-Called by: `sink/partition.py`, when a range was sent again. Next: `clickhouse/client.py`.
+Called by: `sink/partition.py`, when a range was sent again, or is too old for that and half there. Next: `clickhouse/client.py`.
 
 An engine without a cluster notes the token of a block, and then puts the block into its place. Killed in
 between, it knows the token of a block that it does not have: sent again, the block is dropped as known.
@@ -73,6 +73,15 @@ def count_rows(engine: Engine, sent: JournalInsert) -> int:
     return engine.query(bound.sql, bound.parameters, row=tuple[int])[0][0]
 
 
+def roll_ups_lack(engine: Engine, sent: JournalInsert) -> bool:
+    """Return whether a roll-up lacks rows of an insert, which are all in their table and the newest of a partition.
+
+    A roll-up takes the rows of a month all or none, and notes with each group the highest id in it.
+    """
+    bound = query("range_lacking").of_platform(low=sent.low, high=sent.high, partition=sent.partition)
+    return engine.query(bound.sql, bound.parameters, row=tuple[int], settings=SCAN)[0][0] > 0
+
+
 def prepare(engine: Engine, sent: JournalInsert) -> str:
     """Make the table by way of which rows come back, and return its name.
 
@@ -94,12 +103,8 @@ def put_back(engine: Engine, sent: JournalInsert, staging: str) -> int:
     if missing:
         blocks = b"".join(record.value for record in encode_rows(sent.kind, missing))
         engine.insert_blocks(staging, blocks, len(missing), sent.token)
-    for (part,) in engine.query(
-        "SELECT DISTINCT partition_id FROM system.parts "
-        "WHERE database = currentDatabase() AND table = {staging:String} AND active",
-        {"staging": staging},
-        row=tuple[str],
-    ):
+    staged = "SELECT DISTINCT _partition_id FROM {staging:Identifier}"
+    for (part,) in engine.query(staged, {"staging": staging}, row=tuple[str]):
         engine.command(f"ALTER TABLE {sent.table} ATTACH PARTITION ID '{part}' FROM {staging}")
     _drop_all(engine, sent)
     log.warning("the engine had lost %d rows of %s; they are back", len(missing), sent.token)

@@ -34,7 +34,8 @@ from pipeline.settings import SinkSettings
 log = logging.getLogger(__name__)
 
 DEDUPLICATION_WINDOW = 100_000
-"""How many inserts a table remembers by their tokens: hours of them at full rate."""
+"""How many blocks a table remembers by their tokens: 17 minutes of them at full rate (`sink/pace.py`), which few
+deployments reach."""
 DEDUPLICATION_WINDOW_SECONDS = 604_800
 
 UNDECLARED_UP_TO = 5

@@ -1,7 +1,7 @@
 """Read partitions as a member of a consumer group, one batch at a time per partition.
 
 Owns: membership, opening a partition before anything of it is read, and back-pressure: no more is
-fetched for a partition before its last batch is done.
+fetched for a partition before its last batch is done, or while its handler has no room for more.
 Called by: `worker/service.py`, `sink/sink.py` and `mail/mailer.py`, each with a handler of its own.
 
 All topics read together have the same partition count, and the Range assignor gives the same partition
@@ -40,6 +40,8 @@ HEARTBEAT_MS = 1_000
 """How long a member may go without learning that others have to share its partitions."""
 FETCH_WAIT_MS = 20
 """A partition whose batch is done waits for the fetch under way before it is fetched again: up to this."""
+TAKE_RECORDS = 64
+"""How many records are taken at once, over all partitions, where their handler says for which it has room."""
 
 
 class Handler(Protocol):
@@ -88,6 +90,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._kafka, self._group, self._fetch_bytes = kafka, group, fetch_bytes
         self.interruptible = interruptible
         self._done = done
+        self._has_room: Callable[[int], bool] | None = None
+        self._opened = asyncio.Event()
         self._offsets: GroupOffsets | None = None
         self._assigned = False
         self._consumer: AIOKafkaConsumer | None = None
@@ -112,14 +116,84 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
         self._offsets = GroupOffsets(self._consumer)
         self._consumer.subscribe(list(self._topics), listener=self)
-        reporting = asyncio.create_task(self._guard(self._offsets.run()))
+        beside = [asyncio.create_task(self._guard(self._offsets.run()))]
         try:
             await self._consumer.start()
+            if self.takes_together:
+                beside.append(asyncio.create_task(self._guard(self._take_together())))
             await self._failure
         finally:
             await self._stop_pumps(list(self._pumps))
-            reporting.cancel()
+            for task in beside:
+                task.cancel()
             await self._consumer.stop()
+
+    def take_together(self, has_room: Callable[[int], bool]) -> None:
+        """Have one task take all partitions, for a handler that gathers what it is given and returns at once.
+
+        To be called before `run`. `has_room` is asked whether anything more of a partition may be taken, and again
+        after TAKE_RECORDS at most, over all partitions. Whenever its answers may have changed, call `ask_for_room`.
+        """
+        self._has_room = has_room
+
+    @property
+    def takes_together(self) -> bool:
+        """Whether all partitions are taken by one task, as far as there is room for them."""
+        return self._has_room is not None
+
+    def ask_for_room(self) -> None:
+        """Have what may be taken of each open partition fetched, and of no other."""
+        assert self._consumer is not None
+        assert self._has_room is not None
+        for partition, pump in self._pumps.items():
+            if pump.is_open:
+                may_take = self._has_room(partition)
+                (self._consumer.resume if may_take else self._consumer.pause)(*pump.places)
+
+    def note_opened(self) -> None:
+        """Have a partition that is open now taken with the others, as far as there is room."""
+        self.ask_for_room()
+        self._opened.set()
+
+    async def _take_together(self) -> None:
+        """Take a few records at a time for as long as there is room.
+
+        While there is none, an empty take drops what was fetched of paused partitions, and tells the client's own
+        watch (`max_poll_interval_ms`) that somebody is there.
+        """
+        assert self._consumer is not None
+        while True:
+            places = [place for pump in self._pumps.values() if pump.is_open for place in pump.places]
+            if not places:
+                self._opened.clear()
+                await self._opened.wait()
+                continue
+            self.ask_for_room()
+            for place, records in (await self.fetch(places, TAKE_RECORDS)).items():
+                if (pump := self._pumps.get(place.partition)) is not None and pump.is_open:
+                    await self._handler.process(place.topic, place.partition, records)
+
+    async def fetch(
+        self, places: Sequence[TopicPartition], max_records: int | None = None
+    ) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        """Return the next batches of some places, none after a while.
+
+        Raises InputCutOffError where retention overtook us, InputShortenedError where the log is another one.
+        """
+        assert self._consumer is not None
+        try:
+            batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]
+            batches = await self._consumer.getmany(*places, timeout_ms=POLL_MS, max_records=max_records)
+        except OffsetOutOfRangeError:
+            await self.check_extent({place: await self._consumer.position(place) for place in places})
+            log.warning("an offset of %s is out of range for now; it is fetched again", places)
+            return {}
+        return batches
+
+    async def check_extent(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Raise where a log does not reach from the offset that is read next; see `kafka/extent.py`."""
+        await check_beginnings(self._consumer, offsets)
+        await check_ends(self._consumer, offsets)
 
     @property
     def joined(self) -> bool:
@@ -204,7 +278,7 @@ class _Pump:
         handler: Handler,
     ) -> None:
         self._reader, self._consumer, self._handler = reader, consumer, handler
-        self._partition, self._places = partition, places
+        self._partition, self.places = partition, places
         self.is_open = False
         self._fetching = False
         self._stopping = False
@@ -213,20 +287,20 @@ class _Pump:
     async def _run(self) -> None:
         try:
             await self._open()
-            while not self._stopping:
+            while not self._stopping and not self._reader.takes_together:
                 self._fetching = True
-                batches = await self._fetch()
+                batches = await self._reader.fetch(self.places)
                 self._fetching = False
                 if not self._reader.note_fetched(self._partition, await self._positions()):
                     continue
                 # What is fetched and not taken would hold up every other partition of the same broker.
-                self._consumer.pause(*self._places)
+                self._consumer.pause(*self.places)
                 for place, records in batches.items():
                     if self._stopping:
                         return
                     await self._handler.process(place.topic, place.partition, records)
                 self._reader.report_done(self._partition)
-                self._consumer.resume(*self._places)
+                self._consumer.resume(*self.places)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -236,37 +310,20 @@ class _Pump:
 
     async def _open(self) -> None:
         state = await self._handler.open(self._partition)
-        offsets = {place: state.get(place.topic, 0) for place in self._places}
-        await self._check_extent(offsets)
+        offsets = {place: state.get(place.topic, 0) for place in self.places}
+        await self._reader.check_extent(offsets)
         for place, offset in offsets.items():
             self._consumer.seek(place, offset)
         self._reader.note_fetched(self._partition, offsets)
-        self._consumer.resume(*self._places)
         self.is_open = True
+        if self._reader.takes_together:
+            self._reader.note_opened()
+        else:
+            self._consumer.resume(*self.places)
         self._reader.report_done(self._partition)
 
-    async def _fetch(self) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
-        """Return the next batches, none after a while.
-
-        Raises InputCutOffError where retention overtook us, InputShortenedError where the log is another one.
-        """
-        try:
-            batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]
-            batches = await self._consumer.getmany(*self._places, timeout_ms=POLL_MS)
-        except OffsetOutOfRangeError:
-            await self._check_extent(await self._positions())
-            log.warning(
-                "partition %d: an offset is out of range for now; it is fetched again", self._partition
-            )
-            return {}
-        return batches
-
-    async def _check_extent(self, offsets: Mapping[TopicPartition, int]) -> None:
-        await check_beginnings(self._consumer, offsets)
-        await check_ends(self._consumer, offsets)
-
     async def _positions(self) -> dict[TopicPartition, int]:
-        return {place: await self._consumer.position(place) for place in self._places}
+        return {place: await self._consumer.position(place) for place in self.places}
 
     async def stop(self) -> None:
         """Stop after the batch in hand and let the partition go.

@@ -58,7 +58,10 @@ class Mailer:
 
     async def open(self, partition: int) -> Mapping[str, int]:
         """Take a partition over; see `kafka/reader.py`."""
-        sending = MailPartition(self._settings.kafka, self._settings.deployment, partition, self._post)
+        settings = self._settings
+        sending = MailPartition(
+            settings.kafka, settings.deployment, partition, self._post, settings.accepted_topics
+        )
         try:
             offset = await sending.open()
         except BaseException:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from enum import Enum
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from pipeline.formats import OUTBOX
 from pipeline.mail.record import Mail
@@ -48,10 +48,14 @@ class Waiting(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Outbox(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag=OUTBOX.number):
-    """The offset of the next mail to read, and the mails that wait for another try."""
+    """The offset of the next mail to read, and the mails that wait for another try.
+
+    `topic_id` is Kafka's id of the topic that the offset is of, None where it has none.
+    """
 
     next_offset: int = 0
     waiting: tuple[Waiting, ...] = ()
+    topic_id: str | None = None
 
     @property
     def is_full(self) -> bool:
@@ -60,15 +64,15 @@ class Outbox(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format"
 
     def read_up_to(self, next_offset: int) -> Outbox:
         """Return the outbox once everything before an offset was taken out of the topic."""
-        return Outbox(next_offset, self.waiting)
+        return structs.replace(self, next_offset=next_offset)
 
     def without(self, item: Waiting) -> Outbox:
         """Return the outbox once a waiting mail was taken out."""
-        return Outbox(self.next_offset, tuple(other for other in self.waiting if other is not item))
+        return structs.replace(self, waiting=tuple(other for other in self.waiting if other is not item))
 
     def back(self, item: Waiting) -> Outbox:
         """Return the outbox with a mail in it that a server definitely did not take."""
-        return Outbox(self.next_offset, (*self.waiting, item))
+        return structs.replace(self, waiting=(*self.waiting, item))
 
     def first_due(self) -> Waiting | None:
         """Return the mail that is due first, whether or not its time has come; None where none waits."""
@@ -87,7 +91,25 @@ def again(mail: Mail, came_ms: int, tries: int, now_ms: int, first_ms: int) -> W
 
 
 encode = msgspec.json.Encoder().encode
-_decode = OUTBOX.decoder(Outbox)
+
+
+class _FirstOutbox(Struct, forbid_unknown_fields=True):
+    """An outbox as it was kept in format 1, which may name no format."""
+
+    next_offset: int = 0
+    waiting: tuple[Waiting, ...] = ()
+    format: int = 1
+
+
+_decode_first = msgspec.json.Decoder(_FirstOutbox).decode
+
+
+def _of_first(value: bytes) -> Outbox:
+    first = _decode_first(value)
+    return Outbox(first.next_offset, first.waiting)
+
+
+_decode = OUTBOX.decoder(Outbox, {1: _of_first})
 
 
 def decode(value: bytes) -> Outbox:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -21,11 +21,12 @@ from pipeline.connection import KafkaConnection
 from pipeline.driving import drive
 from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.fenced import FencedLog
+from pipeline.kafka.topic_ids import topic_ids
 from pipeline.mail import smtp
 from pipeline.mail.outbox import Delivery
 from pipeline.mail.protocol import Beginning, Ended, Fate, HandOver, MailStep, MailTurns, Retried, Taken
 from pipeline.mail.render import MailSender
-from pipeline.steps import Commit, Fence, Now, Restore
+from pipeline.steps import NOTHING_ACCEPTED, Commit, Fence, Now, Restore, TopicIds
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,16 @@ class Post:
 class MailPartition:
     """One partition of the mail topic on its way to the mail server."""
 
-    def __init__(self, kafka: KafkaConnection, deployment: str, partition: int, post: Post) -> None:
-        """Prepare; nothing is connected before `open`."""
+    def __init__(
+        self,
+        kafka: KafkaConnection,
+        deployment: str,
+        partition: int,
+        post: Post,
+        accepted_topics: Mapping[str, str] = NOTHING_ACCEPTED,
+    ) -> None:
+        """Prepare; nothing is connected before `open`. `accepted_topics` are the setting's of that name."""
+        self._accepted_topics = accepted_topics
         self._kafka = kafka
         self._topic = TopicPartition(topics.MAIL, partition)
         self._post = post
@@ -65,7 +74,7 @@ class MailPartition:
 
     async def open(self) -> int:
         """Fence the previous owner and return the offset of the next mail."""
-        return await drive(self._turns.take_over(), self._take)
+        return await drive(self._turns.take_over(self._accepted_topics), self._take)
 
     @property
     def next_offset(self) -> int:
@@ -121,6 +130,8 @@ class MailPartition:
                 await self._log.start()
             case Restore(place):
                 return step.answered(await self._log.restore(place.topic, place.partition))
+            case TopicIds(names):
+                return step.answered(await topic_ids(self._kafka, names))
             case Beginning(place):
                 return step.answered(await _beginning(self._kafka, TopicPartition(*place)))
             case Commit():

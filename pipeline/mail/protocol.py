@@ -12,18 +12,31 @@ it in hand.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from enum import Enum
 from typing import Any, Protocol, TypeAlias, TypeVar
+
+from msgspec import structs
 
 from pipeline import topics
 from pipeline.mail import outbox, record, render
 from pipeline.mail.outbox import Delivery, Outbox, Waiting
 from pipeline.mail.record import Mail
 from pipeline.mail.render import MailSender
-from pipeline.steps import Commit, Fence, Now, Output, Restore, Step, TopicPlace
+from pipeline.steps import (
+    NOTHING_ACCEPTED,
+    Commit,
+    Fence,
+    Now,
+    Output,
+    Restore,
+    Step,
+    TopicIds,
+    TopicPlace,
+    check_id,
+)
 
 T = TypeVar("T")
 
@@ -94,7 +107,9 @@ class Ended(Step[None]):
     count: int = 1
 
 
-MailStep: TypeAlias = Fence | Restore | Beginning | Commit | Now | Taken | HandOver | Retried | Ended
+MailStep: TypeAlias = (
+    Fence | Restore | TopicIds | Beginning | Commit | Now | Taken | HandOver | Retried | Ended
+)
 MailProtocol: TypeAlias = Generator[MailStep, Any, T]
 
 
@@ -118,12 +133,21 @@ class MailTurns:
         self._first_retry_ms, self._has_server = first_retry_ms, has_server
         self.outbox = Outbox()
 
-    def take_over(self) -> MailProtocol[int]:
-        """Become the one owner of the partition and return the offset of the next mail."""
+    def take_over(self, accepted: Mapping[str, str] = NOTHING_ACCEPTED) -> MailProtocol[int]:
+        """Become the one owner of the partition and return the offset of the next mail.
+
+        Raises AnotherTopicError where the topic of mails is another one than the one that was read, unless its id is
+        the one `accepted` has for its name: then it is read from its beginning.
+        """
         yield from Fence()
         state = yield from Restore(self._state)
         if OUTBOX_KEY in state:
             self.outbox = outbox.decode(state[OUTBOX_KEY])
+        topic_id = (yield from TopicIds((topics.MAIL,))).get(topics.MAIL)
+        if topic_id is not None and self.outbox.topic_id != topic_id == accepted.get(topics.MAIL):
+            yield from self.commit(structs.replace(self.outbox, next_offset=0, topic_id=topic_id))
+        check_id(topics.MAIL, self.outbox.topic_id, topic_id)
+        self.outbox = structs.replace(self.outbox, topic_id=topic_id)
         # What the topic dropped for its age nobody would send any more.
         first_offset = yield from Beginning(self._topic)
         return max(self.outbox.next_offset, first_offset)

@@ -38,7 +38,7 @@ class NotYetChargedError(Exception):
     """The letters are redriven, but no worker has charged them yet."""
 
 
-async def redrive(settings: Settings, *, too_late: bool) -> Redriven:
+async def redrive(settings: Settings, *, too_late: bool, leaps: bool = False) -> Redriven:
     """Redrive what can be charged now and return when it is charged.
 
     Raises NotYetChargedError where no worker does that in time, and what Kafka raises.
@@ -49,7 +49,7 @@ async def redrive(settings: Settings, *, too_late: bool) -> Redriven:
     fenced = FencedLog(kafka, f"{settings.deployment}-redrive", role="redrive")
     try:
         steps = _Steps(fenced, _letters(kafka, partitions))
-        report = await drive(redriving.redrive(rates, partitions, too_late=too_late), steps.take)
+        report = await drive(redriving.redrive(rates, partitions, too_late=too_late, leaps=leaps), steps.take)
     finally:
         await fenced.close()
     if report.redriven:

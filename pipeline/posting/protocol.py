@@ -9,7 +9,7 @@ Next: `posting/unit.py`, `posting/requests.py` and `posting/commands.py` decide.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -28,6 +28,7 @@ from pipeline.posting.requests import REST_EVERY, post_requests
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import InputRecord, Unit, UnitOutput, check_stamps, close, fresh
 from pipeline.steps import (
+    NOTHING_ACCEPTED,
     Commit,
     ConfirmOwner,
     Fence,
@@ -38,7 +39,9 @@ from pipeline.steps import (
     Reached,
     Restore,
     Step,
+    TopicIds,
     TopicPlace,
+    check_id,
 )
 
 T = TypeVar("T")
@@ -60,7 +63,7 @@ class Decide(Step[None]):
 
 
 WorkerStep: TypeAlias = (
-    Fence | Restore | LastHeaders | ConfirmOwner | Commit | Now | Reached | AwaitCatalog | Decide
+    Fence | Restore | TopicIds | LastHeaders | ConfirmOwner | Commit | Now | Reached | AwaitCatalog | Decide
 )
 WorkerProtocol: TypeAlias = Generator[WorkerStep, Any, T]
 
@@ -78,26 +81,51 @@ class Posted:
         return self.unit.has_more
 
 
-def take_over(partition: int, partitions: int) -> WorkerProtocol[PartitionState]:
+def take_over(
+    partition: int, partitions: int, accepted: Mapping[str, str] = NOTHING_ACCEPTED
+) -> WorkerProtocol[PartitionState]:
     """Become the one owner of a partition and return its state, which says where to read on.
 
-    Raises StateError where the state does not fit, NewerFormatError where only a newer release can read it, and what
-    the steps raise.
+    `accepted` holds the ids of topics, by name, that an operator lets stand in for those that were read: they are
+    read from their beginning. Raises StateError where the state does not fit, NewerFormatError where a newer
+    release wrote it, AnotherTopicError where an input is another topic than the one that was read, and what the steps
+    raise.
     """
     # 1. From here on no earlier owner writes.
     yield from Fence()
     # 2. So what is read now is the whole truth.
     records = yield from Restore(TopicPlace(topics.STATE, partition))
     state = PartitionState.restored(partition, partitions, records)
-    # 3. State and journal must end with the same unit.
+    # 3. Its offsets are those of the very topics that were read, not only of their names.
+    takes_another = note_topics(state, (yield from TopicIds(topics.INPUTS)), accepted)
+    # 4. State and journal must end with the same unit.
     last = yield from LastHeaders(TopicPlace(topics.JOURNAL, partition))
     difference = state_against_journal(state, last)
     if difference is not None:
         # A later owner may have gone on during the restore: then this raises.
         yield from ConfirmOwner(TopicPlace(topics.STATE, partition))
         raise StateError(difference)
+    if takes_another:
+        # Not with the next unit: where none comes, the next owner would stop again.
+        yield from Commit({TopicPlace(topics.STATE, partition): [Output(*state.save_meta())]})
     yield from Reached("worker.restored")
     return state
+
+
+def note_topics(state: PartitionState, found: Mapping[str, str], accepted: Mapping[str, str]) -> bool:
+    """Note the ids of the input topics, which the next unit keeps; return whether another topic was accepted.
+
+    Raises AnotherTopicError where one is another topic and not accepted.
+    """
+    meta, takes_another = state.meta, False
+    for name, topic_id in found.items():
+        known = meta.topic_ids.get(name)
+        if known not in (None, topic_id) and accepted.get(name) == topic_id:
+            meta.offsets[name], takes_another = 0, True
+        else:
+            check_id(name, known, topic_id)
+        meta.topic_ids[name] = topic_id
+    return takes_another
 
 
 def unit_of_work(

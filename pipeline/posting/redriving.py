@@ -65,7 +65,12 @@ class Redriven:
 
 
 def redrive(
-    rates: RateTable, partitions: int, *, too_late: bool, letters_max: int = LETTERS_A_TRANSACTION
+    rates: RateTable,
+    partitions: int,
+    *,
+    too_late: bool,
+    leaps: bool = False,
+    letters_max: int = LETTERS_A_TRANSACTION,
 ) -> RedriveProtocol[Redriven]:
     """Redrive all letters that can be charged now, `letters_max` a transaction; return how many those were.
 
@@ -83,7 +88,7 @@ def redrive(
             # 2. Decide: a letter that was not redriven before and can be charged now.
             reason = dict(letter.headers).get("reason", b"").decode()
             now_ms = yield from Now()
-            event = chargeable(letter.value, reason, rates, now_ms, too_late=too_late)
+            event = chargeable(letter.value, reason, rates, now_ms, too_late=too_late, leaps=leaps)
             if letter.mark in done:
                 report.earlier += 1
             elif event is None:
@@ -119,16 +124,16 @@ def redriven_outputs(
 
 
 def chargeable(
-    value: bytes, reason: str, rates: RateTable, now_ms: int, *, too_late: bool
+    value: bytes, reason: str, rates: RateTable, now_ms: int, *, too_late: bool, leaps: bool = False
 ) -> RequestEvent | None:
     """Return the event of a dead letter that can be charged now, None for one that has to stay.
 
     An unpriced one can when its route has a rate for its time; one from the future when its time has come;
     one that came too late only when the operator says so, as nothing remembers whether it was charged
-    before. Malformed and invalid ones never can, nor a command, nor one whose reason
-    only a newer worker knows.
+    before, and so one whose number leaps, as another sender may have written it. Malformed and invalid ones never can,
+    nor a command, nor one whose reason only a newer worker knows.
     """
-    if not _may_be_redriven(DeadLetterReason.named(reason), too_late=too_late):
+    if not _may_be_redriven(DeadLetterReason.named(reason), too_late=too_late, leaps=leaps):
         return None
     event = decode_element(value)
     if not isinstance(event, RequestEvent):
@@ -142,12 +147,14 @@ def chargeable(
     return event
 
 
-def _may_be_redriven(reason: DeadLetterReason | None, *, too_late: bool) -> bool:
+def _may_be_redriven(reason: DeadLetterReason | None, *, too_late: bool, leaps: bool) -> bool:
     match reason:
         case DeadLetterReason.UNPRICED | DeadLetterReason.FROM_THE_FUTURE:
             return True
         case DeadLetterReason.TOO_LATE:
             return too_late
+        case DeadLetterReason.LEAP:
+            return leaps
         case (
             DeadLetterReason.MALFORMED
             | DeadLetterReason.INVALID

@@ -29,7 +29,7 @@ from pipeline.ist import DAY_MS
 from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD
 from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
-from pipeline.posting.duplicates import mark_of
+from pipeline.posting.duplicates import LEAP_MAX, is_leap, mark_of
 from pipeline.posting.reading import RecordParts
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import LETTER_BYTES_MAX, InputRecord, Unit
@@ -57,7 +57,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     last, known, unpriced = state.sources.last, state.ring.known, state.unpriced.known
     meters, in_force, ms = unit.meters.by_key, unit.rates.in_force, _timestamps.ms
     row_id, debited_nano, taken, duplicates, irregulars = unit.next_id(), 0, 0, 0, 0
-    rest_at, aside = rest_every, state.set_aside
+    rest_at, aside, recent = rest_every, state.set_aside, state.recent
     # Nearly always many events of one source follow each other: it is looked up once for them all.
     running, newest, charged = "", -1, list[int]()
     for done, record in enumerate(records, 1):
@@ -97,6 +97,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 mark = mark_of(source, event.id)
                 if mark in known or (moved and _came_straight(state, event)):
                     duplicates += 1
+                    unit.note_duplicate(event, events)
                     continue
             else:
                 if not is_sequence(sequence):
@@ -108,6 +109,10 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 number = int(sequence)
                 if number <= newest:
                     duplicates += 1
+                    unit.note_duplicate(event, events, number, charged)
+                    continue
+                if number - newest > LEAP_MAX and is_leap(number, newest, timestamp):
+                    _reject_leap(unit, record, parts.bytes_of(record, events, event), event, newest)
                     continue
                 if known or unpriced:
                     mark = mark_of(source, event.id)
@@ -115,6 +120,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                         # It came before by way of another partition, or of a redrive.
                         newest = number
                         duplicates += 1
+                        unit.note_duplicate(event, events)
                         continue
                     if mark not in unpriced:
                         mark = b""
@@ -207,6 +213,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             irregulars += irregular > REGULAR
             row_id += ID_STEP
             debited_nano += cost
+        recent.add(record.value)
         if len(rows) >= ROWS_A_RECORD:
             unit.encode_requests()
         if taken >= rest_at:
@@ -250,6 +257,13 @@ def _reject_age(unit: Unit, record: InputRecord, value: bytes, event: RequestEve
     if event.sequence is not None:
         # It may be redriven, and published again, once its time has come.
         unit.state.unpriced.add(mark_of(event.source, event.id))
+
+
+def _reject_leap(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent, last: int) -> None:
+    """Send an event to the dead letters whose number cannot be its source's own. It may be redriven."""
+    detail = f"sequence {event.sequence} is too far above {last}, the last of source {event.source!r} here"
+    unit.reject(record, value, DeadLetterReason.LEAP, detail)
+    unit.state.unpriced.add(mark_of(event.source, event.id))
 
 
 def _reject_invalid(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent) -> None:

@@ -41,6 +41,7 @@ from pipeline.accounts.payments import encode as encode_money
 from pipeline.formats import STATE
 from pipeline.partitioning import partition_of
 from pipeline.posting import set_aside
+from pipeline.posting.differing import RecentRecords
 from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 
 META_KEY = b"m"
@@ -57,7 +58,7 @@ class Meta(Struct, forbid_unknown_fields=True):
     """How far a partition has come: written by every unit.
 
     `offsets` is the next offset of each input topic, `position` the next of the journal; `posted_ms` is
-    the newest time of posting, which never falls. `format` is that of all records of the topic together: a state of
+    the newest time of posting, which never falls. `topic_ids` is Kafka's id of each input topic. `format` is that of all records of the topic together: a state of
     an older one is read, and its records are written anew as units touch them.
     """
 
@@ -67,6 +68,7 @@ class Meta(Struct, forbid_unknown_fields=True):
     posted_ms: int = 0
     offsets: dict[str, int] = field(default_factory=dict)
     swept_day: int = 0
+    topic_ids: dict[str, str] = field(default_factory=dict)
 
 
 def next_offsets(meta: bytes) -> dict[str, int]:
@@ -105,6 +107,8 @@ class PartitionState:
         """Marks of numbered events that became dead letters and may be charged by way of a redrive."""
         self.sources = NumberedSources()
         self.numbers = RecentNumbers()
+        self.recent = RecentRecords()
+        """What came last, as it came; in memory alone."""
         self.progress_told: int | None = None
         """The request offset that gateways were last told, by this owner; None before the first time."""
         self.progress_told_ms = 0

@@ -26,7 +26,7 @@ from pipeline.accounts.payments import MoneyRecord, Order, encode_order_notice
 from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.review import needs_review
 from pipeline.catalog.rates import RateTable
-from pipeline.events import LATE_MS
+from pipeline.events import LATE_MS, STAMP_AHEAD_MS, RequestEvent
 from pipeline.journal import (
     LEDGER,
     REQUESTS,
@@ -40,12 +40,10 @@ from pipeline.journal import (
 )
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting import progress
+from pipeline.posting.differing import LOOKS_A_UNIT, DifferingDuplicate, difference
 from pipeline.posting.meters import Meters
 from pipeline.posting.state import PartitionState, StateRecord
 
-STAMP_AHEAD_MS = 10 * 60_000
-"""By how much a broker's time stamp may be ahead of the worker's clock. The time of posting follows the stamps and
-never falls: one stamp far ahead would end budgets and daily limits early, and the memory of duplicates with them."""
 DETAIL_CHARS = 500
 LETTER_BYTES_MAX = 4 * 1024 * 1024
 """A dead letter up to this is carried whole: a record as most producers bound it. A compressed one may be far larger."""
@@ -164,6 +162,9 @@ class Unit:
     used_marks: list[StateRecord] = field(default_factory=list)
     in_hand: InputRecord | None = None
     """The record that is being posted, None before the first."""
+    differing: list[DifferingDuplicate] = field(default_factory=list)
+    looks: int = 0
+    """How many duplicates were compared with what was charged."""
     has_more: bool = False
     """Whether records of the batch are left for the next unit."""
 
@@ -220,6 +221,25 @@ class Unit:
     def took_ids(self, next_id: int) -> None:
         """Note that all ids below `next_id` are taken."""
         self.state.meta.position = position_of(next_id)[1]
+
+    def note_duplicate(
+        self,
+        event: RequestEvent,
+        beside: Sequence[RequestEvent],
+        number: int = -1,
+        in_hand: Sequence[int] = (),
+    ) -> None:
+        """Note a duplicate that differs from what was charged. Of many in a unit only the first are compared.
+
+        Of an event on the wrong partition nothing is known here but that it was moved.
+        """
+        if self.looks >= LOOKS_A_UNIT or not self.state.owns(event.subject):
+            return
+        self.looks += 1
+        state = self.state
+        kind = difference(state.recent, state.numbers, event, number, beside=beside, in_hand=in_hand)
+        if kind is not None:
+            self.differing.append(DifferingDuplicate(kind, event.source, event.id))
 
     def reject(self, record: InputRecord, value: bytes, reason: DeadLetterReason, detail: str) -> None:
         """Send bytes to the dead letters; of more than LETTER_BYTES_MAX the beginning, and what the whole is."""

@@ -28,7 +28,10 @@ from pipeline.journal import JournalRecord, read_headers
 from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.fenced import FencedLog
+from pipeline.kafka.topic_ids import topic_ids
 from pipeline.sink import ranges
+from pipeline.sink.budget import ByteBudget, held_bytes
+from pipeline.sink.pace import INSERTS_A_SECOND
 from pipeline.sink.protocol import (
     CompleteRollUps,
     CountRows,
@@ -41,9 +44,10 @@ from pipeline.sink.protocol import (
     PutBack,
     RangeWriter,
     ReadJournal,
+    RollUpsLack,
     SinkStep,
 )
-from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore
+from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore, TopicIds
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +55,12 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 LINGER_S = 0.25
-"""How long rows gather before they are inserted, at the least: one insert costs the engine some 30 ms of CPU and a
-merge later, for 1 row or 1,000."""
+"""How long rows gather before they are inserted, at the least: see `sink/pace.py`."""
 LINGER_MAX_S = 2.0
-BUFFER_BYTES_MAX = 2 * ranges.RANGE_BYTES_MAX
+ROW_BYTES = 200
+"""What a row of a recorded range takes in the journal, until it is read: 60 bytes as a block, 150 as JSON, seldom more."""
+RECORDED_BYTES_MAX = 40 * 1024 * 1024
+"""A range that release 0.1.0 has recorded has 32 MiB and one record at most; one of this release a quarter."""
 
 
 class SinkPartition:
@@ -65,46 +71,54 @@ class SinkPartition:
         kafka: KafkaConnection,
         deployment: str,
         partition: int,
-        partitions: int,
         engine: Engine,
+        budget: ByteBudget,
+        turn_s: Callable[[], float],
         written: Callable[[int], None] = lambda _partition: None,
     ) -> None:
-        """Prepare; nothing is connected before `open`. `written` is called after each range with the partition."""
+        """Prepare; nothing is connected before `open`.
+
+        The partition has joined the `budget`. `turn_s` takes a turn to insert and returns in how many seconds it
+        comes. `written` is called after each range with the partition.
+        """
         self._kafka = kafka
         self._partition = partition
         self._engine, self._written = engine, written
-        safe_ms = ranges.safe_age_ms(DEDUPLICATION_WINDOW, partitions, 1 / LINGER_S)
+        self._budget, self._turn_s = budget, turn_s
+        safe_ms = ranges.safe_age_ms(DEDUPLICATION_WINDOW, INSERTS_A_SECOND)
         self._writer = RangeWriter(deployment, partition, safe_ms)
         self._log = FencedLog(kafka, f"{deployment}-sink-{partition}", role="sink")
         self._buffer: deque[tuple[int, JournalRecord, int]] = deque()
         self._buffered_bytes = 0
+        self._recorded_bytes = 0
+        """What is held of a recorded range that is finished."""
         self._changed = asyncio.Event()
         self._linger_s = LINGER_S
         self._recorded_at_s = 0.0
-        self._room = asyncio.Event()
-        self._room.set()
         self.next_offset = 0
         """Everything below it is in ClickHouse."""
         self.problem: str | None = None
 
     async def open(self) -> int:
         """Fence the previous owner, finish the range it recorded last, and return the next offset."""
-        self.next_offset = await drive(self._writer.take_over(), self._take)
+        try:
+            self.next_offset = await drive(self._writer.take_over(), self._take)
+        finally:
+            self._budget.give_back(self._partition, self._recorded_bytes)
+            self._recorded_bytes = 0
         return self.next_offset
 
     async def close(self) -> None:
         """Disconnect. What was not recorded stays in the journal for the next owner."""
         await self._log.close()
 
-    async def add(self, records: Sequence[ConsumerRecord]) -> None:
-        """Take journal records in. Waits first while those at hand are more than BUFFER_BYTES_MAX."""
-        await self._room.wait()
+    def add(self, records: Sequence[ConsumerRecord]) -> None:
+        """Take journal records in. Whoever calls has asked the budget whether there is room for more."""
         for record in records:
             row = read_headers(record.headers, record.value)
             self._buffer.append((record.offset, row, record.timestamp))
             self._buffered_bytes += len(row.value)
-        if self._buffered_bytes > BUFFER_BYTES_MAX:
-            self._room.clear()
+        self._budget.take(self._partition, sum(held_bytes(len(record.value)) for record in records))
         self._changed.set()
 
     async def run(self) -> None:
@@ -113,6 +127,7 @@ class SinkPartition:
             await self._changed.wait()
             if self._buffered_bytes < ranges.RANGE_BYTES_MAX:
                 await asyncio.sleep(self._linger_s)
+            await asyncio.sleep(self._turn_s())
             await self._write_next()
 
     async def _write_next(self) -> None:
@@ -121,6 +136,7 @@ class SinkPartition:
         records = [(offset, record) for offset, record, _ in taken]
         await drive(self._writer.write(records), self._take)
         self.next_offset = records[-1][0] + 1
+        self._budget.give_back(self._partition, sum(held_bytes(len(record.value)) for _, record in records))
         self._written(self._partition)
         # A busy engine gets fewer and larger inserts: for twice as long as the last one took, rows gather.
         self._linger_s = min(LINGER_MAX_S, max(LINGER_S, 2 * (time.monotonic() - self._recorded_at_s)))
@@ -135,8 +151,6 @@ class SinkPartition:
         self._buffered_bytes -= taken_bytes
         if not self._buffer:
             self._changed.clear()
-        if self._buffered_bytes <= BUFFER_BYTES_MAX:
-            self._room.set()
         return taken
 
     async def _take(self, step: SinkStep) -> object:  # noqa: C901, PLR0911, PLR0912 - one case a step
@@ -146,6 +160,8 @@ class SinkPartition:
                 await self._log.start()
             case Restore(place):
                 return step.answered(await self._log.restore(place.topic, place.partition))
+            case TopicIds(names):
+                return step.answered(await topic_ids(self._kafka, names))
             case Commit():
                 await self._log.commit(step.outputs)
                 self._recorded_at_s = time.monotonic()
@@ -155,12 +171,14 @@ class SinkPartition:
                 reach(point)
             case Now():
                 return step.answered(_now_ms())
-            case ReadJournal(first_offset, next_offset):
-                return step.answered(await self._read(first_offset, next_offset))
+            case ReadJournal(first_offset, next_offset, rows):
+                return step.answered(await self._read(first_offset, next_offset, rows))
             case Insert(rows):
                 await self._insert(rows)
             case CountRows(rows):
                 return step.answered(await self._count(rows))
+            case RollUpsLack(rows):
+                return step.answered(await self._ask(lost.roll_ups_lack, rows))
             case MayHaveLost(within_s):
                 return step.answered(await self._ask(lost.may_have_lost, within_s))
             case PrepareStaging(rows):
@@ -169,10 +187,8 @@ class SinkPartition:
                 return step.answered(_counted(await self._ask(lost.put_back, rows, staging)))
             case CompleteRollUps(rows):
                 return step.answered(_counted(await self._ask(lost.complete_roll_ups, rows)))
-            case Pause(seconds, problem):
-                telemetry.SINK_RETRIES.inc()
-                self.problem = f"partition {self._partition}: {problem}"
-                log.warning("%s; it is asked again", self.problem)
+            case Pause(seconds, problem, is_refusal):
+                self._tell(problem, is_refusal=is_refusal)
                 await asyncio.sleep(seconds)
             case _:
                 assert_never(step)
@@ -182,10 +198,26 @@ class SinkPartition:
         """Return what the engine answers. Raises NotConfirmedError where it refuses or does not answer."""
         try:
             answer = await self._engine.writing(call, self._engine, *args, **kwargs)
-        except (EngineError, EngineUnavailable) as error:
+        except EngineError as error:
+            raise NotConfirmedError(str(error), is_refusal=True) from error
+        except EngineUnavailable as error:
             raise NotConfirmedError(str(error)) from error
         self.problem = None
         return answer
+
+    def _tell(self, problem: str, *, is_refusal: bool) -> None:
+        """Count and tell what keeps the partition from being written.
+
+        A refusal for certain is a fault of schema, grants or release: trying again does not mend it.
+        """
+        telemetry.SINK_RETRIES.inc()
+        if is_refusal:
+            telemetry.SINK_REFUSALS.inc()
+            self.problem = f"partition {self._partition}: ClickHouse refuses for certain: {problem}"
+            log.error("%s; an operator has to mend it, and until then it is tried again", self.problem)
+        else:
+            self.problem = f"partition {self._partition}: {problem}"
+            log.warning("%s; it is asked again", self.problem)
 
     async def _insert(self, rows: JournalInsert) -> None:
         started = time.monotonic()
@@ -199,13 +231,16 @@ class SinkPartition:
             log.error("%s has %d rows of %s instead of %d", rows.table, found, rows.token, rows.rows)
         return found
 
-    async def _read(self, first_offset: int, next_offset: int) -> list[Placed]:
-        """Return the journal's records from one offset up to before another.
+    async def _read(self, first_offset: int, next_offset: int, rows: int) -> list[Placed]:
+        """Return the journal's records from one offset up to before another, once there is room for so many rows.
 
         Raises InputCutOffError or InputShortenedError where the journal does not have them all.
         """
         place = TopicPartition(topics.JOURNAL, self._partition)
         found: list[Placed] = []
+        guess = held_bytes(min(rows * ROW_BYTES, RECORDED_BYTES_MAX))
+        await self._budget.wait_and_take(self._partition, guess)
+        self._recorded_bytes = guess
         asking = started_consumer(self._kafka, max_partition_fetch_bytes=topics.OUTPUT_BYTES_MAX)
         async with asking as consumer:
             await check_beginnings(consumer, {place: first_offset})
@@ -219,6 +254,9 @@ class SinkPartition:
                     for record in batches.get(place, ())
                     if record.offset < next_offset
                 ]
+        self._recorded_bytes = sum(held_bytes(len(record.value)) for _, record in found)
+        self._budget.take(self._partition, self._recorded_bytes)
+        self._budget.give_back(self._partition, guess)
         return found
 
 

@@ -6,9 +6,9 @@ Called by: `sink/partition.py`, which takes the steps with a real Kafka and Clic
 Next: `sink/ranges.py` has the rules for ranges.
 
 ClickHouse drops an insert whose token it knows. So a range is recorded in Kafka before it is first sent, and
-whoever finds it recorded sends exactly it again. Tokens are remembered for a while only: an older range is
-counted in its tables first. And an engine that is killed may know the token of rows it has lost: those are
-looked for after a range was sent more than once, and put back.
+whoever finds it recorded sends exactly it again. Tokens are remembered for a while only: of an older range rows
+and roll-ups are looked at first, and what is lacking is added without a token's help. And an engine that is killed
+may know the token of rows it has lost: those are looked for after a range was sent more than once, and put back.
 """
 
 from __future__ import annotations
@@ -21,13 +21,27 @@ from pipeline import topics
 from pipeline.inserts import JournalInsert
 from pipeline.journal import REQUESTS, JournalRecord
 from pipeline.sink import ranges
-from pipeline.sink.ranges import HalfThereError, Intent
-from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Output, Reached, Restore, Step, TopicPlace
+from pipeline.sink.ranges import Intent
+from pipeline.steps import (
+    Commit,
+    ConfirmOwner,
+    Fence,
+    Now,
+    Output,
+    Reached,
+    Restore,
+    Step,
+    TopicIds,
+    TopicPlace,
+    check_id,
+)
 
 T = TypeVar("T")
 
 INTENT_KEY = b"intent"
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+SETTLE_S = 65.0
+"""After so long no insert is under way any more whose answer got lost: none may take longer than 60 seconds."""
 
 Placed: TypeAlias = tuple[int, JournalRecord]
 """A journal record with its offset."""
@@ -36,17 +50,23 @@ Placed: TypeAlias = tuple[int, JournalRecord]
 class NotConfirmedError(Exception):
     """The engine refused or did not answer. What was asked may have been done, all, some or none of it."""
 
+    def __init__(self, message: str, *, is_refusal: bool = False) -> None:
+        """Keep the engine's message, and whether it refused for certain: then only an operator mends it."""
+        super().__init__(message)
+        self.is_refusal = is_refusal
+
 
 class IntentError(Exception):
-    """A recorded range is half there and too old to be sent again safely."""
+    """More rows of a recorded range are in their table than it has."""
 
 
 @dataclass(frozen=True)
 class ReadJournal(Step[list[Placed]]):
-    """Read the journal's committed records from one offset up to before another."""
+    """Read the journal's committed records, which hold so many rows, from one offset up to before another."""
 
     first_offset: int
     next_offset: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,13 @@ class Insert(Step[None]):
 @dataclass(frozen=True)
 class CountRows(Step[int]):
     """Count how many of these rows are in their table."""
+
+    rows: JournalInsert
+
+
+@dataclass(frozen=True)
+class RollUpsLack(Step[bool]):
+    """Ask whether the roll-ups lack any of these rows, which are in their table and the newest of their partition."""
 
     rows: JournalInsert
 
@@ -97,15 +124,17 @@ class CompleteRollUps(Step[int]):
 
 @dataclass(frozen=True)
 class Pause(Step[None]):
-    """Wait before the engine is asked again: `seconds`, because of `problem`."""
+    """Wait before the engine is asked again: `seconds`, because of `problem`, maybe a refusal for certain."""
 
     seconds: float
     problem: str
+    is_refusal: bool = False
 
 
 SinkStep: TypeAlias = (
     Fence
     | Restore
+    | TopicIds
     | Commit
     | ConfirmOwner
     | Reached
@@ -113,6 +142,7 @@ SinkStep: TypeAlias = (
     | ReadJournal
     | Insert
     | CountRows
+    | RollUpsLack
     | MayHaveLost
     | PrepareStaging
     | PutBack
@@ -130,19 +160,23 @@ class RangeWriter:
         self._deployment, self._partition = deployment, partition
         self._state = TopicPlace(topics.SINK_STATE, partition)
         self._safe_ms = safe_ms
+        self._topic_id: str | None = None
 
     def take_over(self) -> SinkProtocol[int]:
         """Become the one owner of the partition and return the offset of the next record to write.
 
-        Raises IntentError, and what the steps raise.
+        Raises IntentError, AnotherTopicError where the journal is another topic than the one that was read, and what
+        the steps raise.
         """
         # 1. From here on no earlier owner records a range.
         yield from Fence()
         # 2. The last range that was recorded: its owner may have ended before, while or after it was written.
         state = yield from Restore(self._state)
+        self._topic_id = (yield from TopicIds((topics.JOURNAL,))).get(topics.JOURNAL)
         if INTENT_KEY not in state:
             return 0
         intent = ranges.decode(state[INTENT_KEY])
+        check_id(topics.JOURNAL, intent.topic_id, self._topic_id)
         # 3. It is finished, exactly as it was cut.
         yield from self.finish(intent)
         return next_offset_after(intent)
@@ -152,7 +186,7 @@ class RangeWriter:
         for of_one_format in ranges.by_format(records):
             # 1. Cut the range, and record it: from here on it is this range or none.
             now_ms = yield from Now()
-            intent = ranges.cut(of_one_format, now_ms)
+            intent = ranges.cut(of_one_format, now_ms, self._topic_id)
             yield from self.record(intent)
             yield from Reached("sink.recorded")
             # 2. Write it, again and again until the answer is clear. The next range waits.
@@ -165,7 +199,7 @@ class RangeWriter:
 
     def finish(self, intent: Intent) -> SinkProtocol[None]:
         """Write a range that an earlier owner recorded, as far as it is not written."""
-        records = yield from ReadJournal(intent.first_offset, intent.next_offset)
+        records = yield from read_journal(intent)
         yield from self.insert(intent, records, sent_before=True)
 
     def insert(
@@ -186,12 +220,12 @@ class RangeWriter:
                 if ranges.is_old(left, now_ms, self._safe_ms):
                     left = yield from self.absent_parts(left, records)
                 else:
-                    rows = ranges.insert_of(self._deployment, self._partition, left.parts[0], records)
-                    yield from Insert(rows)
+                    yield from Insert(self._rows(left.parts[0], records))
                     left = ranges.without_first(left)
             except NotConfirmedError as error:
                 sent_before = True
-                yield from Pause(RETRY_S[min(unconfirmed, len(RETRY_S) - 1)], str(error))
+                seconds = RETRY_S[min(unconfirmed, len(RETRY_S) - 1)]
+                yield from Pause(seconds, str(error), error.is_refusal)
                 unconfirmed += 1
             else:
                 unconfirmed = 0
@@ -200,42 +234,72 @@ class RangeWriter:
         """Return what of an old range still has to be sent, recorded anew; None where all of it is there.
 
         The range may have been sent long ago, by an earlier owner or, if this one was stopped for long, by
-        a later one; recording is refused to a stale owner. Raises IntentError where part of a part is there.
+        a later one; recording is refused to a stale owner. A part of which only some is there is completed.
+        Raises IntentError where more than the part is there.
         """
+        # 1. What is there of rows and roll-ups?
+        states = yield from self.states(intent, records)
+        if ranges.PartState.INCOMPLETE in states.values():
+            # 2. Some of it is: an insert that is under way may still add to it, so that has to end first.
+            yield from Pause(SETTLE_S, f"the range {intent.first_offset}-{intent.next_offset} is half there")
+            states = yield from self.states(intent, records)
+            # 3. Completed by a later owner, it is not for this one to complete.
+            yield from ConfirmOwner(self._state)
+            for part, state in states.items():
+                if state is ranges.PartState.INCOMPLETE:
+                    yield from self.complete(part, records)
+        # 4. What is not there at all is sent, by a token that is remembered from now on.
         now_ms = yield from Now()
-        found: dict[str, int] = {}
-        for part in intent.parts:
-            rows = ranges.insert_of(self._deployment, self._partition, part, records)
-            found[part.kind] = yield from CountRows(rows)
-        try:
-            left = ranges.left_of(intent, found, now_ms)
-        except HalfThereError:
-            raise IntentError(
-                f"partition {self._partition}: the range {intent.first_offset}-{intent.next_offset} recorded "
-                f"at {intent.at_ms} is only partly in ClickHouse, and too old to be sent again: see "
-                "docs/operations.md, «A sink range is half there»."
-            ) from None
+        left = ranges.left_of(intent, states, now_ms)
         if left is not None:
             yield from self.record(left)
         return left
 
+    def states(
+        self, intent: Intent, records: Sequence[Placed]
+    ) -> SinkProtocol[dict[ranges.RangePart, ranges.PartState]]:
+        """Return how much of each part of a range is there. Raises IntentError where more than the part is."""
+        states = {}
+        for part in intent.parts:
+            rows = self._rows(part, records)
+            found = yield from CountRows(rows)
+            if found > part.rows:
+                raise IntentError(
+                    f"{rows.table} has {found} rows of {rows.token} instead of {part.rows}: see "
+                    "docs/operations.md, «More rows than were posted»."
+                )
+            lacks = found == part.rows and part.kind == REQUESTS and (yield from RollUpsLack(rows))
+            states[part] = ranges.part_state(part, found, roll_ups_lack=lacks)
+        return states
+
     def put_back(self, intent: Intent, records: Sequence[Placed]) -> SinkProtocol[None]:
         """Add what an engine that was killed meanwhile has lost of a range that it has confirmed."""
-        # 1. Only an engine that was started since the range was recorded can have lost any of it.
+        # Only an engine that was started since the range was recorded can have lost any of it.
         now_ms = yield from Now()
-        if not (yield from MayHaveLost((now_ms - intent.at_ms) / 1000)):
-            return
-        for part in intent.parts:
-            # 2. Rows that are missing come back by way of a table of their own.
-            rows = ranges.insert_of(self._deployment, self._partition, part, records)
-            if (yield from CountRows(rows)) < part.rows:
-                staging = yield from PrepareStaging(rows)
-                # Refused where a later owner is there: it does this itself.
-                yield from ConfirmOwner(self._state)
-                yield from PutBack(rows, staging)
-            # 3. Then the roll-ups are brought up to the rows.
-            if part.kind == REQUESTS:
-                yield from CompleteRollUps(rows)
+        if (yield from MayHaveLost((now_ms - intent.at_ms) / 1000)):
+            for part in intent.parts:
+                yield from self.complete(part, records)
+
+    def complete(self, part: ranges.RangePart, records: Sequence[Placed]) -> SinkProtocol[None]:
+        """Add what is missing of a part of the newest range, without the help of its token."""
+        # 1. Rows that are missing come by way of a table of their own.
+        rows = self._rows(part, records)
+        if (yield from CountRows(rows)) < part.rows:
+            staging = yield from PrepareStaging(rows)
+            # Refused where a later owner is there: it does this itself.
+            yield from ConfirmOwner(self._state)
+            yield from PutBack(rows, staging)
+        # 2. Then the roll-ups are brought up to the rows.
+        if part.kind == REQUESTS:
+            yield from CompleteRollUps(rows)
+
+    def _rows(self, part: ranges.RangePart, records: Sequence[Placed]) -> JournalInsert:
+        return ranges.insert_of(self._deployment, self._partition, part, records)
+
+
+def read_journal(intent: Intent) -> ReadJournal:
+    """Return the step that reads a recorded range."""
+    return ReadJournal(intent.first_offset, intent.next_offset, sum(part.rows for part in intent.parts))
 
 
 def next_offset_after(intent: Intent) -> int:

@@ -19,8 +19,10 @@ from msgspec import Struct, structs
 from pipeline.formats import RANGES
 from pipeline.inserts import JournalInsert
 from pipeline.journal import (
+    JSON_ARRAYS,
     JSON_COLUMNS,
     LEDGER,
+    NATIVE,
     REQUESTS,
     JournalRecord,
     decode_rows,
@@ -29,8 +31,10 @@ from pipeline.journal import (
 )
 
 TABLES = {REQUESTS: "events", LEDGER: "ledger"}
-RANGE_BYTES_MAX = 32 * 1024 * 1024
+RANGE_BYTES_MAX = 8 * 1024 * 1024
 RANGE_RECORDS_MAX = 500
+SMALL_ROWS = 10
+"""Of fewer rows, a block costs the engine more than it costs to write them anew with its neighbours."""
 MONTHS_A_RANGE = 3
 """Into how many monthly blocks an insert is cut at most: its requests are up to 35 days apart."""
 
@@ -45,28 +49,46 @@ class RangePart(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Intent(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag=RANGES.number):
-    """A range about to be written: journal offsets from `first_offset` up to before `next_offset`."""
+    """A range about to be written: journal offsets from `first_offset` up to before `next_offset`.
+
+    `topic_id` is Kafka's id of the journal, None where it has none.
+    """
 
     first_offset: int
     next_offset: int
     at_ms: int
     parts: tuple[RangePart, ...]
+    topic_id: str | None = None
+
+
+class _FirstIntent(Struct, forbid_unknown_fields=True):
+    """A range as it was recorded in format 1, which may name no format."""
+
+    first_offset: int
+    next_offset: int
+    at_ms: int
+    parts: tuple[RangePart, ...]
+    format: int = 1
 
 
 class PartState(Enum):
-    """How much of an old range's part is in its table."""
+    """How much of an old range's part is in its table and the roll-ups."""
 
     COMPLETE = auto()
     ABSENT = auto()
     INCOMPLETE = auto()
 
 
-class HalfThereError(Exception):
-    """Some rows of a part are there and some are not, and its token is forgotten: nobody can tell which."""
-
-
 encode = msgspec.json.Encoder().encode
-_decode = RANGES.decoder(Intent)
+_decode_first = msgspec.json.Decoder(_FirstIntent).decode
+
+
+def _of_first(value: bytes) -> Intent:
+    first = _decode_first(value)
+    return Intent(first.first_offset, first.next_offset, first.at_ms, first.parts)
+
+
+_decode = RANGES.decoder(Intent, {1: _of_first})
 
 
 def decode(value: bytes) -> Intent:
@@ -77,7 +99,7 @@ def decode(value: bytes) -> Intent:
     return _decode(value)
 
 
-def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int) -> Intent:
+def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int, topic_id: str | None = None) -> Intent:
     """Return the intent for journal records of one format, given with their offsets, in order."""
     parts: dict[str, RangePart] = {}
     for _, record in records:
@@ -85,7 +107,7 @@ def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int) -> Intent:
         known = parts.get(record.kind)
         first, before = (known.first, known.rows) if known else (record.first, 0)
         parts[record.kind] = RangePart(record.kind, first, record.last, before + rows)
-    return Intent(records[0][0], records[-1][0] + 1, at_ms, tuple(parts.values()))
+    return Intent(records[0][0], records[-1][0] + 1, at_ms, tuple(parts.values()), topic_id)
 
 
 def by_format(records: Sequence[tuple[int, JournalRecord]]) -> list[list[tuple[int, JournalRecord]]]:
@@ -113,10 +135,25 @@ def insert_of(
 
 
 def _in_one_format(records: list[JournalRecord]) -> list[JournalRecord]:
-    """Return the records of a part. Only a release that knew no formats has recorded a range of two: it is written anew."""
-    if len({record.format for record in records}) == 1:
+    """Return the rows of a part as few blocks, or as the JSON arrays that they all are.
+
+    Large blocks go as they are, unread. Small ones that follow each other are written anew as one: a block costs the
+    engine half a millisecond, whatever is in it. A range of two formats was recorded by a release that knew none.
+    """
+    if all(record.format == JSON_ARRAYS for record in records):
         return records
-    return encode_rows(records[0].kind, [row for record in records for row in decode_rows(record)])
+    found: list[JournalRecord] = []
+    for is_large, run in groupby(records, key=_is_large):
+        same = list(run)
+        if is_large or (len(same) == 1 and same[0].format == NATIVE):
+            found += same
+        else:
+            found += encode_rows(same[0].kind, [row for record in same for row in decode_rows(record)])
+    return found
+
+
+def _is_large(record: JournalRecord) -> bool:
+    return record.format == NATIVE and record.last - record.first + 1 >= SMALL_ROWS
 
 
 def token(deployment: str, partition: int, part: RangePart) -> str:
@@ -124,12 +161,12 @@ def token(deployment: str, partition: int, part: RangePart) -> str:
     return f"{deployment}:{partition}:{part.kind}:{part.first}-{part.last}"
 
 
-def safe_age_ms(window: int, partitions: int, inserts_a_second: float) -> int:
+def safe_age_ms(window: int, inserts_a_second: float) -> int:
     """Return for how long a token is surely still in a deduplication window of `window` blocks.
 
-    Each partition makes at most `inserts_a_second`, and each insert at most MONTHS_A_RANGE blocks.
+    All sinks together make at most `inserts_a_second`, and each insert at most MONTHS_A_RANGE blocks.
     """
-    return int(window / (partitions * inserts_a_second * MONTHS_A_RANGE) * 1000)
+    return int(window / (inserts_a_second * MONTHS_A_RANGE) * 1000)
 
 
 def is_old(intent: Intent, now_ms: int, safe_ms: int) -> bool:
@@ -140,23 +177,19 @@ def is_old(intent: Intent, now_ms: int, safe_ms: int) -> bool:
     return now_ms - intent.at_ms > safe_ms / 2
 
 
-def part_state(part: RangePart, found: int) -> PartState:
+def part_state(part: RangePart, found: int, *, roll_ups_lack: bool) -> PartState:
     """Return the state of an old intent's part of which `found` rows are in its table."""
-    if found == part.rows:
-        return PartState.COMPLETE
-    return PartState.ABSENT if found == 0 else PartState.INCOMPLETE
+    if found == 0:
+        return PartState.ABSENT
+    return PartState.COMPLETE if found == part.rows and not roll_ups_lack else PartState.INCOMPLETE
 
 
-def left_of(intent: Intent, found: Mapping[str, int], at_ms: int) -> Intent | None:
+def left_of(intent: Intent, states: Mapping[RangePart, PartState], at_ms: int) -> Intent | None:
     """Return an old intent with only the parts that still have to be sent; None where there are none.
 
-    `found` tells by kind how many rows are there. A part that is there must not be recorded again: its
-    token is forgotten. Raises HalfThereError where a part is there in part.
+    A part that is there, or was completed, must not be recorded again: its token is forgotten.
     """
-    states = {part: part_state(part, found[part.kind]) for part in intent.parts}
-    if PartState.INCOMPLETE in states.values():
-        raise HalfThereError(f"{intent} is only partly there: {dict(found)}")
-    parts = tuple(part for part, state in states.items() if state is PartState.ABSENT)
+    parts = tuple(part for part in intent.parts if states[part] is PartState.ABSENT)
     return structs.replace(intent, parts=parts, at_ms=at_ms) if parts else None
 
 

@@ -1,6 +1,6 @@
 """Run the sink: one writer for each partition that the consumer group assigns to this process.
 
-Owns: the writers' tasks. Called by: `sink/main.py` alone, or `api/server/main.py` beside the API.
+Owns: the writers' tasks, and what they share: memory and turns. Called by: `sink/main.py` alone, or `api/server/main.py` beside the API.
 Next: `sink/partition.py`.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 
 from aiokafka import ConsumerRecord
@@ -19,11 +20,15 @@ from pipeline.kafka.attempts import error_of
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.reader import GroupReader
 from pipeline.settings import SinkSettings
+from pipeline.sink.budget import ByteBudget
+from pipeline.sink.pace import Pace, turns_a_second
 from pipeline.sink.partition import SinkPartition, sink_group
 
 log = logging.getLogger(__name__)
 
-FETCH_BYTES = 16 * 1024 * 1024
+MIB = 1024 * 1024
+FETCH_BYTES = MIB // 4
+"""Of one partition, compressed, at once: several times as large when it is taken."""
 MIGRATE_RETRY_S = 1.0
 
 
@@ -47,6 +52,9 @@ class Sink:
             interruptible=True,
             done=self._next_offsets,
         )
+        self._budget = ByteBudget(settings.sink_memory_mib * MIB, self._reader.ask_for_room)
+        self._pace = Pace()
+        self._reader.take_together(self._budget.may_take)
 
     async def run(self) -> None:
         """Bring the schema up to date, then read and write until cancelled.
@@ -72,8 +80,10 @@ class Sink:
     async def open(self, partition: int) -> Mapping[str, int]:
         """Take a partition over; see `kafka/reader.py`."""
         settings = self._settings
+        self._budget.join(partition)
         writer = SinkPartition(
-            *(settings.kafka, settings.deployment, partition, self._count, self._engine),
+            *(settings.kafka, settings.deployment, partition, self._engine, self._budget),
+            self._turn_s,
             self._reader.report_done,
         )
         self._opening[partition] = writer
@@ -81,6 +91,7 @@ class Sink:
             offset = await writer.open()
         except BaseException:
             await writer.close()
+            self._budget.leave(partition)
             raise
         finally:
             del self._opening[partition]
@@ -91,7 +102,7 @@ class Sink:
 
     async def process(self, _topic: str, partition: int, records: Sequence[ConsumerRecord]) -> None:
         """Hand records to the partition's writer."""
-        await self._partitions[partition][0].add(records)
+        self._partitions[partition][0].add(records)
 
     async def close(self, partition: int) -> None:
         """Stop the partition's writer at once. The next owner sends again what it had recorded."""
@@ -101,6 +112,12 @@ class Sink:
         task.cancel()
         await asyncio.wait([task], timeout=30)
         await writer.close()
+        self._budget.leave(partition)
+
+    def _turn_s(self) -> float:
+        """Take a turn to insert, and return in how many seconds it comes."""
+        owned = len(self._partitions) + len(self._opening)
+        return self._pace.wait_s(time.monotonic(), turns_a_second(owned, self._count))
 
     def _next_offsets(self, partition: int) -> Mapping[str, int]:
         """Return the offset up to which a partition is in ClickHouse, for the group."""

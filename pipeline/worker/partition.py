@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -27,13 +27,16 @@ from pipeline.driving import drive
 from pipeline.kafka.bounded import last_committed
 from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.follow import TopicFollower
+from pipeline.kafka.topic_ids import topic_ids
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.outcomes import MoneyOutcome
 from pipeline.posting import progress, protocol
+from pipeline.posting.differing import DifferingDuplicate
 from pipeline.posting.protocol import AwaitCatalog, Decide, Posted, WorkerStep
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord
 from pipeline.steps import (
+    NOTHING_ACCEPTED,
     Commit,
     ConfirmOwner,
     Fence,
@@ -42,6 +45,7 @@ from pipeline.steps import (
     Now,
     Reached,
     Restore,
+    TopicIds,
     TopicPlace,
 )
 from pipeline.worker.standstill import Activity
@@ -50,6 +54,8 @@ log = logging.getLogger(__name__)
 
 PROGRESS_DUE_S = 0.6
 """A little more than units leave between two records of progress, so that a busy partition needs no other."""
+TELL_DIFFERING_EVERY_S = 60.0
+DIFFERING_SOURCES_MAX = 1_000
 CATALOG_AGE_LIMIT_S = CATALOG_AGE_MAX_MS / 1000
 """Later rates are announced so far ahead that a catalog confirmed within this is right for every instant."""
 
@@ -75,8 +81,11 @@ class Partition:
         catalog: Catalog,
         keys: CommandKeys,
         deciding: asyncio.Lock,
+        accepted_topics: Mapping[str, str] = NOTHING_ACCEPTED,
     ) -> None:
-        """Prepare; nothing is connected before `open`. `keys` are those that commands are signed with.
+        """Prepare; nothing is connected before `open`.
+
+        `keys` are those that commands are signed with, `accepted_topics` the setting's of that name.
 
         `deciding` is shared by all partitions of the worker: one decides at a time, while others commit. If
         they took turns within their units, all of them would be done as late as the last.
@@ -85,10 +94,12 @@ class Partition:
         self._partition, self._partitions = partition, partitions
         self._catalog, self._keys = catalog, keys
         self._deciding = deciding
+        self._accepted_topics = accepted_topics
         self._log = FencedLog(kafka, f"{deployment}-{partition}", role="worker")
         self._lock = asyncio.Lock()
         self._state = PartitionState(partition, partitions)
         self.is_open = False
+        self._told_differing_s: dict[str, float] = {}
         self._progress_due_since_s: float | None = None
         self.activity = Activity(time.monotonic())
 
@@ -99,7 +110,7 @@ class Partition:
         whatever Kafka raises.
         """
         started = time.monotonic()
-        taking_over = protocol.take_over(self._partition, self._partitions)
+        taking_over = protocol.take_over(self._partition, self._partitions, self._accepted_topics)
         self._state = await drive(taking_over, self._take)
         self.is_open = True
         self._note_progress()
@@ -149,13 +160,15 @@ class Partition:
         elif self._progress_due_since_s is None:
             self._progress_due_since_s = time.monotonic()
 
-    async def _take(self, step: WorkerStep) -> object:
+    async def _take(self, step: WorkerStep) -> object:  # noqa: C901 - one case a step
         """Take a step of the protocol and return its answer."""
         match step:
             case Fence():
                 await self._log.start()
             case Restore(place):
                 return step.answered(await self._log.restore(place.topic, place.partition))
+            case TopicIds(names):
+                return step.answered(await topic_ids(self._kafka, names))
             case LastHeaders(place):
                 return step.answered(await self._last_headers(place))
             case ConfirmOwner(place):
@@ -202,6 +215,9 @@ class Partition:
         telemetry.UNIT_EVENTS.observe(counts["events"])
         telemetry.DEBITED_RUPEES.inc(unit.debited_nano / NANO_PER_RUPEE)
         telemetry.ALERTS.inc(counts["alerts"])
+        for duplicate in unit.differing:
+            telemetry.DIFFERING_DUPLICATES.labels(duplicate.kind).inc()
+            self._tell_differing(duplicate, ended)
         for outcome in MoneyOutcome:
             telemetry.MONEY.labels(outcome).inc(counts[outcome])
         for letter in posted.output.dead_letters:
@@ -209,6 +225,22 @@ class Partition:
         behind_s = time.time() - self._state.meta.posted_ms / 1000
         telemetry.WORKER_BEHIND.labels(self._partition).set(max(0.0, behind_s))
         telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))
+
+    def _tell_differing(self, duplicate: DifferingDuplicate, at_s: float) -> None:
+        """Log a duplicate that is not what was charged, unless another of its source was logged in the last minute."""
+        told_s = self._told_differing_s
+        if at_s - told_s.get(duplicate.source, float("-inf")) < TELL_DIFFERING_EVERY_S:
+            return
+        if len(told_s) >= DIFFERING_SOURCES_MAX:
+            told_s.clear()
+        told_s[duplicate.source] = at_s
+        log.warning(
+            "partition %d: an event of source %r with id %r was dropped as a duplicate, but is not what was charged: %s",
+            self._partition,
+            duplicate.source,
+            duplicate.id,
+            duplicate.kind,
+        )
 
 
 def worker_group(deployment: str) -> str:

@@ -127,6 +127,7 @@ class PartitionReader:
             Catalog(self._rates, self._promos, self._follower),
             self._keys,
             self._deciding,
+            settings.accepted_topics,
         )
         self._owned[partition] = owned
         offsets = await owned.open()

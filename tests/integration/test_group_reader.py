@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.extent import InputCutOffError, InputShortenedError
-from pipeline.kafka.reader import SESSION_TIMEOUT_MS, GroupReader
+from pipeline.kafka.reader import SESSION_TIMEOUT_MS, TAKE_RECORDS, GroupReader
 
 PARTITIONS = 2
 
@@ -55,6 +55,26 @@ class Doing(Opened):
         await self.go_on.wait()
         self.next[partition][topic] = records[-1].offset + 1
         self.values += [record.value for record in records]
+
+
+class Gathering(Opened):
+    """Gathers what it is given, of the partitions for which it has room."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = {1}
+        self.values: dict[int, list[bytes]] = {0: [], 1: []}
+
+    async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord], /) -> None:
+        assert partition in self.room, topic
+        assert len(records) <= TAKE_RECORDS
+        self.values[partition] += [record.value for record in records]
+
+    async def until(self, partition: int, values: list[bytes]) -> None:
+        """Wait until a partition has given exactly these."""
+        while len(self.values[partition]) < len(values):
+            await asyncio.sleep(0.01)
+        assert self.values[partition] == values
 
 
 async def _create(servers: str, topic: str) -> None:
@@ -130,6 +150,34 @@ async def test_nothing_is_fetched_that_would_wait_and_hold_up_others(kafka_serve
         for partition in range(PARTITIONS):
             await producer.send_and_wait(topic, b"2", partition=partition)
             assert await doing.under_way.get() == TopicPartition(topic, partition)
+
+
+async def test_a_partition_for_which_there_is_no_room_is_not_taken_and_holds_up_no_other(
+    kafka_servers: str,
+) -> None:
+    topic, gathering = f"room-{time.monotonic_ns()}", Gathering()
+    await _create(kafka_servers, topic)
+    values = [b"%d" % number for number in range(2 * TAKE_RECORDS + 1)]
+    reader = GroupReader(KafkaConnection(kafka_servers), topic, [topic], gathering, fetch_bytes=1024)
+    reader.take_together(gathering.room.__contains__)
+    async with AIOKafkaProducer(bootstrap_servers=kafka_servers) as producer, asyncio.timeout(60):
+        running = asyncio.create_task(reader.run())
+        for value in values:
+            for partition in range(PARTITIONS):
+                await producer.send(topic, value, partition=partition)
+        await producer.flush()
+        await gathering.until(1, values)
+        assert gathering.values[0] == []
+        for room in ({0}, {0, 1}):
+            gathering.room.clear()
+            gathering.room |= room
+            reader.ask_for_room()
+            await gathering.until(0, values)
+        await producer.send_and_wait(topic, b"last", partition=1)
+        await gathering.until(1, [*values, b"last"])
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
 
 
 async def test_the_groups_offsets_follow_what_is_done(kafka_servers: str) -> None:

@@ -9,26 +9,32 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from pydantic import SecretStr
 
 from pipeline import ist, topics
 from pipeline.kafka.admin import ensure_topics
-from pipeline.kafka.bounded import read_to_end
+from pipeline.kafka.bounded import ends_of, read_to_end
 from pipeline.kafka.clients import started_admin
 from pipeline.kafka.decompression import BATCH_BYTES_MAX
+from pipeline.kafka.topic_ids import topic_ids
 from pipeline.local.broker import Broker
 from pipeline.operations.quarantine import NotSetAsideError, quarantine
 from pipeline.partitioning import partition_of
+from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import FutureStampError
 from pipeline.settings import Settings
+from pipeline.steps import AnotherTopicError
 from pipeline.worker import service
 from pipeline.worker.partition import Partition
 from pipeline.worker.service import PartitionReader, PendingUnit
 from tests.support import parts
-from tests.support.builders import event, packed, time_text
+from tests.support.builders import COMMAND_KEY, event, packed, time_text
 
 LIMIT_S = 120.0
 PARTITIONS = 3
@@ -43,8 +49,8 @@ def broker() -> Iterator[Broker]:
         yield started
 
 
-def _settings(broker: Broker) -> Settings:
-    return Settings(kafka_url=broker.url, partitions=PARTITIONS)
+def _settings(broker: Broker, **more: Any) -> Settings:
+    return Settings(kafka_url=broker.url, partitions=PARTITIONS, command_key=SecretStr(COMMAND_KEY), **more)
 
 
 class AtOnce:
@@ -76,8 +82,8 @@ class Running:
 
 
 @asynccontextmanager
-async def _working(broker: Broker) -> AsyncIterator[Running]:
-    worker = Running(_settings(broker))
+async def _working(broker: Broker, **settings: Any) -> AsyncIterator[Running]:
+    worker = Running(_settings(broker, **settings))
     try:
         async with asyncio.timeout(LIMIT_S):
             yield worker
@@ -90,6 +96,10 @@ def _free(partition: int, number: int) -> bytes:
     """Return an event that needs no rate, as the org brought its own key."""
     now = time_text(time.time_ns() // 1_000_000)
     return packed(event(f"e{number}", subject=ORGS[partition], time=now, data__byok=True))
+
+
+def _is_at(state: PartitionState, position: int) -> bool:
+    return state.meta.position == position
 
 
 async def _transaction(producer: AIOKafkaProducer, *values: bytes, commits: bool) -> None:
@@ -199,3 +209,38 @@ async def test_a_batch_that_is_gigabytes_when_decompressed_ends_nobody(broker: B
     assert b"is more than 67108864 bytes when decompressed" in dict(bomb.headers)["detail"]
     assert (dict(bomb.headers)["offset"], dict(cut.headers)["offset"]) == (b"1", b"2")
     assert (len(cut.value), dict(cut.headers)["cut_from_bytes"]) == (65_536, b"20000000")
+
+
+async def test_a_topic_that_was_made_anew_stops_the_worker_until_it_is_accepted(broker: Broker) -> None:
+    """The last test here: after it the topic is another one. By its length alone nothing would show."""
+    place, kafka = TopicPartition(topics.REQUESTS, 0), broker.connection
+    async with _working(broker) as worker:
+        partition = await worker.owned(0)
+        posted = partition._state.meta.position
+        async with AIOKafkaProducer(bootstrap_servers=broker.servers) as gateway:
+            await gateway.send_and_wait(topics.REQUESTS, _free(0, 100), partition=0)
+        await worker.until(lambda: partition._state.meta.position == posted + 1)
+    end, before = (await ends_of(kafka, [place]))[place], await topic_ids(kafka, [topics.REQUESTS])
+    async with started_admin(kafka) as admin:
+        await admin.delete_topics([topics.REQUESTS])
+        while topics.REQUESTS in await admin.list_topics():
+            await asyncio.sleep(0.02)
+    await ensure_topics(kafka, _settings(broker))
+    count = end + 3
+    async with AIOKafkaProducer(bootstrap_servers=broker.servers) as gateway:
+        for n in range(count):
+            await gateway.send_and_wait(topics.REQUESTS, _free(0, 200 + n), partition=0)
+    anew = await topic_ids(kafka, [topics.REQUESTS])
+    assert anew.keys() == before.keys() == {topics.REQUESTS}
+
+    async with _working(broker) as worker:
+        with pytest.raises(
+            AnotherTopicError,
+            match=f"requests has the id {anew[topics.REQUESTS]}, .* had the id {before[topics.REQUESTS]}",
+        ):
+            await worker.until(lambda: False)
+    # The setting may stay: the second owner finds the topic that it knows.
+    for accepted in (anew, anew, {}):
+        async with _working(broker, accepted_topics=accepted) as worker:
+            state = (await worker.owned(0))._state
+            await worker.until(partial(_is_at, state, posted + 1 + count))

@@ -17,7 +17,9 @@ from aiokafka.errors import ProducerFenced
 from msgspec.structs import replace
 
 from pipeline import topics
+from pipeline.clickhouse import lost
 from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.queries import query
 from pipeline.connection import KafkaConnection
 from pipeline.driving import drive
 from pipeline.journal import (
@@ -35,14 +37,16 @@ from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.fenced import FencedLog
 from pipeline.local.broker import Broker
 from pipeline.settings import Settings
-from pipeline.sink import ranges
+from pipeline.sink import protocol, ranges
+from pipeline.sink.budget import ByteBudget
 from pipeline.sink.partition import SinkPartition
+from pipeline.sink.protocol import NotConfirmedError
 from pipeline.steps import Output, TopicPlace
 from tests.support import parts
 from tests.support.journal_rows import in_format, ledger_row, of_release_0_1_0, random_requests
 
 REQUEST_ROWS = 3
-PARTITIONS = 16
+PARTITIONS = 20
 """One for each test here, and some more."""
 _unused = itertools.count()
 
@@ -69,8 +73,11 @@ class Journal:
         return ranges.cut(records, int(time.time() * 1000) - age_ms), records
 
     def owner(self, engine: Engine) -> SinkPartition:
-        """Return one more that may own it; the only partition that writes to its engine."""
-        return SinkPartition(KafkaConnection(self.servers), "metering", self.partition, 1, engine)
+        """Return one more that may own it."""
+        budget = ByteBudget(1_000_000)
+        budget.join(self.partition)
+        kafka = KafkaConnection(self.servers)
+        return SinkPartition(kafka, "metering", self.partition, engine, budget, lambda: 0.0)
 
     async def fencing_owner(self, engine: Engine) -> SinkPartition:
         """Return an owner that has fenced those before it, and has done no more yet."""
@@ -190,6 +197,57 @@ async def test_what_a_killed_engine_has_lost_of_a_range_it_knows_is_put_back(
     await second.close()
 
 
+@pytest.mark.parametrize("refusing", [("usage_day",), ("usage_day", "model_day")])
+async def test_roll_ups_that_refused_until_the_tokens_were_old_get_what_they_lack(
+    journal: Journal, engine: Engine, refusing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are in `events` by then, and the roll-ups short for good where nobody looks at them."""
+    intent, records = journal.range(age_ms=30 * 86_400_000)
+    first = await journal.fencing_owner(engine)
+    await _record(first, intent)
+    for table in refusing:
+        engine.command(f"ALTER TABLE {table} ADD CONSTRAINT refusing CHECK requests = 0")
+    requests = ranges.insert_of("metering", journal.partition, intent.parts[0], records)
+    with pytest.raises(NotConfirmedError) as refused:
+        await first._insert(requests)
+    assert refused.value.is_refusal
+    await first.close()
+    assert _stored(engine) == [REQUEST_ROWS, 0]
+    assert engine.query("SELECT sum(requests) FROM usage_day", row=tuple[int]) == [(0,)]
+    for table in refusing:
+        engine.command(f"ALTER TABLE {table} DROP CONSTRAINT refusing")
+    monkeypatch.setattr(protocol, "SETTLE_S", 0.1)
+    second = journal.owner(engine)
+    assert await second.open() == intent.next_offset
+    assert _stored(engine) == [REQUEST_ROWS, 1]
+    bounds = [0] * journal.partition + [1 << 53]
+    for check in ("verify_usage_day", "verify_model_day"):
+        bound = query(check).of_platform(below=bounds)
+        assert engine.query(bound.sql, bound.parameters, row=tuple[str, str, str]) == []
+    assert engine.query("SELECT sum(requests) FROM usage_day", row=tuple[int]) == [(REQUEST_ROWS,)]
+    assert not lost.roll_ups_lack(engine, requests)
+    await second.close()
+
+
+async def test_an_old_range_that_is_half_there_is_completed(
+    journal: Journal, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intent, records = journal.range(age_ms=30 * 86_400_000)
+    first = await journal.fencing_owner(engine)
+    await _record(first, intent)
+    for part in intent.parts:
+        await first._insert(ranges.insert_of("metering", journal.partition, part, records))
+    await first.close()
+    before = _contents(engine)
+    lost_id = public_id(journal.partition, 2)
+    engine.command(f"ALTER TABLE events DELETE WHERE id = {lost_id} SETTINGS mutations_sync = 2")
+    monkeypatch.setattr(protocol, "SETTLE_S", 0.1)
+    second = journal.owner(engine)
+    assert await second.open() == intent.next_offset
+    assert _contents(engine) == before
+    await second.close()
+
+
 async def test_a_range_of_an_older_release_is_finished_and_what_is_lost_of_it_put_back(
     old_journal: Journal, engine: Engine
 ) -> None:
@@ -200,6 +258,8 @@ async def test_a_range_of_an_older_release_is_finished_and_what_is_lost_of_it_pu
     second = old_journal.owner(engine)
     assert await second.open() == intent.next_offset
     assert _stored(engine) == [REQUEST_ROWS, 1]
+    # As if it had been sent at the first try: then it may have been lost for an hour.
+    await _record(second, intent)
     await second.close()
     before = _contents(engine)
     for table in ("events", "usage_day", "ledger"):

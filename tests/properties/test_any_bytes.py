@@ -98,7 +98,7 @@ def check(outcome: UnitOutput, books: Books) -> None:
     assert counts["events"] == posted + counts["duplicates"] + counts["moved"] + len(outcome.dead_letters)
     for letter in outcome.dead_letters:
         assert dict(letter.headers)["detail"].decode()
-        assert letter.reason in ("malformed", "invalid", "unpriced", "too_late", "from_the_future")
+        assert letter.reason in ("malformed", "invalid", "unpriced", "too_late", "from_the_future", "leap")
     for key, value in outcome.verdicts:
         decode_record(key, value)
     assert everything(books.restore()) == everything(books.state)

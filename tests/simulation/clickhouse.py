@@ -200,8 +200,23 @@ class Store:
             self.torn.discard(rows.token)
         return len(missing)
 
+    def roll_ups_lack(self, rows: JournalInsert) -> bool:
+        """Return whether the roll-ups lack any of these rows."""
+        return bool(self._lacking(rows))
+
     def complete_roll_ups(self, rows: JournalInsert) -> int:
         """Add what the roll-ups lack of the orgs, days and models of these rows; return how many sums that took."""
+        lacking = self._lacking(rows)
+        for roll_up, key, sums in lacking:
+            roll_up[key] = sums
+        added = len(lacking)
+        self.counts["sums of roll-ups put back"] += added
+        self.torn.discard(rows.token)
+        self.half.discard(rows.token)
+        return added
+
+    def _lacking(self, rows: JournalInsert) -> list[tuple[defaultdict[Group, list[int]], Group, list[int]]]:
+        """Return the sums of the roll-ups that lack some of these rows: which, of what, and what they should be."""
         stored = _requests(
             row for at, found in self.rows[REQUESTS].items() if at <= rows.high for row in found
         )
@@ -212,16 +227,9 @@ class Store:
         add_to_model_day(model_day, stored)
         org_days = {(row.org, day_of(row.at_ms)) for row in mine}
         models = {(day_of(row.at_ms), row.model, rows.partition) for row in mine}
-        lacking = [(self.usage_day, key, sums) for key, sums in usage_day.items() if key[:2] in org_days]
-        lacking += [(self.model_day, key, sums) for key, sums in model_day.items() if key in models]
-        added = 0
-        for roll_up, key, sums in lacking:
-            if sums[0] > roll_up[key][0]:
-                roll_up[key] = sums
-                added += 1
-        self.counts["sums of roll-ups put back"] += added
-        self.torn.discard(rows.token)
-        return added
+        due = [(self.usage_day, key, sums) for key, sums in usage_day.items() if key[:2] in org_days]
+        due += [(self.model_day, key, sums) for key, sums in model_day.items() if key in models]
+        return [(roll_up, key, sums) for roll_up, key, sums in due if sums[0] > roll_up[key][0]]
 
     def _into_table(self, kind: str) -> Callable[[Sequence[Row]], None]:
         table = self.rows[kind]

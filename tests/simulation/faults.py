@@ -82,7 +82,7 @@ class Plan:
     @property
     def safe_ms(self) -> int:
         """For how long a token is surely remembered."""
-        return ranges.safe_age_ms(self.window, self.partitions, 1000 / self.linger_ms)
+        return ranges.safe_age_ms(self.window, self.partitions * 1000 / self.linger_ms)
 
 
 SMALL_RING = (8, 40)
@@ -99,8 +99,9 @@ def plan(
     """Return the plan of a seed: the same for ever. `conditions` are fields that are not left to chance."""
     rng = random.Random(f"plan {seed}")
     small_ring = rng.random() < 0.3
-    # Where tokens are soon forgotten, a range that landed in part cannot be healed: the sink stops by
-    # design and asks for a person. So those seeds have answers lost and refusals, but no halves.
+    halves = random.Random(f"halves {seed}").choice((0.0, 0.05, 0.2))
+    # Where tokens are soon forgotten, nothing may arrive late: a sink waits for that to be over before it completes
+    # an old range, but the model's clock does not move while it does.
     window = rng.choice((TINY_WINDOW, SMALL_WINDOW)) if rng.random() < 0.3 else LARGE_WINDOW
     small_window = window != LARGE_WINDOW
     drawn = Plan(
@@ -115,7 +116,7 @@ def plan(
         lost_answer=rng.choice((0.0, 0.01, 0.05)),
         insert_lost=0.0 if window == TINY_WINDOW else rng.choice((0.0, 0.05, 0.2)),
         insert_refused=0.0 if window == TINY_WINDOW else rng.choice((0.0, 0.05, 0.2)),
-        insert_half=0.0 if small_window else rng.choice((0.0, 0.05, 0.2)),
+        insert_half=rng.choice((0.0, 0.05, 0.2)) if not small_window else halves * (window == SMALL_WINDOW),
         insert_late=0.0 if small_window else rng.choice((0.0, 0.05, 0.2)),
         rebalance=rng.choice((0.0, 0.02, 0.1)),
         reset_offsets=rng.choice((0.0, 0.1)),

@@ -16,7 +16,7 @@ from pipeline.mail.outbox import Delivery
 from pipeline.mail.protocol import Beginning, Ended, Fate, HandOver, MailStep, MailTurns, Retried, Taken
 from pipeline.mail.record import decode
 from pipeline.mail.render import MailSender
-from pipeline.steps import Commit, Fence, Now, Restore, TopicPlace
+from pipeline.steps import Commit, Fence, Now, Restore, TopicIds, TopicPlace
 from pipeline.topics import MAIL, MAIL_STATE
 from tests.simulation.driving import FencedLogModel, Stops, drive
 from tests.simulation.faults import Plan
@@ -86,12 +86,14 @@ class MailPump:
             if idle is not None:
                 yield "idle" if idle.until_ms is None else "lingering"
 
-    def _take(self, step: MailStep) -> Stops[object]:  # noqa: C901 - one case a step
+    def _take(self, step: MailStep) -> Stops[object]:  # noqa: C901, PLR0912 - one case a step
         match step:
             case Fence():
                 yield from self._log.fence(TopicPlace(MAIL_STATE, self._partition))
             case Restore(place):
                 return step.answered((yield from self._log.restore(place)))
+            case TopicIds(names):
+                return step.answered({name: f"the id of {name}" for name in names})
             case Beginning():
                 return step.answered(0)
             case Commit():

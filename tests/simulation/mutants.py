@@ -260,6 +260,14 @@ _ALL = (
         conditions=_TOKENS_SOON_FORGOTTEN | {"expire": 0.02},
     ),
     _mutant(
+        "old_range_not_completed",
+        "of a range that is older than tokens are remembered, only the rows are looked at",
+        "roll-ups",
+        plants.look_at_rows_only,
+        conditions=_TOKENS_SOON_FORGOTTEN
+        | {"window": 24, "insert_half": 0.5, "insert_torn": 0.0, "expire": 0.02, "linger_ms": 250},
+    ),
+    _mutant(
         "views_not_deduplicated",
         "a repeated insert does not reach the roll-ups that the first one missed",
         "roll-ups",

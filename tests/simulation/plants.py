@@ -25,8 +25,8 @@ from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord, Unit
 from pipeline.sink import protocol as sink_protocol
 from pipeline.sink import ranges
-from pipeline.sink.protocol import RangeWriter, ReadJournal, SinkProtocol
-from pipeline.sink.ranges import Intent
+from pipeline.sink.protocol import RangeWriter, SinkProtocol
+from pipeline.sink.ranges import Intent, PartState, RangePart
 from pipeline.steps import Commit
 from pipeline.topics import REQUESTS
 
@@ -143,11 +143,21 @@ def insert_before_recording() -> AbstractContextManager[Any]:
     insert, record = RangeWriter.insert, RangeWriter.record
 
     def record_after(self: RangeWriter, intent: Intent) -> SinkProtocol[None]:
-        records = yield from ReadJournal(intent.first_offset, intent.next_offset)
+        records = yield from sink_protocol.read_journal(intent)
         yield from insert(self, intent, records)
         yield from record(self, intent)
 
     return patch.object(RangeWriter, "record", record_after)
+
+
+def look_at_rows_only() -> AbstractContextManager[Any]:
+    real = ranges.part_state
+
+    def part_state(part: RangePart, found: int, *, roll_ups_lack: bool) -> PartState:
+        _ = roll_ups_lack
+        return real(part, found, roll_ups_lack=False)
+
+    return patch.object(ranges, "part_state", part_state)
 
 
 def new_token_per_try() -> AbstractContextManager[Any]:

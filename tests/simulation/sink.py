@@ -25,9 +25,10 @@ from pipeline.sink.protocol import (
     PutBack,
     RangeWriter,
     ReadJournal,
+    RollUpsLack,
     SinkStep,
 )
-from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore, TopicPlace
+from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore, TopicIds, TopicPlace
 from pipeline.topics import JOURNAL, SINK_STATE
 from tests.simulation.clickhouse import LostError, RefusedError
 from tests.simulation.driving import FencedLogModel, Stops, drive
@@ -92,6 +93,8 @@ class SinkPump:
                 yield from self._log.fence(TopicPlace(SINK_STATE, self._partition))
             case Restore(place):
                 return step.answered((yield from self._log.restore(place)))
+            case TopicIds(names):
+                return step.answered({name: f"the id of {name}" for name in names})
             case Commit():
                 yield from self._log.commit(step)
             case ConfirmOwner(place):
@@ -101,7 +104,7 @@ class SinkPump:
             case Now():
                 self._judges_age = True
                 return step.answered(self._world.clock.now_ms)
-            case ReadJournal(first_offset, next_offset):
+            case ReadJournal(first_offset, next_offset, _):
                 return step.answered(self._read(first_offset, next_offset))
             case Insert(rows):
                 yield from self._insert(rows)
@@ -111,6 +114,11 @@ class SinkPump:
                 found = store.count(rows.kind, rows.low, rows.high, rows.partition)
                 yield "sink.counting"
                 return step.answered(found)
+            case RollUpsLack(rows):
+                lack = store.roll_ups_lack(rows)
+                self._world.counts["old ranges of which roll-ups lack"] += lack
+                yield "sink.counting"
+                return step.answered(lack)
             case MayHaveLost(within_s):
                 self._judges_age = False
                 return step.answered(store.was_started_within(within_s))

@@ -244,13 +244,11 @@ class World:
             self._redrivers.remove(redriver)
 
     def _maybe_jump(self) -> None:
-        """Move the clock a long way, but for what must be healed while its tokens are remembered."""
+        """Move the clock a long way, but for what a killed server has lost: that is found by the time it was started."""
         if self.rng.random() < self.plan.jump:
             while self.store.late:
                 self.store.land_late()
-            can_be_partial = self.plan.insert_half or self.plan.insert_torn
-            in_part = self.store.half or self.store.torn
-            if not in_part and not (can_be_partial and self._range_in_hand()):
+            if not self.store.torn and not (self.plan.insert_torn and self._range_in_hand()):
                 if self.rng.random() < 0.15:
                     self._long_outage()
                 else:

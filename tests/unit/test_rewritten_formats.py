@@ -29,7 +29,7 @@ FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
     formats.STATE: (
         3,
         {
-            Meta: "partitions format position posted_ms offsets swept_day",
+            Meta: "partitions format position posted_ms offsets swept_day topic_ids",
             _StoredSpending: "credited_nano debited_nano keys verdict_nano verdict_refused entry_id is_below alerted_ms"
             " watched",
             _StoredProfile: "name email signed_up_ms keys answers address threshold_nano redeemed",
@@ -50,10 +50,13 @@ FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
         },
     ),
     formats.MAIL: (1, MAIL_FIELDS),
-    formats.OUTBOX: (1, {Outbox: "next_offset waiting", Waiting: "mail came_ms tries due_ms", **MAIL_FIELDS}),
+    formats.OUTBOX: (
+        2,
+        {Outbox: "next_offset waiting topic_id", Waiting: "mail came_ms tries due_ms", **MAIL_FIELDS},
+    ),
     formats.RANGES: (
-        1,
-        {Intent: "first_offset next_offset at_ms parts", RangePart: "kind first last rows"},
+        2,
+        {Intent: "first_offset next_offset at_ms parts topic_id", RangePart: "kind first last rows"},
     ),
     formats.SPOOL: (1, {Identity: "spool started partitions"}),
 }

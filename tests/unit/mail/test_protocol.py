@@ -10,8 +10,18 @@ from pipeline import topics
 from pipeline.formats import NewerFormatError
 from pipeline.mail import outbox, record
 from pipeline.mail.outbox import AGE_MAX_MS, WAITING_MAX, Delivery, Outbox, again
-from pipeline.mail.protocol import OUTBOX_KEY, Ended, Fate, HandOver, Idle, MailStep, MailTurns, Taken
-from pipeline.steps import Commit, Now, Restore, TopicPlace
+from pipeline.mail.protocol import (
+    OUTBOX_KEY,
+    Beginning,
+    Ended,
+    Fate,
+    HandOver,
+    Idle,
+    MailStep,
+    MailTurns,
+    Taken,
+)
+from pipeline.steps import AnotherTopicError, Commit, Now, Restore, TopicIds, TopicPlace
 from tests.support import scripted
 from tests.support.builders import Record
 from tests.support.mails import MAIL, SENDER
@@ -88,11 +98,45 @@ def test_nothing_is_read_while_too_many_wait_and_nothing_sent_without_a_server()
 def test_whoever_takes_over_goes_on_where_the_outbox_says_or_the_topic_begins() -> None:
     def kept_and_beginning(first_offset: int) -> Callable[[MailStep], object]:
         kept = {OUTBOX_KEY: outbox.encode(Outbox(5))}
-        return lambda step: kept if isinstance(step, Restore) else first_offset
+
+        def answer(step: MailStep) -> object:
+            if isinstance(step, TopicIds):
+                return {}
+            return kept if isinstance(step, Restore) else first_offset
+
+        return answer
 
     assert scripted.run(_turns().take_over(), kept_and_beginning(3))[0] == 5
     offset, steps = scripted.run(_turns().take_over(), kept_and_beginning(9))
-    assert (offset, scripted.names(steps)) == (9, ["Fence", "Restore", "Beginning"])
+    assert (offset, scripted.names(steps)) == (9, ["Fence", "Restore", "TopicIds", "Beginning"])
+
+
+def test_another_topic_of_mails_stops_it() -> None:
+    def answer(kept: Outbox, topic_id: str) -> Callable[[MailStep], object]:
+        def answered(step: MailStep) -> object:
+            match step:
+                case Restore():
+                    return {OUTBOX_KEY: outbox.encode(kept)}
+                case TopicIds():
+                    return {topics.MAIL: topic_id}
+                case Beginning():
+                    return 0
+            return None
+
+        return answered
+
+    turns = _turns()
+    scripted.run(turns.take_over(), answer(Outbox(5), "a" * 32))
+    _, steps = scripted.run(turns.turn([HEAD]), _answers())
+    kept = _kept(steps[1])
+    assert kept == Outbox(8, (), "a" * 32)
+    assert scripted.run(_turns().take_over(), answer(kept, "a" * 32))[0] == 8
+    with pytest.raises(AnotherTopicError, match=r"metering.mail has the id b{32}, .* had the id a{32}"):
+        scripted.run(_turns().take_over(), answer(kept, "b" * 32))
+    accepting = _turns().take_over({topics.MAIL: "b" * 32})
+    offset, steps = scripted.run(accepting, answer(kept, "b" * 32))
+    # Kept at once: where no mail comes, the next owner would stop again.
+    assert (offset, _kept(steps[3])) == (0, Outbox(0, (), "b" * 32))
 
 
 def test_a_mail_of_a_newer_release_stays_in_the_topic() -> None:

@@ -6,11 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.gateway.sending.spool import RESTART_STEP
+from pipeline.ist import DAY_MS
+from pipeline.journal import RequestRow, decode_rows
 from pipeline.posting.duplicates import (
     CHUNK_MARKS,
     CHUNK_NUMBERS,
+    LEAP_MAX,
     LOOKED_UP_SOURCES_MAX,
     MARK_BYTES,
+    NS_A_MS,
     NUMBERS_KEPT,
     RING_MARKS,
     SLOTS,
@@ -19,7 +24,9 @@ from pipeline.posting.duplicates import (
     Ring,
     mark_of,
 )
-from tests.support.builders import EXAMPLES
+from pipeline.posting.unit import UnitOutput
+from pipeline.topics import MOVED
+from tests.support.builders import EXAMPLES, NOW_MS, Books, event, packed, reasons
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
@@ -174,3 +181,51 @@ def test_asking_about_ever_new_sources_does_not_fill_the_memory() -> None:
         assert not recent.has(f"stranger-{n}", 7)
     assert len(recent._looked_up) <= LOOKED_UP_SOURCES_MAX
     assert recent.has("a", 7)
+
+
+def _charged(outcome: UnitOutput) -> list[str]:
+    found = (row for record in outcome.journal for row in decode_rows(record))
+    return [row.event_id for row in found if isinstance(row, RequestRow)]
+
+
+@pytest.mark.parametrize(
+    ("last", "leap"),
+    [
+        (5, 5 + LEAP_MAX + 1),
+        (5, 10**20 - 1),
+        (5, NOW_MS * NS_A_MS),
+        (NOW_MS * NS_A_MS, (NOW_MS + DAY_MS) * NS_A_MS + 1),
+        (2**63, 2**64),
+    ],
+)
+def test_a_number_far_ahead_silences_nobody(last: int, leap: int) -> None:
+    """The event that leapt is set aside, the source's own next one is charged, and so is the other when redriven."""
+    books = Books()
+    ahead = packed(event("far", sequence=str(leap)))
+    books.publish(packed(event("e1", sequence=str(last))))
+    outcome = books.publish(ahead, packed(event("e2", sequence=str(last + 1))))
+    assert reasons(outcome) == ["leap"]
+    assert outcome.dead_letters[0].value == ahead
+    assert _charged(outcome) == ["e2"]
+    assert _charged(books.publish(ahead, ahead, topic=MOVED)) == ["far"]
+    assert books.publish(packed(event("e1", sequence=str(last)))).counts["duplicates"] == 1
+
+
+@pytest.mark.parametrize(
+    ("last", "number"),
+    [
+        (0, LEAP_MAX),
+        ((NOW_MS - 35 * DAY_MS) * NS_A_MS, NOW_MS * NS_A_MS),
+        (NOW_MS * NS_A_MS, NOW_MS * NS_A_MS + 10 * RESTART_STEP),
+        ((NOW_MS + 30 * DAY_MS) * NS_A_MS, (NOW_MS + 30 * DAY_MS) * NS_A_MS + RESTART_STEP),
+    ],
+)
+def test_a_source_that_begins_anew_where_its_spool_does_goes_on(last: int, number: int) -> None:
+    books = Books()
+    books.publish(packed(event("e1", sequence=str(last))))
+    outcome = books.publish(packed(event("e2", sequence=str(number))))
+    assert _charged(outcome) == ["e2"]
+
+
+def test_any_number_may_be_a_sources_first() -> None:
+    assert _charged(Books().publish(packed(event(sequence="9" * 20)))) == ["e1"]

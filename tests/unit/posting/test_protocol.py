@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -11,6 +11,7 @@ from pipeline import topics
 from pipeline.accounts.commands import Credit, encode
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import Rate, RateTable
+from pipeline.events import STAMP_AHEAD_MS
 from pipeline.journal import LEDGER, JournalRecord
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting.protocol import (
@@ -23,14 +24,25 @@ from pipeline.posting.protocol import (
 )
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.posting.unit import (
-    STAMP_AHEAD_MS,
     DeadLetter,
     FutureStampError,
     InputRecord,
     Moved,
     UnitOutput,
 )
-from pipeline.steps import Commit, ConfirmOwner, Fence, LastHeaders, Now, Output, Reached, Restore, TopicPlace
+from pipeline.steps import (
+    AnotherTopicError,
+    Commit,
+    ConfirmOwner,
+    Fence,
+    LastHeaders,
+    Now,
+    Output,
+    Reached,
+    Restore,
+    TopicIds,
+    TopicPlace,
+)
 from tests.support import scripted
 from tests.support.builders import COMMAND_KEYS, NOW_MS, Record, command_record, event, packed, rate_table
 
@@ -44,7 +56,7 @@ class FencedError(Exception):
 
 def _restored(step: WorkerStep) -> object:
     match step:
-        case Restore():
+        case Restore() | TopicIds():
             return {}
         case LastHeaders():
             return JOURNAL_AT_4
@@ -67,11 +79,14 @@ def _unit(state: PartitionState, topic: str, records: Sequence[InputRecord]) -> 
 
 class TestTakingOver:
     def test_the_state_is_read_once_nobody_else_can_write(self) -> None:
-        state, steps = scripted.run(take_over(2, 4), lambda step: {} if isinstance(step, Restore) else None)
-        assert scripted.names(steps) == ["Fence", "Restore", "LastHeaders", "Reached"]
+        state, steps = scripted.run(
+            take_over(2, 4), lambda step: {} if isinstance(step, Restore | TopicIds) else None
+        )
+        assert scripted.names(steps) == ["Fence", "Restore", "TopicIds", "LastHeaders", "Reached"]
         assert isinstance(steps[0], Fence)
         assert steps[1:] == [
             Restore(TopicPlace(topics.STATE, 2)),
+            TopicIds(topics.INPUTS),
             LastHeaders(TopicPlace(topics.JOURNAL, 2)),
             Reached("worker.restored"),
         ]
@@ -89,6 +104,45 @@ class TestTakingOver:
 
         with pytest.raises(FencedError):
             scripted.run(take_over(2, 4), overtaken)
+
+    def test_the_ids_of_the_inputs_are_kept_and_another_topic_of_the_name_stops_it(self) -> None:
+        kept: dict[bytes, bytes] = {}
+
+        def answer(ids: dict[str, str]) -> Callable[[WorkerStep], object]:
+            def answered(step: WorkerStep) -> object:
+                match step:
+                    case Restore():
+                        return kept
+                    case TopicIds():
+                        return ids
+                return None
+
+            return answered
+
+        first = dict.fromkeys(topics.INPUTS, "a" * 32)
+        # Brokers that give topics no ids, then some that do.
+        state, _ = scripted.run(take_over(0, 1), answer({}))
+        state, _ = scripted.run(take_over(0, 1), answer(first))
+        state.meta.offsets = dict.fromkeys(topics.INPUTS, 7)
+        key, value = state.save_meta()
+        assert value is not None
+        kept[key] = value
+        assert scripted.run(take_over(0, 1), answer(first))[0].meta.offsets == state.meta.offsets
+        assert scripted.run(take_over(0, 1), answer({}))[0].meta.topic_ids == first
+
+        for name in topics.INPUTS:
+            another = first | {name: "b" * 32}
+            with pytest.raises(AnotherTopicError, match=f"{name} has the id b{{32}}, .* had the id a{{32}}"):
+                scripted.run(take_over(0, 1), answer(another))
+            with pytest.raises(AnotherTopicError):
+                scripted.run(take_over(0, 1, {name: "c" * 32}), answer(another))
+            # An operator has accepted it: it is read from its beginning, the others go on.
+            state, steps = scripted.run(take_over(0, 1, {name: "b" * 32}), answer(another))
+            assert [step for step in steps if isinstance(step, Commit)] == [
+                Commit({TopicPlace(topics.STATE, 0): [Output(*state.save_meta())]})
+            ]
+            assert state.meta.offsets == dict.fromkeys(topics.INPUTS, 7) | {name: 0}
+            assert state.meta.topic_ids == another
 
     def test_state_and_journal_must_end_with_the_same_unit(self) -> None:
         state = PartitionState(0, 1)

@@ -14,7 +14,17 @@ from pipeline.posting.redriving import STATE_PLACE, Letter, NextLetters, Redrive
 from pipeline.steps import Commit, Now, Restore, TopicPlace
 from pipeline.topics import MOVED, REQUESTS
 from tests.support import scripted
-from tests.support.builders import COST_NANO, NOW_MS, Books, event, packed, rate, reasons, time_text
+from tests.support.builders import (
+    COST_NANO,
+    NOW_MS,
+    Books,
+    event,
+    packed,
+    rate,
+    rate_table,
+    reasons,
+    time_text,
+)
 
 LETTER = packed(event())
 
@@ -27,6 +37,7 @@ LETTER = packed(event())
         ("unpriced", [rate(from_ms=NOW_MS)], False, False),
         ("too_late", [rate()], False, False),
         ("too_late", [rate()], True, True),
+        ("leap", [rate()], True, False),
         ("from_the_future", [rate()], False, True),
         ("invalid", [rate()], True, False),
         ("malformed", [rate()], True, False),
@@ -124,3 +135,8 @@ def test_marks_of_a_newer_release_stop_it_before_anything_is_redriven() -> None:
 
     with pytest.raises(NewerFormatError, match="a newer release"):
         scripted.run(redrive(RateTable(), 1, too_late=False), answer)
+
+
+@pytest.mark.parametrize("leaps", [True, False])
+def test_a_number_that_leapt_is_redriven_only_where_the_operator_says_so(leaps: bool) -> None:
+    assert (chargeable(LETTER, "leap", rate_table(), NOW_MS, too_late=True, leaps=leaps) is not None) is leaps

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pipeline.accounts.commands import Credit, encode
 from pipeline.accounts.promos import PromoTable
+from pipeline.events import STAMP_AHEAD_MS
 from pipeline.posting.protocol import Decide, WorkerStep, unit_of_work
 from pipeline.posting.set_aside import key_of, place_of
 from pipeline.posting.state import META_KEY, PartitionState
-from pipeline.posting.unit import STAMP_AHEAD_MS
 from pipeline.steps import Now
 from pipeline.topics import BILLING, MOVED, REQUESTS
 from tests.support import scripted

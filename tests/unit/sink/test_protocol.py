@@ -9,11 +9,14 @@ import pytest
 from msgspec import structs
 
 from pipeline import topics
+from pipeline.clickhouse.pool import WRITE_SECONDS
 from pipeline.journal import JSON_ARRAYS, LEDGER, NATIVE, REQUESTS, JournalRecord
 from pipeline.sink import ranges
 from pipeline.sink.protocol import (
     INTENT_KEY,
     RETRY_S,
+    SETTLE_S,
+    CompleteRollUps,
     CountRows,
     Insert,
     IntentError,
@@ -24,9 +27,10 @@ from pipeline.sink.protocol import (
     PutBack,
     RangeWriter,
     ReadJournal,
+    RollUpsLack,
     SinkStep,
 )
-from pipeline.steps import Commit, Now, Reached, Restore, TopicPlace
+from pipeline.steps import AnotherTopicError, Commit, Now, Reached, Restore, TopicIds, TopicPlace
 from tests.support import scripted
 
 SAFE_MS = 10_000
@@ -39,12 +43,15 @@ def _writer() -> RangeWriter:
     return RangeWriter("metering", 2, SAFE_MS)
 
 
-def _answers(
+def _answers(  # noqa: C901 - one case a step
     now_ms: int = 1_000,
     inserts: Sequence[object] = (),
     counted: Callable[[str], int] = lambda _: 0,
     *,
     lost: bool = False,
+    recorded: bytes = ranges.encode(INTENT),
+    journal_id: str = "",
+    lack: bool = False,
 ) -> Callable[[SinkStep], object]:
     answered = chain(inserts, repeat(None))
 
@@ -54,15 +61,17 @@ def _answers(
             case Now():
                 told = now_ms
             case Restore():
-                told = {INTENT_KEY: ranges.encode(INTENT)}
+                told = {INTENT_KEY: recorded}
+            case TopicIds():
+                told = {topics.JOURNAL: journal_id} if journal_id else {}
             case ReadJournal():
                 told = RECORDS
             case Insert():
                 told = next(answered)
             case CountRows(rows):
                 told = counted(rows.kind)
-            case MayHaveLost():
-                told = lost
+            case MayHaveLost() | RollUpsLack():
+                told = lost if isinstance(step, MayHaveLost) else lack
             case PrepareStaging():
                 told = "staging"
         if isinstance(told, Exception):
@@ -125,12 +134,33 @@ def test_an_unclear_insert_is_sent_again_with_its_token_then_looked_for() -> Non
 def test_whoever_takes_over_finishes_the_recorded_range_and_goes_on_after_it() -> None:
     offset, steps = scripted.run(_writer().take_over(), _answers())
     assert offset == 13
-    assert scripted.names(steps[:3]) == ["Fence", "Restore", "ReadJournal"]
-    assert steps[2] == ReadJournal(10, 13)
+    assert scripted.names(steps[:4]) == ["Fence", "Restore", "TopicIds", "ReadJournal"]
+    assert steps[3] == ReadJournal(10, 13, 4)
     assert _inserted(steps) == _inserted(scripted.run(_writer().write(RECORDS), _answers())[1])
     assert isinstance(steps[-1], MayHaveLost)
-    nothing = scripted.run(_writer().take_over(), lambda step: {} if isinstance(step, Restore) else None)
-    assert (nothing[0], scripted.names(nothing[1])) == (0, ["Fence", "Restore"])
+    nothing = scripted.run(
+        _writer().take_over(), lambda step: {} if isinstance(step, Restore | TopicIds) else None
+    )
+    assert (nothing[0], scripted.names(nothing[1])) == (0, ["Fence", "Restore", "TopicIds"])
+
+
+def test_a_journal_that_is_another_topic_stops_it_before_anything_is_read_or_sent() -> None:
+    writer = _writer()
+    _, steps = scripted.run(writer.take_over(), _answers(journal_id="a" * 32))
+    _, steps = scripted.run(writer.write(RECORDS), _answers())
+    [recorded] = next(step for step in steps if isinstance(step, Commit)).outputs.values()
+    kept = recorded[0].value or b""
+    assert ranges.decode(kept).topic_id == "a" * 32
+    assert scripted.run(_writer().take_over(), _answers(recorded=kept, journal_id="a" * 32))[0] == 13
+    taken: list[SinkStep] = []
+
+    def another(step: SinkStep) -> object:
+        taken.append(step)
+        return _answers(recorded=kept, journal_id="b" * 32)(step)
+
+    with pytest.raises(AnotherTopicError, match=r"metering.journal has the id b{32}, .* had the id a{32}"):
+        scripted.run(_writer().take_over(), another)
+    assert scripted.names(taken) == ["Fence", "Restore", "TopicIds"]
 
 
 OLD_MS = 1_000 + SAFE_MS
@@ -153,9 +183,44 @@ def test_of_an_old_range_what_is_absent_is_recorded_anew_and_sent() -> None:
     assert ([part.kind for part in left.parts], left.at_ms) == ([LEDGER], OLD_MS)
 
 
-def test_an_old_range_that_is_half_there_is_left_to_a_person() -> None:
-    with pytest.raises(IntentError, match="only partly in ClickHouse"):
-        scripted.run(_writer().finish(INTENT), _answers(OLD_MS, counted=lambda _: 2))
+@pytest.mark.parametrize(("found", "lack"), [(2, False), (3, True)])
+def test_an_old_range_that_is_half_there_is_completed_once_nothing_is_under_way(
+    found: int, lack: bool
+) -> None:
+    there = {REQUESTS: found, LEDGER: 0}
+    answers = _answers(OLD_MS, counted=there.__getitem__, lack=lack)
+    _, steps = scripted.run(_writer().insert(INTENT, RECORDS), answers)
+    judged = ["CountRows", *(["RollUpsLack"] if lack else []), "CountRows"]
+    rows = [] if lack else ["PrepareStaging", "ConfirmOwner", "PutBack"]
+    assert scripted.names(steps) == [
+        *("Now", *judged, "Pause", *judged, "ConfirmOwner", "CountRows", *rows, "CompleteRollUps"),
+        *("Now", "Commit", "Now", "Insert"),
+    ]
+    assert [kind for kind, _ in _inserted(steps)] == [LEDGER]
+    assert next(step for step in steps if isinstance(step, Pause)).seconds == SETTLE_S > WRITE_SECONDS
+
+
+def test_what_was_under_way_and_has_landed_meanwhile_is_not_added_again() -> None:
+    counts = iter([2, 1, 3, 1])
+    _, steps = scripted.run(
+        _writer().insert(INTENT, RECORDS), _answers(OLD_MS, counted=lambda _: next(counts))
+    )
+    assert not any(isinstance(step, PutBack | CompleteRollUps | Commit) for step in steps)
+
+
+def test_an_old_range_of_which_more_is_there_is_left_to_a_person() -> None:
+    with pytest.raises(IntentError, match="4 rows of metering:2:requests:1-3 instead of 3"):
+        scripted.run(_writer().finish(INTENT), _answers(OLD_MS, counted=lambda _: 4))
+
+
+def test_a_refusal_for_certain_is_told_as_one_and_tried_again() -> None:
+    refused = NotConfirmedError("no grant", is_refusal=True)
+    _, steps = scripted.run(_writer().insert(INTENT, RECORDS), _answers(inserts=[refused, REFUSED]))
+    assert [step for step in steps if isinstance(step, Pause)] == [
+        Pause(RETRY_S[0], "no grant", is_refusal=True),
+        Pause(RETRY_S[1], "away"),
+    ]
+    assert len(_inserted(steps)) == 4
 
 
 def test_lost_rows_are_put_back_by_who_is_still_the_owner() -> None:

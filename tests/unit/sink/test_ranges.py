@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from msgspec import structs
 
+from pipeline.clickhouse.migrate import DEDUPLICATION_WINDOW
 from pipeline.journal import (
     JSON_ARRAYS,
     JSON_COLUMNS,
@@ -14,15 +17,25 @@ from pipeline.journal import (
     JournalRecord,
     decode_payload,
     encode_rows,
+    position_of,
+    public_id,
 )
+from pipeline.journal.native import decode_blocks
 from pipeline.sink import ranges
-from pipeline.sink.ranges import HalfThereError, PartState, RangePart
-from tests.support.journal_rows import in_format, request
+from pipeline.sink.pace import INSERTS_A_SECOND
+from pipeline.sink.ranges import PartState, RangePart
+from tests.support.journal_rows import in_format, ledger_row, request
+
+
+def _requests(*positions: int) -> JournalRecord:
+    rows = [request(public_id(2, position), "org_1", position) for position in positions]
+    return encode_rows(REQUESTS, rows)[0]
+
 
 RECORDS = [
-    (10, JournalRecord(REQUESTS, 1, 3, b"a\nb\nc\n")),
-    (12, JournalRecord(LEDGER, 4, 4, b"d\n")),
-    (14, JournalRecord(REQUESTS, 5, 6, b"e\nf\n")),
+    (10, _requests(1, 2, 3)),
+    (12, encode_rows(LEDGER, [ledger_row(public_id(2, 4), "org_1", 5, 5)])[0]),
+    (14, _requests(5, 6)),
 ]
 
 
@@ -57,6 +70,26 @@ def test_a_range_of_two_formats_that_an_older_release_recorded_is_sent_in_one() 
     assert list(map(structs.astuple, found)) == list(map(structs.astuple, rows))
 
 
+def test_small_blocks_that_follow_each_other_are_sent_as_one_and_large_ones_as_they_are() -> None:
+    rows = [request(1024 * n + 2, "org_1", n) for n in range(1, 3 + ranges.SMALL_ROWS + 4)]
+    ends = [1, 2, 3, 3 + ranges.SMALL_ROWS, 5 + ranges.SMALL_ROWS, 6 + ranges.SMALL_ROWS]
+    records = [
+        (offset, record)
+        for offset, (start, end) in enumerate(pairwise([0, *ends]))
+        for record in encode_rows(REQUESTS, rows[start:end])
+    ]
+    [part] = ranges.cut(records, 0).parts
+    sent = ranges.insert_of("metering", 2, part, records)
+    large = records[3][1].value
+    blocks = decode_blocks(sent.payload)
+    assert [len(block["id"][1]) for block in blocks] == [3, ranges.SMALL_ROWS, 3]
+    assert large in sent.payload
+    found = decode_payload(sent.kind, sent.payload, sent.format)
+    assert list(map(structs.astuple, found)) == list(map(structs.astuple, rows))
+    alone = ranges.insert_of("metering", 2, ranges.cut(records[:1], 0).parts[0], records[:1])
+    assert alone.payload == records[0][1].value
+
+
 def test_the_same_range_has_the_same_token_and_no_other_has_it() -> None:
     part = ranges.cut(RECORDS, 0).parts[0]
     again = ranges.cut(RECORDS, 99).parts[0]
@@ -75,18 +108,28 @@ def test_an_insert_carries_one_kind_of_a_range_and_the_ids_of_its_rows() -> None
     requests, ledger = (
         ranges.insert_of("metering", 2, part, RECORDS) for part in ranges.cut(RECORDS, 0).parts
     )
-    assert (requests.table, requests.rows, requests.payload) == ("events", 5, b"a\nb\nc\ne\nf\n")
+    assert (requests.table, requests.rows) == ("events", 5)
+    found = decode_payload(requests.kind, requests.payload, requests.format)
+    assert [position_of(row.id) for row in found] == [(2, 1), (2, 2), (2, 3), (2, 5), (2, 6)]
     assert requests.format == ledger.format == NATIVE
     assert (requests.low, requests.high) == (1 * 1024 + 2, 6 * 1024 + 2)
-    assert (ledger.table, ledger.rows, ledger.payload) == ("ledger", 1, b"d\n")
+    assert (ledger.table, ledger.rows, ledger.payload) == ("ledger", 1, RECORDS[1][1].value)
     assert (requests.token, ledger.token) == ("metering:2:requests:1-6", "metering:2:ledger:4-4")
 
 
 @pytest.mark.parametrize(
-    ("found", "state"), [(5, PartState.COMPLETE), (0, PartState.ABSENT), (3, PartState.INCOMPLETE)]
+    ("found", "lack", "state"),
+    [
+        (5, False, PartState.COMPLETE),
+        (5, True, PartState.INCOMPLETE),
+        (3, False, PartState.INCOMPLETE),
+        (0, False, PartState.ABSENT),
+    ],
 )
-def test_an_old_part_is_complete_absent_or_incomplete_by_its_rows(found: int, state: PartState) -> None:
-    assert ranges.part_state(ranges.cut(RECORDS, 0).parts[0], found) is state
+def test_an_old_part_is_complete_absent_or_incomplete_by_its_rows_and_roll_ups(
+    found: int, lack: bool, state: PartState
+) -> None:
+    assert ranges.part_state(ranges.cut(RECORDS, 0).parts[0], found, roll_ups_lack=lack) is state
 
 
 def test_a_range_is_old_when_half_of_the_time_its_tokens_are_remembered_is_over() -> None:
@@ -96,21 +139,18 @@ def test_a_range_is_old_when_half_of_the_time_its_tokens_are_remembered_is_over(
 
 
 def test_a_token_is_trusted_only_while_the_window_surely_holds_it() -> None:
-    assert (
-        ranges.safe_age_ms(window=100_000, partitions=4, inserts_a_second=4)
-        == 100_000 / (4 * 4 * ranges.MONTHS_A_RANGE) * 1000 // 1
-    )
+    assert ranges.safe_age_ms(window=100_000, inserts_a_second=16) == 2_083_333
+    assert ranges.safe_age_ms(DEDUPLICATION_WINDOW, INSERTS_A_SECOND) > 15 * 60_000
 
 
 def test_of_an_old_range_only_the_parts_that_are_not_there_are_left() -> None:
     intent = ranges.cut(RECORDS, at_ms=7)
-    left = ranges.left_of(intent, {REQUESTS: 5, LEDGER: 0}, 500)
+    requests, ledger = intent.parts
+    left = ranges.left_of(intent, {requests: PartState.INCOMPLETE, ledger: PartState.ABSENT}, 500)
     assert left is not None
     assert (left.parts, left.at_ms) == ((RangePart(LEDGER, 4, 4, 1),), 500)
     assert (left.first_offset, left.next_offset) == (intent.first_offset, intent.next_offset)
-    assert ranges.left_of(intent, {REQUESTS: 5, LEDGER: 1}, 500) is None
-    with pytest.raises(HalfThereError, match="only partly there"):
-        ranges.left_of(intent, {REQUESTS: 2, LEDGER: 1}, 500)
+    assert ranges.left_of(intent, dict.fromkeys(intent.parts, PartState.COMPLETE), 500) is None
 
 
 def test_parts_are_done_one_after_the_other() -> None:
