@@ -268,7 +268,7 @@ def test_strangers_learn_whether_it_is_ready_and_nothing_else(engine: Engine) ->
     with api(engine, checks={"worker": worker}) as served:
         app = served.client.app
         stranger, proxied = (
-            TestClient(app, client=("203.0.113.9", 1)),
+            TestClient(app, client=("8.8.8.8", 1)),
             TestClient(app, client=("127.0.0.1", 1), headers={"X-Forwarded-For": "127.0.0.1"}),
         )
         for client in (stranger, proxied, stranger):
