@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -14,6 +15,7 @@ from pipeline.clickhouse.client import BLOCK_ROWS_MAX, Engine, open_engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import migrate
 from pipeline.clickhouse.queries import OrgScope, queries, query
+from tests.support.deploy import DEPLOY
 
 ODD_TEXTS = (
     "plain",
@@ -161,3 +163,17 @@ async def test_a_server_that_never_answers_is_unclear_within_the_promise(mute_se
     failures = await asyncio.gather(*(engine.async_ping() for _ in range(3)), return_exceptions=True)
     assert [type(failure) for failure in failures] == [EngineUnavailable] * 3
     assert time.monotonic() - started < 10
+
+
+def test_the_grants_of_the_shipped_stack_are_statements_that_the_engine_knows(engine: Engine) -> None:
+    """The embedded engine has no users to give them to, but it reads them."""
+    users = ET.parse(DEPLOY / "clickhouse" / "users.xml")
+    grants = [query.text for query in users.findall("./users/metering/grants/query")]
+    assert grants
+    for grant in grants:
+        [(read,)] = engine.query(
+            "SELECT formatQuerySingleLine({text:String})", {"text": f"{grant} TO metering"}, row=tuple[str]
+        )
+        assert read.startswith("GRANT ")
+    with pytest.raises(EngineError):
+        engine.query("SELECT formatQuery('GRANT SELEKT ON system.tables TO metering')", row=tuple[str])
