@@ -265,7 +265,7 @@ def _failed_of(value: bytes) -> RequestEvent | None:
     """Return the event of a failed request that is valid but for its usage, or None."""
     try:
         return without_usage(_decode_failed(value))
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         return None
 
 

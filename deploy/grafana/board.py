@@ -167,6 +167,13 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 ),
             ),
             Graph(
+                "Duplicates that differ",
+                "A minute, by kind: the same event again with other content, or under another number. Nothing is charged"
+                " for it. A producer is wrong: the worker's log names source and id.",
+                "short",
+                (Query(rate("metering_differing_duplicates_total", "kind", "60 * "), "{{kind}}"),),
+            ),
+            Graph(
                 "Records that cannot be understood",
                 "A minute, by topic: rates, promo codes, keys or orders that a part read and passed over. Its log names"
                 " topic, partition and offset.",
@@ -236,6 +243,12 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                         "{{code}}",
                     ),
                 ),
+            ),
+            Graph(
+                "Connections let go",
+                "A minute, by what they were answered: they were beyond a limit of size, time or number.",
+                "short",
+                (Query(rate("metering_http_connections_refused_total", "code", "60 * "), "{{code}}"),),
             ),
             Graph("Time to answer", "Over all routes.", "s", quantiles("metering_http_request_seconds")),
             Graph(

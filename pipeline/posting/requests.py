@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.catalog.rating import cost_nano
+from pipeline.catalog.rating import cost_nano, is_free
 from pipeline.events import (
     AHEAD_MS,
     FAILED_FROM,
@@ -146,8 +146,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     account = unit.touch(org)
                 meter = unit.meters.meter_for(account, key_id, at_ms, trial=trial)
 
-            # As `is_free` says, in place.
-            if trial or status >= FAILED_FROM or data.byok:
+            if is_free(data):
                 cost, rate_from_ms = 0, 0
             else:
                 rate = in_force(data.model, provider or "", at_ms)

@@ -256,3 +256,39 @@ def test_browsers_are_told_to_come_by_https_only_where_they_can(engine: Engine) 
         for path in ("/v1/catalog", "/nothing", "/login"):
             answer = TestClient(create_app(context)).get(path)
             assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def test_strangers_learn_whether_it_is_ready_and_nothing_else(engine: Engine) -> None:
+    asked = []
+
+    async def worker() -> str | None:
+        asked.append(1)
+        return "3 partitions have no owner" if len(asked) > 1 else None
+
+    with api(engine, checks={"worker": worker}) as served:
+        app = served.client.app
+        stranger, proxied = (
+            TestClient(app, client=("8.8.8.8", 1)),
+            TestClient(app, client=("127.0.0.1", 1), headers={"X-Forwarded-For": "127.0.0.1"}),
+        )
+        for client in (stranger, proxied, stranger):
+            answer = client.get("/healthz")
+            assert (answer.status_code, answer.json()) == (200, {"server": "ok"})
+            assert (client.get("/metrics").status_code, client.get("/metrics").json()["error"]["code"]) == (
+                404,
+                "not_found",
+            )
+        assert len(asked) == 1
+        served.clock[0] += 1000
+        assert (stranger.get("/healthz").status_code, stranger.get("/healthz").json()) == (
+            503,
+            {"server": "not ready"},
+        )
+        assert served.ask("/healthz") == (503, {"worker": "3 partitions have no owner"})
+
+
+def test_the_metrics_are_made_once_a_second(served: Api) -> None:
+    first = served.client.get("/metrics").text
+    assert served.client.get("/metrics").text == first
+    served.clock[0] += 1000
+    assert served.client.get("/metrics").text != first

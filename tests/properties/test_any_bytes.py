@@ -14,7 +14,7 @@ from pipeline.accounts.verdicts import decode_record
 from pipeline.journal import decode_rows
 from pipeline.posting.unit import UnitOutput
 from pipeline.topics import BILLING, MOVED, REQUESTS
-from tests.support.builders import EXAMPLES, NOW_MS, Books, event, everything, packed, time_text
+from tests.support.builders import DROP, EXAMPLES, NOW_MS, Books, event, everything, packed, time_text
 from tests.support.commands import COMMANDS
 
 ABSURD = st.one_of(
@@ -90,6 +90,14 @@ def odd_values(draw: st.DrawFn) -> bytes | None:
     return bytes(value)
 
 
+FAILED = (
+    packed(event(data=DROP))[:-1]
+    + b',"data":{"key_id":"k","tier":"trial","byok":false,"model":"m","status":500,'
+    b'"latency_ms":1,"usage":7,'
+)
+"""The beginning of a failed request without a good usage: it is read again without it, up to what comes after."""
+
+
 def check(outcome: UnitOutput, books: Books) -> None:
     """Everything that came in went somewhere, what goes out can be read, and the state comes back."""
     posted = sum(record.last - record.first + 1 for record in outcome.journal if record.kind == "requests")
@@ -108,6 +116,9 @@ def check(outcome: UnitOutput, books: Books) -> None:
 @given(st.lists(odd_values(), min_size=1, max_size=3), st.sampled_from([REQUESTS, MOVED]), st.integers(1, 2))
 @example([b"[" * 100_000], REQUESTS, 1)
 @example([b"[" + packed(event()) + b"," + b'{"a":' * 50_000 + b"}" * 50_000 + b"]"], REQUESTS, 1)
+@example([FAILED + b'"error_code":"\xd4"}}'], REQUESTS, 1)
+@example([b"[" + FAILED + b'"error_code":"\xd4"}}]'], REQUESTS, 1)
+@example([FAILED + b'"more":' + b"[" * 100_000 + b"]" * 100_000 + b"}}"], REQUESTS, 1)
 @example([packed(event(time="9999-12-31T23:59:59-23:59"))], MOVED, 1)
 @example([packed(event(sequence="9" * 20))], REQUESTS, 1)
 @example([packed(event(), event(), event("e2", subject="\x00progress"))], REQUESTS, 2)

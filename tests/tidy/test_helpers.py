@@ -1,4 +1,4 @@
-"""What tests share has one place: tests/support, and the simulation, which is a program of its own."""
+"""What tests share has one place: tests/support; simulation and fuzz are programs of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-SHARED = ("support", "simulation")
+SHARED = ("support", "simulation", "fuzz")
 NAMED_BY_PYTEST = ("__init__.py", "conftest.py")
 
 

@@ -1,11 +1,13 @@
 """Which network address a request counts for, and which addresses are those of our own proxies.
 
-Called by: `api/http/bounded_connection.py`, `api/http/edge.py`, `api/server/main.py`.
+Called by: `api/http/bounded_connection.py`, `api/http/edge.py`, `api/routes/health.py`, `api/server/main.py`.
 """
 
 from __future__ import annotations
 
 import ipaddress
+
+from starlette.datastructures import Headers
 
 IPV6_PREFIX = 64
 """One customer of a network has at least so many bits of an IPv6 address to choose from: they count as one."""
@@ -40,9 +42,12 @@ def counted_as(address: str) -> str:
         return address
 
 
-def is_loopback(address: str) -> bool:
-    """Whether an address is of this machine itself."""
+def is_near(address: str, headers: Headers) -> bool:
+    """Whether a request comes from this machine or a private network, and straight: through no proxy."""
+    if "x-forwarded-for" in headers or "forwarded" in headers:
+        return False
     try:
-        return ipaddress.ip_address(address).is_loopback
+        peer = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
+    return peer.is_loopback or peer.is_private

@@ -9,7 +9,7 @@ Called by: every route and `api/http/edge.py`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -102,11 +102,18 @@ def answer(error: ApiError, request_id: str | None) -> Response:
     return Response(content, error.code.status, error.headers, "application/json")
 
 
-def install(app: FastAPI) -> None:
-    """Make every failure inside the app's routes answer with the envelope."""
+def install(app: FastAPI, not_found_page: Callable[[], Response]) -> None:
+    """Make every failure inside the app's routes answer with the envelope, or a browser with a page.
+
+    A browser that goes to an address says that it takes HTML; no script and no program does, unless it asks for it.
+    """
 
     async def handle(request: Request, error: Exception) -> Response:
-        return answer(_api_error(error), getattr(request.state, "request_id", None))
+        told = _api_error(error)
+        wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+        if told.code is RefusalCode.NOT_FOUND and wants_page:
+            return not_found_page()
+        return answer(told, getattr(request.state, "request_id", None))
 
     for kind in (ApiError, RequestValidationError, HTTPException, EngineUnavailable):
         app.add_exception_handler(kind, handle)

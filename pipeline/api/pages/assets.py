@@ -9,26 +9,26 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from fastapi.responses import FileResponse
+from fastapi import Response
 
 from pipeline.api.http.errors import not_found
 
 _DIRECTORY = Path(__file__).parent.parent / "static" / "billing"
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
-_FILES = {path.name: path for path in sorted(_DIRECTORY.iterdir()) if path.suffix in _TYPES}
+_FILES = {path.name: path.read_bytes() for path in sorted(_DIRECTORY.iterdir()) if path.suffix in _TYPES}
 
-VERSION = hashlib.sha256(b"".join(path.read_bytes() for path in _FILES.values())).hexdigest()[:12]
+VERSION = hashlib.sha256(b"".join(_FILES.values())).hexdigest()[:12]
 """Part of every address, so that a page never mixes files of two releases."""
 
 
-def asset_file(version: str, name: str) -> FileResponse:
+def asset_file(version: str, name: str) -> Response:
     """Return one of the files. Raises ApiError 404 for any other name.
 
     Scripts import each other by relative names, so an address keeps the version; browsers may keep the file
     only where that is this release's.
     """
-    path = _FILES.get(name)
-    if path is None:
+    content = _FILES.get(name)
+    if content is None:
         raise not_found()
     keep = "public, max-age=31536000, immutable" if version == VERSION else "no-store"
-    return FileResponse(path, media_type=_TYPES[path.suffix], headers={"Cache-Control": keep})
+    return Response(content, media_type=_TYPES[Path(name).suffix], headers={"Cache-Control": keep})

@@ -5,10 +5,10 @@ Called by: `api/server/app.py`. `static/` holds swagger-ui as its makers release
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, Response
-from fastapi.responses import FileResponse
 
 from pipeline.api.http.errors import not_found
 
@@ -58,4 +58,9 @@ async def static(name: str) -> Response:
     if name not in _FILES:
         raise not_found()
     headers = {"Cache-Control": "public, max-age=86400"}
-    return FileResponse(STATIC / name, media_type=_FILES[name], headers=headers)
+    return Response(_content(name), media_type=_FILES[name], headers=headers)
+
+
+@cache
+def _content(name: str) -> bytes:
+    return (STATIC / name).read_bytes()

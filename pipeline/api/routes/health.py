@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from pipeline.api.services.context import Check
+from pipeline.api.http.addresses import is_near
+from pipeline.api.http.answers import failures
+from pipeline.api.http.errors import not_found
+from pipeline.api.services.context import AppContext, Check
 from pipeline.api.services.dependencies import ContextOf
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
@@ -21,6 +26,7 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 3
 READY = "ok"
+KEPT_MS = 1000
 
 router = APIRouter(tags=["operations"])
 
@@ -39,22 +45,84 @@ def engine_check(engine: Engine) -> Check:
     return check
 
 
+async def is_operator(request: Request) -> bool:
+    """Whether an operator may be asking: from this machine or a private network, through no proxy."""
+    return request.client is not None and is_near(request.client.host, request.headers)
+
+
+IsOperator = Annotated[bool, Depends(is_operator)]
+
+
 @router.get(
     "/healthz",
     response_model=dict[str, str],
     responses={503: {"model": dict[str, str], "description": "A part is not ready; it says why"}},
 )
-async def healthz(context: ContextOf) -> JSONResponse:
-    """200 once every part is ready, else 503; each part by its name, `ok` or what is wrong."""
-    problems = await asyncio.gather(*(_ask(name, check) for name, check in context.checks.items()))
-    found = {name: problem or READY for name, problem in zip(context.checks, problems, strict=True)}
-    return JSONResponse(found, 503 if any(problems) else 200)
+async def healthz(request: Request, context: ContextOf, operator: IsOperator) -> JSONResponse:
+    """200 once every part is ready, else 503; each part by its name, `ok` or what is wrong.
+
+    Strangers, who come from public addresses or through a proxy, are told of one part, `server`.
+    """
+    if operator:
+        found = await _parts(context.checks)
+        return JSONResponse(found, 200 if _is_ready(found) else 503)
+    kept = request.app.state.shown_to_strangers
+    assert isinstance(kept, ShownToStrangers)
+    is_ready = await kept.is_ready(context)
+    return JSONResponse({"server": READY if is_ready else "not ready"}, 200 if is_ready else 503)
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(context: ContextOf) -> Response:
-    """Prometheus text."""
-    return Response(generate_latest(context.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+@router.get(
+    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}, **failures(404)}
+)
+async def metrics(request: Request, context: ContextOf, operator: IsOperator) -> Response:
+    """Prometheus text, made once a second however many ask; strangers are answered 404."""
+    if not operator:
+        raise not_found("no such endpoint")
+    kept = request.app.state.metrics_text
+    assert isinstance(kept, MetricsText)
+    return Response(kept.text(context.now_ms()), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+class MetricsText:
+    """The metrics as text, kept for a second: making it takes time that grows with the labels there are."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Start with nothing made."""
+        self._registry, self._text, self._made_ms = registry, b"", -KEPT_MS
+
+    def text(self, now_ms: int) -> bytes:
+        """Return the text of now, or of at most a second ago."""
+        if not 0 <= now_ms - self._made_ms < KEPT_MS:
+            self._text, self._made_ms = generate_latest(self._registry), now_ms
+        return self._text
+
+
+class ShownToStrangers:
+    """Whether the server is ready, found out at most once a second: strangers cannot make it ask its parts more."""
+
+    def __init__(self) -> None:
+        """Start with nothing found out."""
+        self._is_ready, self._found_ms, self._asking = False, -KEPT_MS, asyncio.Lock()
+
+    async def is_ready(self, context: AppContext) -> bool:
+        """Return whether every part is ready, or was at most a second ago."""
+        async with self._asking:
+            now_ms = context.now_ms()
+            if not 0 <= now_ms - self._found_ms < KEPT_MS:
+                self._is_ready = _is_ready(await _parts(context.checks))
+                self._found_ms = now_ms
+            return self._is_ready
+
+
+def _is_ready(parts: Mapping[str, str]) -> bool:
+    return all(said == READY for said in parts.values())
+
+
+async def _parts(checks: Mapping[str, Check]) -> dict[str, str]:
+    """Return each part by its name, `ok` or what is wrong with it."""
+    problems = await asyncio.gather(*(_ask(name, check) for name, check in checks.items()))
+    return {name: problem or READY for name, problem in zip(checks, problems, strict=True)}
 
 
 async def _ask(name: str, check: Check) -> str | None:

@@ -90,6 +90,11 @@ async def logout(request: Request, context: ContextOf) -> Response:
     return response
 
 
+def not_found_page() -> Response:
+    """Return what a browser is shown where there is nothing."""
+    return _page("not_found.html", 404, plain_policy(), session=None)
+
+
 def _session(context: AppContext, token: str | None) -> Session | None:
     try:
         return verify(context.session_secret, token or "", context.now_ms())

@@ -77,12 +77,14 @@ def create_app(context: AppContext) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.context = context
+    app.state.metrics_text = health.MetricsText(context.registry)
+    app.state.shown_to_strangers = health.ShownToStrangers()
     app.state.rankings = Rankings(context)
     app.state.pages = events.Pages(context)
     app.state.coalesced_reads = CoalescedReads(context.engine)
     for router in ROUTERS:
         app.include_router(router)
-    errors.install(app)
+    errors.install(app, pages.not_found_page)
     app.add_middleware(
         Edge,
         requests=context.address_requests,

@@ -71,5 +71,5 @@ def api(
         now_ms=lambda: clock[0],
         checks=checks or {},
     )
-    with TestClient(create_app(context)) as client:
+    with TestClient(create_app(context), client=("127.0.0.1", 50_000)) as client:
         yield Api(client, context, clock)

@@ -37,7 +37,7 @@ DRAIN_LIMIT_S = 120.0
 
 @dataclass
 class Role:
-    """One process of the product. `log` is where its words go."""
+    """One process of the product. `log` is where its words go; `program` is another release's, where that is played."""
 
     name: str
     command: str
@@ -45,13 +45,14 @@ class Role:
     log: Path
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
+    program: str = "pipeline"
 
     def start(self, crash_at: str | None = None) -> None:
         """Start it; `crash_at` makes it end itself at a named point."""
         environment = {**self.environment, **({"METERING_CRASH_AT": crash_at} if crash_at else {})}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline", self.command],
+                [sys.executable, "-m", self.program, self.command],
                 env=environment,
                 stdout=log,
                 stderr=log,

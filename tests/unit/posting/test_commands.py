@@ -168,15 +168,23 @@ def test_what_is_no_command_is_a_dead_letter_with_its_bytes(value: bytes | None,
 
 INT64 = 2**63 - 1
 LONG = "\U0001f600" * 256
+LONG_NAME = LONG[:60]
 
 
 @pytest.mark.parametrize("number", [INT64, -INT64 - 1, 0, -1])
 def test_absurd_numbers_and_huge_texts_leave_a_state_that_comes_back(number: int) -> None:
     books = Books()
     books.send(
-        SignUp(id=LONG, org="org_1", name=LONG, email=LONG, fingerprint=LONG),
+        SignUp(id=LONG, org="org_1", name=LONG_NAME, email=LONG, fingerprint=LONG),
         CreateKey(
-            id="a", org="org_1", key_id="k", name=LONG, prefix=LONG, hash=LONG, nonce=LONG, fingerprint=LONG
+            id="a",
+            org="org_1",
+            key_id="k",
+            name=LONG_NAME,
+            prefix=LONG,
+            hash=LONG,
+            nonce=LONG,
+            fingerprint=LONG,
         ),
         CreateKey(id="b", org="org_1", key_id="l", name="l", prefix="", hash="", expires_ms=number),
         ChangeKey(id="c", org="org_1", key_id="k", budget_nano=number),
@@ -197,7 +205,7 @@ def test_a_thousand_commands_leave_a_profile_of_bounded_size() -> None:
             id=f"{n}{LONG}"[:256],
             org="org_1",
             key_id=f"k{n}",
-            name=LONG,
+            name=LONG_NAME,
             prefix=LONG,
             hash=LONG,
             nonce=LONG,

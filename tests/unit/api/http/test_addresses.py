@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from starlette.datastructures import Headers
 
-from pipeline.api.http.addresses import Proxies, counted_as, is_loopback
+from pipeline.api.http.addresses import Proxies, counted_as, is_near
 
 
 def test_an_ipv6_network_counts_as_one() -> None:
@@ -23,6 +24,9 @@ def test_only_named_proxies_are_trusted() -> None:
         Proxies("proxy.example")
 
 
-def test_loopback_is_this_machine() -> None:
-    assert [is_loopback(a) for a in ("127.0.0.1", "127.9.9.9", "::1")] == [True] * 3
-    assert [is_loopback(a) for a in ("10.0.0.1", "testclient", "")] == [False] * 3
+def test_near_is_this_machine_and_private_networks_without_a_proxy() -> None:
+    near = ("127.0.0.1", "127.9.9.9", "::1", "10.0.0.1", "172.18.0.3", "fd00::7", "fe80::1%eth0")
+    assert [is_near(a, Headers({})) for a in near] == [True] * len(near)
+    assert [is_near(a, Headers({})) for a in ("8.8.8.8", "2a00::1", "testclient", "")] == [False] * 4
+    for header in ("X-Forwarded-For", "forwarded"):
+        assert not is_near("127.0.0.1", Headers({header: "10.0.0.1"}))

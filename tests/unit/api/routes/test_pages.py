@@ -148,7 +148,7 @@ def test_every_file_a_page_names_is_there(client: TestClient) -> None:
     scripts = {name for name in assets._FILES if name.endswith(".js")}
     imported = set()
     for name in scripts:
-        text = assets._FILES[name].read_text(encoding="utf-8")
+        text = assets._FILES[name].decode()
         imported |= set(re.findall(r'from "\./([^"]+)"', text))
         assert "http" not in text.replace("plain HTTP", "")
     assert imported | {"billing.js"} == scripts
@@ -166,3 +166,27 @@ def test_a_pin_code_is_looked_up_for_who_has_a_session(client: TestClient) -> No
         assert wrong.status_code == 400
         assert (wrong.json()["error"]["code"], wrong.json()["error"]["param"]) == ("invalid_request", "pin")
     assert client.get("/me/billing/pin/560001?x=1").status_code == 400
+
+
+def test_a_browser_is_shown_a_page_where_there_is_nothing_and_a_program_the_envelope(
+    client: TestClient,
+) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for path in ("/nothing", "/assets/x/none.js", "/me/nothing"):
+        page = client.get(path, headers=browser)
+        assert page.status_code == 404 and page.headers["content-type"].startswith("text/html")
+        assert (
+            "There is nothing here" in page.text
+            and "default-src 'none'" in page.headers["content-security-policy"]
+        )
+        for accept in ("*/*", "application/json"):
+            assert client.get(path, headers={"Accept": accept}).json()["error"]["code"] == "not_found"
+    assert client.post("/nothing", headers=browser).json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("path", [f"/assets/{assets.VERSION}/pages.css", "/docs/docs.js"])
+def test_a_malformed_range_is_passed_over(client: TestClient, path: str) -> None:
+    whole = client.get(path)
+    for given in ("bytes=a-b", "bytes=5-1", "lines=1-2", "bytes=999999999-"):
+        ranged = client.get(path, headers={"Range": given})
+        assert (ranged.status_code, ranged.content) == (200, whole.content) and whole.content
