@@ -124,5 +124,5 @@ def children(at: Deployment, outside: Outside, data_dir: Path, seed: int, rate: 
     return [
         *outside.children(at, data_dir),
         Child("gateway", gateway, f"{gateway_url}/healthz"),
-        Child("demo", traffic),
+        Child("demo", traffic, role=Settings),
     ]
