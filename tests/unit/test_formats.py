@@ -132,3 +132,12 @@ def test_an_older_format_is_read_as_what_it_was() -> None:
 def test_each_kind_is_named_once_and_the_journal_knows_its_newest_format() -> None:
     assert len({stored.name for stored in formats.ALL}) == len(formats.ALL)
     assert FORMATS[-1] == formats.JOURNAL.number
+
+
+@pytest.mark.parametrize("said", [b"", b'"format":1,'])
+def test_ranges_and_outboxes_of_the_first_format_are_read(said: bytes) -> None:
+    """They know no id of their topic; what is written from now on does."""
+    part = b'{"kind":"requests","first":1,"last":9,"rows":9}'
+    kept = ranges.decode(b"{" + said + b'"first_offset":0,"next_offset":5,"at_ms":7,"parts":[' + part + b"]}")
+    assert kept == Intent(0, 5, 7, (RangePart("requests", 1, 9, 9),), None)
+    assert outbox.decode(b"{" + said + b'"next_offset":5,"waiting":[]}') == Outbox(5, (), None)
