@@ -77,6 +77,8 @@ class Plan:
     jump: float
     expire: float
     """How soon a silent member is taken for dead."""
+    unpriced: float = 0.0
+    """How many requests go to the route that has no rate at first, beside the few that do so in every seed."""
     rules: Rules = field(default_factory=Rules)
 
     @property

@@ -138,6 +138,7 @@ _ALL = (
             "crash": 0.0,
             "freeze": 0.0,
             "read_max": 500,
+            "unpriced": 0.7,
         },
     ),
     _mutant(
@@ -206,7 +207,8 @@ _ALL = (
     _mutant(
         "answers_not_kept",
         "a command that is sent again is carried out again",
-        "ledger, balances",
+        # Money has memories of its own: credits, payments and promo codes count once by their own names.
+        "replies, ledger, balances",
         lambda: patch.object(decide, "with_answer", lambda profile, _: profile),
     ),
     _mutant(

@@ -269,7 +269,7 @@ class Workload:
             key=f"{org}_key_{key}",
             tier="trial" if trial else "standard",
             byok=byok,
-            model=ROUTE_OF[below(100)],
+            model="coming" if self._plan.unpriced > self._chance() else ROUTE_OF[below(100)],
             failed=failed,
             at_ms=self._time(),
             tokens=(prompt, cached, completion, beside),
@@ -298,6 +298,10 @@ class Workload:
         if kind < 0.99:
             return now_ms - 35 * DAY_MS - rng.choice((60_000, DAY_MS, 300 * DAY_MS))
         return now_ms + rng.choice((11 * MINUTE_MS, 15 * MINUTE_MS, DAY_MS, 400 * DAY_MS))
+
+    def _chance(self) -> float:
+        """Return a number from 0 to 1 where a plan has requests without a rate; others draw as they always did."""
+        return self._rng.random() if self._plan.unpriced else 1.0
 
     def _below(self, bound: int) -> int:
         return int(self._rng.random() * bound)
