@@ -164,14 +164,14 @@ def _prices(deployed: Deployment) -> list[float]:
 def test_a_rate_that_is_announced_corrected_and_withdrawn_changes_no_cost(
     deployed: Deployment, tmp_path: Path
 ) -> None:
-    org, ahead, start = "org-rates", _in_minutes(9), _in_minutes(20)
+    org, ahead, start = "org-rates", _in_minutes(9), _in_minutes(30)
     deployed.publish({**_event(org, "before"), "time": ahead})
     for inr, published in (("100", 1), ("100", 0), ("70", 1)):
         applied = deployed.metering("catalog", "apply", _catalog(tmp_path, start, inr))
         assert applied["published"] == published
         deployed.publish({**_event(org, f"{inr} {published}"), "time": ahead})
     deployed.until(lambda: _prices(deployed) == [12.5, 70])
-    deployed.metering("catalog", "apply", _catalog(tmp_path, _in_minutes(12), "1"), code=1)
+    deployed.metering("catalog", "apply", _catalog(tmp_path, _in_minutes(20), "1"), code=1)
     deployed.metering("catalog", "withdraw", "krutrim-2", "krutrim", start)
     deployed.metering("catalog", "withdraw", "krutrim-2", "krutrim", start, code=1)
     deployed.metering("catalog", "withdraw", "krutrim-2", "krutrim", "2026-01-01T00:00:00+05:30", code=1)
