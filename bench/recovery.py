@@ -24,7 +24,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from bench.events import event, orgs_of
 from bench.kafka import Filler
-from bench.processes import SESSION_SECRET, Bench, Process, bench
+from bench.processes import COMMAND_KEY, SESSION_SECRET, Bench, Process, bench
 from bench.report import Report, percentile
 from bench.whole import Queryable
 from pipeline import topics
@@ -107,6 +107,7 @@ class Platform:
     def _start(self, number: int, port: int) -> Worker:
         environment = {
             "METERING_KAFKA_URL": self._run.broker.url,
+            "METERING_COMMAND_KEY": COMMAND_KEY,
             "METERING_PARTITIONS": str(PARTITIONS),
             "METERING_WORKER_PORT": str(port),
         }

@@ -242,5 +242,6 @@ async def test_a_topic_that_was_made_anew_stops_the_worker_until_it_is_accepted(
     # The setting may stay: the second owner finds the topic that it knows.
     for accepted in (anew, anew, {}):
         async with _working(broker, accepted_topics=accepted) as worker:
-            state = (await worker.owned(0))._state
+            # Each partition keeps the ids for itself, and has the new one only once it is open.
+            state, *_ = [(await worker.owned(number))._state for number in range(PARTITIONS)]
             await worker.until(partial(_is_at, state, posted + 1 + count))

@@ -28,7 +28,7 @@ from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.local.broker import Broker
 from tests.support import ports
-from tests.support.builders import COMMAND_KEYS
+from tests.support.builders import COMMAND_KEY, COMMAND_KEYS
 from tests.support.product.processes import SESSION_SECRET, Product, product
 
 LIMIT_S = 30.0
@@ -309,7 +309,11 @@ def test_a_spent_budget_is_429_until_it_is_raised(platform: Platform) -> None:
             *(sys.executable, "-m", "pipeline", "key", "set", f"key_of_{org}", "--org", org),
             *("--budget-inr", "50", "--data-dir", str(platform.product.home / "nobody")),
         ],
-        env={**os.environ, "METERING_KAFKA_URL": platform.product.broker.url},
+        env={
+            **os.environ,
+            "METERING_KAFKA_URL": platform.product.broker.url,
+            "METERING_COMMAND_KEY": COMMAND_KEY,
+        },
         capture_output=True,
         check=False,
     )
