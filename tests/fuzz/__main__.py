@@ -18,8 +18,8 @@ from pipeline.topics import BILLING, MOVED, REQUESTS
 from tests.fuzz.spoilt import spoilt_command, spoilt_events
 from tests.support.builders import Books, Record, everything
 
-RECORDS_A_UNIT = 40
-RESTORED_EVERY = 250
+RECORDS_A_UNIT = 400
+RESTORED_EVERY = 25
 PARTITIONS = 2
 
 
