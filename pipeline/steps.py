@@ -89,14 +89,22 @@ class AnotherTopicError(Exception):
     """A topic is not the one that was read: it was deleted and made anew under its name, or the cluster is another."""
 
 
-def check_id(name: str, known: str | None, found: str | None) -> None:
-    """Raise AnotherTopicError where a topic has another id than when it was read; either may be unknown."""
-    if known is not None and found is not None and known != found:
-        raise AnotherTopicError(
-            f"{name} has the id {found}, but what was read had the id {known}: the topic was deleted and made anew, or "
-            "this is another cluster. Going on where reading ended would pass over what is in it. See "
-            "docs/operations.md, «a topic is another one»."
-        )
+def takes_another(
+    name: str, known: str | None, found: str | None, accepted: Mapping[str, str] = NOTHING_ACCEPTED
+) -> bool:
+    """Whether a topic is another one than was read, and `accepted` to stand in for it: from its beginning, then.
+
+    Either id may be unknown, and says nothing then. Raises AnotherTopicError for another one that is not accepted.
+    """
+    if known is None or found is None or known == found:
+        return False
+    if accepted.get(name) == found:
+        return True
+    raise AnotherTopicError(
+        f"{name} has the id {found}, but what was read had the id {known}: the topic was deleted and made anew, or "
+        "this is another cluster. Going on where reading ended would pass over what is in it. See "
+        "docs/operations.md, «a topic is another one»."
+    )
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from pipeline.steps import (
     Step,
     TopicIds,
     TopicPlace,
-    check_id,
+    takes_another,
 )
 
 T = TypeVar("T")
@@ -144,9 +144,8 @@ class MailTurns:
         if OUTBOX_KEY in state:
             self.outbox = outbox.decode(state[OUTBOX_KEY])
         topic_id = (yield from TopicIds((topics.MAIL,))).get(topics.MAIL)
-        if topic_id is not None and self.outbox.topic_id != topic_id == accepted.get(topics.MAIL):
+        if takes_another(topics.MAIL, self.outbox.topic_id, topic_id, accepted):
             yield from self.commit(structs.replace(self.outbox, next_offset=0, topic_id=topic_id))
-        check_id(topics.MAIL, self.outbox.topic_id, topic_id)
         self.outbox = structs.replace(self.outbox, topic_id=topic_id)
         # What the topic dropped for its age nobody would send any more.
         first_offset = yield from Beginning(self._topic)

@@ -41,7 +41,7 @@ from pipeline.steps import (
     Step,
     TopicIds,
     TopicPlace,
-    check_id,
+    takes_another,
 )
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def take_over(
     records = yield from Restore(TopicPlace(topics.STATE, partition))
     state = PartitionState.restored(partition, partitions, records)
     # 3. Its offsets are those of the very topics that were read, not only of their names.
-    takes_another = note_topics(state, (yield from TopicIds(topics.INPUTS)), accepted)
+    has_another = note_topics(state, (yield from TopicIds(topics.INPUTS)), accepted)
     # 4. State and journal must end with the same unit.
     last = yield from LastHeaders(TopicPlace(topics.JOURNAL, partition))
     difference = state_against_journal(state, last)
@@ -105,7 +105,7 @@ def take_over(
         # A later owner may have gone on during the restore: then this raises.
         yield from ConfirmOwner(TopicPlace(topics.STATE, partition))
         raise StateError(difference)
-    if takes_another:
+    if has_another:
         # Not with the next unit: where none comes, the next owner would stop again.
         yield from Commit({TopicPlace(topics.STATE, partition): [Output(*state.save_meta())]})
     yield from Reached("worker.restored")
@@ -117,15 +117,15 @@ def note_topics(state: PartitionState, found: Mapping[str, str], accepted: Mappi
 
     Raises AnotherTopicError where one is another topic and not accepted.
     """
-    meta, takes_another = state.meta, False
-    for name, topic_id in found.items():
-        known = meta.topic_ids.get(name)
-        if known not in (None, topic_id) and accepted.get(name) == topic_id:
-            meta.offsets[name], takes_another = 0, True
-        else:
-            check_id(name, known, topic_id)
-        meta.topic_ids[name] = topic_id
-    return takes_another
+    meta = state.meta
+    others = [
+        name
+        for name, topic_id in found.items()
+        if takes_another(name, meta.topic_ids.get(name), topic_id, accepted)
+    ]
+    meta.offsets.update(dict.fromkeys(others, 0))
+    meta.topic_ids.update(found)
+    return bool(others)
 
 
 def unit_of_work(

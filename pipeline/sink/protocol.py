@@ -33,7 +33,7 @@ from pipeline.steps import (
     Step,
     TopicIds,
     TopicPlace,
-    check_id,
+    takes_another,
 )
 
 T = TypeVar("T")
@@ -176,7 +176,7 @@ class RangeWriter:
         if INTENT_KEY not in state:
             return 0
         intent = ranges.decode(state[INTENT_KEY])
-        check_id(topics.JOURNAL, intent.topic_id, self._topic_id)
+        takes_another(topics.JOURNAL, intent.topic_id, self._topic_id)
         # 3. It is finished, exactly as it was cut.
         yield from self.finish(intent)
         return next_offset_after(intent)

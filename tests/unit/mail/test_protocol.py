@@ -133,6 +133,8 @@ def test_another_topic_of_mails_stops_it() -> None:
     assert scripted.run(_turns().take_over(), answer(kept, "a" * 32))[0] == 8
     with pytest.raises(AnotherTopicError, match=r"metering.mail has the id b{32}, .* had the id a{32}"):
         scripted.run(_turns().take_over(), answer(kept, "b" * 32))
+    # Where it was not known which topic was read, a setting that is still there reads nothing again.
+    assert scripted.run(_turns().take_over({topics.MAIL: "a" * 32}), answer(Outbox(5), "a" * 32))[0] == 5
     accepting = _turns().take_over({topics.MAIL: "b" * 32})
     offset, steps = scripted.run(accepting, answer(kept, "b" * 32))
     # Kept at once: where no mail comes, the next owner would stop again.
