@@ -60,17 +60,32 @@ def _read(record: InputRecord, keys: CommandKeys) -> AnyCommand | NoCommand:
     return NoCommand(DeadLetterReason.MALFORMED, command) if isinstance(command, str) else command
 
 
-def post_commands(unit: Unit, records: Sequence[InputRecord], keys: CommandKeys) -> None:
-    """Carry out the commands of fresh records, in order; what is no command becomes a dead letter."""
-    for done, record in enumerate(records, 1):
-        if unit.takes_aside(record):
+ReadCommand = tuple[InputRecord, AnyCommand | NoCommand | None]
+"""A record and what it says; None for one that an operator has set aside, as nobody looks into it."""
+
+
+def read_commands(unit: Unit, records: Sequence[InputRecord], keys: CommandKeys) -> list[ReadCommand]:
+    """Return what fresh records say: each is read, and its sender made sure of, once."""
+    commands: list[ReadCommand] = []
+    for record in records:
+        unit.in_hand = record
+        is_aside = (record.topic, record.offset) in unit.state.set_aside
+        commands.append((record, None if is_aside else _read(record, keys)))
+    unit.in_hand = None
+    return commands
+
+
+def post_commands(unit: Unit, commands: Sequence[ReadCommand]) -> None:
+    """Carry out commands, in order; what is no command becomes a dead letter."""
+    for record, command in commands:
+        if command is None:
+            unit.takes_aside(record)
             continue
         if unit.is_full():
-            unit.leave(records[done - 1 :])
+            unit.leave([record])
             break
         posted_ms = unit.advance(record)
         unit.counts["commands"] += 1
-        command = _read(record, keys)
         if isinstance(command, NoCommand):
             unit.reject(record, bytes(record.value or b""), command.reason, command.detail)
         elif isinstance(command, Barrier):
@@ -90,14 +105,14 @@ def post_commands(unit: Unit, records: Sequence[InputRecord], keys: CommandKeys)
             unit.reply(_carry_out(unit, command, posted_ms))
 
 
-def catalog_offset_needed(records: Sequence[InputRecord], keys: CommandKeys) -> int:
-    """Return how far the catalog must have been read before these records may be posted."""
-    return max((barrier.catalog_offset for barrier in _barriers(records, keys)), default=0)
+def catalog_offset_needed(commands: Sequence[ReadCommand]) -> int:
+    """Return how far the catalog must have been read before these commands may be carried out."""
+    return max((barrier.catalog_offset for barrier in _barriers(commands)), default=0)
 
 
-def promos_offset_needed(records: Sequence[InputRecord], keys: CommandKeys) -> int:
-    """Return how far the promo codes must have been read before these records may be posted."""
-    return max((barrier.promos_offset for barrier in _barriers(records, keys)), default=0)
+def promos_offset_needed(commands: Sequence[ReadCommand]) -> int:
+    """Return how far the promo codes must have been read before these commands may be carried out."""
+    return max((barrier.promos_offset for barrier in _barriers(commands)), default=0)
 
 
 def _barrier_reached(unit: Unit) -> BarrierReached:
@@ -105,9 +120,8 @@ def _barrier_reached(unit: Unit) -> BarrierReached:
     return BarrierReached(state.partition, state.meta.offsets.get(MOVED, 0))
 
 
-def _barriers(records: Sequence[InputRecord], keys: CommandKeys) -> list[Barrier]:
-    commands = (_read(record, keys) for record in records)
-    return [command for command in commands if isinstance(command, Barrier)]
+def _barriers(commands: Sequence[ReadCommand]) -> list[Barrier]:
+    return [command for _, command in commands if isinstance(command, Barrier)]
 
 
 def _carry_out(unit: Unit, command: AnyAccountCommand, posted_ms: int) -> Reply:

@@ -23,6 +23,7 @@ from pipeline.posting.commands import (
     catalog_offset_needed,
     post_commands,
     promos_offset_needed,
+    read_commands,
 )
 from pipeline.posting.requests import REST_EVERY, post_requests
 from pipeline.posting.state import PartitionState, StateError
@@ -149,14 +150,15 @@ def unit_of_work(
     if not fresh_records:
         return None
     # 2. The time of posting follows the broker's time stamps, as long as these can be.
-    to_read = [r for r in fresh_records if (r.topic, r.offset) not in state.set_aside]
-    check_stamps(to_read, (yield from Now()))
+    to_post = [r for r in fresh_records if (r.topic, r.offset) not in state.set_aside]
+    check_stamps(to_post, (yield from Now()))
     # 3. Decide: pure, in memory.
     unit = Unit(state, rates, promos=promos)
     try:
         if topic == topics.BILLING:
-            yield from AwaitCatalog(catalog_offset_needed(to_read, keys), promos_offset_needed(to_read, keys))
-            post_commands(unit, fresh_records, keys)
+            commands = read_commands(unit, fresh_records, keys)
+            yield from AwaitCatalog(catalog_offset_needed(commands), promos_offset_needed(commands))
+            post_commands(unit, commands)
         else:
             moved = topic == topics.MOVED
             yield from Decide(post_requests(unit, fresh_records, moved=moved, rest_every=rest_every))

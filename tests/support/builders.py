@@ -21,7 +21,7 @@ from pipeline.accounts.commands import AnyCommand
 from pipeline.accounts.commands import encode as encode_command
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import Rate, RateTable
-from pipeline.posting.commands import post_commands
+from pipeline.posting.commands import post_commands, read_commands
 from pipeline.posting.requests import post_requests
 from pipeline.posting.state import PartitionState, StateRecord
 from pipeline.posting.unit import Unit, UnitOutput, close, fresh
@@ -175,7 +175,7 @@ class Books:
         unit = Unit(self.state, self.rates, promos=self.promos)
         kept = fresh(self.state, records)
         if topic == BILLING:
-            post_commands(unit, kept, COMMAND_KEYS)
+            post_commands(unit, read_commands(unit, kept, COMMAND_KEYS))
         else:
             for _ in post_requests(unit, kept, moved=topic == MOVED):
                 pass

@@ -23,8 +23,8 @@ from pipeline.accounts.commands import (
 )
 from pipeline.journal import decode_rows
 from pipeline.partitioning import partition_of
-from pipeline.posting.commands import catalog_offset_needed, promos_offset_needed
-from pipeline.posting.unit import UnitOutput
+from pipeline.posting.commands import catalog_offset_needed, promos_offset_needed, read_commands
+from pipeline.posting.unit import Unit, UnitOutput
 from pipeline.topics import BILLING, MOVED
 from tests.support.builders import (
     COMMAND_KEYS,
@@ -112,8 +112,8 @@ def test_a_barrier_is_answered_by_the_partition_it_is_on() -> None:
     assert results(books.send(Barrier("c"))) == [{"partition": 2, "moved_offset": 2}]
     values = [*map(encode, (Barrier("b", 7), View("v", "org"), Barrier("c", 3))), b"nonsense", None]
     records = [command_record(value) for value in values]
-    assert catalog_offset_needed(records, COMMAND_KEYS) == 7
-    assert catalog_offset_needed([], COMMAND_KEYS) == 0
+    assert catalog_offset_needed(read_commands(Unit(books.state, books.rates), records, COMMAND_KEYS)) == 7
+    assert catalog_offset_needed([]) == 0
 
 
 def test_a_command_of_whoever_has_no_key_is_a_dead_letter_and_changes_nothing() -> None:
@@ -135,8 +135,10 @@ def test_a_command_of_whoever_has_no_key_is_a_dead_letter_and_changes_nothing() 
 def test_a_barrier_of_whoever_has_no_key_keeps_nobody_waiting() -> None:
     forged = Record(BILLING, value=encode(Barrier("b", 2**60, 2**60)))
     records = [forged, command_record(encode(Barrier("c", 3, 4)))]
-    assert catalog_offset_needed(records, COMMAND_KEYS) == 3
-    assert promos_offset_needed(records, COMMAND_KEYS) == 4
+    books = Books()
+    commands = read_commands(Unit(books.state, books.rates), records, COMMAND_KEYS)
+    assert catalog_offset_needed(commands) == 3
+    assert promos_offset_needed(commands) == 4
 
 
 def test_a_command_on_another_orgs_partition_is_a_dead_letter() -> None:
