@@ -46,7 +46,7 @@ async def ensure_topics(
 ) -> TopicsReport:
     """Create the absent topics, correct settings that differ, and return when every partition has a leader.
 
-    Safe to repeat, and from several processes at once. CommonSettings of a topic that this project does not set
+    Safe to repeat, and from several processes at once. Settings of a topic that this project does not set
     stay as they are. Raises TopicsError where the broker refuses, or a topic has another partition count.
     """
     topics = {topic.name: topic for topic in wanted}

@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import cramjam
@@ -33,11 +34,20 @@ FETCH_BYTES_MAX = 64 * 1024 * 1024
 _LENGTH = struct.Struct(">i")
 _LENGTH_AT, _OVERHEAD, _CODEC_AT, _RECORDS_AT = 8, 12, 22, 61
 _CODEC_MASK = 0x07
-_NONE, _GZIP, _SNAPPY, _LZ4, _ZSTD = range(5)
 _GZIP_FORMAT = 31
 _XERIAL = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES = 16
 _FULL = "failed to write whole buffer"
+
+
+class Codec(IntEnum):
+    """How a batch is compressed, by the number in its header."""
+
+    NONE = 0
+    GZIP = 1
+    SNAPPY = 2
+    LZ4 = 3
+    ZSTD = 4
 
 
 class TooLargeError(Exception):
@@ -80,7 +90,7 @@ class BoundedRecords:
         batch = self._records.next_batch()
         if not isinstance(batch, DefaultRecordBatch):
             raise CorruptRecordException("a batch of a format that brokers have not kept since Kafka 3.0")
-        if batch.compression_type == _NONE:
+        if batch.compression_type == Codec.NONE:
             self._room -= self._at - begin
             return batch
         return _Compressed(batch, self._data[begin : self._at], self)
@@ -130,13 +140,13 @@ def decompressed(codec: int, data: bytes, bytes_max: int) -> bytes:
     Raises TooLargeError where they are more, and what the codec's library raises for bytes that are damaged.
     """
     match codec:
-        case 1:
+        case Codec.GZIP:
             return _gunzipped(data, bytes_max)
-        case 2:
+        case Codec.SNAPPY:
             return _unsnapped(data, bytes_max)
-        case 3:
+        case Codec.LZ4:
             return _into_buffer(cramjam.lz4, data, bytes_max)
-        case 4:
+        case Codec.ZSTD:
             return _into_buffer(cramjam.zstd, data, bytes_max)
     raise UnsupportedCodecError(f"unknown compression codec {codec}")
 

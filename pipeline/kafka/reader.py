@@ -116,11 +116,11 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
         self._offsets = GroupOffsets(self._consumer)
         self._consumer.subscribe(list(self._topics), listener=self)
-        beside = [asyncio.create_task(self._guard(self._offsets.run()))]
+        beside = [asyncio.create_task(self.guard(self._offsets.run()))]
         try:
             await self._consumer.start()
             if self.takes_together:
-                beside.append(asyncio.create_task(self._guard(self._take_together())))
+                beside.append(asyncio.create_task(self.guard(self._take_together())))
             await self._failure
         finally:
             await self._stop_pumps(list(self._pumps))
@@ -185,10 +185,15 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]
             batches = await self._consumer.getmany(*places, timeout_ms=POLL_MS, max_records=max_records)
         except OffsetOutOfRangeError:
-            await self.check_extent({place: await self._consumer.position(place) for place in places})
+            await self.check_extent(await self.positions(places))
             log.warning("an offset of %s is out of range for now; it is fetched again", places)
             return {}
         return batches
+
+    async def positions(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the offset that is fetched next of each place."""
+        assert self._consumer is not None
+        return {place: await self._consumer.position(place) for place in places}
 
     async def check_extent(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Raise where a log does not reach from the offset that is read next; see `kafka/extent.py`."""
@@ -202,7 +207,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         """Finish the batch in hand of each revoked partition, then let it go."""
-        await self._guard(self._stop_pumps(sorted({tp.partition for tp in revoked})))
+        await self.guard(self._stop_pumps(sorted({tp.partition for tp in revoked})))
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Start to open each partition; it is read from where its owner's state says."""
@@ -213,7 +218,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self._pumps[partition] = _Pump(self, self._consumer, partition, places, self._handler)
         self._assigned = True
 
-    async def _guard(self, work: Awaitable[None]) -> None:
+    async def guard(self, work: Awaitable[None]) -> None:
+        """Do a part of the work. Whatever ends it, but a cancellation that somebody here asked for, ends `run`."""
         try:
             await work
         except asyncio.CancelledError as error:
@@ -282,31 +288,24 @@ class _Pump:
         self.is_open = False
         self._fetching = False
         self._stopping = False
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(reader.guard(self._run()))
 
     async def _run(self) -> None:
-        try:
-            await self._open()
-            while not self._stopping and not self._reader.takes_together:
-                self._fetching = True
-                batches = await self._reader.fetch(self.places)
-                self._fetching = False
-                if not self._reader.note_fetched(self._partition, await self._positions()):
-                    continue
-                # What is fetched and not taken would hold up every other partition of the same broker.
-                self._consumer.pause(*self.places)
-                for place, records in batches.items():
-                    if self._stopping:
-                        return
-                    await self._handler.process(place.topic, place.partition, records)
-                self._reader.report_done(self._partition)
-                self._consumer.resume(*self.places)
-        except asyncio.CancelledError as error:
-            if is_cancelled():
-                raise
-            self._reader.fail(error)
-        except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
-            self._reader.fail(error)
+        await self._open()
+        while not self._stopping and not self._reader.takes_together:
+            self._fetching = True
+            batches = await self._reader.fetch(self.places)
+            self._fetching = False
+            if not self._reader.note_fetched(self._partition, await self._reader.positions(self.places)):
+                continue
+            # What is fetched and not taken would hold up every other partition of the same broker.
+            self._consumer.pause(*self.places)
+            for place, records in batches.items():
+                if self._stopping:
+                    return
+                await self._handler.process(place.topic, place.partition, records)
+            self._reader.report_done(self._partition)
+            self._consumer.resume(*self.places)
 
     async def _open(self) -> None:
         state = await self._handler.open(self._partition)
@@ -321,9 +320,6 @@ class _Pump:
         else:
             self._consumer.resume(*self.places)
         self._reader.report_done(self._partition)
-
-    async def _positions(self) -> dict[TopicPartition, int]:
-        return {place: await self._consumer.position(place) for place in self.places}
 
     async def stop(self) -> None:
         """Stop after the batch in hand and let the partition go.

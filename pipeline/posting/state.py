@@ -58,8 +58,8 @@ class Meta(Struct, forbid_unknown_fields=True):
     """How far a partition has come: written by every unit.
 
     `offsets` is the next offset of each input topic, `position` the next of the journal; `posted_ms` is
-    the newest time of posting, which never falls. `topic_ids` is Kafka's id of each input topic. `format` is that of all records of the topic together: a state of
-    an older one is read, and its records are written anew as units touch them.
+    the newest time of posting, which never falls. `topic_ids` is Kafka's id of each input topic. `format` is that of all
+    records of the topic together: a state of an older one is read, and its records are written anew as units touch them.
     """
 
     partitions: int
