@@ -129,13 +129,18 @@ class CommonSettings(BaseSettings):
         return self.kafka_url.removeprefix("kafka://")
 
 
-class SinkSettings(CommonSettings):
-    """What a sink needs. It serves /metrics and /healthz on the worker's port."""
+class StatusSettings(CommonSettings):
+    """What a role needs that serves /metrics and /healthz by itself."""
+
+    worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
+    """Where a worker serves /metrics and /healthz, and a sink that runs apart."""
+
+
+class SinkSettings(StatusSettings):
+    """What a sink needs."""
 
     clickhouse_url: str | None = None
     """chdb://PATH, or http(s)://user:password@host:port/database; embedded where absent (`up` only)."""
-    worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
-    """Where a worker serves /metrics and /healthz."""
     sink_memory_mib: Annotated[int, Field(ge=16, le=65_536)] = 128
     """How much of the journal the sink of a process holds at most, in MiB, over all its partitions.
 
@@ -150,13 +155,11 @@ class SinkSettings(CommonSettings):
         return url
 
 
-class WorkerSettings(CommonSettings):
+class WorkerSettings(StatusSettings):
     """What a worker needs."""
 
     command_key: StrongSecret = None
     """Signs the commands that server and operators send, and workers carry out; two after a comma while it is renewed."""
-    worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
-    """Where a worker serves /metrics and /healthz."""
 
     @field_validator("command_key")
     @classmethod

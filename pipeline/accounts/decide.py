@@ -40,7 +40,7 @@ from pipeline.accounts.commands import (
 )
 from pipeline.accounts.ledger import LedgerEntry, Posting
 from pipeline.accounts.model import ANSWERS_KEPT, Account, Profile, RememberedAnswer
-from pipeline.accounts.names import BadNameError, plain_name
+from pipeline.accounts.names import name_or_refusal
 from pipeline.accounts.payments import NOTHING, Dispute, Known, NamedCredit, Order, Payment, Refund
 from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.results import (
@@ -220,10 +220,9 @@ def _sign_up(account: Account, command: SignUp, at_ms: int) -> Posting[SignedUp]
     profile = account.profile
     if profile.signed_up_ms is not None:
         return Posting(SignedUp(account.org, signed_up=False))
-    try:
-        name = plain_name(command.name)
-    except BadNameError as error:
-        return CommandRefusal(RefusalCode.INVALID_REQUEST, str(error), "name")
+    name = name_or_refusal(command.name)
+    if isinstance(name, CommandRefusal):
+        return name
     signed_up = structs.replace(profile, name=name, email=command.email, signed_up_ms=at_ms)
     credit = LedgerEntry(LedgerKind.PROMO, SIGNUP_CREDIT_NANO, note="signup credit")
     return Posting(SignedUp(account.org, signed_up=True), entries=(credit,), profile=signed_up)

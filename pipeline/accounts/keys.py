@@ -24,7 +24,7 @@ from pipeline.accounts.model import (
     Key,
     Profile,
 )
-from pipeline.accounts.names import BadNameError, plain_name
+from pipeline.accounts.names import name_or_refusal
 from pipeline.accounts.results import KeyChanged, KeyCreated
 from pipeline.formats import KEYS
 from pipeline.ist import DAY_MS
@@ -80,10 +80,9 @@ def create(account: Account, command: CreateKey, at_ms: int) -> Posting[KeyCreat
         )
     if command.key_id in account.profile.keys:
         return CommandRefusal(RefusalCode.INVALID_REQUEST, "this key id is taken", "key_id")
-    try:
-        name = plain_name(command.name)
-    except BadNameError as error:
-        return CommandRefusal(RefusalCode.INVALID_REQUEST, str(error), "name")
+    name = name_or_refusal(command.name)
+    if isinstance(name, CommandRefusal):
+        return name
     key = Key(
         key_id=command.key_id,
         name=name,
@@ -114,10 +113,10 @@ def change(account: Account, command: ChangeKey, at_ms: int) -> Posting[KeyChang
         if (value := getattr(command, name)) is not UNSET
     }
     if "name" in given:
-        try:
-            given["name"] = plain_name(given["name"])
-        except BadNameError as error:
-            return CommandRefusal(RefusalCode.INVALID_REQUEST, str(error), "name")
+        name = name_or_refusal(given["name"])
+        if isinstance(name, CommandRefusal):
+            return name
+        given["name"] = name
     changed = structs.replace(key, **given, revoked=key.revoked or command.revoked)
     if changed == key:
         return Posting(KeyChanged(key.key_id, key.version))

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import unicodedata
 
+from pipeline.accounts.commands import CommandRefusal
+from pipeline.outcomes import RefusalCode
+
 NAME_CHARS_MAX = 60
 _JOINERS = "\u200c\u200d"
 _VIRAMA = 9
@@ -31,3 +34,11 @@ def plain_name(text: str) -> str:
         if not char.isprintable() and not (char in _JOINERS and unicodedata.combining(before) == _VIRAMA):
             raise BadNameError(f"a name cannot hold the character U+{ord(char):04X}")
     return name
+
+
+def name_or_refusal(text: str) -> str | CommandRefusal:
+    """Return what a command's name is kept as, or the refusal of the command."""
+    try:
+        return plain_name(text)
+    except BadNameError as error:
+        return CommandRefusal(RefusalCode.INVALID_REQUEST, str(error), "name")

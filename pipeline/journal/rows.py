@@ -14,7 +14,7 @@ from typing import Annotated, get_type_hints
 
 from msgspec import Meta, Struct
 
-from pipeline.usage import NO_OTHERS, OTHER_CLASSES, REASONING_BESIDE, Counts, Others
+from pipeline.usage import NO_OTHERS, OTHER_CLASSES, REASONING_BESIDE, Counts
 
 PARTITIONS_MAX = 1024
 POSITION_MAX = 2**43 - 1
@@ -79,12 +79,6 @@ class RequestRow(Struct, array_like=True, gc=False):
     audio_input_tokens: Count = 0
     audio_output_tokens: Count = 0
     irregular: Annotated[int, _column("UInt8")] = 0
-
-    def note(self, others: Others, irregular: int) -> None:
-        """Take in what few requests have: tokens of other classes, and the mark of an irregular usage."""
-        for each, count in zip(OTHER_CLASSES, others, strict=True):
-            setattr(self, each.column, count)
-        self.irregular = irregular
 
     @property
     def counts(self) -> Counts:

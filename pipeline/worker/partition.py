@@ -129,10 +129,10 @@ class Partition:
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
         """Carry out a batch, in one unit of work or in a few. Any exception leaves memory ahead of Kafka: end the process."""
         async with self._lock:
-            started = time.monotonic()
             rates, promos = self._catalog.rates, self._catalog.promos
             has_more = True
             while has_more:
+                started = time.monotonic()
                 unit_of_work = protocol.unit_of_work(self._state, rates, promos, self._keys, topic, records)
                 posted = await drive(unit_of_work, self._take)
                 if posted is not None:

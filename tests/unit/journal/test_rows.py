@@ -45,8 +45,8 @@ def test_tokens_are_those_of_prompt_and_completion() -> None:
 def test_a_row_has_a_column_for_each_class_of_tokens() -> None:
     """A class without one would be charged, and then no longer be found in the books."""
     others = tuple(range(7, 7 + len(OTHER_CLASSES)))
-    row = request(1, "org", 0, reasoning_tokens=5)
-    row.note(others, CACHE_BESIDE)
+    columns = {each.column: count for each, count in zip(OTHER_CLASSES, others, strict=True)}
+    row = request(1, "org", 0, reasoning_tokens=5, irregular=CACHE_BESIDE, **columns)
     assert row.counts == (200, 64, 112, 5, others, CACHE_BESIDE)
     assert {each.column for each in OTHER_CLASSES} <= set(REQUEST_COLUMNS)
     [back] = decode_rows(encode_rows(REQUESTS, [row])[0])
@@ -61,5 +61,5 @@ def test_a_row_without_other_classes_says_so_in_the_one_way_that_is_quick_to_see
 def test_reasoning_beside_the_completion_is_among_the_tokens() -> None:
     row = request(1, "org", 0, reasoning_tokens=5)
     assert (row.beside_tokens, row.tokens) == (0, 312)
-    row.note(NO_OTHERS, REASONING_BESIDE)
+    row.irregular = REASONING_BESIDE
     assert (row.beside_tokens, row.tokens) == (5, 317)
