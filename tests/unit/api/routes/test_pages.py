@@ -79,7 +79,9 @@ def test_an_owners_page_may_open_checkout_and_no_other_page_may(client: TestClie
     plain = client.get("/login").headers["content-security-policy"]
     of_razorpay = {"script-src", "img-src", "connect-src", "frame-src", "form-action"}
     others = dict(part.split(" ", 1) for part in plain.split("; "))
-    assert {name: value for name, value in others.items() if directives.get(name) != value}.keys() <= of_razorpay
+    assert {
+        name: value for name, value in others.items() if directives.get(name) != value
+    }.keys() <= of_razorpay
     assert directives.keys() - others.keys() == {"frame-src"}
     assert directives["style-src"] == others["style-src"] == "'self'"
     assert owner.headers["referrer-policy"] == "strict-origin-when-cross-origin"
