@@ -29,6 +29,7 @@ from pipeline.api.routes import (
     promos,
     rankings,
     receipts,
+    totals,
     usage,
     webhooks,
 )
@@ -39,6 +40,7 @@ from pipeline.api.services.context import AppContext
 ROUTERS = (
     usage.router,
     activity.router,
+    totals.router,
     events.router,
     one_event.router,
     rankings.router,
