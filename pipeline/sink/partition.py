@@ -141,7 +141,6 @@ class SinkPartition:
     async def _write_next(self) -> None:
         taken = self._next_records()
         newest_ms = taken[-1][2]
-        self._in_hand_ms = taken[0][2]
         records = [(offset, record) for offset, record, _ in taken]
         await drive(self._writer.write(records), self._take)
         self.next_offset = records[-1][0] + 1
@@ -159,6 +158,7 @@ class SinkPartition:
             taken.append(self._buffer.popleft())
             taken_bytes += len(taken[-1][1].value)
         self._buffered_bytes -= taken_bytes
+        self._in_hand_ms = taken[0][2]
         if not self._buffer:
             self._changed.clear()
         return taken

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from pipeline import ist
 from pipeline.api.http.parameters import Range
 from pipeline.api.routes.totals import days_before
-from pipeline.api.server.app import create_app
 from pipeline.clickhouse.client import Engine
 from pipeline.journal import public_id
 from tests.support.api.client import Api, api
@@ -76,11 +74,15 @@ def test_the_totals_are_those_of_activity(engine: Engine, served: Api) -> None:
     }
     before = answer["previous"]
     assert before["totals"]["requests"] > 0
-    assert before["totals"] == served.get("/me/activity", "org_b", from_=before["from"], to=before["to"])["totals"]
+    assert (
+        before["totals"]
+        == served.get("/me/activity", "org_b", from_=before["from"], to=before["to"])["totals"]
+    )
 
 
 def test_money_is_exact_beyond_what_a_row_holds(engine: Engine, served: Api) -> None:
-    insert(engine, [request(public_id(0, n), "org_a", NOW_MS, cost_nano=2**62) for n in range(3)])
+    for n in range(3):
+        insert(engine, [request(public_id(0, n), "org_a", NOW_MS, cost_nano=2**62, key_id=f"key_{n}")])
     assert served.get(PATH, "org_a")["totals"]["cost_inr"] == inr(3 * 2**62)
 
 
@@ -98,16 +100,12 @@ def test_the_days_before_a_range(days: tuple[str, str], before: tuple[str, str] 
     assert days_before(Range(*map(date.fromisoformat, days))) == wanted
 
 
-def test_there_is_no_range_before_the_first_day(engine: Engine, served: Api) -> None:
+def test_there_is_no_range_before_the_first_day(served: Api) -> None:
     assert served.get(PATH, "org_a", from_="1970-01-01", to="1970-01-05")["previous"] is None
 
 
 def test_how_far_behind_is_asked_for_the_sessions_org(engine: Engine) -> None:
-    with api(engine) as served:
-        behind = {"org_a": 1_250, "org_b": 0}
-        context = replace(served.context, behind_ms=behind.get)
-        served.client.app = create_app(context)
-        served.client._transport.app = served.client.app  # type: ignore[attr-defined]
+    with api(engine, behind_ms={"org_a": 1_250, "org_b": 0}.get) as served:
         assert [served.get(PATH, org)["behind_ms"] for org in ("org_a", "org_b", "org_c")] == [1_250, 0, None]
 
 

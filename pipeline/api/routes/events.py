@@ -102,9 +102,7 @@ class Pages:
         self.context = context
         self._newest_id: int | None = None
 
-    async def read(
-        self, scope: OrgScope, before: int | None, filters: Filters, rows: int
-    ) -> list[EventRow]:
+    async def read(self, scope: OrgScope, before: int | None, filters: Filters, rows: int) -> list[EventRow]:
         """Return the newest `rows` requests below an id, newest first.
 
         Raises ApiError for days that are no range, and what the engine raises.

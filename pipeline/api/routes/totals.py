@@ -15,7 +15,16 @@ from msgspec import Struct, field
 from pydantic import Field
 
 from pipeline import ist
-from pipeline.api.http.answers import Count, DayText, Documented, Moment, failures, json_answer, moment, rupees
+from pipeline.api.http.answers import (
+    Count,
+    DayText,
+    Documented,
+    Moment,
+    failures,
+    json_answer,
+    moment,
+    rupees,
+)
 from pipeline.api.http.parameters import FILTERS, FIRST_DAY, FiltersOf, Range, bounded_range, only
 from pipeline.api.routes.activity import ActivityTotals
 from pipeline.api.services.dependencies import CoalescedReadsOf, ContextOf, SignedIn, signed_in

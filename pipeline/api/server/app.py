@@ -17,6 +17,7 @@ from pipeline.api.routes import (
     addresses,
     billing,
     catalog,
+    csv_files,
     docs,
     events,
     health,
@@ -36,11 +37,13 @@ from pipeline.api.routes import (
 from pipeline.api.routes.rankings import Rankings
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
+from pipeline.api.services.exports import Exports
 
 ROUTERS = (
     usage.router,
     activity.router,
     totals.router,
+    csv_files.router,
     events.router,
     one_event.router,
     rankings.router,
@@ -83,6 +86,7 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.shown_to_strangers = health.ShownToStrangers()
     app.state.rankings = Rankings(context)
     app.state.pages = events.Pages(context)
+    app.state.exports = Exports()
     app.state.coalesced_reads = CoalescedReads(context.engine)
     for router in ROUTERS:
         app.include_router(router)

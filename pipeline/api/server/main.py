@@ -218,7 +218,7 @@ class SinkBeside:
             self._follower.check_fresh(FOLLOWER_FRESH_S)
         except StaleError:
             return None
-        return self._sink and self._sink.behind_ms(org, _now_ms())
+        return None if self._sink is None else self._sink.behind_ms(org, _now_ms())
 
 
 class WorkerCheck:

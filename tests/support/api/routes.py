@@ -69,6 +69,15 @@ OF_AN_ORG = {
 }
 """Routes that need a session, with the queries to try on each."""
 
+FILES_OF_AN_ORG = {
+    "/me/activity/events.csv": OF_AN_ORG["/me/activity"],
+    "/me/activity.csv": OF_AN_ORG["/me/activity"],
+}
+"""Routes that need a session and answer a CSV file, with the queries to try on each."""
+
+NAMES_NOBODY = {"/me/activity/totals"}
+"""Routes of an org whose answers are numbers alone."""
+
 BY_ID = {"/me/activity/events/{id}"}
 """Routes that need a session and name one thing of the org by its id."""
 
