@@ -82,7 +82,15 @@ def document(served: Api) -> dict[str, Any]:
 
 
 def test_every_route_is_classified(served: Api) -> None:
-    described = OF_AN_ORG.keys() | FILES_OF_AN_ORG.keys() | BY_ID | PUBLIC | TEXT | ASKS_OWNER.keys() | SIGNED_BY_RAZORPAY
+    described = (
+        OF_AN_ORG.keys()
+        | FILES_OF_AN_ORG.keys()
+        | BY_ID
+        | PUBLIC
+        | TEXT
+        | ASKS_OWNER.keys()
+        | SIGNED_BY_RAZORPAY
+    )
     assert set(document(served)["paths"]) == described
     assert paths_of(served.client.app) == described | PAGES | OPERATORS | {"/openapi.json"}
 

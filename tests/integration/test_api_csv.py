@@ -145,7 +145,7 @@ def test_other_texts_stay_as_they_are(engine: Engine, text: str) -> None:
 def test_a_file_without_rows_has_its_columns_and_its_name(engine: Engine) -> None:
     with api(engine) as served:
         for path, what in ((EVENTS, "requests"), (DAYS, "usage")):
-            headers = {"Authorization": f'Bearer {served.token("org/ü")}'}
+            headers = {"Authorization": f"Bearer {served.token('org/ü')}"}
             answer = served.client.get(f"{path}?from=2026-06-01&to=2026-06-02", headers=headers)
             assert re.fullmatch(r"(at|day)_ist,model,[a-z_,]+\n", answer.text)
             assert answer.headers["Content-Disposition"] == (
