@@ -6,6 +6,7 @@ Called by: `api/server/main.py`. Next: `api/http/edge.py`, then the modules of `
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,7 +22,10 @@ from pipeline.api.routes import (
     docs,
     events,
     health,
+    key_use,
     keys,
+    latency,
+    models,
     one_event,
     operator,
     orders,
@@ -43,11 +47,13 @@ ROUTERS = (
     usage.router,
     activity.router,
     totals.router,
+    latency.router,
     csv_files.router,
     events.router,
     one_event.router,
     rankings.router,
     catalog.router,
+    models.router,
     health.router,
     docs.router,
     billing.router,
@@ -57,6 +63,7 @@ ROUTERS = (
     webhooks.router,
     receipts.router,
     keys.router,
+    key_use.router,
     pincodes.router,
     pages.router,
     operator.router,
@@ -86,6 +93,7 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.shown_to_strangers = health.ShownToStrangers()
     app.state.rankings = Rankings(context)
     app.state.pages = events.Pages(context)
+    app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)
     app.state.exports = Exports()
     app.state.coalesced_reads = CoalescedReads(context.engine)
     for router in ROUTERS:

@@ -58,6 +58,8 @@ OF_AN_ORG = {
         "?provider=theirs_provider",
     ),
     "/me/activity/totals": ("", "?key_id=theirs_key", "?model=theirs_model", "?provider=mine_provider"),
+    "/me/activity/latency": ("", "?key_id=theirs_key", "?model=theirs_model", "?provider=mine_provider"),
+    "/me/keys/use": ("",),
     "/me/activity/events": (
         "",
         "?key_id=theirs_key",
@@ -81,7 +83,7 @@ NAMES_NOBODY = {"/me/activity/totals"}
 BY_ID = {"/me/activity/events/{id}"}
 """Routes that need a session and name one thing of the org by its id."""
 
-PUBLIC = {"/v1/rankings", "/v1/catalog", "/healthz"}
+PUBLIC = {"/v1/rankings", "/v1/catalog", "/v1/models", "/healthz"}
 TEXT = {"/metrics"}
 
 
