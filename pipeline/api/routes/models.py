@@ -28,13 +28,13 @@ PricesShown = create_model("PricesShown", __base__=Documented, **_PRICES)
 """What each class of tokens costs, in rupees per million."""
 
 
-class TierShown(PricesShown):  # type: ignore[misc, valid-type]  # a model that is made of the classes there are
+class TierShown(PricesShown):
     """The prices of a whole request whose prompt has more tokens than `above_prompt_tokens`."""
 
     above_prompt_tokens: Count
 
 
-class ProviderPrices(PricesShown):  # type: ignore[misc, valid-type]
+class ProviderPrices(PricesShown):
     """What a model costs at a provider since `effective_from`; the highest tier that a prompt exceeds counts."""
 
     provider: str
