@@ -2,7 +2,7 @@
 
 Owns: that an org has at most `ACTIVE_KEYS_MAX` active keys, that no two of them have the same name, that a trial
 key's limits stay below the trial ceilings, which fields may change, and how long a key may be valid.
-Called by: `accounts/decide.py` for the commands `create_key` and `change_key`; `posting/unit.py` writes the
+Called by: `accounts/decide.py` for the commands `create_key` and `change_key`; `posting/commands.py` writes the
 records, and gateways and the server read them.
 """
 
