@@ -85,7 +85,7 @@ class StoredFormat:
 
 JOURNAL = StoredFormat(topics.JOURNAL, 2, "the header `format` of the record, in decimal")
 STATE = StoredFormat(
-    topics.STATE, 3, "the field `format` of the partition's record `m`, for all its records", rewritten=True
+    topics.STATE, 4, "the field `format` of the partition's record `m`, for all its records", rewritten=True
 )
 RATES = StoredFormat(topics.CATALOG, 2)
 PROMOS = StoredFormat(topics.PROMOS, 1)
@@ -94,7 +94,7 @@ VERDICTS = StoredFormat(topics.VERDICTS, 1)
 ORDERS = StoredFormat(topics.ORDERS, 1)
 MAIL = StoredFormat(topics.MAIL, 1, rewritten=True)
 OUTBOX = StoredFormat(topics.MAIL_STATE, 2, rewritten=True)
-RANGES = StoredFormat(topics.SINK_STATE, 2, rewritten=True)
+RANGES = StoredFormat(topics.SINK_STATE, 3, rewritten=True)
 MARKS = StoredFormat(topics.REDRIVE_STATE, 1, "the value itself, in decimal")
 SPOOL = StoredFormat(
     "spool", 1, "the field `format` of `spool.json`, for the whole directory", rewritten=True

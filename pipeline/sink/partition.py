@@ -16,7 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar, assert_never
 from aiokafka import ConsumerRecord, TopicPartition
 
 from pipeline import telemetry, topics
-from pipeline.clickhouse import lost
+from pipeline.clickhouse import lost, whose
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import DEDUPLICATION_WINDOW
@@ -25,6 +25,7 @@ from pipeline.crashpoints import reach
 from pipeline.driving import drive
 from pipeline.inserts import JournalInsert
 from pipeline.journal import JournalRecord, read_headers
+from pipeline.kafka.bounded import last_headers
 from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.fenced import FencedLog
@@ -33,9 +34,11 @@ from pipeline.sink import ranges
 from pipeline.sink.budget import ByteBudget, held_bytes
 from pipeline.sink.pace import INSERTS_A_SECOND
 from pipeline.sink.protocol import (
+    AdoptDatabase,
     CompleteRollUps,
     CountRows,
     Insert,
+    LookAtDatabase,
     MayHaveLost,
     NotConfirmedError,
     Pause,
@@ -47,7 +50,7 @@ from pipeline.sink.protocol import (
     RollUpsLack,
     SinkStep,
 )
-from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore, TopicIds
+from pipeline.steps import Commit, ConfirmOwner, Fence, LastHeaders, Now, Reached, Restore, TopicIds
 
 log = logging.getLogger(__name__)
 
@@ -173,6 +176,12 @@ class SinkPartition:
                 return step.answered(_now_ms())
             case ReadJournal(first_offset, next_offset, rows):
                 return step.answered(await self._read(first_offset, next_offset, rows))
+            case LastHeaders(place):
+                return step.answered(await last_headers(self._kafka, TopicPartition(*place)))
+            case LookAtDatabase(first, last):
+                return step.answered(await self._ask(whose.place_of, self._partition, first, last))
+            case AdoptDatabase(identity, epoch):
+                await self._ask(whose.adopt, identity, epoch)
             case Insert(rows):
                 await self._insert(rows)
             case CountRows(rows):

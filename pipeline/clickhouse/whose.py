@@ -1,0 +1,39 @@
+"""Ask the database whose it is and where a partition's rows end, and write whose it is.
+
+Owns: the table `deployment`. Called by: `sink/partition.py`, before anything is written. Next: `sink/histories.py` judges.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.queries import query
+from pipeline.identity import Identity
+from pipeline.inserts import DatabasePlace
+from pipeline.journal import position_of, public_id
+
+
+def place_of(engine: Engine, partition: int, first: int, last: int) -> DatabasePlace:
+    """Return whose the database is, and what it has of a partition around the positions `first` to `last`.
+
+    Raises what the engine raises.
+    """
+    whose = query("deployments").of_platform()
+    owners = engine.query(whose.sql, whose.parameters, row=tuple[str, str, int])
+    before = public_id(partition, first - 1)
+    bound = query("rows_around").of_platform(
+        before=before, last=public_id(partition, last), partition=partition
+    )
+    [(found, highest)] = engine.query(bound.sql, bound.parameters, row=tuple[int, int])
+    return DatabasePlace(
+        owners=tuple((Identity(name, topic_id), epoch) for name, topic_id, epoch in owners),
+        has_before=first <= 1 or found > 0,
+        highest=position_of(highest)[1],
+    )
+
+
+def adopt(engine: Engine, identity: Identity, epoch: int) -> None:
+    """Write whose the database is. Safe to repeat. Raises what the engine raises."""
+    row = msgspec.json.encode([identity.name, identity.id, epoch]) + b"\n"
+    engine.insert("deployment", ("name", "id", "epoch"), row, token=f"{identity}:{epoch}")
