@@ -17,6 +17,7 @@ from pipeline.cli import (
     demo,
     promo,
     quarantine,
+    rebuild,
     reconcile,
     redrive,
     roles,
@@ -27,6 +28,7 @@ from pipeline.cli import (
 from pipeline.cli.context import CommandError, say
 from pipeline.connection import KafkaSettingsError
 from pipeline.formats import NewerFormatError
+from pipeline.identity import MixedHistoriesError
 from pipeline.journal import JournalFormatError
 from pipeline.kafka.admin import TopicsError
 from pipeline.kafka.catalog import CatalogClockError
@@ -35,7 +37,21 @@ from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
 
 # Each module adds its commands to the program by `register`.
-GROUPS = (up, demo, roles, config, accounts, catalog, promo, verify, reconcile, settle, redrive, quarantine)
+GROUPS = (
+    up,
+    demo,
+    roles,
+    config,
+    accounts,
+    catalog,
+    promo,
+    verify,
+    reconcile,
+    settle,
+    redrive,
+    quarantine,
+    rebuild,
+)
 
 _EXPECTED = (
     CatalogClockError,
@@ -44,6 +60,7 @@ _EXPECTED = (
     KafkaSettingsError,
     LocalError,
     MissingSettingError,
+    MixedHistoriesError,
     NewerFormatError,
     SilentTopicError,
     TopicsError,

@@ -34,6 +34,7 @@ from pipeline.sink import ranges
 from pipeline.sink.budget import ByteBudget, held_bytes
 from pipeline.sink.pace import INSERTS_A_SECOND
 from pipeline.sink.protocol import (
+    HOLD_KEY,
     AdoptDatabase,
     CompleteRollUps,
     CountRows,
@@ -50,7 +51,18 @@ from pipeline.sink.protocol import (
     RollUpsLack,
     SinkStep,
 )
-from pipeline.steps import Commit, ConfirmOwner, Fence, LastHeaders, Now, Reached, Restore, TopicIds
+from pipeline.steps import (
+    Commit,
+    ConfirmOwner,
+    Fence,
+    LastHeaders,
+    Now,
+    Output,
+    Reached,
+    Restore,
+    TopicIds,
+    TopicPlace,
+)
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +122,11 @@ class SinkPartition:
             self._budget.give_back(self._partition, self._recorded_bytes)
             self._recorded_bytes = 0
         return self.next_offset
+
+    async def hold(self, hold: ranges.Hold) -> None:
+        """Keep every sink from the partition until a rebuild ends. Refused where a later owner is there."""
+        place = TopicPlace(topics.SINK_STATE, self._partition)
+        await self._log.commit({place: [Output(HOLD_KEY, ranges.encode(hold))]})
 
     async def close(self) -> None:
         """Disconnect. What was not recorded stays in the journal for the next owner."""

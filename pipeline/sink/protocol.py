@@ -43,6 +43,9 @@ from pipeline.steps import (
 T = TypeVar("T")
 
 INTENT_KEY = b"intent"
+HOLD_KEY = b"hold"
+HELD_LOOK_S = 0.5
+"""How often a sink looks whether a rebuild has ended."""
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 SETTLE_S = 65.0
 """After so long no insert is under way any more whose answer got lost: none may take longer than 60 seconds."""
@@ -58,6 +61,10 @@ class NotConfirmedError(Exception):
         """Keep the engine's message, and whether it refused for certain: then only an operator mends it."""
         super().__init__(message)
         self.is_refusal = is_refusal
+
+
+class HeldError(Exception):
+    """A rebuild took the partition while this sink did."""
 
 
 class IntentError(Exception):
@@ -193,10 +200,16 @@ class RangeWriter:
         Raises IntentError, AnotherTopicError where the journal is another topic than the one that was read,
         MixedHistoriesError where journal, database and the last range are not of one history, and what the steps raise.
         """
+        # 0. A rebuild that has the partition is waited for: fencing would end it.
+        while HOLD_KEY in (state := (yield from Restore(self._state))):
+            hold = ranges.decode_hold(state[HOLD_KEY])
+            yield from Pause(HELD_LOOK_S, f"`{hold.work}` is under way; if it was ended, run it again")
         # 1. From here on no earlier owner records a range.
         yield from Fence()
         # 2. The last range that was recorded: its owner may have ended before, while or after it was written.
         state = yield from Restore(self._state)
+        if HOLD_KEY in state:
+            raise HeldError(f"{self._state.topic}/{self._partition} is held by a rebuild that has just begun")
         self._topic_id = (yield from TopicIds((topics.JOURNAL,))).get(topics.JOURNAL)
         intent = ranges.decode(state[INTENT_KEY]) if INTENT_KEY in state else None
         if intent is not None:
@@ -204,11 +217,12 @@ class RangeWriter:
             self._epoch = intent.epoch
         yield from self.identify(intent)
         # 3. The database is of the same history, and ends within that range. Only then is anything written.
-        records = [] if intent is None else (yield from read_journal(intent))
-        first, last = (records[0][1].first, records[-1][1].last) if records else (1, 0)
-        yield from self.compare(first, last)
-        if intent is None:
-            return 0
+        if intent is None or not intent.parts:
+            position = 1 if intent is None else intent.position
+            yield from self.compare(position, position - 1)
+            return 0 if intent is None else intent.next_offset
+        records = yield from read_journal(intent)
+        yield from self.compare(records[0][1].first, records[-1][1].last)
         # 4. It is finished, exactly as it was cut.
         yield from self.insert(intent, records, sent_before=True)
         return next_offset_after(intent)
@@ -291,6 +305,8 @@ class RangeWriter:
                 sent_before = True
                 seconds = RETRY_S[min(unconfirmed, len(RETRY_S) - 1)]
                 yield from Pause(seconds, str(error), error.is_refusal)
+                # A rebuild may have taken the partition meanwhile: what its database lacks is not for this owner.
+                yield from ConfirmOwner(self._state)
                 unconfirmed += 1
             else:
                 unconfirmed = 0
@@ -359,7 +375,9 @@ class RangeWriter:
             yield from CompleteRollUps(rows)
 
     def _rows(self, part: ranges.RangePart, records: Sequence[Placed]) -> JournalInsert:
-        return ranges.insert_of(self._deployment, self._partition, part, records)
+        return ranges.insert_of(
+            ranges.of_epoch(self._deployment, self._epoch), self._partition, part, records
+        )
 
 
 def read_journal(intent: Intent) -> ReadJournal:

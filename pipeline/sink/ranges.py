@@ -55,6 +55,7 @@ class Intent(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format"
 
     `topic_id` is Kafka's id of the journal, None where it has none. `deployment` says whose the range is, empty where a
     release before recorded it. `epoch` counts how often the database was made again: tokens of another epoch mean nothing.
+    Without parts nothing is to be sent: it is a place that a rebuild leaves, and `position` the next one after it.
     """
 
     first_offset: int
@@ -64,6 +65,18 @@ class Intent(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format"
     topic_id: str | None = None
     deployment: str = ""
     epoch: int = FIRST_EPOCH
+    position: int = 1
+
+
+class Hold(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag=RANGES.number):
+    """Says that a rebuild has the partition, as `work` says since `at_ms`: no sink writes until it has ended.
+
+    `epoch` is that of the database that is being made.
+    """
+
+    work: str
+    at_ms: int
+    epoch: int
 
 
 class _SecondIntent(Struct, forbid_unknown_fields=True, tag_field="format", tag=2):
@@ -118,6 +131,15 @@ def decode(value: bytes) -> Intent:
     Raises NewerFormatError where a newer release wrote it, msgspec.MsgspecError where it is none.
     """
     return _decode(value)
+
+
+decode_hold = RANGES.decoder(Hold)
+"""Return the hold of a state record; raises as `decode` does."""
+
+
+def of_epoch(deployment: str, epoch: int) -> str:
+    """Return what the tokens of an epoch begin with. Names of deployments have no dot, so none is another's."""
+    return deployment if epoch == FIRST_EPOCH else f"{deployment}.{epoch}"
 
 
 def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int, topic_id: str | None = None) -> Intent:

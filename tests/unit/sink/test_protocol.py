@@ -140,10 +140,10 @@ def test_an_unclear_insert_is_sent_again_with_its_token_then_looked_for() -> Non
 def test_whoever_takes_over_finishes_the_recorded_range_and_goes_on_after_it() -> None:
     offset, steps = scripted.run(_writer().take_over(), _answers())
     assert offset == 13
-    assert scripted.names(steps[:6]) == [
-        *("Fence", "Restore", "TopicIds", "LastHeaders", "ReadJournal", "LookAtDatabase")
+    assert scripted.names(steps[:7]) == [
+        *("Restore", "Fence", "Restore", "TopicIds", "LastHeaders", "ReadJournal", "LookAtDatabase")
     ]
-    assert steps[4:6] == [ReadJournal(10, 13, 4), LookAtDatabase(1, 4)]
+    assert steps[5:7] == [ReadJournal(10, 13, 4), LookAtDatabase(1, 4)]
     assert _inserted(steps) == _inserted(scripted.run(_writer().write(RECORDS), _answers())[1])
     assert isinstance(steps[-1], MayHaveLost)
 
@@ -152,7 +152,14 @@ def test_whoever_takes_over_finishes_the_recorded_range_and_goes_on_after_it() -
 
     offset, steps = scripted.run(_writer().take_over(), nothing)
     assert offset == 0
-    assert scripted.names(steps) == ["Fence", "Restore", "TopicIds", "LastHeaders", "LookAtDatabase"]
+    assert scripted.names(steps) == [
+        "Restore",
+        "Fence",
+        "Restore",
+        "TopicIds",
+        "LastHeaders",
+        "LookAtDatabase",
+    ]
 
 
 def test_a_journal_that_is_another_topic_stops_it_before_anything_is_read_or_sent() -> None:
@@ -171,7 +178,7 @@ def test_a_journal_that_is_another_topic_stops_it_before_anything_is_read_or_sen
 
     with pytest.raises(AnotherTopicError, match=r"metering.journal has the id b{32}, .* had the id a{32}"):
         scripted.run(_writer().take_over(), another)
-    assert scripted.names(taken) == ["Fence", "Restore", "TopicIds"]
+    assert scripted.names(taken) == ["Restore", "Fence", "Restore", "TopicIds"]
 
 
 OLD_MS = 1_000 + SAFE_MS
