@@ -21,6 +21,7 @@ from pipeline.cli import (
     reconcile,
     redrive,
     roles,
+    sessions,
     settle,
     up,
     verify,
@@ -38,19 +39,9 @@ from pipeline.settings import MissingSettingError
 
 # Each module adds its commands to the program by `register`.
 GROUPS = (
-    up,
-    demo,
-    roles,
-    config,
-    accounts,
-    catalog,
-    promo,
-    verify,
-    reconcile,
-    settle,
-    redrive,
-    quarantine,
-    rebuild,
+    *(up, demo, roles, config),
+    *(accounts, sessions, catalog, promo),
+    *(verify, reconcile, settle, redrive, quarantine, rebuild),
 )
 
 _EXPECTED = (

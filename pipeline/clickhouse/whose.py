@@ -1,6 +1,6 @@
 """Ask the database whose it is and where a partition's rows end, and write whose it is.
 
-Owns: the table `deployment`. Called by: `sink/partition.py`, before anything is written. Next: `sink/histories.py` judges.
+Owns: the table `deployment`. Called by: `sink/partition.py`, before anything is written, and `sink/rebuild.py`. Next: `sink/histories.py` judges.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from pipeline.clickhouse.queries import query
 from pipeline.identity import Identity
 from pipeline.inserts import DatabasePlace
 from pipeline.journal import position_of, public_id
+
+LAST_ROWS = 500_000
+"""More than a range of the sink has."""
+SCAN = {"max_execution_time": 600}
 
 
 def place_of(engine: Engine, partition: int, first: int, last: int) -> DatabasePlace:
@@ -31,6 +35,27 @@ def place_of(engine: Engine, partition: int, first: int, last: int) -> DatabaseP
         has_before=first <= 1 or found > 0,
         highest=position_of(highest)[1],
     )
+
+
+def is_written(engine: Engine, partition: int, end: int) -> bool:
+    """Whether the last rows of a partition before a position are all there and in the roll-ups, a large range of them.
+
+    Rows are written in their order, a range after the other, and a range's roll-ups after its rows. Raises what the engine raises.
+    """
+    first = max(1, end - LAST_ROWS)
+    bounds = {
+        "low": public_id(partition, first),
+        "high": public_id(partition, end - 1),
+        "partition": partition,
+    }
+    found = 0
+    for table in ("events", "ledger"):
+        counted = query("count_ids").of_platform(table=table, **bounds)
+        found += engine.query(counted.sql, counted.parameters, row=tuple[int], settings=SCAN)[0][0]
+    if found < end - first:
+        return False
+    lacking = query("range_lacking").of_platform(**bounds)
+    return engine.query(lacking.sql, lacking.parameters, row=tuple[int], settings=SCAN)[0][0] == 0
 
 
 def adopt(engine: Engine, identity: Identity, epoch: int) -> None:

@@ -215,16 +215,14 @@ class Rebuild:
         return ends
 
     async def _until_written(self, ends: dict[int, int]) -> None:
-        """Return when the database has the row before each of these positions: rows are written in their order.
+        """Return when the database has all rows before these positions, and its roll-ups too.
 
         A sink of ours joins the group for that: the others learn by it that they have to take their partitions over anew.
         """
         helping = asyncio.create_task(self._help())
         try:
             for partition, end in ends.items():
-                while not (
-                    await self._engine.writing(whose.place_of, self._engine, partition, end, end)
-                ).has_before:
+                while not await self._engine.writing(whose.is_written, self._engine, partition, end):
                     if helping.done():
                         helping.result()
                     await asyncio.sleep(LOOK_S)

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from datetime import date
 
 import pytest
-from msgspec.structs import replace
+import pytest_asyncio
+from msgspec import structs
 
 from pipeline import topics
 from pipeline.clickhouse.client import Engine
 from pipeline.connection import KafkaConnection
-from pipeline.identity import Identity, MixedHistoriesError
+from pipeline.crashpoints import POINTS
+from pipeline.identity import MixedHistoriesError
 from pipeline.journal import REQUESTS, encode_rows, public_id
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.fenced import FencedLog
 from pipeline.local.broker import Broker
 from pipeline.settings import Settings
-from pipeline.sink import rebuild
+from pipeline.sink import ranges, rebuild
 from pipeline.sink.budget import ByteBudget
 from pipeline.sink.partition import SinkPartition
 from pipeline.sink.protocol import INTENT_KEY
 from pipeline.sink.rebuild import Rebuild
-from pipeline.sink.sink import Sink
 from pipeline.steps import Output, TopicPlace
 from tests.support import parts
 from tests.support.journal_rows import random_requests
@@ -51,7 +51,7 @@ def broker() -> Iterator[Broker]:
 async def _journal(kafka: KafkaConnection) -> None:
     for partition in range(PARTITIONS):
         made = random_requests(partition, ROWS, orgs=("org_a", "org_b"))
-        rows = [replace(row, id=public_id(partition, n)) for n, row in enumerate(made, start=1)]
+        rows = [structs.replace(row, id=public_id(partition, n)) for n, row in enumerate(made, start=1)]
         writer = FencedLog(kafka, f"metering-{partition}", role="worker")
         await writer.start()
         place = TopicPlace(topics.JOURNAL, partition)
@@ -94,14 +94,11 @@ def _is_whole(engine: Engine) -> bool:
     return sums[0][0] == ROWS * PARTITIONS and len(set(sums)) == 1
 
 
-async def _killed_at(broker: Broker, engine: Engine, work: str, point: str, times: int = 1) -> Rebuild:
+async def _ended_at(broker: Broker, engine: Engine, work: str, point: str) -> Rebuild:
     """Run a command that ends at a step, and return the one that is run after it."""
-    seen = 0
 
     def reached(name: str) -> None:
-        nonlocal seen
-        seen += name == point
-        if name == point and seen == times:
+        if name == point:
             raise EndedError(point)
 
     ended = Rebuild(_settings(broker), engine, work, reached)
@@ -110,93 +107,87 @@ async def _killed_at(broker: Broker, engine: Engine, work: str, point: str, time
     return Rebuild(_settings(broker), engine, work)
 
 
-async def test_the_database_is_made_again_from_the_journal_whatever_ended_the_command(
-    broker: Broker, engine: Engine
-) -> None:
-    # The sink's topic is new and the database empty: the first time is a plain start.
+@pytest_asyncio.fixture
+async def whole(broker: Broker, engine: Engine) -> Engine:
+    """A database that was made from the journal."""
     async with asyncio.timeout(LIMIT_S):
         await Rebuild(_settings(broker), engine, rebuild.CLICKHOUSE).clickhouse()
-        assert _is_whole(engine)
-        for point, times in (
-            ("rebuild.holding", 1),
-            ("rebuild.held", 1),
-            ("rebuild.emptied", 1),
-            ("rebuild.made", 1),
-            ("rebuild.releasing", 1),
-            ("rebuild.released", 1),
-        ):
-            again = await _killed_at(broker, engine, rebuild.CLICKHOUSE, point, times)
-            report = await again.clickhouse()
-            assert (report.partitions, report.rows) == (PARTITIONS, ROWS * PARTITIONS)
-            assert _is_whole(engine), (point, _sums(engine))
+    assert _is_whole(engine)
+    return engine
 
-    # Roll-ups that lack sums, or have too many, become those of the rows again.
+
+@pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("rebuild.")])
+async def test_a_rebuild_of_the_database_that_was_ended_anywhere_is_run_again_to_the_right_end(
+    broker: Broker, whole: Engine, point: str
+) -> None:
     async with asyncio.timeout(LIMIT_S):
-        for point in (
-            "rebuild.holding",
-            "rebuild.held",
-            "rebuild.made",
-            "rebuild.releasing",
-            "rebuild.released",
-        ):
-            engine.command("TRUNCATE TABLE usage_day")
-            engine.command("INSERT INTO model_day SELECT * FROM model_day")
-            again = await _killed_at(broker, engine, rebuild.ROLL_UPS, point)
-            report = await again.roll_ups(None, None)
-            assert _is_whole(engine), (point, _sums(engine))
-            assert report.first_day is not None
-        # Nothing is sent again that is summed already, and what follows goes on.
-        for partition in range(PARTITIONS):
-            await _open(_owner(broker, engine, partition))
-        assert _is_whole(engine)
-        days = [
-            date.fromisoformat(day)
-            for (day,) in engine.query("SELECT DISTINCT toString(day) FROM events ORDER BY 1", row=tuple[str])
-        ]
-        engine.command("INSERT INTO usage_day SELECT * FROM usage_day")
-        await Rebuild(_settings(broker), engine, rebuild.ROLL_UPS).roll_ups(days[0], days[-2])
-        per_day = (
-            engine.query(
-                "SELECT sum(requests) = (SELECT count() FROM events WHERE events.day = usage_day.day) FROM usage_day GROUP BY day ORDER BY day",
-                row=tuple[bool],
-            )
-            if False
-            else engine.query(
-                "SELECT u.n = e.n FROM (SELECT day, sum(requests) AS n FROM usage_day GROUP BY day) AS u"
-                " JOIN (SELECT day, count() AS n FROM events GROUP BY day) AS e USING (day) ORDER BY day",
-                row=tuple[bool],
-            )
-        )
-        assert [bool(same) for (same,) in per_day] == [True] * (len(days) - 1) + [False]
-        await Rebuild(_settings(broker), engine, rebuild.ROLL_UPS).roll_ups(None, None)
-        assert _is_whole(engine)
+        again = await _ended_at(broker, whole, rebuild.CLICKHOUSE, point)
+        report = await again.clickhouse()
+    assert (report.partitions, report.rows) == (PARTITIONS, ROWS * PARTITIONS)
+    assert _is_whole(whole), _sums(whole)
 
-    # A mistyped name, a lost topic of the sink, a database of an earlier moment and one of another deployment.
+
+async def test_rebuilds_of_the_roll_ups_that_were_ended_anywhere_are_run_again_to_the_right_end(
+    broker: Broker, whole: Engine
+) -> None:
+    for point in ("rebuild.holding", "rebuild.held", "rebuild.made", "rebuild.releasing", "rebuild.released"):
+        # One lacks sums, the other has them twice.
+        whole.command("TRUNCATE TABLE usage_day")
+        whole.command("INSERT INTO model_day SELECT * FROM model_day")
+        async with asyncio.timeout(LIMIT_S):
+            again = await _ended_at(broker, whole, rebuild.ROLL_UPS, point)
+            await again.roll_ups(None, None)
+        assert _is_whole(whole), (point, _sums(whole))
+    # What is summed by now is not sent again by the next owner.
+    for partition in range(PARTITIONS):
+        await _open(_owner(broker, whole, partition))
+    assert _is_whole(whole), _sums(whole)
+
+
+async def test_only_the_days_that_are_named_are_made_again(broker: Broker, whole: Engine) -> None:
+    sums = "SELECT toString(day), sum(requests) FROM usage_day GROUP BY day ORDER BY day"
+    before = whole.query(sums, row=tuple[str, int])
+    assert len(before) > 1
+    whole.command("INSERT INTO usage_day SELECT * FROM usage_day")
+    days = [date.fromisoformat(day) for day, _ in before]
+    async with asyncio.timeout(LIMIT_S):
+        await Rebuild(_settings(broker), whole, rebuild.ROLL_UPS).roll_ups(days[0], days[-2])
+    last, requests = before[-1]
+    assert whole.query(sums, row=tuple[str, int]) == [*before[:-1], (last, 2 * requests)]
+
+
+async def test_parts_of_two_histories_stop_the_sink_before_it_writes(broker: Broker, whole: Engine) -> None:
     with pytest.raises(MixedHistoriesError, match="'metring'"):
-        await _open(_owner(broker, engine, deployment="metring"))
+        await _open(_owner(broker, whole, deployment="metring"))
+    # The sink's own topic is lost.
+    kept = await _place(broker, None)
+    with pytest.raises(MixedHistoriesError, match=r"knows of rows up to 0 only.*metering rebuild clickhouse"):
+        await _open(_owner(broker, whole))
+    # Kafka is of the moment before the last ten rows.
+    older = structs.replace(ranges.decode(kept), position=ROWS - 9, parts=())
+    await _place(broker, ranges.encode(older))
+    with pytest.raises(MixedHistoriesError, match=f"up to position {ROWS}, but .* up to {ROWS - 10} only"):
+        await _open(_owner(broker, whole))
+    await _place(broker, kept)
+    # The database is another deployment's as well.
+    whole.command("INSERT INTO deployment (name, id, epoch) VALUES ('other', '', 1)")
+    with pytest.raises(MixedHistoriesError, match=r"the database is of the deployment other/"):
+        await _open(_owner(broker, whole))
+    whole.command("TRUNCATE TABLE deployment")
+    assert _is_whole(whole)
+    # The database is empty.
+    whole.command("TRUNCATE TABLE events")
+    with pytest.raises(MixedHistoriesError, match="lacks the row"):
+        await _open(_owner(broker, whole))
+    assert _sums(whole)[0][0] == 0
+
+
+async def _place(broker: Broker, value: bytes | None) -> bytes:
+    """Write what the sink of partition 0 finds as its last range, and return what it was."""
     log = FencedLog(broker.connection, "metering-sink-0", role="sink")
     await log.start()
     place = TopicPlace(topics.SINK_STATE, 0)
-    kept = (await log.restore(*place))[INTENT_KEY]
-    await log.commit({place: [Output(INTENT_KEY, None)]})
+    before = (await log.restore(*place)).get(INTENT_KEY, b"")
+    await log.commit({place: [Output(INTENT_KEY, value)]})
     await log.close()
-    with pytest.raises(MixedHistoriesError, match="metering rebuild clickhouse"):
-        await _open(_owner(broker, engine))
-    assert _is_whole(engine)
-    log = FencedLog(broker.connection, "metering-sink-0", role="sink")
-    await log.start()
-    await log.commit({place: [Output(INTENT_KEY, kept)]})
-    await log.close()
-    engine.command("INSERT INTO deployment (name, id, epoch) VALUES ('other', '', 1)")
-    with pytest.raises(MixedHistoriesError, match="the database is of the deployment other/"):
-        await _open(_owner(broker, engine))
-    engine.command("TRUNCATE TABLE events")
-    engine.command("TRUNCATE TABLE deployment")
-    with pytest.raises(MixedHistoriesError, match="lacks the row"):
-        await _open(_owner(broker, engine))
-    await Rebuild(_settings(broker), engine, rebuild.CLICKHOUSE).clickhouse()
-    assert _is_whole(engine)
-
-
-def _unused() -> tuple[object, ...]:
-    return (Identity, Sink, time)
+    return before
