@@ -48,10 +48,8 @@ def is_written(engine: Engine, partition: int, end: int) -> bool:
         "high": public_id(partition, end - 1),
         "partition": partition,
     }
-    found = 0
-    for table in ("events", "ledger"):
-        counted = query("count_ids").of_platform(table=table, **bounds)
-        found += engine.query(counted.sql, counted.parameters, row=tuple[int], settings=SCAN)[0][0]
+    counted = query("rows_between").of_platform(**bounds)
+    found = engine.query(counted.sql, counted.parameters, row=tuple[int], settings=SCAN)[0][0]
     if found < end - first:
         return False
     lacking = query("range_lacking").of_platform(**bounds)

@@ -1,6 +1,6 @@
 """What only the operator may ask of a running server, with the operator's token.
 
-Owns: `POST /operator/queries/{name}` and `POST /operator/reconcile`, which the commands use where the embedded
+Owns: `POST /operator/queries/{name}`, `/operator/reconcile` and `/operator/rebuild/...`, which the commands use where the embedded
 engine is this process's, and `POST /operator/settle/{payment_id}`, as it is this process that has Razorpay's key.
 Called by: `api/server/app.py`; `cli/engine_work.py` asks it over HTTP. Next: `operations/verify.py`, `payments/reconcile.py`, `payments/settling.py`.
 """
