@@ -20,7 +20,7 @@ class MixedHistoriesError(Exception):
     """Two parts are of different deployments or histories. The message names both and says what goes on."""
 
 
-class Identity(Struct, frozen=True):
+class DeploymentIdentity(Struct, frozen=True):
     """A deployment: its name, the setting METERING_DEPLOYMENT, and the id that its journal had when it began.
 
     `id` is Kafka's id of that topic, 32 hex digits, kept wherever the records go from then on. It is empty where the
@@ -38,24 +38,24 @@ class Identity(Struct, frozen=True):
         """Return the header that a record of the journal has."""
         return HEADER, str(self).encode()
 
-    def is_of(self, other: Identity) -> bool:
+    def is_of(self, other: DeploymentIdentity) -> bool:
         """Whether two are of one deployment, as far as their ids are known."""
         return self.name == other.name and (not self.id or not other.id or self.id == other.id)
 
 
-def parse(text: str) -> Identity:
+def parse(text: str) -> DeploymentIdentity:
     """Return what `str` of an identity has made."""
     name, _, topic_id = text.partition("/")
-    return Identity(name, topic_id)
+    return DeploymentIdentity(name, topic_id)
 
 
-def of_headers(headers: Sequence[tuple[str, bytes]] | None) -> Identity | None:
+def of_headers(headers: Sequence[tuple[str, bytes]] | None) -> DeploymentIdentity | None:
     """Return whose a record of the journal is; None where there is none, or a release wrote it that had no identities."""
     found = dict(headers or ()).get(HEADER)
     return None if found is None else parse(found.decode())
 
 
-def check_name(name: str, place: str, found: Identity | None) -> None:
+def check_name(name: str, place: str, found: DeploymentIdentity | None) -> None:
     """Raise MixedHistoriesError where what is in a place is of a deployment of another name than this process."""
     if found is not None and found.name != name:
         raise MixedHistoriesError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.identity import Identity
+from pipeline.identity import DeploymentIdentity
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,6 @@ class DatabasePlace:
     the asked positions is there, or there is no such position. `highest` is the highest position after them, 0 for none.
     """
 
-    owners: tuple[tuple[Identity, int], ...] = ()
+    owners: tuple[tuple[DeploymentIdentity, int], ...] = ()
     has_before: bool = True
     highest: int = 0

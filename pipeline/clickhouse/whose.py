@@ -9,7 +9,7 @@ import msgspec
 
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import query
-from pipeline.identity import Identity
+from pipeline.identity import DeploymentIdentity
 from pipeline.inserts import DatabasePlace
 from pipeline.journal import position_of, public_id
 
@@ -31,7 +31,7 @@ def place_of(engine: Engine, partition: int, first: int, last: int) -> DatabaseP
     )
     [(found, highest)] = engine.query(bound.sql, bound.parameters, row=tuple[int, int])
     return DatabasePlace(
-        owners=tuple((Identity(name, topic_id), epoch) for name, topic_id, epoch in owners),
+        owners=tuple((DeploymentIdentity(name, topic_id), epoch) for name, topic_id, epoch in owners),
         has_before=first <= 1 or found > 0,
         highest=position_of(highest)[1],
     )
@@ -56,7 +56,7 @@ def is_written(engine: Engine, partition: int, end: int) -> bool:
     return engine.query(lacking.sql, lacking.parameters, row=tuple[int], settings=SCAN)[0][0] == 0
 
 
-def adopt(engine: Engine, identity: Identity, epoch: int) -> None:
+def adopt(engine: Engine, identity: DeploymentIdentity, epoch: int) -> None:
     """Write whose the database is. Safe to repeat. Raises what the engine raises."""
     row = msgspec.json.encode([identity.name, identity.id, epoch]) + b"\n"
     engine.insert("deployment", ("name", "id", "epoch"), row, token=f"{identity}:{epoch}")

@@ -17,7 +17,7 @@ from pipeline import topics
 from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
-from pipeline.identity import Identity, MixedHistoriesError, check_name, of_headers
+from pipeline.identity import DeploymentIdentity, MixedHistoriesError, check_name, of_headers
 from pipeline.journal import read_headers
 from pipeline.posting import progress
 from pipeline.posting.commands import (
@@ -129,7 +129,7 @@ def note_identity(state: PartitionState, deployment: str, last: Headers | None, 
         check_name(deployment, f"{topics.STATE}/{state.partition}", found)
     check_name(deployment, f"{topics.JOURNAL}/{state.partition}", of_journal)
     if not state.identities:
-        state.identities.append(of_journal or Identity(deployment, journal_id))
+        state.identities.append(of_journal or DeploymentIdentity(deployment, journal_id))
         return True
     if of_journal is not None and not of_journal.is_of(state.identities[0]):
         raise MixedHistoriesError(

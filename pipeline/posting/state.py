@@ -39,7 +39,7 @@ from pipeline.accounts.payments import (
 )
 from pipeline.accounts.payments import encode as encode_money
 from pipeline.formats import STATE
-from pipeline.identity import Identity
+from pipeline.identity import DeploymentIdentity
 from pipeline.partitioning import partition_of
 from pipeline.posting import set_aside
 from pipeline.posting.differing import RecentRecords
@@ -116,7 +116,7 @@ class PartitionState:
         self.progress_told_ms = 0
         self.set_aside: dict[tuple[str, int], str] = {}
         """The records that operators have set aside, by topic and offset, and why; as of the take-over."""
-        self.identities: list[Identity] = []
+        self.identities: list[DeploymentIdentity] = []
         """Which deployments have taken the partition over: one, or it is a mistake."""
         self._spending: dict[str, bytes] = {}
         self._profiles: dict[str, bytes] = {}
@@ -148,7 +148,7 @@ class PartitionState:
             elif kind in slots:
                 slots[kind].append(value)
             elif kind == IDENTITY:
-                state.identities.append(Identity(key[1:].decode(), value.decode()))
+                state.identities.append(DeploymentIdentity(key[1:].decode(), value.decode()))
             elif kind == set_aside.MARK:
                 state.set_aside[set_aside.place_of(key)] = value.decode()
             elif key != META_KEY:
@@ -269,7 +269,7 @@ class PartitionState:
         del self.set_aside[topic, offset]
         return set_aside.key_of(topic, offset), None
 
-    def identity_record(self, identity: Identity) -> StateRecord:
+    def identity_record(self, identity: DeploymentIdentity) -> StateRecord:
         """Return the state record that tells which deployment the partition is of; each has a key of its own."""
         return IDENTITY + identity.name.encode(), identity.id.encode()
 

@@ -9,13 +9,13 @@ was recorded last: rows after it, or none right before it, are of another histor
 from __future__ import annotations
 
 from pipeline import topics
-from pipeline.identity import Identity, MixedHistoriesError
+from pipeline.identity import DeploymentIdentity, MixedHistoriesError
 from pipeline.inserts import DatabasePlace
 
 MAKE_AGAIN = "`metering rebuild clickhouse` makes the database again from the journal. See docs/operations.md, «Two histories»."
 
 
-def check_journal(partition: int, kept: Identity | None, of_journal: Identity) -> None:
+def check_journal(partition: int, kept: DeploymentIdentity | None, of_journal: DeploymentIdentity) -> None:
     """Raise MixedHistoriesError where the journal is of another deployment than the ranges that the sink recorded."""
     if kept is not None and not kept.is_of(of_journal):
         raise MixedHistoriesError(
@@ -24,7 +24,7 @@ def check_journal(partition: int, kept: Identity | None, of_journal: Identity) -
         )
 
 
-def is_adopted(ours: Identity, epoch: int, found: DatabasePlace) -> bool:
+def is_adopted(ours: DeploymentIdentity, epoch: int, found: DatabasePlace) -> bool:
     """Whether the database says that it is ours; it says nothing before the first sink of a release that writes it.
 
     Raises MixedHistoriesError where it is another deployment's, or of another epoch.

@@ -123,7 +123,7 @@ class SinkPartition:
             self._recorded_bytes = 0
         return self.next_offset
 
-    async def hold(self, hold: ranges.Hold) -> None:
+    async def hold(self, hold: ranges.RebuildHold) -> None:
         """Keep every sink from the partition until a rebuild ends. Refused where a later owner is there."""
         place = TopicPlace(topics.SINK_STATE, self._partition)
         await self._log.commit({place: [Output(HOLD_KEY, ranges.encode(hold))]})

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 from msgspec import structs
 
 from pipeline import topics
-from pipeline.identity import Identity, check_name, of_headers, parse
+from pipeline.identity import DeploymentIdentity, check_name, of_headers, parse
 from pipeline.inserts import DatabasePlace, JournalInsert
 from pipeline.journal import REQUESTS, JournalRecord
 from pipeline.sink import histories, ranges
@@ -92,7 +92,7 @@ class LookAtDatabase(Step[DatabasePlace]):
 class AdoptDatabase(Step[None]):
     """Write into the database whose it is, in which epoch."""
 
-    identity: Identity
+    identity: DeploymentIdentity
     epoch: int
 
 
@@ -191,7 +191,7 @@ class RangeWriter:
         self._state = TopicPlace(topics.SINK_STATE, partition)
         self._safe_ms = safe_ms
         self._topic_id: str | None = None
-        self._identity = Identity(deployment)
+        self._identity = DeploymentIdentity(deployment)
         self._epoch = ranges.FIRST_EPOCH
 
     def take_over(self) -> SinkProtocol[int]:
@@ -234,7 +234,7 @@ class RangeWriter:
         of_journal = of_headers(last)
         check_name(self._deployment, f"{topics.JOURNAL}/{self._partition}", of_journal)
         check_name(self._deployment, f"{topics.SINK_STATE}/{self._partition}", kept)
-        self._identity = of_journal or kept or Identity(self._deployment, self._topic_id or "")
+        self._identity = of_journal or kept or DeploymentIdentity(self._deployment, self._topic_id or "")
         histories.check_journal(self._partition, kept, self._identity)
 
     def compare(self, first: int, last: int) -> SinkProtocol[None]:

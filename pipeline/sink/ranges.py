@@ -68,7 +68,7 @@ class Intent(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format"
     position: int = 1
 
 
-class Hold(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag=RANGES.number):
+class RebuildHold(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag=RANGES.number):
     """Says that a rebuild has the partition, as `work` says since `at_ms`: no sink writes until it has ended.
 
     `epoch` is that of the database that is being made.
@@ -133,7 +133,7 @@ def decode(value: bytes) -> Intent:
     return _decode(value)
 
 
-decode_hold = RANGES.decoder(Hold)
+decode_hold = RANGES.decoder(RebuildHold)
 """Return the hold of a state record; raises as `decode` does."""
 
 

@@ -25,7 +25,7 @@ from pipeline.clickhouse import remake, whose
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError
 from pipeline.crashpoints import reach
-from pipeline.identity import Identity, check_name, of_headers
+from pipeline.identity import DeploymentIdentity, check_name, of_headers
 from pipeline.journal import read_headers
 from pipeline.kafka.bounded import last_headers
 from pipeline.kafka.fenced import FencedLog, read_compacted
@@ -36,7 +36,7 @@ from pipeline.sink import ranges
 from pipeline.sink.budget import ByteBudget
 from pipeline.sink.partition import SinkPartition
 from pipeline.sink.protocol import HOLD_KEY, INTENT_KEY, SETTLE_S
-from pipeline.sink.ranges import Hold, Intent
+from pipeline.sink.ranges import Intent, RebuildHold
 from pipeline.sink.sink import Sink
 from pipeline.steps import Output, TopicPlace
 
@@ -62,7 +62,7 @@ class Rebuilt:
 class _Held:
     """The partitions that are held, whose they are, the epoch that begins, and where each goes on."""
 
-    identity: Identity
+    identity: DeploymentIdentity
     epoch: int
     places: dict[int, Intent]
 
@@ -121,7 +121,7 @@ class Rebuild:
         epoch = await self._last_epoch(partitions) + (0 if finish else 1)
         places = {}
         for partition in range(partitions):
-            hold = Hold(self._work, _now_ms(), epoch)
+            hold = RebuildHold(self._work, _now_ms(), epoch)
             if finish:
                 places[partition] = await self._finished(partition, hold)
             else:
@@ -135,7 +135,7 @@ class Rebuild:
         self._reached("rebuild.held")
         return _Held(identity, epoch, places)
 
-    async def _finished(self, partition: int, hold: Hold) -> Intent:
+    async def _finished(self, partition: int, hold: RebuildHold) -> Intent:
         """Write a partition's last range as its sink would, hold the partition, and return the place after that range.
 
         Where a rebuild was ended before, its hold is lifted for that: the rows are whole all the while.
@@ -165,8 +165,8 @@ class Rebuild:
             self._reached("rebuild.releasing")
         self._reached("rebuild.released")
 
-    async def _identity(self, partitions: int, journal_id: str) -> Identity:
-        found = Identity(self._settings.deployment, journal_id)
+    async def _identity(self, partitions: int, journal_id: str) -> DeploymentIdentity:
+        found = DeploymentIdentity(self._settings.deployment, journal_id)
         for partition in range(partitions):
             last = of_headers(
                 await last_headers(self._settings.kafka, TopicPartition(topics.JOURNAL, partition))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.identity import Identity, MixedHistoriesError, check_name, of_headers, parse
+from pipeline.identity import DeploymentIdentity, MixedHistoriesError, check_name, of_headers, parse
 
-OURS = Identity("metering", "a" * 32)
+OURS = DeploymentIdentity("metering", "a" * 32)
 
 
 def test_it_is_written_as_text_and_as_a_header() -> None:
     assert parse(str(OURS)) == OURS
-    assert parse("metering/") == Identity("metering")
+    assert parse("metering/") == DeploymentIdentity("metering")
     assert of_headers([("kind", b"ledger"), OURS.header()]) == OURS
     assert of_headers([("kind", b"ledger")]) is None
     assert of_headers(None) is None
@@ -20,14 +20,14 @@ def test_it_is_written_as_text_and_as_a_header() -> None:
 @pytest.mark.parametrize(
     ("other", "same"),
     [
-        (Identity("metering", "a" * 32), True),
-        (Identity("metering"), True),
-        (Identity("metering", "b" * 32), False),
-        (Identity("metring", "a" * 32), False),
+        (DeploymentIdentity("metering", "a" * 32), True),
+        (DeploymentIdentity("metering"), True),
+        (DeploymentIdentity("metering", "b" * 32), False),
+        (DeploymentIdentity("metring", "a" * 32), False),
     ],
 )
 def test_two_are_of_one_deployment_by_name_and_id_as_far_as_that_is_known(
-    other: Identity, same: bool
+    other: DeploymentIdentity, same: bool
 ) -> None:
     assert OURS.is_of(other) is other.is_of(OURS) is same
 

@@ -22,7 +22,7 @@ from pipeline.gateway.sending.spool import Identity
 from pipeline.mail.outbox import Outbox, Waiting
 from pipeline.mail.record import Mail
 from pipeline.posting.state import Meta
-from pipeline.sink.ranges import Hold, Intent, RangePart
+from pipeline.sink.ranges import Intent, RangePart, RebuildHold
 
 MAIL_FIELDS: dict[type[Struct], str] = {Mail: "id org kind to org_name balance_nano threshold_nano at_ms"}
 FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
@@ -58,7 +58,7 @@ FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
         3,
         {
             Intent: "first_offset next_offset at_ms parts topic_id deployment epoch position",
-            Hold: "work at_ms epoch",
+            RebuildHold: "work at_ms epoch",
             RangePart: "kind first last rows",
         },
     ),

@@ -12,7 +12,7 @@ from pipeline.accounts.commands import Credit, encode
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import Rate, RateTable
 from pipeline.events import STAMP_AHEAD_MS
-from pipeline.identity import Identity, MixedHistoriesError, of_headers
+from pipeline.identity import DeploymentIdentity, MixedHistoriesError, of_headers
 from pipeline.journal import LEDGER, JournalRecord
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting.protocol import (
@@ -276,13 +276,13 @@ def test_each_kind_of_output_goes_to_its_topic_and_what_is_moved_to_its_partitio
 
 
 class TestWhoseAPartitionIs:
-    OURS, THEIRS = Identity("metering", "a" * 32), Identity("metering", "b" * 32)
+    OURS, THEIRS = DeploymentIdentity("metering", "a" * 32), DeploymentIdentity("metering", "b" * 32)
 
     def _taken_over(
         self,
-        *kept: Identity,
-        journal: Identity | None = None,
-        comes: Identity | None = None,
+        *kept: DeploymentIdentity,
+        journal: DeploymentIdentity | None = None,
+        comes: DeploymentIdentity | None = None,
         deployment: str = "metering",
     ) -> tuple[PartitionState, list[Commit]]:
         """Take over a partition with these identities in its state, while another deployment comes, if any."""
@@ -335,7 +335,7 @@ class TestWhoseAPartitionIs:
 
     def test_of_two_that_begin_at_once_who_sees_the_other_withdraws(self) -> None:
         with pytest.raises(MixedHistoriesError, match="is of the deployment other/"):
-            self._taken_over(comes=Identity("other", "a" * 32))
+            self._taken_over(comes=DeploymentIdentity("other", "a" * 32))
 
     def test_each_record_of_the_journal_says_whose_it_is(self) -> None:
         state = PartitionState(0, 1)

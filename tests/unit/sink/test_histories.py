@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from pipeline import topics
-from pipeline.identity import Identity, MixedHistoriesError
+from pipeline.identity import DeploymentIdentity, MixedHistoriesError
 from pipeline.inserts import DatabasePlace
 from pipeline.journal import LEDGER, JournalRecord
 from pipeline.sink import ranges
@@ -25,7 +25,7 @@ from pipeline.sink.protocol import (
 from pipeline.steps import Commit, LastHeaders, Now, Restore, TopicIds
 from tests.support import scripted
 
-OURS, THEIRS = Identity("metering", "a" * 32), Identity("metering", "b" * 32)
+OURS, THEIRS = DeploymentIdentity("metering", "a" * 32), DeploymentIdentity("metering", "b" * 32)
 RECORDS = [(10, JournalRecord(LEDGER, 5, 8, b"rows"))]
 FITS = DatabasePlace(((OURS, 1),))
 
@@ -36,7 +36,7 @@ class Parts:
     def __init__(
         self,
         *databases: DatabasePlace | Exception,
-        journal: Identity | None = OURS,
+        journal: DeploymentIdentity | None = OURS,
         recorded: str | None = str(OURS),
         epoch: int = 1,
     ) -> None:
@@ -94,7 +94,7 @@ def test_what_is_of_one_history_goes_on() -> None:
 @pytest.mark.parametrize("recorded", [None, "", str(OURS)])
 @pytest.mark.parametrize("journal", [None, OURS])
 def test_a_database_that_does_not_say_whose_it_is_gets_its_identity(
-    recorded: str | None, journal: Identity | None
+    recorded: str | None, journal: DeploymentIdentity | None
 ) -> None:
     parts = Parts(NotConfirmedError("away"), DatabasePlace(), FITS, recorded=recorded, journal=journal)
     assert _taken_over(parts) == (0 if recorded is None else 11)

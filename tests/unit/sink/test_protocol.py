@@ -10,7 +10,7 @@ from msgspec import structs
 
 from pipeline import topics
 from pipeline.clickhouse.pool import WRITE_SECONDS
-from pipeline.identity import Identity
+from pipeline.identity import DeploymentIdentity
 from pipeline.inserts import DatabasePlace
 from pipeline.journal import JSON_ARRAYS, LEDGER, NATIVE, REQUESTS, JournalRecord
 from pipeline.sink import ranges
@@ -39,7 +39,7 @@ from tests.support import scripted
 SAFE_MS = 10_000
 RECORDS = [(10, JournalRecord(REQUESTS, 1, 3, b"a\nb\nc\n")), (12, JournalRecord(LEDGER, 4, 4, b"d\n"))]
 INTENT = ranges.cut(RECORDS, at_ms=1_000)
-OURS = DatabasePlace(((Identity("metering"), ranges.FIRST_EPOCH),))
+OURS = DatabasePlace(((DeploymentIdentity("metering"), ranges.FIRST_EPOCH),))
 REFUSED = NotConfirmedError("away")
 
 
