@@ -164,7 +164,7 @@ async def test_parts_of_two_histories_stop_the_sink_before_it_writes(broker: Bro
         await _open(_owner(broker, whole, deployment="metring"))
     # The sink's own topic is lost.
     kept = await _place(broker, None)
-    with pytest.raises(MixedHistoriesError, match=r"knows of rows up to 0 only.*metering rebuild clickhouse"):
+    with pytest.raises(MixedHistoriesError, match="metering rebuild clickhouse"):
         await _open(_owner(broker, whole))
     # Kafka is of the moment before the last ten rows.
     older = structs.replace(ranges.decode(kept), position=ROWS - 9, parts=())
