@@ -14,10 +14,11 @@ from fastapi.responses import RedirectResponse
 
 from pipeline.api.http.errors import invalid
 from pipeline.api.http.origin import came_from_elsewhere, check_same_origin
-from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session, verify
+from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session
 from pipeline.api.pages import assets
 from pipeline.api.pages.policy import checkout_policy, plain_policy
 from pipeline.api.pages.templates import template
+from pipeline.api.services.accounts import answered_in_time
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.dependencies import ContextOf
 from pipeline.pincodes import ATTRIBUTION
@@ -57,34 +58,41 @@ async def billing(context: ContextOf, token: SessionCookie = None) -> Response:
 
 @router.get("/login")
 async def login(request: Request, context: ContextOf, token: str | None = None) -> Response:
-    """Exchange a token for the cookie, or ask for one.
+    """Exchange the session of a link for another in the cookie, or ask for a token.
 
-    Who comes by another site's link is asked first: the link may be into somebody else's org.
+    A link works once, and soon after its session was issued. Who comes by another site's link is asked first: the
+    link may be into somebody else's org.
     """
     if token is None:
         return _page("login.html", 200, plain_policy(), session=None, problem=None)
-    session = _session(context, token)
-    if session is None:
+    try:
+        session = context.sessions.linked(token)
+        if came_from_elsewhere(request):
+            return _page("confirm.html", 200, plain_policy(), session=session, token=token)
+        return await _exchanged(request, context, session)
+    except InvalidSessionError:
         return _refused()
-    if came_from_elsewhere(request):
-        return _page("confirm.html", 200, plain_policy(), session=session, token=token)
-    return _opened(request, token, context.public_url)
 
 
 @router.post("/login")
 async def login_form(request: Request, context: ContextOf) -> Response:
-    """Exchange a token that was typed in for the cookie."""
+    """Exchange the session of a token that was typed in for another in the cookie."""
     check_same_origin(request, context.public_url)
     token = await _field(request, "token")
-    if _session(context, token) is None:
+    try:
+        return await _exchanged(request, context, context.sessions.session(token))
+    except InvalidSessionError:
         return _refused()
-    return _opened(request, token, context.public_url)
 
 
 @router.post("/logout")
-async def logout(request: Request, context: ContextOf) -> Response:
-    """Forget the cookie."""
+async def logout(request: Request, context: ContextOf, token: SessionCookie = None) -> Response:
+    """End the session, everywhere, and forget the cookie. Where that cannot be recorded now, 503, and neither."""
     check_same_origin(request, context.public_url)
+    session = _session(context, token)
+    if session is not None:
+        async with answered_in_time():
+            await context.sessions.end(session)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
     return response
@@ -97,7 +105,7 @@ def not_found_page() -> Response:
 
 def _session(context: AppContext, token: str | None) -> Session | None:
     try:
-        return verify(context.session_secret, token or "", context.now_ms())
+        return context.sessions.session(token or "")
     except InvalidSessionError:
         return None
 
@@ -116,8 +124,11 @@ async def _field(request: Request, name: str) -> str:
     return values[0].strip()
 
 
-def _opened(request: Request, token: str, public_url: str | None) -> Response:
-    secure = request.url.scheme == "https" or (public_url or "").startswith("https://")
+async def _exchanged(request: Request, context: AppContext, session: Session) -> Response:
+    """End a session and open another in its place. Raises InvalidSessionError where somebody else was first."""
+    async with answered_in_time():
+        token = await context.sessions.exchange(session)
+    secure = request.url.scheme == "https" or (context.public_url or "").startswith("https://")
     response = RedirectResponse(HOME, 303)
     # Lax, so that the link in a mail finds the session; what changes something checks the origin as well.
     response.set_cookie(COOKIE, token, path="/", httponly=True, samesite="lax", secure=secure)
@@ -125,7 +136,7 @@ def _opened(request: Request, token: str, public_url: str | None) -> Response:
 
 
 def _refused() -> Response:
-    problem = "This token is not valid, or its time is over. Ask for a new one."
+    problem = "This token is not valid, was used before, or its time is over. Ask for a new one."
     return _page("login.html", 401, plain_policy(), session=None, problem=problem)
 
 
