@@ -160,6 +160,7 @@ class World:
 
     def read(self, topic: str) -> list[tuple[bytes, Any]]:
         """Return the value and headers of a topic's records."""
+
         async def read() -> list[tuple[bytes, Any]]:
             places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
             batches = [b for place in places async for b in read_to_end(self.product.connection, place)]

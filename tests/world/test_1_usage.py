@@ -76,7 +76,8 @@ def test_what_was_served_is_charged_however_it_was_counted(world: World) -> None
 
 def test_a_failed_request_counts_whatever_its_usage_is(world: World) -> None:
     org = world.org("org_failed")
-    for usage in ({"prompt_tokens": "many"}, None, [], {"prompt_tokens": -1}):
+    imperfect: list[object] = [{"prompt_tokens": "many"}, None, [], {"prompt_tokens": -1}]
+    for usage in imperfect:
         world.publish(world.event(org, data__status=502, data__usage=usage))
         world.owes(org, Decimal(0))
     world.shop.until(lambda: world.requests_of(org) == (4, 4), "all four are there")

@@ -143,9 +143,7 @@ def test_a_time_stamp_from_the_future_stops_the_worker_and_is_set_aside_by_hand(
         async with producer(world.product.connection) as writer:
             for at_ms in (None, stamp, None):
                 value = packed(world.event(org))
-                await writer.send_and_wait(
-                    topics.REQUESTS, value, partition=_of(org), timestamp_ms=at_ms
-                )
+                await writer.send_and_wait(topics.REQUESTS, value, partition=_of(org), timestamp_ms=at_ms)
 
     world.run(publish)
     words = world.ended(world.worker)

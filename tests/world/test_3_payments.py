@@ -15,7 +15,7 @@ from tests.support.product.processes import SESSION_SECRET
 from tests.world.conftest import World
 
 SILENT = {"lost": ["*"]}
-OTHER_SECRET = "another-session-secret-of-the-tests-01"  # noqa: S105 - no secret of anything
+OTHER_SECRET = "another-session-secret-of-the-tests-01"
 
 
 def _paid(world: World, org: str, rupees: int = 500, **how: object) -> str:

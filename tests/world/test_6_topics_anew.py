@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from pathlib import Path
 
 import httpx2
 
@@ -43,6 +44,19 @@ def _says_which(words: str, topic: str, before: str, anew: str) -> None:
     assert "docs/operations.md" in words
 
 
+def _log_of_requests(world: World) -> list[Path]:
+    """Return the files in which the broker keeps the requests and what it knows of their producers."""
+    data = world.product.broker.home / "data"
+    files = [
+        file
+        for partition in range(PARTITIONS)
+        for file in (data / f"{topics.REQUESTS}-{partition}").iterdir()
+    ]
+    return [
+        file for file in files if file.suffix in (".log", ".index", ".timeindex", ".snapshot", ".txnindex")
+    ]
+
+
 def test_the_tail_of_an_input_is_lost(world: World) -> None:
     """The broker is killed and its log cut, as a power cut does it: the topic keeps its id and ends too early."""
     org = world.org("org_tail")
@@ -54,13 +68,9 @@ def test_the_tail_of_an_input_is_lost(world: World) -> None:
     for role in world.product.roles():
         role.kill()
     asyncio.run(broker.stop())
-    kept = {}
-    for partition in range(PARTITIONS):
-        log = broker.home / "data" / f"{topics.REQUESTS}-{partition}"
-        for file in log.iterdir():
-            if file.suffix in (".log", ".index", ".timeindex", ".snapshot", ".txnindex"):
-                kept[file] = file.read_bytes()
-                file.unlink()
+    kept = {file: file.read_bytes() for file in _log_of_requests(world)}
+    for file in kept:
+        file.unlink()
     asyncio.run(broker.start())
     world.worker.start()
     words = world.ended(world.worker)
@@ -69,10 +79,8 @@ def test_the_tail_of_an_input_is_lost(world: World) -> None:
     assert world.worker.process is not None and world.worker.process.returncode == 70
     # The page's first way: the topic is restored with its offsets.
     asyncio.run(broker.stop())
-    for partition in range(PARTITIONS):
-        for file in (broker.home / "data" / f"{topics.REQUESTS}-{partition}").iterdir():
-            if file.suffix in (".log", ".index", ".timeindex", ".snapshot", ".txnindex"):
-                file.unlink()
+    for file in _log_of_requests(world):
+        file.unlink()
     for file, content in kept.items():
         file.write_bytes(content)
     asyncio.run(broker.start())
