@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.gateway import Gateway, openai_usage
 from tests.support.builders import DROP
-from tests.world.conftest import World, cost_inr
+from tests.support.product.world import World, cost_inr
 
 CORPUS = Path(__file__).parents[2] / "schemas" / "usage-corpus.json"
 XAI = {

@@ -17,7 +17,7 @@ from pipeline.kafka.decompression import BATCH_BYTES_MAX
 from pipeline.partitioning import partition_of
 from tests.support.builders import packed
 from tests.support.product.razorpay import PARTITIONS
-from tests.world.conftest import World
+from tests.support.product.world import World
 
 
 def _of(org: str) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.api.http.sessions import issue
 from tests.support.product.processes import SESSION_SECRET
-from tests.world.conftest import World
+from tests.support.product.world import World
 
 SILENT = {"lost": ["*"]}
 OTHER_SECRET = "another-session-secret-of-the-tests-01"

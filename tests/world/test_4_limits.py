@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 from pipeline.gateway import Gateway, Refusal
-from tests.world.conftest import World, cost_inr
+from tests.support.product.world import World, cost_inr
 
 HALF_INR = {"prompt_tokens": 0, "completion_tokens": 10_000}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.world.conftest import World
+from tests.support.product.world import World
 
 
 def test_every_balance_is_what_was_done_to_it(world: World) -> None:
