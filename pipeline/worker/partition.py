@@ -210,6 +210,7 @@ class Partition:
         telemetry.COMMANDS.inc(counts["commands"])
         telemetry.DUPLICATES.inc(counts["duplicates"])
         telemetry.IRREGULAR.inc(counts["irregular"])
+        telemetry.UNNUMBERED.inc(counts["unnumbered"])
         telemetry.MOVED.inc(counts["moved"])
         telemetry.CHARGED.inc(unit.charged)
         telemetry.UNIT_EVENTS.observe(counts["events"])
