@@ -9,46 +9,42 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Cookie, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import RedirectResponse
 
 from pipeline.api.http.errors import invalid
 from pipeline.api.http.origin import came_from_elsewhere, check_same_origin
-from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session, verify
+from pipeline.api.http.sessions import COOKIE
 from pipeline.api.pages import assets
 from pipeline.api.pages.policy import checkout_policy, plain_policy
-from pipeline.api.pages.templates import template
-from pipeline.api.services.context import AppContext
-from pipeline.api.services.dependencies import ContextOf
+from pipeline.api.pages.rendering import page
+from pipeline.api.services.dependencies import ContextOf, Visitor, session_of
 from pipeline.pincodes import ATTRIBUTION
 
 FORM_BYTES_MAX = 16_384
-HOME = "/billing"
-
-SessionCookie = Annotated[str | None, Cookie(alias=COOKIE)]
+HOME = "/overview"
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/assets/{version}/{name}")
-async def asset(version: str, name: str) -> Response:
+async def asset(version: str, name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
     """One of the pages' scripts and styles, and no other file."""
-    return assets.asset_file(version, name)
+    return assets.asset_file(version, name, accept_encoding)
 
 
 @router.get("/billing")
-async def billing(context: ContextOf, token: SessionCookie = None) -> Response:
+async def billing(context: ContextOf, session: Visitor) -> Response:
     """The billing page of the session's org; without a session, how to get one."""
-    session = _session(context, token)
     if session is None:
-        return _page("login.html", 401, plain_policy(), session=None, problem=None)
+        return page("login.html", None, status=401, problem=None)
     # Only an owner can pay, so only an owner's page may load anything for it.
     owner = session.role == "owner"
-    return _page(
+    return page(
         "billing.html",
-        200,
-        checkout_policy(context.checkout_url) if owner else plain_policy(),
-        session=session,
+        session,
+        here="/billing",
+        policy=checkout_policy(context.checkout_url) if owner else plain_policy(),
         owner=owner,
         checkout_url=context.checkout_url if owner else "",
         attribution=ATTRIBUTION,
@@ -62,12 +58,12 @@ async def login(request: Request, context: ContextOf, token: str | None = None) 
     Who comes by another site's link is asked first: the link may be into somebody else's org.
     """
     if token is None:
-        return _page("login.html", 200, plain_policy(), session=None, problem=None)
-    session = _session(context, token)
+        return page("login.html", None, problem=None)
+    session = session_of(context, token)
     if session is None:
         return _refused()
     if came_from_elsewhere(request):
-        return _page("confirm.html", 200, plain_policy(), session=session, token=token)
+        return page("confirm.html", session, token=token)
     return _opened(request, token, context.public_url)
 
 
@@ -76,7 +72,7 @@ async def login_form(request: Request, context: ContextOf) -> Response:
     """Exchange a token that was typed in for the cookie."""
     check_same_origin(request, context.public_url)
     token = await _field(request, "token")
-    if _session(context, token) is None:
+    if session_of(context, token) is None:
         return _refused()
     return _opened(request, token, context.public_url)
 
@@ -88,18 +84,6 @@ async def logout(request: Request, context: ContextOf) -> Response:
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
     return response
-
-
-def not_found_page() -> Response:
-    """Return what a browser is shown where there is nothing."""
-    return _page("not_found.html", 404, plain_policy(), session=None)
-
-
-def _session(context: AppContext, token: str | None) -> Session | None:
-    try:
-        return verify(context.session_secret, token or "", context.now_ms())
-    except InvalidSessionError:
-        return None
 
 
 async def _field(request: Request, name: str) -> str:
@@ -126,15 +110,4 @@ def _opened(request: Request, token: str, public_url: str | None) -> Response:
 
 def _refused() -> Response:
     problem = "This token is not valid, or its time is over. Ask for a new one."
-    return _page("login.html", 401, plain_policy(), session=None, problem=problem)
-
-
-def _page(name: str, status: int, policy: str, **values: object) -> Response:
-    html = template(name).render(assets=f"/assets/{assets.VERSION}", **values)
-    headers = {
-        "Content-Security-Policy": policy,
-        "Cache-Control": "private, no-store",
-        # Razorpay asks which site opened its Checkout; no path and no query is told.
-        "Referrer-Policy": "strict-origin-when-cross-origin",
-    }
-    return Response(html, status, media_type="text/html", headers=headers)
+    return page("login.html", None, status=401, problem=problem)
