@@ -75,7 +75,7 @@ export function brief(text) {
   if (rupees !== "0") return `${sign}₹${rupees}.${paise}`;
   const fraction = paise + below;
   const zeros = /^0*/.exec(fraction)[0].length;
-  return `${sign}₹0.${fraction.slice(0, Math.max(2, zeros + 3))}`;
+  return `${sign}₹0.${fraction.slice(0, Math.max(2, zeros + 3)).replace(/(?<=..)0+$/, "")}`;
 }
 
 /** Return what a person typed as a JSON number with at most two decimals, or null. */
