@@ -58,7 +58,11 @@ WORKER = Party(
 )
 READERS = (
     Party("Gateway nodes", ("admit or refuse", "from memory"), (topics.VERDICTS, topics.KEYS)),
-    Party("API", ("names of keys, replies,", "orders not yet paid"), (topics.REPLIES, topics.ORDERS)),
+    Party(
+        "API",
+        ("names of keys, replies,", "orders not yet paid,", "sessions that are over"),
+        (topics.REPLIES, topics.ORDERS, topics.SESSIONS),
+    ),
     Party(
         "Sink", ("each row once, into", "ClickHouse and its roll-ups"), (topics.JOURNAL, topics.SINK_STATE)
     ),
@@ -66,8 +70,8 @@ READERS = (
     Party("Operators", ("alarm, mend, redrive",), (topics.DEAD_LETTERS,)),
     Party("The next owner", ("restores, then goes on",), (topics.STATE,)),
 )
-OWN = {topics.REDRIVE_STATE, topics.SINK_STATE, topics.MAIL_STATE}
-"""Topics in which a process other than the worker keeps its own place: it writes and reads them."""
+OWN = {topics.REDRIVE_STATE, topics.SINK_STATE, topics.MAIL_STATE, topics.SESSIONS}
+"""Topics in which processes other than the worker keep what they know: they write and read them."""
 BESIDE = ((topics.KEYS, "API"),)
 """Topics that somebody reads beside the party they stand with."""
 

@@ -92,6 +92,7 @@ PROMOS = StoredFormat(topics.PROMOS, 1)
 KEYS = StoredFormat(topics.KEYS, 1)
 VERDICTS = StoredFormat(topics.VERDICTS, 1)
 ORDERS = StoredFormat(topics.ORDERS, 1)
+SESSIONS = StoredFormat(topics.SESSIONS, 1)
 MAIL = StoredFormat(topics.MAIL, 1, rewritten=True)
 OUTBOX = StoredFormat(topics.MAIL_STATE, 2, rewritten=True)
 RANGES = StoredFormat(topics.SINK_STATE, 2, rewritten=True)
@@ -100,5 +101,5 @@ SPOOL = StoredFormat(
     "spool", 1, "the field `format` of `spool.json`, for the whole directory", rewritten=True
 )
 
-ALL = (JOURNAL, STATE, RATES, PROMOS, KEYS, VERDICTS, ORDERS, MAIL, OUTBOX, RANGES, MARKS, SPOOL)
+ALL = (JOURNAL, STATE, RATES, PROMOS, KEYS, VERDICTS, ORDERS, SESSIONS, MAIL, OUTBOX, RANGES, MARKS, SPOOL)
 """Every kind of records that outlives the process that wrote it."""

@@ -18,6 +18,7 @@ KEYS = "metering.keys"
 PROMOS = "metering.promos"
 ORDERS = "metering.orders"
 REPLIES = "metering.replies"
+SESSIONS = "metering.sessions"
 MAIL = "metering.mail"
 DEAD_LETTERS = "metering.dead-letters"
 STATE = "metering.state.accounts"
@@ -39,6 +40,8 @@ _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
 _DAY_MS = 24 * _HOUR_MS
 FOR_EVER = -1
+SESSIONS_KEPT_MS = 2 * _DAY_MS
+"""How long it is known that a session is over. No session may last longer than half of it: `session_book.py`."""
 
 # A compacted topic is read from its beginning by everyone who starts, and its newest segment is never compacted. So
 # segments are short, and what is superseded goes soon: a start reads little more than there are keys.
@@ -54,6 +57,9 @@ SUPERSEDED_MS_MAX = _HOUR_MS
 class Topic:
     """A topic and its settings. `partitioned` topics have the deployment's partition count, others one.
 
+    What of a topic is to go after `retention_ms` goes segment by segment, so a short retention needs segments of
+    `segment_ms`, shorter than Kafka's own week.
+
     In a compacted topic a tombstone is kept for `tombstones_ms`, and so is the marker that ends a transaction: as
     each unit of work leaves one, there are soon far more markers than records. Who reads from the beginning has to
     get to the end within that time, and who was away for longer has to begin again.
@@ -66,6 +72,7 @@ class Topic:
     bytes_max: int = OUTPUT_BYTES_MAX
     tombstones_ms: int = _HOUR_MS
     broker_time: bool = False
+    segment_ms: int | None = None
 
     def config(self, min_insync_replicas: int) -> dict[str, str]:
         """Return the topic's settings under Kafka's names."""
@@ -86,6 +93,8 @@ class Topic:
         else:
             settings["retention.ms"] = str(self.retention_ms)
             settings["retention.bytes"] = "-1"
+            if self.segment_ms is not None:
+                settings["segment.ms"] = str(self.segment_ms)
         return settings
 
 
@@ -100,6 +109,7 @@ TOPICS = (
     Topic(PROMOS, partitioned=False, compacted=True, tombstones_ms=_DAY_MS),
     Topic(ORDERS, compacted=True, tombstones_ms=_DAY_MS),
     Topic(REPLIES, retention_ms=_DAY_MS),
+    Topic(SESSIONS, partitioned=False, retention_ms=SESSIONS_KEPT_MS, segment_ms=_HOUR_MS, broker_time=True),
     Topic(MAIL, retention_ms=60 * _DAY_MS),
     Topic(DEAD_LETTERS),
     Topic(STATE, compacted=True),

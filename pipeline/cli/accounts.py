@@ -1,4 +1,4 @@
-"""The commands on accounts: org create, key create, key set, credit, session.
+"""The commands on accounts: org create, key create, key set, credit.
 
 Called by: `cli/main.py`. Next: `kafka/commands.py` takes them to the worker.
 """
@@ -6,7 +6,6 @@ Called by: `cli/main.py`. Next: `kafka/commands.py` takes them to the worker.
 from __future__ import annotations
 
 import secrets
-import time
 from typing import Annotated
 
 import typer
@@ -32,7 +31,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(org_app, name="org")
     app.add_typer(key_app, name="key")
     app.command("credit")(credit)
-    app.command("session")(session)
 
 
 def _amount(text: str, option: str) -> int:
@@ -150,23 +148,3 @@ def credit(
         print_json(ask(settings_for(data_dir), command))
     except UnansweredError as error:
         raise CommandError(f"{error} Repeat it with --idempotency-key {key}: it counts once.") from None
-
-
-def session(
-    org: Annotated[str, typer.Option(help="The org the session is for.")],
-    role: Annotated[str, typer.Option(help="owner, admin or member.")] = "owner",
-    email: Annotated[str, typer.Option(help="The member's email.")] = "",
-    data_dir: DataDir = DATA_DIR,
-) -> None:
-    """Print a signed session token for the HTTP API."""
-    from pipeline.api.http.sessions import DEFAULT_TTL_S, ROLES, issue
-
-    if role not in ROLES:
-        raise typer.BadParameter(f"one of {', '.join(ROLES)}", param_hint="--role")
-    settings = settings_for(data_dir)
-    if settings.session_secret is None:
-        raise CommandError("METERING_SESSION_SECRET is not set")
-    secret = settings.session_secret.get_secret_value()
-    print_json(
-        {"token": issue(secret, org, role, email, now_ms=int(time.time() * 1000), ttl_s=DEFAULT_TTL_S)}
-    )

@@ -20,6 +20,7 @@ from pipeline.cli import (
     reconcile,
     redrive,
     roles,
+    sessions,
     settle,
     up,
     verify,
@@ -35,7 +36,11 @@ from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
 
 # Each module adds its commands to the program by `register`.
-GROUPS = (up, demo, roles, config, accounts, catalog, promo, verify, reconcile, settle, redrive, quarantine)
+GROUPS = (
+    *(up, demo, roles, config),
+    *(accounts, sessions, catalog, promo),
+    *(verify, reconcile, settle, redrive, quarantine),
+)
 
 _EXPECTED = (
     CatalogClockError,

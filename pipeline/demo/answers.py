@@ -63,9 +63,17 @@ class Member:
 
     def __init__(self, client: httpx2.AsyncClient, url: str, org: DemoOrg, session_secret: str) -> None:
         """Sign a session for the org's owner."""
-        self.org = org
-        self.token = issue(session_secret, org.org, "owner", org.email, now_ms=_now_ms(), ttl_s=DEFAULT_TTL_S)
+        self.org, self._session_secret = org, session_secret
+        self.token = self._new_token()
         self._client, self._url = client, url
+
+    def link(self) -> str:
+        """Return a link that signs a browser in: once, and within a minute."""
+        return f"{self._url}/login?token={self._new_token()}"
+
+    def _new_token(self) -> str:
+        org = self.org
+        return issue(self._session_secret, org.org, "owner", org.email, now_ms=_now_ms(), ttl_s=DEFAULT_TTL_S)
 
     async def line(self) -> Line:
         """Return the org's figures. Raises httpx2.HTTPError while the product cannot answer."""
@@ -145,7 +153,7 @@ def addresses(url: str, gateway_url: str, inbox_url: str | None) -> str:
     )
 
 
-def to_try(url: str, gateway_url: str, members: list[Member], api_key: str) -> str:
+def to_try(url: str, gateway_url: str, sign_in_url: str, members: list[Member], api_key: str) -> str:
     """Return the sessions, and lines to paste into a shell."""
     first = members[0]
     tokens = "\n".join(f"  {_variable(m.org)}='{m.token}'   # {m.org.name}, owner" for m in members)
@@ -153,7 +161,7 @@ def to_try(url: str, gateway_url: str, members: list[Member], api_key: str) -> s
     chat = '{"model": "sarvam-m", "messages": [{"role": "user", "content": "Namaste"}]}'
     lines = [f"  {ask} '{url}{path}'" for path in PATHS_TO_TRY]
     lines.append(f"  curl -s '{url}/v1/rankings'")
-    lines.append(f"  # the billing page, signed in: {url}/login?token={first.token}")
+    lines.append(f"  # the billing page, signed in: {sign_in_url}")
     lines.append(
         f"  curl -s -H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json' "
         f"-d '{chat}' '{gateway_url}/v1/chat/completions'"

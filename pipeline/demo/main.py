@@ -2,7 +2,7 @@
 
 Owns: the order of these, and what is printed, all of it on stderr.
 Run as `python -m pipeline.demo.main` by the supervisor, once the product is ready (`cli/demo.py`).
-Next: `demo/seeding.py`, `demo/answers.py`, `demo/live.py`.
+Next: `demo/seeding.py`, `demo/answers.py`, `demo/sign_in.py`, `demo/live.py`.
 
 It may be killed at any moment and started again.
 """
@@ -23,9 +23,10 @@ from pipeline import logs
 from pipeline.catalog.apply import CatalogError
 from pipeline.demo import answers, marker
 from pipeline.demo.live import LiveTraffic
-from pipeline.demo.marker import MarkerError
+from pipeline.demo.marker import Marker, MarkerError
 from pipeline.demo.platform import ORGS, STARTUP
 from pipeline.demo.seeding import SeedingError, seed
+from pipeline.demo.sign_in import sign_in_address
 from pipeline.kafka.commands import UnavailableError
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.settings import Settings
@@ -90,13 +91,19 @@ async def _run(given: argparse.Namespace) -> None:
         say("\nWhat the API answers now:\n" + answers.table(lines))
         say("\nOpen:\n" + answers.addresses(given.url, given.gateway_url, given.inbox_url))
         api_key = platform.api_keys[STARTUP.keys[0].key_id]
-        say(answers.to_try(given.url, given.gateway_url, members, api_key))
-        if given.rate <= 0:
-            say("\nNo live traffic was asked for. Ctrl-C stops everything.")
-            await asyncio.Event().wait()
-        say(f"\nLive traffic: {given.rate:g} requests a second. Ctrl-C stops everything.")
-        traffic = LiveTraffic(client, given.gateway_url, platform.api_keys, say, given.data_dir)
-        await traffic.run(platform.seed, given.rate)
+        with sign_in_address(members[0].link) as sign_in_url:
+            say(answers.to_try(given.url, given.gateway_url, sign_in_url, members, api_key))
+            await _go_on(given, client, platform)
+
+
+async def _go_on(given: argparse.Namespace, client: httpx2.AsyncClient, platform: Marker) -> None:
+    """Keep live traffic going until cancelled, or nothing where none was asked for."""
+    if given.rate <= 0:
+        say("\nNo live traffic was asked for. Ctrl-C stops everything.")
+        await asyncio.Event().wait()
+    say(f"\nLive traffic: {given.rate:g} requests a second. Ctrl-C stops everything.")
+    traffic = LiveTraffic(client, given.gateway_url, platform.api_keys, say, given.data_dir)
+    await traffic.run(platform.seed, given.rate)
 
 
 async def _until_healthy(client: httpx2.AsyncClient, url: str) -> None:

@@ -150,6 +150,12 @@ def test_killed_while_seeding_finished_once_watched_and_stopped(start: Callable[
         assert re.search(rf"{org.org} .*\b{history_of[org.org]:,}\b", said)
     for words in ("/docs", "/billing", "/metrics", "/v1/chat/completions", "curl", "Authorization: Bearer"):
         assert words in said
+    # The printed address signs a browser in, whenever it is opened.
+    [address] = re.findall(r"signed in: (\S+)", said)
+    for _ in range(2):
+        with httpx2.Client(trust_env=False, follow_redirects=True, timeout=20) as browser:
+            page = browser.get(address)
+            assert page.status_code == 200 and page.url.path == "/billing"
     whole.command("verify")
     whole.stop(signal.SIGTERM)
 

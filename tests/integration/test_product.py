@@ -37,7 +37,7 @@ from tests.support.api.routes import (
 from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
 from tests.support.product.processes import product
 
-FOLLOWED = (topics.CATALOG, topics.PROMOS, topics.KEYS, topics.ORDERS, topics.VERDICTS)
+FOLLOWED = (topics.CATALOG, topics.PROMOS, topics.KEYS, topics.ORDERS, topics.VERDICTS, topics.SESSIONS)
 
 COST_INR = 0.0075
 """200 prompt tokens, 64 of them cached, and 112 completion tokens of krutrim-2 at krutrim."""
@@ -269,6 +269,36 @@ def test_keys_from_making_to_revoking(deployed: Deployment) -> None:
 def test_a_member_may_not_change_keys(deployed: Deployment, method: str, path: str, body: Any) -> None:
     answer = deployed.call(method, path, "org-roles", role="member", json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+
+
+def test_a_session_is_exchanged_once_and_an_operator_ends_those_of_an_org(deployed: Deployment) -> None:
+    org = "org_signed_out"
+    token, url = deployed.metering("session", "--org", org)["token"], deployed.product.http_url
+
+    def status(bearer: str) -> int:
+        headers = {"Authorization": f"Bearer {bearer}"}
+        return httpx2.get(f"{url}/me/usage", headers=headers, timeout=20, trust_env=False).status_code
+
+    assert status(token) == 200
+    with httpx2.Client(base_url=url, timeout=20, trust_env=False) as browser:
+        entered = browser.get("/login", params={"token": token})
+        assert (entered.status_code, entered.headers["location"]) == (303, "/billing")
+        inside = browser.cookies["br_session"]
+        assert browser.get("/billing").status_code == 200
+        assert httpx2.get(f"{url}/login", params={"token": token}, trust_env=False).status_code == 401
+        assert (status(token), status(inside)) == (401, 200)
+        assert deployed.metering("session", "revoke", "--org", org)["org"] == org
+        deployed.until(lambda: status(inside) == 401)
+        assert browser.get("/billing").status_code == 401
+        # Others stay signed in, and who signs in again is in, until they sign out.
+        assert deployed.call("GET", "/me/usage", "org_stays").status_code == 200
+        again = deployed.metering("session", "--org", org, "--role", "member")["token"]
+        assert browser.post("/login", data={"token": again}).status_code == 303
+        inside = browser.cookies["br_session"]
+        assert status(inside) == 200
+        assert browser.post("/logout").status_code == 303
+        assert status(inside) == 401
+    deployed.metering("session", code=2)
 
 
 def test_no_answer_of_the_owners_holds_another_orgs_data(deployed: Deployment) -> None:

@@ -21,6 +21,7 @@ from pipeline.formats import NewerFormatError, StoredFormat, number_of
 from pipeline.journal import FORMATS
 from pipeline.mail import outbox, record
 from pipeline.mail.outbox import Outbox, again
+from pipeline.session_book import decode_session, encode_session, ended_org
 from pipeline.sink import ranges
 from pipeline.sink.ranges import Intent, RangePart
 from tests.support.builders import rate
@@ -50,6 +51,11 @@ JSON_RECORDS: dict[str, tuple[StoredFormat, bytes, Decode]] = {
         lambda value: decode_record(PROGRESS_KEY, value),
     ),
     "order": (formats.ORDERS, encode_order_notice(ORDER)[1], decode_order_notice),
+    "session": (
+        formats.SESSIONS,
+        encode_session(ended_org("org_1", 5)),
+        decode_session,
+    ),
     "mail": (formats.MAIL, alerts.encode(ALERT), record.decode),
     "outbox": (
         formats.OUTBOX,

@@ -12,7 +12,7 @@ _RAZORPAY = ".razorpay.com"
 
 def plain_policy() -> str:
     """Return the policy of a page that loads our own files and nothing else."""
-    return _policy(script="", style="", others="")
+    return _policy(script="", attributes="", others="")
 
 
 def checkout_policy(checkout_url: str) -> str:
@@ -21,13 +21,14 @@ def checkout_policy(checkout_url: str) -> str:
     origin = f"{parts.scheme}://{parts.netloc}"
     # Checkout opens a frame of another host of Razorpay's, and reports to a third.
     others = f"https://*{_RAZORPAY}" if (parts.hostname or "").endswith(_RAZORPAY) else origin
-    # It also writes styles into the elements of its overlay.
-    return _policy(script=f" {origin}", style=" 'unsafe-inline'", others=f" {others}")
+    # It also writes `style` attributes into the elements of its overlay. Style sheets stay our own alone: by them a
+    # text that got into the page as markup could cover it, or send what is typed in to elsewhere.
+    return _policy(script=f" {origin}", attributes="; style-src-attr 'unsafe-inline'", others=f" {others}")
 
 
-def _policy(*, script: str, style: str, others: str) -> str:
+def _policy(*, script: str, attributes: str, others: str) -> str:
     frames = f"frame-src{others}; " if others else ""
     return (
-        f"default-src 'none'; script-src 'self'{script}; style-src 'self'{style}; img-src 'self' data:{others}; "
+        f"default-src 'none'; script-src 'self'{script}; style-src 'self'{attributes}; img-src 'self' data:{others}; "
         f"connect-src 'self'{others}; {frames}form-action 'self'{others}; base-uri 'none'; frame-ancestors 'none'"
     )

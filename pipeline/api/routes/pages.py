@@ -14,11 +14,13 @@ from fastapi.responses import RedirectResponse
 
 from pipeline.api.http.errors import invalid
 from pipeline.api.http.origin import came_from_elsewhere, check_same_origin
-from pipeline.api.http.sessions import COOKIE
+from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session
 from pipeline.api.pages import assets
 from pipeline.api.pages.policy import checkout_policy, plain_policy
 from pipeline.api.pages.rendering import page
-from pipeline.api.services.dependencies import ContextOf, Visitor, session_of
+from pipeline.api.services.accounts import answered_in_time
+from pipeline.api.services.context import AppContext
+from pipeline.api.services.dependencies import ContextOf, Visitor
 from pipeline.pincodes import ATTRIBUTION
 
 FORM_BYTES_MAX = 16_384
@@ -53,34 +55,40 @@ async def billing(context: ContextOf, session: Visitor) -> Response:
 
 @router.get("/login")
 async def login(request: Request, context: ContextOf, token: str | None = None) -> Response:
-    """Exchange a token for the cookie, or ask for one.
+    """Exchange the session of a link for another in the cookie, or ask for a token.
 
-    Who comes by another site's link is asked first: the link may be into somebody else's org.
+    A link works once, and soon after its session was issued. Who comes by another site's link is asked first: the
+    link may be into somebody else's org.
     """
     if token is None:
         return page("login.html", None, problem=None)
-    session = session_of(context, token)
-    if session is None:
+    try:
+        session = context.sessions.linked(token)
+        if came_from_elsewhere(request):
+            return page("confirm.html", session, token=token)
+        return await _exchanged(request, context, session)
+    except InvalidSessionError:
         return _refused()
-    if came_from_elsewhere(request):
-        return page("confirm.html", session, token=token)
-    return _opened(request, token, context.public_url)
 
 
 @router.post("/login")
 async def login_form(request: Request, context: ContextOf) -> Response:
-    """Exchange a token that was typed in for the cookie."""
+    """Exchange the session of a token that was typed in for another in the cookie."""
     check_same_origin(request, context.public_url)
     token = await _field(request, "token")
-    if session_of(context, token) is None:
+    try:
+        return await _exchanged(request, context, context.sessions.session(token))
+    except InvalidSessionError:
         return _refused()
-    return _opened(request, token, context.public_url)
 
 
 @router.post("/logout")
-async def logout(request: Request, context: ContextOf) -> Response:
-    """Forget the cookie."""
+async def logout(request: Request, context: ContextOf, session: Visitor) -> Response:
+    """End the session, everywhere, and forget the cookie. Where that cannot be recorded now, 503, and neither."""
     check_same_origin(request, context.public_url)
+    if session is not None:
+        async with answered_in_time():
+            await context.sessions.end(session)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
     return response
@@ -100,8 +108,11 @@ async def _field(request: Request, name: str) -> str:
     return values[0].strip()
 
 
-def _opened(request: Request, token: str, public_url: str | None) -> Response:
-    secure = request.url.scheme == "https" or (public_url or "").startswith("https://")
+async def _exchanged(request: Request, context: AppContext, session: Session) -> Response:
+    """End a session and open another in its place. Raises InvalidSessionError where somebody else was first."""
+    async with answered_in_time():
+        token = await context.sessions.exchange(session)
+    secure = request.url.scheme == "https" or (context.public_url or "").startswith("https://")
     response = RedirectResponse(HOME, 303)
     # Lax, so that the link in a mail finds the session; what changes something checks the origin as well.
     response.set_cookie(COOKIE, token, path="/", httponly=True, samesite="lax", secure=secure)
@@ -109,5 +120,5 @@ def _opened(request: Request, token: str, public_url: str | None) -> Response:
 
 
 def _refused() -> Response:
-    problem = "This token is not valid, or its time is over. Ask for a new one."
+    problem = "This token is not valid, was used before, or its time is over. Ask for a new one."
     return page("login.html", None, status=401, problem=problem)

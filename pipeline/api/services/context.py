@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from pipeline.api.http.limiter import RequestRate
 from pipeline.api.services.accounts import AccountServices
+from pipeline.api.services.sessions import SessionRegister
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope
@@ -34,7 +36,8 @@ class AppContext:
     """What the routes need. `now_ms` is the clock; `checks` are the parts that `/healthz` names.
 
     An app may be made without `accounts`: then the routes that ask an account's owner answer 503. Without
-    `settings` the operator's routes answer 404, as they do without an operator's token.
+    `settings` the operator's routes answer 404, as they do without an operator's token. Without `known_sessions`
+    that a session is over is known to this app alone.
     """
 
     engine: Engine
@@ -56,6 +59,13 @@ class AppContext:
     """How many requests each network address may send."""
     session_requests: RequestRate = field(default_factory=lambda: rate_of(SESSION_REQUESTS_PER_S))
     """How many requests each session may send."""
+    known_sessions: SessionRegister | None = None
+    """Which sessions are good, as all servers know it."""
+
+    @cached_property
+    def sessions(self) -> SessionRegister:
+        """Which sessions are good."""
+        return self.known_sessions or SessionRegister.of_this_process(self.session_secret, self.now_ms)
 
     def key_name(self, scope: OrgScope, key_id: str) -> str | None:
         """Return the current name of an org's key; None for a key that is unknown or another org's.

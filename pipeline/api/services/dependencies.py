@@ -1,7 +1,7 @@
 """What a route can ask for in its parameters: the app's context, its services, and who is asking.
 
 Owns: the FastAPI dependencies of all routes, so that a router is a module's value and needs nothing handed in.
-Called by: every module of `api/routes/`. Next: `api/services/context.py`, `api/http/sessions.py`.
+Called by: every module of `api/routes/`. Next: `api/services/context.py`, `api/services/sessions.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 
 from pipeline.api.http.errors import ApiError, too_many, unavailable
 from pipeline.api.http.origin import check_same_origin
-from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session, verify
+from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session
 from pipeline.api.services.accounts import AccountServices
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
@@ -64,12 +64,11 @@ async def signed_in(
     if bearer is None and request.method not in ("GET", "HEAD"):
         # A browser sends the cookie along whoever made the page that asks.
         check_same_origin(request, context.public_url)
-    now_ms = context.now_ms()
     try:
-        session = verify(context.session_secret, token or "", now_ms)
+        session = context.sessions.session(token or "")
     except InvalidSessionError:
         raise ApiError(RefusalCode.NO_SESSION, headers={"WWW-Authenticate": "Bearer"}) from None
-    wait_ms = context.session_requests.take(token or "", now_ms)
+    wait_ms = context.session_requests.take(session.session_id, context.now_ms())
     if wait_ms:
         raise too_many(wait_ms)
     return session
@@ -81,7 +80,7 @@ SignedIn = Annotated[Session, Depends(signed_in)]
 def session_of(context: AppContext, token: str | None) -> Session | None:
     """Return the session that a token opens, None where it opens none."""
     try:
-        return verify(context.session_secret, token or "", context.now_ms())
+        return context.sessions.session(token or "")
     except InvalidSessionError:
         return None
 
