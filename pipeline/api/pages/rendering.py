@@ -1,6 +1,6 @@
 """A page as an answer: its template, where its files are, and the headers that pages have.
 
-Called by: `api/routes/pages.py`, `api/routes/dashboard.py`, `api/routes/public_pages.py`, `api/routes/page_route.py`.
+Called by: `api/routes/pages.py`, `api/routes/dashboard.py`, `api/routes/page_route.py`.
 Next: `api/templates/`.
 """
 

@@ -1,6 +1,6 @@
 """Routes that answer people: what goes wrong is told on a page, in words, with the way around it still there.
 
-Called by: `api/routes/dashboard.py`, `api/routes/public_pages.py`. Next: `api/templates/problem.html`.
+Called by: `api/routes/dashboard.py`. Next: `api/templates/problem.html`.
 """
 
 from __future__ import annotations

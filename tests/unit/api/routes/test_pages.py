@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import pytest
 from fastapi.testclient import TestClient
+from httpx2 import Response
 
 from pipeline.api.http.sessions import Role, issue
 from pipeline.api.pages import assets
 from pipeline.api.server.app import create_app
 from pipeline.api.services.context import AppContext
+from pipeline.api.services.sessions import SessionRegister
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
+from pipeline.kafka.commands import UnavailableError
 from pipeline.pincodes import ATTRIBUTION
+from pipeline.session_book import SessionBook, SessionRecord
 
 SECRET = "a secret of the tests, long enough to sign with"
 NOW_MS = 1_781_288_999_123
+_BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 CHECKOUT = "https://checkout.razorpay.com/v1/checkout.js"
 
 
@@ -26,14 +31,19 @@ def _token(role: Role = "owner", org: str = "org_acme", ttl_s: int = 600) -> str
     return issue(SECRET, org, role, "asha@acme.example", NOW_MS, ttl_s)
 
 
-def _client(public_url: str | None = None) -> TestClient:
+def _client(
+    clock: Sequence[int] = (NOW_MS,),
+    public_url: str | None = None,
+    sessions: SessionRegister | None = None,
+) -> TestClient:
     context = AppContext(
         engine=cast(Engine, None),  # nothing here reads from it
         key_names={},
         rates=RateTable(),
         session_secret=SECRET,
-        now_ms=lambda: NOW_MS,
+        now_ms=lambda: clock[0],
         public_url=public_url,
+        known_sessions=sessions,
         checkout_url=CHECKOUT,
     )
     return TestClient(create_app(context), follow_redirects=False)
@@ -64,7 +74,17 @@ def test_an_owners_page_may_open_checkout_and_no_other_page_may(client: TestClie
     policy = owner.headers["content-security-policy"]
     assert "script-src 'self' https://checkout.razorpay.com;" in policy
     assert "frame-src https://*.razorpay.com;" in policy and "default-src 'none'" in policy
-    assert "unsafe-eval" not in policy and "script-src 'self' 'unsafe" not in policy
+    # Inline styles are for the attributes that Checkout writes, and for nothing else; the rest is every page's.
+    directives = dict(part.split(" ", 1) for part in policy.split("; "))
+    assert directives.pop("style-src-attr") == "'unsafe-inline'" and "unsafe" not in str(directives)
+    plain = client.get("/login").headers["content-security-policy"]
+    of_razorpay = {"script-src", "img-src", "connect-src", "frame-src", "form-action"}
+    others = dict(part.split(" ", 1) for part in plain.split("; "))
+    assert {
+        name: value for name, value in others.items() if directives.get(name) != value
+    }.keys() <= of_razorpay
+    assert directives.keys() - others.keys() == {"frame-src"}
+    assert directives["style-src"] == others["style-src"] == "'self'"
     assert owner.headers["referrer-policy"] == "strict-origin-when-cross-origin"
     assert "no-store" in owner.headers["cache-control"]
     # Nothing of it is loaded with the page.
@@ -90,7 +110,7 @@ def test_a_token_becomes_a_cookie_that_scripts_cannot_read(client: TestClient) -
     assert (answer.status_code, answer.headers["location"]) == (303, "/overview")
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=lax" in cookie and "secure" not in cookie
-    with _client("https://router.example") as behind_tls:
+    with _client(public_url="https://router.example") as behind_tls:
         assert "secure" in behind_tls.get("/login", params={"token": _token()}).headers["set-cookie"].lower()
 
 
@@ -118,6 +138,84 @@ def test_another_sites_link_is_asked_about_and_its_form_refused(client: TestClie
         assert client.post("/logout", headers=headers).status_code == 403
     for ours in ({}, {"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://testserver"}):
         assert client.post("/login", data={"token": _token()}, headers=ours).status_code == 303
+
+
+def _login(client: TestClient, token: str) -> Response:
+    """Follow a login link as a browser that has no cookie."""
+    client.cookies.clear()
+    return client.get("/login", params={"token": token})
+
+
+def _is_open(client: TestClient, token: str) -> bool:
+    """Whether a token opens anything: as a program sends it, and as a browser does."""
+    client.cookies.clear()
+    pin = "/me/billing/pin/560001"
+    as_bearer = client.get(pin, headers={"Authorization": f"Bearer {token}"}).status_code
+    client.cookies.set("br_session", token)
+    as_cookie = {client.get(path).status_code for path in (pin, "/billing")}
+    client.cookies.clear()
+    assert as_cookie == {as_bearer}
+    return as_bearer == 200
+
+
+def test_a_link_is_exchanged_once_for_another_session(client: TestClient) -> None:
+    token = _token()
+    assert _is_open(client, token)
+    opened = _login(client, token).cookies["br_session"]
+    assert opened != token and _is_open(client, opened) and not _is_open(client, token)
+    again = _login(client, token)
+    assert again.status_code == 401 and "set-cookie" not in again.headers
+    assert client.post("/login", data={"token": token}).status_code == 401
+    # Nor does another spelling of the same signature make it another session.
+    place = _BASE64.index(token[-1])
+    for twin in (token[:-1] + _BASE64[place ^ spare] for spare in (1, 2, 3)):
+        assert _login(client, twin).status_code == 401
+
+
+def test_a_link_works_for_a_minute_and_a_token_that_is_typed_in_as_long_as_it_is_good() -> None:
+    with _client(clock := [NOW_MS]) as client:
+        fresh, late, typed = _token(), _token(), _token()
+        clock[0] += 60_000
+        assert _login(client, fresh).status_code == 303
+        clock[0] += 1
+        for site in ("none", "cross-site"):
+            refused = client.get("/login", params={"token": late}, headers={"Sec-Fetch-Site": site})
+            assert refused.status_code == 401 and late not in refused.text
+        assert client.post("/login", data={"token": typed}).status_code == 303
+        clock[0] = NOW_MS + 600_000
+        assert client.post("/login", data={"token": late}).status_code == 401
+
+
+def test_the_session_in_the_cookie_lasts_no_longer_than_the_one_in_the_link() -> None:
+    with _client(clock := [NOW_MS]) as client:
+        opened = _login(client, _token(ttl_s=600)).cookies["br_session"]
+        clock[0] = NOW_MS // 1000 * 1000 + 599_999
+        assert _is_open(client, opened)
+        clock[0] += 1
+        assert not _is_open(client, opened)
+
+
+def test_signing_out_ends_the_session_and_not_only_the_cookie(client: TestClient) -> None:
+    token, other = _token(), _token()
+    client.cookies.set("br_session", token)
+    assert client.post("/logout").status_code == 303
+    assert not _is_open(client, token) and _is_open(client, other)
+
+
+def test_where_it_cannot_be_recorded_nobody_is_signed_in_or_out() -> None:
+    """The cookie stays, so that signing out can be tried again."""
+
+    async def write(_record: SessionRecord) -> None:
+        raise UnavailableError("no broker")
+
+    book = SessionBook(lambda: NOW_MS)
+    with _client(sessions=SessionRegister(SECRET, lambda: NOW_MS, book, write)) as client:
+        token = _token()
+        client.cookies.set("br_session", token)
+        for answer in (client.post("/logout"), client.get("/login", params={"token": token})):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+            assert "set-cookie" not in answer.headers and int(answer.headers["retry-after"]) > 0
+        assert _is_open(client, token)
 
 
 def test_a_form_that_is_none_or_too_large_is_refused(client: TestClient) -> None:
