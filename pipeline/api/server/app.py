@@ -6,6 +6,7 @@ Called by: `api/server/main.py`. Next: `api/http/edge.py`, then the modules of `
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,11 +18,15 @@ from pipeline.api.routes import (
     addresses,
     billing,
     catalog,
+    csv_files,
     dashboard,
     docs,
     events,
     health,
+    key_use,
     keys,
+    latency,
+    models,
     one_event,
     operator,
     orders,
@@ -30,6 +35,7 @@ from pipeline.api.routes import (
     promos,
     rankings,
     receipts,
+    totals,
     usage,
     webhooks,
 )
@@ -37,14 +43,19 @@ from pipeline.api.routes.page_route import problem_page
 from pipeline.api.routes.rankings import Rankings
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
+from pipeline.api.services.exports import Exports
 
 ROUTERS = (
     usage.router,
     activity.router,
+    totals.router,
+    latency.router,
+    csv_files.router,
     events.router,
     one_event.router,
     rankings.router,
     catalog.router,
+    models.router,
     health.router,
     docs.router,
     billing.router,
@@ -54,6 +65,7 @@ ROUTERS = (
     webhooks.router,
     receipts.router,
     keys.router,
+    key_use.router,
     pincodes.router,
     pages.router,
     dashboard.router,
@@ -84,6 +96,8 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.shown_to_strangers = health.ShownToStrangers()
     app.state.rankings = Rankings(context)
     app.state.pages = events.Pages(context)
+    app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)
+    app.state.exports = Exports()
     app.state.coalesced_reads = CoalescedReads(context.engine)
     for router in ROUTERS:
         app.include_router(router)
