@@ -39,6 +39,7 @@ from pipeline.accounts.payments import (
 )
 from pipeline.accounts.payments import encode as encode_money
 from pipeline.formats import STATE
+from pipeline.identity import DeploymentIdentity
 from pipeline.partitioning import partition_of
 from pipeline.posting import set_aside
 from pipeline.posting.differing import RecentRecords
@@ -47,6 +48,7 @@ from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 META_KEY = b"m"
 SPENDING, PROFILE, SOURCE, RING_SLOT, UNPRICED_SLOT, NUMBERS_SLOT = b"b", b"p", b"n", b"r", b"x", b"c"
 ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT = b"o", b"y", b"f", b"u", b"d", b"a"
+IDENTITY = b"i"
 MONEY = (ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT)
 
 
@@ -114,6 +116,8 @@ class PartitionState:
         self.progress_told_ms = 0
         self.set_aside: dict[tuple[str, int], str] = {}
         """The records that operators have set aside, by topic and offset, and why; as of the take-over."""
+        self.identities: list[DeploymentIdentity] = []
+        """Which deployments have taken the partition over: one, or it is a mistake."""
         self._spending: dict[str, bytes] = {}
         self._profiles: dict[str, bytes] = {}
         self._money: dict[bytes, bytes] = {}
@@ -143,6 +147,8 @@ class PartitionState:
                 state.sources.restore(key[1:].decode(), value)
             elif kind in slots:
                 slots[kind].append(value)
+            elif kind == IDENTITY:
+                state.identities.append(DeploymentIdentity(key[1:].decode(), value.decode()))
             elif kind == set_aside.MARK:
                 state.set_aside[set_aside.place_of(key)] = value.decode()
             elif key != META_KEY:
@@ -262,6 +268,10 @@ class PartitionState:
         """Forget that a record was set aside, as it is a dead letter now, and return what deletes its mark."""
         del self.set_aside[topic, offset]
         return set_aside.key_of(topic, offset), None
+
+    def identity_record(self, identity: DeploymentIdentity) -> StateRecord:
+        """Return the state record that tells which deployment the partition is of; each has a key of its own."""
+        return IDENTITY + identity.name.encode(), identity.id.encode()
 
     def save_meta(self) -> StateRecord:
         """Return the state record that tells how far the partition has come."""
