@@ -129,6 +129,7 @@ class Partition:
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
         """Carry out a batch, in one unit of work or in a few. Any exception leaves memory ahead of Kafka: end the process."""
         async with self._lock:
+            self.activity.moved(time.monotonic())
             rates, promos = self._catalog.rates, self._catalog.promos
             has_more = True
             while has_more:
@@ -180,8 +181,10 @@ class Partition:
                 await self._decide(decision)
             case Commit():
                 began = time.monotonic()
+                self.activity.awaits_commit(began)
                 await self._log.commit(step.outputs)
-                telemetry.COMMIT.observe(time.monotonic() - began)
+                self.activity.moved(time.monotonic())
+                telemetry.COMMIT.observe(self.activity.moved_at_s - began)
             case Now():
                 return step.answered(time.time_ns() // 1_000_000)
             case Reached(point):
