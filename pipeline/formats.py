@@ -85,7 +85,7 @@ class StoredFormat:
 
 JOURNAL = StoredFormat(topics.JOURNAL, 2, "the header `format` of the record, in decimal")
 STATE = StoredFormat(
-    topics.STATE, 3, "the field `format` of the partition's record `m`, for all its records", rewritten=True
+    topics.STATE, 4, "the field `format` of the partition's record `m`, for all its records", rewritten=True
 )
 RATES = StoredFormat(topics.CATALOG, 2)
 PROMOS = StoredFormat(topics.PROMOS, 1)

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 
 from pipeline.accounts.model import (
     Account,
+    RememberedAnswer,
     Spending,
     decode_spending,
     encode_profile,
@@ -40,7 +41,8 @@ from pipeline.accounts.payments import (
 from pipeline.accounts.payments import encode as encode_money
 from pipeline.formats import STATE
 from pipeline.partitioning import partition_of
-from pipeline.posting import set_aside
+from pipeline.posting import answers, set_aside
+from pipeline.posting.answers import KeyedAnswers
 from pipeline.posting.differing import RecentRecords
 from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 
@@ -114,6 +116,8 @@ class PartitionState:
         self.progress_told_ms = 0
         self.set_aside: dict[tuple[str, int], str] = {}
         """The records that operators have set aside, by topic and offset, and why; as of the take-over."""
+        self.answers = KeyedAnswers()
+        """What was answered to commands that may be repeated for a day."""
         self._spending: dict[str, bytes] = {}
         self._profiles: dict[str, bytes] = {}
         self._money: dict[bytes, bytes] = {}
@@ -126,6 +130,7 @@ class PartitionState:
         """
         state = cls(partition, partitions)
         state._restore_meta(records.get(META_KEY))
+        answered: list[tuple[bytes, bytes]] = []
         slots: dict[bytes, list[bytes]] = {RING_SLOT: [], UNPRICED_SLOT: [], NUMBERS_SLOT: []}
         # An org is in two mappings: one text for both.
         orgs: dict[str, str] = {}
@@ -141,6 +146,8 @@ class PartitionState:
                 state._money[key] = value
             elif kind == SOURCE:
                 state.sources.restore(key[1:].decode(), value)
+            elif kind == answers.MARK:
+                answered.append((key, value))
             elif kind in slots:
                 slots[kind].append(value)
             elif kind == set_aside.MARK:
@@ -151,6 +158,7 @@ class PartitionState:
                 )
         state.ring, state.unpriced = Ring.restored(slots[RING_SLOT]), Ring.restored(slots[UNPRICED_SLOT])
         state.numbers = RecentNumbers.restored(slots[NUMBERS_SLOT])
+        state.answers = KeyedAnswers.restored(answered)
         return state
 
     def _restore_meta(self, value: bytes | None) -> None:
@@ -223,6 +231,10 @@ class PartitionState:
         """Return an operator's credit by its command's id."""
         value = self._money.get(NAMED_CREDIT + command_id.encode())
         return decode_named_credit(value) if value is not None else None
+
+    def answer(self, org: str, command_id: str) -> RememberedAnswer | None:
+        """Return what a command of an org that may be repeated for a day was answered."""
+        return self.answers.find(org, command_id)
 
     def payments(self) -> Iterator[Payment]:
         """Return all payments that orgs of this partition made or tried to make."""
