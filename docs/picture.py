@@ -67,10 +67,12 @@ READERS = (
         "Sink", ("each row once, into", "ClickHouse and its roll-ups"), (topics.JOURNAL, topics.SINK_STATE)
     ),
     Party("Mailer", ("sent at most once,", "by SMTP"), (topics.MAIL, topics.MAIL_STATE)),
-    Party("Operators", ("alarm, mend, redrive",), (topics.DEAD_LETTERS,)),
+    Party(
+        "Operators", ("alarm, mend, redrive;", "metering verify"), (topics.DEAD_LETTERS, topics.VERIFY_STATE)
+    ),
     Party("The next owner", ("restores, then goes on",), (topics.STATE,)),
 )
-OWN = {topics.REDRIVE_STATE, topics.SINK_STATE, topics.MAIL_STATE, topics.SESSIONS}
+OWN = {topics.REDRIVE_STATE, topics.SINK_STATE, topics.MAIL_STATE, topics.SESSIONS, topics.VERIFY_STATE}
 """Topics in which processes other than the worker keep what they know: they write and read them."""
 BESIDE = ((topics.KEYS, "API"),)
 """Topics that somebody reads beside the party they stand with."""

@@ -97,9 +97,28 @@ MAIL = StoredFormat(topics.MAIL, 1, rewritten=True)
 OUTBOX = StoredFormat(topics.MAIL_STATE, 2, rewritten=True)
 RANGES = StoredFormat(topics.SINK_STATE, 2, rewritten=True)
 MARKS = StoredFormat(topics.REDRIVE_STATE, 1, "the value itself, in decimal")
+CHECKPOINTS = StoredFormat(
+    topics.VERIFY_STATE, 1, "the field `format` of the records `head` and `roll-ups`, for all records"
+)
+"""Of another format, older or newer, a checkpoint is not gone on from: all is read, and it is made anew."""
 SPOOL = StoredFormat(
     "spool", 1, "the field `format` of `spool.json`, for the whole directory", rewritten=True
 )
 
-ALL = (JOURNAL, STATE, RATES, PROMOS, KEYS, VERDICTS, ORDERS, SESSIONS, MAIL, OUTBOX, RANGES, MARKS, SPOOL)
+ALL = (
+    JOURNAL,
+    STATE,
+    RATES,
+    PROMOS,
+    KEYS,
+    VERDICTS,
+    ORDERS,
+    SESSIONS,
+    MAIL,
+    OUTBOX,
+    RANGES,
+    MARKS,
+    CHECKPOINTS,
+    SPOOL,
+)
 """Every kind of records that outlives the process that wrote it."""

@@ -207,6 +207,8 @@ class Settings(SinkSettings, WorkerSettings):
     """How many requests a second one session may send to a server, ten seconds of them at once."""
     server_sink: bool = True
     """Whether `metering server` runs the sink too; off where `metering sink` runs apart."""
+    events_kept_from: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] | None = None
+    """The first IST month, 2026-03, whose requests ClickHouse has one by one, where older ones were dropped from it."""
     operator_token: StrongSecret = None
     """Opens the operator's endpoints of the server, which `up` uses for `metering verify`."""
 

@@ -25,6 +25,7 @@ STATE = "metering.state.accounts"
 SINK_STATE = "metering.state.sink"
 MAIL_STATE = "metering.state.mail"
 REDRIVE_STATE = "metering.state.redrive"
+VERIFY_STATE = "metering.state.verify"
 
 INPUTS = (REQUESTS, BILLING, MOVED)
 """What the worker reads: keyed by org, with the same partition count, so that one worker owns an org."""
@@ -101,7 +102,7 @@ class Topic:
 TOPICS = (
     Topic(REQUESTS, retention_ms=60 * _DAY_MS, bytes_max=RECORD_BYTES_MAX, broker_time=True),
     Topic(BILLING, retention_ms=60 * _DAY_MS, bytes_max=RECORD_BYTES_MAX, broker_time=True),
-    Topic(MOVED, broker_time=True),
+    Topic(MOVED, retention_ms=60 * _DAY_MS, broker_time=True),
     Topic(JOURNAL),
     Topic(VERDICTS, compacted=True),
     Topic(CATALOG, partitioned=False, compacted=True, tombstones_ms=_DAY_MS, broker_time=True),
@@ -116,4 +117,5 @@ TOPICS = (
     Topic(SINK_STATE, compacted=True),
     Topic(MAIL_STATE, compacted=True),
     Topic(REDRIVE_STATE, partitioned=False, compacted=True),
+    Topic(VERIFY_STATE, compacted=True),
 )

@@ -1,15 +1,16 @@
-"""Work that needs ClickHouse, or Razorpay's key: done by the server of a running `up`, else here.
+"""Work that needs ClickHouse, or Razorpay's key: what has to be done by the server of a running `up`, and what is here.
 
 Owns: the way to the operator's endpoints, and how failures are said.
 Called by: `cli/verify.py`, `cli/reconcile.py`, `cli/settle.py`. Next: `api/routes/operator.py`.
 
-The embedded engine belongs to one process, the server's, so a command beside it has to ask that one.
+The embedded engine belongs to one process, the server's, so a command beside it has to ask that one. It asks as little
+as can be: `metering verify` sends it queries and does all else by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +23,10 @@ from pipeline.local.deployment import Deployment
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    import httpx2
+
     from pipeline.clickhouse.client import Engine
+    from pipeline.operations.verify import Ask
 
 T = TypeVar("T")
 
@@ -38,6 +42,50 @@ def do(name: str, work: Work[T], report: type[T], data_dir: Path) -> T:
     """
     running = running_on(data_dir)
     return in_server(running, name, report) if running else _here(settings_for(data_dir), work)
+
+
+def with_queries(work: Callable[[Settings, Ask], Awaitable[T]], data_dir: Path) -> T:
+    """Return what `work` returns, done in this process with what sends queries to ClickHouse.
+
+    Raises as `do`.
+    """
+    from pipeline.operations.verify import asking
+
+    running = running_on(data_dir)
+    if running is None:
+        return _here(settings_for(data_dir), lambda settings, engine: work(settings, asking(engine)))
+    settings = settings_for(data_dir)
+    at = running
+
+    async def through_the_server() -> T:
+        import httpx2
+
+        async with httpx2.AsyncClient(timeout=LIMIT_S, trust_env=False) as client:
+            return await work(settings, asking_server(client, at.http_url, at.operator_token))
+
+    return _run(settings, through_the_server)
+
+
+def asking_server(client: httpx2.AsyncClient, http_url: str, token: str) -> Ask:
+    """Return what has a server run queries, by POST /operator/queries/NAME. It raises CommandError where that fails."""
+    import httpx2
+
+    from pipeline.api.routes.operator import TOKEN_HEADER
+
+    async def ask(name: str, parameters: Mapping[str, object]) -> bytes:
+        try:
+            answer = await client.post(
+                f"{http_url}/operator/queries/{name}",
+                headers={TOKEN_HEADER: token},
+                content=msgspec.json.encode(parameters),
+            )
+        except httpx2.HTTPError as error:
+            raise CommandError(f"the server at {http_url} cannot be reached: {error!r}") from None
+        if answer.status_code != httpx2.codes.OK:
+            raise CommandError(f"the server could not {name}: {answer.status_code} {answer.text[:500]}")
+        return answer.content
+
+    return ask
 
 
 def in_server(at: Deployment, name: str, report: type[T]) -> T:
@@ -68,11 +116,17 @@ def _here(settings: Settings, work: Work[T]) -> T:
     try:
         engine = open_engine(settings.clickhouse_url)
         try:
-            return asyncio.run(_awaited(work(settings, engine)))
+            return _run(settings, lambda: work(settings, engine))
         finally:
             engine.close()
     except (EngineError, EngineUnavailable) as error:
         raise CommandError(f"ClickHouse: {error}") from None
+
+
+def _run(settings: Settings, work: Callable[[], Awaitable[T]]) -> T:
+    """Return what `work` does. Raises CommandError where Kafka cannot be reached or lacks topics."""
+    try:
+        return asyncio.run(_awaited(work()))
     except PartitionsError as error:
         raise CommandError(str(error)) from None
     except (KafkaError, TimeoutError) as error:

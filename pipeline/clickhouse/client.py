@@ -64,6 +64,10 @@ _INSERT_SETTINGS: Settings = {
     "min_insert_block_size_bytes": 0,
 }
 
+_QUORUM: Settings = {"insert_quorum": "auto", "insert_quorum_timeout": 30_000}
+"""With a cluster an insert is confirmed once most replicas have it. Confirmed by one, it would be lost with that one's
+disk, and the sink would not look back. Fewer replicas than that is no clear answer: the sink sends the same again."""
+
 _SETTING_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -175,6 +179,8 @@ class Engine:
         if not 1 <= rows <= BLOCK_ROWS_MAX or len(payload) > BLOCK_BYTES_MAX:
             raise ValueError(f"{rows} rows in {len(payload)} bytes do not make one block")
         settings = {**_INSERT_SETTINGS, "insert_deduplication_token": token}
+        if self.cluster is not None:
+            settings |= _QUORUM
         try:
             with self._pool.lend(self.database, Lane.WRITE) as client:
                 client.raw_insert(

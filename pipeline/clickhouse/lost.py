@@ -19,10 +19,11 @@ import logging
 import time
 import zlib
 
+from pipeline import ist
 from pipeline.clickhouse.client import Engine, EngineUnavailable
 from pipeline.clickhouse.queries import query
 from pipeline.inserts import JournalInsert
-from pipeline.journal import JSON_ARRAYS, Row, decode_payload, encode_rows
+from pipeline.journal import JSON_ARRAYS, LEDGER, REQUESTS, RequestRow, Row, decode_payload, encode_rows
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ START_MARGIN_S = 10
 SCAN = {"max_execution_time": 600}
 TRIES = 3
 
+_RANGES = {REQUESTS: "ids", LEDGER: "ledger_ids"}
+"""By kind of rows: what the queries about the ids of a range are called."""
 _ROLL_UPS = {
     "usage_day": (
         "org",
@@ -69,7 +72,7 @@ def insert(engine: Engine, rows: JournalInsert) -> None:
 
 def count_rows(engine: Engine, sent: JournalInsert) -> int:
     """Return how many rows of an insert are in its table. Raises what the engine raises."""
-    bound = query("count_ids").of_platform(**_place(sent))
+    bound = query(f"count_{_RANGES[sent.kind]}").of_platform(**_place(sent))
     return engine.query(bound.sql, bound.parameters, row=tuple[int])[0][0]
 
 
@@ -138,13 +141,25 @@ def complete_roll_ups(engine: Engine, sent: JournalInsert) -> int:
 
 def _missing(engine: Engine, sent: JournalInsert) -> list[Row]:
     """Return the rows of an insert that are not there."""
-    bound = query("range_ids").of_platform(**_place(sent))
+    bound = query(f"range_{_RANGES[sent.kind]}").of_platform(**_place(sent))
     there = {row[0] for row in engine.query(bound.sql, bound.parameters, row=tuple[int], settings=SCAN)}
     return [row for row in decode_payload(sent.kind, sent.payload, sent.format) if row.id not in there]
 
 
 def _place(sent: JournalInsert) -> dict[str, object]:
-    return {"table": sent.table, "low": sent.low, "high": sent.high, "partition": sent.partition}
+    """Return where an insert's rows are: their ids and, as requests are kept by month, the first and last of their days.
+
+    The rows are decoded for that: it is asked for after an outage, and not for each insert.
+    """
+    place: dict[str, object] = {"low": sent.low, "high": sent.high, "partition": sent.partition}
+    if sent.kind == REQUESTS:
+        rows = decode_payload(sent.kind, sent.payload, sent.format)
+        days = [ist.day_of(row.at_ms) for row in rows if isinstance(row, RequestRow)]
+        place |= {
+            "from_day": ist.date_of(min(days)).isoformat(),
+            "to_day": ist.date_of(max(days)).isoformat(),
+        }
+    return place
 
 
 def _prefix(sent: JournalInsert) -> str:

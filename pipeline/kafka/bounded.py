@@ -18,9 +18,9 @@ FETCH = {"max_partition_fetch_bytes": OUTPUT_BYTES_MAX, "fetch_max_bytes": 2 * O
 
 
 async def read_to_end(
-    kafka: KafkaConnection, where: TopicPartition, *, last: int | None = None
+    kafka: KafkaConnection, where: TopicPartition, *, last: int | None = None, start: int = 0
 ) -> AsyncIterator[Sequence[ConsumerRecord]]:
-    """Yield the committed records of a partition in batches, all of them or those of the `last` offsets.
+    """Yield the committed records of a partition in batches: from the offset `start` on, or those of the `last` offsets.
 
     Aborted records and the markers of transactions take offsets too, and are left out.
     """
@@ -28,7 +28,7 @@ async def read_to_end(
         consumer.assign([where])
         begin = (await consumer.beginning_offsets([where]))[where]
         end = (await consumer.end_offsets([where]))[where]
-        consumer.seek(where, begin if last is None else max(begin, end - last))
+        consumer.seek(where, max(begin, start if last is None else end - last))
         while await consumer.position(where) < end:
             records = (await consumer.getmany(where, timeout_ms=500)).get(where)
             if records:

@@ -1,142 +1,369 @@
 """Prove that the books agree: state, journal, rows and roll-ups, to the nano-rupee.
 
 Owns: reading each of them as of one journal position a partition, while traffic goes on.
-Called by: the operator's endpoint of the server, and `cli/verify.py`. Next: `operations/audit.py`.
+Called by: `cli/verify.py`, in a process of its own. Next: `operations/audit.py`, `operations/checkpoints.py`.
 
 1. The state topic, read to its end, is the worker's state at one journal position.
-2. The journal below that position is folded again and compared with it, each cost with its rate.
-3. When the sink has come that far, the rows below it are compared with the journal.
-4. Each roll-up group is compared with the rows up to the last id it counted.
+2. The journal is folded from the last run's checkpoint, or from its beginning, up to that position: each cost is
+   computed again by its rate, and balances, budgets and payments are compared with the state.
+3. The rows that were folded are compared with those in ClickHouse, slice by slice.
+4. Each group of a roll-up that has rows since the checkpoint is compared with all its rows up to the last id it counted.
+5. The rows and both roll-ups of every day there is are compared with the sums that the journal has for it. So what was
+   compared in detail by an earlier run and is gone, or doubled, since shows too.
+
+Where all of a partition agrees, its checkpoint is kept. Memory is bounded by one partition's accounts and a slice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from aiokafka import TopicPartition
 
-from pipeline import topics
+from pipeline import ist, topics
 from pipeline.accounts.model import Account
-from pipeline.catalog.rates import Rate
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import query
 from pipeline.connection import KafkaConnection
-from pipeline.journal import PARTITIONS_MAX, JournalRecord, public_id, read_headers
+from pipeline.journal import public_id, read_headers
 from pipeline.kafka.bounded import read_to_end
 from pipeline.kafka.catalog import read_rates
 from pipeline.kafka.fenced import read_compacted
 from pipeline.kafka.partitions import partition_count
-from pipeline.operations.audit import Books, Difference, compare_accounts, compare_groups, compare_payments
+from pipeline.kafka.topic_ids import topic_ids
+from pipeline.operations.audit import (
+    DIFFERENCES_MAX,
+    Books,
+    Difference,
+    Group,
+    Rates,
+    Slice,
+    compare_accounts,
+    compare_groups,
+    compare_payments,
+)
+from pipeline.operations.checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    Checkpoints,
+    of_another_journal,
+)
+from pipeline.operations.sink_progress import SinkProgress
 from pipeline.posting.state import PartitionState
 from pipeline.settings import Settings
 
-SINK_LIMIT_S = 60.0
+T = TypeVar("T")
+
 ROLL_UP_TRIES = 4
 """A roll-up may be a moment behind its rows; a difference counts when it does not go away."""
 SCAN = {"max_execution_time": 600}
+EVER = "1970-01-01"
 
-Rates = dict[tuple[str, str, int], Rate]
+Ask = Callable[[str, Mapping[str, object]], Awaitable[bytes]]
+"""Runs a query of `sql/queries/` by its name; returns the answer's rows, a JSON array a line."""
 CountRow = tuple[int, int, int, int]
 GroupRow = tuple[str, str, str, str, str, bool, str, int, int, int, int, int, int, int]
 
 
 @dataclass
 class Report:
-    """What was compared, and every difference found."""
+    """What was compared, and every difference found.
+
+    `orgs`, `requests` and `ledger_entries` count everything up to `positions`, the journal's next position by
+    partition. `rows_read` were read by this run, those below `since` by an earlier one. Requests of days before
+    `rows_from`, if there is such a day, were dropped from ClickHouse and are compared as sums by day alone. `notes`
+    are for people. Of very many differences the first are told and the others counted.
+    """
 
     orgs: int = 0
     requests: int = 0
     ledger_entries: int = 0
+    rows_read: int = 0
     positions: dict[int, int] = field(default_factory=dict)
+    since: dict[int, int] = field(default_factory=dict)
+    rows_from: str | None = None
+    notes: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
+    more_differences: int = 0
+
+    def note(self, differences: Iterable[Difference]) -> bool:
+        """Add differences; return whether there were any."""
+        found = False
+        for each in differences:
+            found = True
+            if len(self.differences) < DIFFERENCES_MAX:
+                self.differences.append(each)
+            else:
+                self.more_differences += 1
+        return found
 
 
-async def verify(settings: Settings, engine: Engine) -> Report:
-    """Compare everything and return the report. Raises what Kafka or the engine raises."""
-    report = Report()
-    partitions = await partition_count(settings.kafka)
-    rates = {(rate.model, rate.provider, rate.from_ms): rate for rate in await read_rates(settings.kafka)}
-    for partition in range(partitions):
-        await _verify_partition(settings.kafka, engine, partition, partitions, rates, report)
-    below = [0] * PARTITIONS_MAX
-    for partition, position in report.positions.items():
-        below[partition] = public_id(partition, position)
-    for name in ("usage_day", "model_day"):
-        report.differences += await _verify_roll_up(engine, name, below[:partitions])
-    return report
+def asking(engine: Engine) -> Ask:
+    """Return what asks an engine of this process."""
 
-
-async def _verify_partition(
-    kafka: KafkaConnection, engine: Engine, partition: int, partitions: int, rates: Rates, report: Report
-) -> None:
-    records = await read_compacted(kafka, TopicPartition(topics.STATE, partition))
-    state = PartitionState.restored(partition, partitions, records)
-    stored = {org: state.account(org) for org in state.orgs()}
-    books = await _fold(kafka, Books(partition, rates=rates), state.meta.position, stored)
-    report.positions[partition] = state.meta.position
-    report.orgs += len(books.accounts.keys() | stored.keys())
-    report.requests += books.request_rows
-    report.ledger_entries += books.ledger_rows
-    report.differences += books.differences
-    report.differences += compare_accounts(books, stored)
-    report.differences += compare_payments(books, state.payments())
-    report.differences += await _compare_rows(engine, books, state.meta.position)
-
-
-async def _fold(kafka: KafkaConnection, books: Books, position: int, stored: dict[str, Account]) -> Books:
-    async for record in _journal(kafka, books.partition, position):
-        books.fold(record, stored)
-    if books.next_position != position:
-        books.differences.append(
-            Difference(f"journal/{books.partition}", "end", str(position), str(books.next_position))
+    async def ask(name: str, parameters: Mapping[str, object]) -> bytes:
+        bound = query(name).of_platform(**parameters)
+        return await asyncio.to_thread(
+            engine.query_bytes, bound.sql, bound.parameters, output="JSONCompactEachRow", settings=SCAN
         )
-    return books
+
+    return ask
 
 
-async def _journal(kafka: KafkaConnection, partition: int, below: int) -> AsyncIterator[JournalRecord]:
-    """Yield a partition's journal records from the beginning up to before a position."""
-    async for records in read_to_end(kafka, TopicPartition(topics.JOURNAL, partition)):
-        for record in records:
-            row = read_headers(record.headers, record.value)
-            if row.first >= below:
-                return
-            yield row
+async def verify(settings: Settings, ask: Ask, *, full: bool = False) -> Report:
+    """Compare everything and return the report; `full`: from the journal's beginning.
+
+    Raises what Kafka and `ask` raise, and JournalFormatError and NewerFormatError.
+    """
+    kafka = settings.kafka
+    partitions = await partition_count(kafka)
+    rates = {(rate.model, rate.provider, rate.from_ms): rate for rate in await read_rates(kafka)}
+    topic_id = (await topic_ids(kafka, [topics.JOURNAL])).get(topics.JOURNAL)
+    checkpoints = Checkpoints(kafka, settings.deployment)
+    run = _Run(kafka, ask, checkpoints, rates, topic_id, settings.events_kept_from, full=full)
+    try:
+        for partition in range(partitions):
+            await run.partition(partition, partitions)
+        await run.roll_ups(partitions)
+    finally:
+        await checkpoints.close()
+    return run.report
 
 
-async def _compare_rows(engine: Engine, books: Books, position: int) -> Sequence[Difference]:
-    """Compare the rows of a partition below a position with the journal, once the sink is there."""
-    parameters = {"partition": books.partition, "below": public_id(books.partition, position)}
-    expected = (books.request_rows, books.request_rows, books.ledger_rows, books.ledger_nano)
-    deadline = time.monotonic() + SINK_LIMIT_S
-    while True:
-        found = (await _ask(engine, "verify_counts", parameters, CountRow))[0]
-        if found == expected:
-            break
-        if found > expected or time.monotonic() > deadline:
-            place = f"rows/{books.partition} (requests, distinct ids, ledger entries, ledger nano)"
-            return [Difference(place, "all", str(expected), str(found))]
-        await asyncio.sleep(0.5)
-    rows = await _ask(engine, "verify_rows", parameters, GroupRow)
-    return list(compare_groups("rows", books.groups, {row[:7]: row[7:] for row in rows}))
+class _Accounts(Mapping[str, Account]):
+    """The accounts of a partition's state, each decoded when it is asked for."""
+
+    def __init__(self, state: PartitionState) -> None:
+        self._state, self._orgs = state, state.orgs()
+
+    def __getitem__(self, org: str) -> Account:
+        if org not in self._orgs:
+            raise KeyError(org)
+        return self._state.account(org)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._orgs)
+
+    def __len__(self) -> int:
+        return len(self._orgs)
 
 
-async def _verify_roll_up(engine: Engine, name: str, below: list[int]) -> Sequence[Difference]:
-    """Compare a roll-up with the rows; a difference has to be seen again and again to count."""
-    lasting: set[tuple[str, str, str]] | None = None
-    for _ in range(ROLL_UP_TRIES):
-        rows = await _ask(engine, f"verify_{name}", {"below": below}, tuple[str, str, str])
-        lasting = set(rows) if lasting is None else lasting & set(rows)
-        if not lasting:
-            return []
-        await asyncio.sleep(1)
-    return [Difference(name, of, expected, found) for of, expected, found in sorted(lasting or ())]
+class _Run:
+    """One run of the command."""
+
+    def __init__(
+        self,
+        kafka: KafkaConnection,
+        ask: Ask,
+        checkpoints: Checkpoints,
+        rates: Rates,
+        topic_id: str | None,
+        kept_from: str | None,
+        *,
+        full: bool,
+    ) -> None:
+        self._kafka, self._ask, self._checkpoints = kafka, ask, checkpoints
+        self._rates, self._topic_id, self._full = rates, topic_id, full
+        self._from_day = f"{kept_from}-01" if kept_from else EVER
+        self._sink = SinkProgress(kafka)
+        self._days: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+        """By IST day: requests, errors, tokens and nano-rupees of the whole journal."""
+        self._keeps = True
+        self.report = Report(rows_from=self._from_day if kept_from else None)
+
+    async def partition(self, partition: int, partitions: int) -> None:
+        """Compare a partition's state, journal and rows, and keep the checkpoint where they agree."""
+        records = await read_compacted(self._kafka, TopicPartition(topics.STATE, partition))
+        state = PartitionState.restored(partition, partitions, records)
+        del records
+        checkpoint = await self._checkpoint(partition, state.meta.position)
+        going_on = checkpoint is not None and not self._full
+        books = (
+            checkpoint.books(self._rates) if checkpoint and going_on else Books(partition, rates=self._rates)
+        )
+        first = self.report.since[partition] = books.next_position
+        differs, next_offset = await self._fold(books, state, checkpoint)
+        report, stored = self.report, _Accounts(state)
+        report.positions[partition] = state.meta.position
+        report.orgs += len(books.orgs() | stored.keys())
+        report.requests += books.request_rows
+        report.ledger_entries += books.ledger_rows
+        report.rows_read += books.next_position - first
+        report.more_differences += books.more_differences
+        differs |= report.note(books.differences)
+        differs |= report.note(compare_accounts(books, stored))
+        differs |= report.note(compare_payments(books, state.payments()))
+        for day, sums in books.days.items():
+            for i, value in enumerate((sums[0], sums[1], sums[2] + sums[4] + sums[5], sums[6])):
+                self._days[day][i] += value
+        if not differs and not (going_on and books.next_position == first):
+            await self._keep(lambda: self._checkpoints.keep(books, next_offset, self._topic_id))
+
+    async def _checkpoint(self, partition: int, position: int) -> Checkpoint | None:
+        """Return the checkpoint that fits a journal up to a position, None where there is none."""
+        try:
+            checkpoint = await self._checkpoints.read(partition)
+        except CheckpointError as error:
+            why: str | None = str(error)
+        else:
+            if checkpoint is None:
+                return None
+            why = of_another_journal(checkpoint.head, position, self._topic_id)
+            if why is None:
+                return checkpoint
+        self.report.notes.append(f"partition {partition} is read from the beginning, its checkpoint: {why}")
+        return None
+
+    async def _fold(
+        self, books: Books, state: PartitionState, checkpoint: Checkpoint | None
+    ) -> tuple[bool, int]:
+        """Fold the journal up to the state's position, comparing the rows; whether they differ, and where it ended."""
+        differs, position, stored = False, state.meta.position, _Accounts(state)
+        going_on = checkpoint is not None and books.next_position == checkpoint.head.position
+        next_offset = checkpoint.head.next_offset if checkpoint and going_on else 0
+        where = TopicPartition(topics.JOURNAL, books.partition)
+        async for records in read_to_end(self._kafka, where, start=next_offset):
+            for record in records:
+                row = read_headers(record.headers, record.value)
+                if row.first >= position:
+                    break
+                books.fold(row, stored)
+                next_offset = record.offset + 1
+                if checkpoint and not going_on and books.next_position == checkpoint.head.position:
+                    differs |= self.report.note(_changed_since(checkpoint, books))
+                if books.part.is_full:
+                    differs |= await self._compare_rows(books.partition, books.take_slice())
+            if books.next_position >= position:
+                break
+        if books.next_position != position:
+            place = f"journal/{books.partition}"
+            differs |= self.report.note([Difference(place, "end", str(position), str(books.next_position))])
+        differs |= await self._compare_rows(books.partition, books.take_slice())
+        return differs, next_offset
+
+    async def _compare_rows(self, partition: int, part: Slice) -> bool:
+        """Compare the rows of a slice with the journal; whether they differ. At once, unless the sink is on its way."""
+        if part.first == part.below:
+            return False
+        groups = {group: sums for group, sums in part.groups.items() if group[1] >= self._from_day}
+        requests = sum(sums[0] for sums in groups.values())
+        expected = (requests, requests, part.ledger_rows, part.ledger_nano)
+        place = {
+            "partition": partition,
+            "from_id": public_id(partition, part.first),
+            "below": public_id(partition, part.below),
+            "from_day": self._from_day,
+        }
+        while (found := (await self._rows("verify_counts", place, CountRow))[0]) != expected:
+            lacking = expected[0] + expected[2] - found[0] - found[2]
+            if lacking <= 0 or not await self._sink.may_write(partition, part.below - 1, lacking):
+                name = f"rows/{partition} (requests, distinct ids, ledger entries, ledger nano)"
+                of = f"positions {part.first} to {part.below - 1}"
+                self.report.note([Difference(name, of, str(expected), str(found))])
+                break
+        rows = await self._rows("verify_rows", place, GroupRow)
+        in_table: dict[Group, tuple[int, ...]] = {row[:7]: row[7:] for row in rows}
+        if found != expected:
+            self.report.note(_absent_months(partition, groups, in_table))
+            return True
+        return self.report.note(compare_groups("rows", groups, in_table))
+
+    async def roll_ups(self, partitions: int) -> None:
+        """Compare the roll-ups with the rows, and rows and roll-ups of each day with the journal."""
+        since = [0] * partitions if self._full else await self._checkpoints.roll_ups(partitions)
+        below = [public_id(partition, self.report.positions[partition]) for partition in range(partitions)]
+        since = [min(one, other) for one, other in zip(since, below, strict=True)]
+        ids: dict[str, object] = {"since": since, "low": min(since), "from_day": self._from_day}
+        differs = False
+        for first, last in await self._rows("verify_months", ids, tuple[str, str]):
+            months: dict[str, object] = {**ids, "below": below, "from_day": first, "to_day": last}
+            for name in ("usage_day", "model_day"):
+                differs |= self.report.note(await self._lasting(lambda n=name, m=months: self._groups(n, m)))  # type: ignore[misc]
+        differs |= self.report.note(await self._lasting(lambda: self._days_apart(below)))
+        if not differs:
+            await self._keep(lambda: self._checkpoints.keep_roll_ups(below))
+
+    async def _groups(self, name: str, parameters: Mapping[str, object]) -> set[Difference]:
+        rows = await self._rows(f"verify_{name}", parameters, tuple[str, str, str])
+        return {Difference(name, of, expected, found) for of, expected, found in rows}
+
+    async def _days_apart(self, below: list[int]) -> set[Difference]:
+        """Return in what rows and roll-ups differ from the journal, day by day."""
+        parameters = {"below": below, "low": min(below), "from_day": self._from_day}
+        found: dict[str, dict[tuple[str], tuple[int, ...]]] = {"events": {}, "usage_day": {}, "model_day": {}}
+        for table, day, *sums in await self._rows(
+            "verify_days", parameters, tuple[str, str, int, int, int, int]
+        ):
+            found[table][day,] = tuple(sums)
+        due: dict[str, dict[tuple[str], tuple[int, ...]]] = {"events": {}, "usage_day": {}, "model_day": {}}
+        for number, (requests, errors, tokens, cost_nano) in self._days.items():
+            day = ist.date_of(number).isoformat()
+            if day >= self._from_day:
+                due["events"][day,] = (requests, 0, 0, cost_nano)
+            due["usage_day"][day,] = (requests, errors, tokens, cost_nano)
+            due["model_day"][day,] = (requests, 0, tokens, 0)
+        return {
+            difference
+            for table in due
+            for difference in compare_groups(
+                f"{table} by day, as the journal has it", due[table], found[table]
+            )
+        }
+
+    async def _lasting(self, look: Callable[[], Awaitable[set[Difference]]]) -> list[Difference]:
+        """Return the differences that are seen again and again."""
+        lasting = await look()
+        for _ in range(ROLL_UP_TRIES - 1):
+            if not lasting:
+                break
+            await asyncio.sleep(1)
+            lasting &= await look()
+        return sorted(lasting, key=lambda each: (each.place, each.of))
+
+    async def _keep(self, keep: Callable[[], Awaitable[None]]) -> None:
+        """Keep a checkpoint; where that fails once, only say so: it was not verified any less."""
+        try:
+            if self._keeps:
+                await keep()
+        except CheckpointError as error:
+            self._keeps = False
+            self.report.notes.append(f"the next run begins where this one began: {error}")
+
+    async def _rows(self, name: str, parameters: Mapping[str, object], row: Any) -> list[Any]:
+        rows: list[Any] = msgspec.json.Decoder(row).decode_lines(await self._ask(name, parameters))
+        return rows
 
 
-async def _ask(engine: Engine, name: str, parameters: Mapping[str, object], row: Any) -> list[Any]:
-    """Run a query that may take its time, in a thread."""
-    bound = query(name).of_platform(**parameters)
-    return await asyncio.to_thread(engine.query, bound.sql, bound.parameters, row=row, settings=SCAN)
+def _changed_since(checkpoint: Checkpoint, books: Books) -> Iterator[Difference]:
+    """Yield what the checkpoint of an earlier run has otherwise than the journal read again up to it."""
+    what = checkpoint.differs_from(books)
+    if what is not None:
+        yield Difference(
+            f"checkpoint/{books.partition}",
+            f"up to position {books.next_position - 1}",
+            f"{what} as it was verified",
+            "another one: the journal was changed below what was verified, or the checkpoint by hand",
+        )
+
+
+def _absent_months(
+    partition: int, expected: Mapping[Group, list[int]], found: Mapping[Group, tuple[int, ...]]
+) -> Iterator[Difference]:
+    """Yield each month of which all rows of a slice are missing: its partition of `events` may have been dropped."""
+    months: dict[str, int] = defaultdict(int)
+    for group, sums in expected.items():
+        months[group[1][:7]] += sums[0]
+    there = {group[1][:7] for group in found}
+    for month, requests in sorted(months.items()):
+        if month not in there:
+            yield Difference(
+                f"rows/{partition}",
+                f"month {month}",
+                f"{requests} requests",
+                "none: where older months were dropped, set METERING_EVENTS_KEPT_FROM",
+            )

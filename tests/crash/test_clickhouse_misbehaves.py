@@ -23,6 +23,7 @@ from pipeline.accounts.commands import SignUp, View
 from pipeline.accounts.results import AccountView
 from pipeline.api.http.sessions import issue
 from pipeline.catalog.rates import Rate
+from pipeline.clickhouse.client import open_engine
 from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.local.broker import Broker
@@ -44,6 +45,8 @@ RAGE_LIMIT_S = CHAOS_S + 150
 """A machine that is busy with other things may need longer for every fault to be met often enough."""
 AWAY_LIMIT_S = 10.0
 """Within which an answer that needs ClickHouse says that it is away: docs/operations.md."""
+MISSING_LIMIT_S = 20.0
+"""For a `verify` that misses rows: it waits neither for a sink that is not behind nor for one partition after the other."""
 SOON_S = 30.0
 
 
@@ -214,6 +217,24 @@ async def test_clickhouse_being_away_takes_only_its_own_answers_away(
     await _until(lambda: answers("/me/usage"), "the API does not come back with ClickHouse", running)
     await running.ready()
     await _books_agree(running, traffic)
+    await _missing_rows_are_told_at_once(running)
+
+
+async def _missing_rows_are_told_at_once(running: BehindHttp) -> None:
+    """Lose some rows for good: the next `verify` misses them on their day, one of everything in their place."""
+    engine = open_engine(running.clickhouse.url)
+    try:
+        lost = "ALTER TABLE events DELETE WHERE org = 'LOST' SETTINGS mutations_sync = 1".replace(
+            "LOST", ORGS[0]
+        )
+        await asyncio.to_thread(engine.command, lost)
+    finally:
+        engine.close()
+    for full, where in ((False, "events by day, as the journal has it"), (True, "rows/")):
+        started = time.monotonic()
+        report = await running.verify(full=full)
+        assert time.monotonic() - started < MISSING_LIMIT_S
+        assert any(each.place.startswith(where) for each in report.differences), report
 
 
 class Storm:

@@ -377,3 +377,35 @@ def test_the_books_agree_while_traffic_goes_on(deployed: Deployment) -> None:
     report, published = deployed.runner.run(traffic())
     assert report.differences == []
     assert published > 10
+
+
+def test_verify_goes_on_from_where_the_last_one_ended_and_sees_what_is_gone_since(
+    deployed: Deployment,
+) -> None:
+    org = "org-checkpoint"
+
+    def publish(*events: dict[str, Any]) -> None:
+        counted = _requests(deployed, org) + len(events)
+        deployed.publish(*events)
+        deployed.until(lambda: _requests(deployed, org) == counted)
+
+    publish(*(_event(org, f"c{n}") for n in range(5)))
+    verify = deployed.product.verify
+    before = deployed.runner.run(verify())
+    again = deployed.runner.run(verify())
+    assert (before.differences, again.differences, again.notes) == ([], [], [])
+    assert again.rows_read == 0
+    assert (again.orgs, again.requests) == (before.orgs, before.requests)
+    publish(*(_event(org, f"d{n}") for n in range(3)))
+    later = deployed.runner.run(verify())
+    assert (later.differences, later.rows_read, later.requests) == ([], 3, before.requests + 3)
+    whole = deployed.runner.run(verify(full=True))
+    assert (whole.differences, whole.requests, whole.positions) == ([], later.requests, later.positions)
+    assert whole.rows_read == whole.requests + whole.ledger_entries
+
+
+def _requests(deployed: Deployment, org: str) -> int:
+    """Return how many requests of an org the API counts today."""
+    requests = deployed.get("/me/usage", org)["totals"]["today"]["requests"]
+    assert isinstance(requests, int)
+    return requests

@@ -46,6 +46,12 @@ def test_migrate_insert_and_read(seen: tuple[Engine, list[Any]]) -> None:
     assert given["deduplicate_blocks_in_dependent_materialized_views"] == "1"
     assert given["authorization"].startswith("Basic ")
     assert "session_id" not in given
+    # Without a cluster nobody else could have a copy; with one, most replicas have to have it.
+    assert "insert_quorum" not in given
+    Engine(engine._pool, engine.database, "replicas").insert_blocks(
+        "events", payload(rows), len(rows), "token-1"
+    )
+    assert requests[-1][0]["insert_quorum"] == "auto"
     assert engine.query("SELECT count() FROM events", row=tuple[int]) == [(500,)]
     bound = query("usage").of_orgs([OrgScope("org_a")], from_day="2026-05-01", to_day="2026-06-30")
     lines = lines_by_org(engine.query_bytes(bound.sql, bound.parameters, output="JSONEachRow"))

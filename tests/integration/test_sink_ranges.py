@@ -222,7 +222,9 @@ async def test_roll_ups_that_refused_until_the_tokens_were_old_get_what_they_lac
     assert _stored(engine) == [REQUEST_ROWS, 1]
     bounds = [0] * journal.partition + [1 << 53]
     for check in ("verify_usage_day", "verify_model_day"):
-        bound = query(check).of_platform(below=bounds)
+        bound = query(check).of_platform(
+            below=bounds, since=[0] * len(bounds), low=0, from_day="1970-01-01", to_day="2100-01-01"
+        )
         assert engine.query(bound.sql, bound.parameters, row=tuple[str, str, str]) == []
     assert engine.query("SELECT sum(requests) FROM usage_day", row=tuple[int]) == [(REQUEST_ROWS,)]
     assert not lost.roll_ups_lack(engine, requests)

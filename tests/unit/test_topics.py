@@ -7,7 +7,7 @@ import pytest
 from pipeline import topics
 from pipeline.topics import OUTPUT_BYTES_MAX, TOPICS, Topic
 
-_KEPT_FOR_EVER = {topics.JOURNAL, topics.MOVED, topics.DEAD_LETTERS}
+_KEPT_FOR_EVER = {topics.JOURNAL, topics.DEAD_LETTERS}
 
 
 @pytest.mark.parametrize("topic", [t for t in TOPICS if t.compacted], ids=lambda t: t.name)

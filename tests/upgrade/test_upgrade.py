@@ -15,13 +15,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx2
+import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 
 from pipeline.accounts.commands import CommandRefusal, View
-from pipeline.api.routes.operator import TOKEN_HEADER
 from pipeline.formats import STATE as STATE_FORMAT
+from pipeline.formats import NewerFormatError
 from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, UnavailableError, new_command_id
 from pipeline.local.broker import Broker
@@ -30,7 +30,7 @@ from pipeline.topics import REQUESTS
 from pipeline.worker.app import EXIT_SOFTWARE
 from tests.support.builders import COMMAND_KEYS, COST_NANO, event, packed, rate, time_text
 from tests.support.product.newer_release import SCHEMA, STATE, VARIABLE
-from tests.support.product.processes import OPERATOR_TOKEN, Product, Role, product
+from tests.support.product.processes import Product, Role, product
 
 PARTITIONS = 4
 ORGS = tuple(f"org-{n}" for n in range(12))
@@ -166,18 +166,9 @@ async def test_a_release_with_a_newer_schema_comes_and_goes_beside_the_former_on
             f"has format {known + 1}, which a newer release wrote; this one knows formats up to {known}"
             in words
         )
-    assert "Start the newer release" in await _refusal_to_verify(upgrade.product)
+    with pytest.raises(NewerFormatError, match="Start the newer release"):
+        await upgrade.product.verify()
     upgrade.note("workers and verify of the former release refuse that state")
     replaced(server, one, two, newer=STATE)
     await upgrade.books_agree()
     upgrade.note("all are newer again; the books agree")
-
-
-async def _refusal_to_verify(running: Product) -> str:
-    """Return why a server does not verify."""
-    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
-        answer = await client.post(
-            f"{running.http_url}/operator/verify", headers={TOKEN_HEADER: OPERATOR_TOKEN}
-        )
-    assert answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE, answer.text
-    return answer.text

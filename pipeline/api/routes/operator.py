@@ -1,6 +1,6 @@
 """What only the operator may ask of a running server, with the operator's token.
 
-Owns: `POST /operator/verify` and `POST /operator/reconcile`, which the commands use where the embedded
+Owns: `POST /operator/queries/{name}` and `POST /operator/reconcile`, which the commands use where the embedded
 engine is this process's, and `POST /operator/settle/{payment_id}`, as it is this process that has Razorpay's key.
 Called by: `api/server/app.py`; `cli/engine_work.py` asks it over HTTP. Next: `operations/verify.py`, `payments/reconcile.py`, `payments/settling.py`.
 """
@@ -16,9 +16,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from pipeline.api.http.errors import ApiError
 from pipeline.api.services.accounts import answered_in_time
 from pipeline.api.services.dependencies import AccountsOf, ContextOf
+from pipeline.clickhouse.queries import queries
 from pipeline.formats import NewerFormatError
-from pipeline.journal import JournalFormatError
-from pipeline.operations.verify import verify
+from pipeline.operations.verify import asking
 from pipeline.outcomes import RefusalCode
 from pipeline.payments.reconcile import reconcile
 from pipeline.payments.settling import NotSettledError, settle
@@ -27,6 +27,9 @@ from pipeline.settings import MissingSettingError, Settings
 
 SETTLE_LIMIT_S = 60.0
 TOKEN_HEADER = "X-Operator-Token"  # noqa: S105 - the header's name, not a token
+
+VERIFYING = frozenset(each.name for each in queries() if each.name.startswith("verify_"))
+"""The queries that may be asked for by name: they only read, and are about no org in particular."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -67,11 +70,16 @@ async def settle_payment(_settings: OperatorsSettings, accounts: AccountsOf, pay
     return Response(msgspec.json.encode(settlement), media_type="application/json")
 
 
-@router.post("/operator/verify")
-async def verify_books(settings: OperatorsSettings, context: ContextOf) -> Response:
-    """Compare state, journal, rows and roll-ups; the report."""
+@router.post("/operator/queries/{name}")
+async def run_query(
+    _settings: OperatorsSettings, context: ContextOf, request: Request, name: str
+) -> Response:
+    """Run one of the queries of `metering verify`, whose parameters are the body; its rows, a JSON array a line."""
+    if name not in VERIFYING:
+        raise ApiError(RefusalCode.NOT_FOUND, "no such query")
     try:
-        report = await verify(settings, context.engine)
-    except (JournalFormatError, NewerFormatError) as error:
-        raise ApiError(RefusalCode.UNAVAILABLE, str(error)) from None
-    return Response(msgspec.json.encode(report), media_type="application/json")
+        parameters = msgspec.json.decode(await request.body(), type=dict[str, int | str | list[int]])
+        rows = await asking(context.engine)(name, parameters)
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise ApiError(RefusalCode.INVALID_REQUEST, str(error)) from None
+    return Response(rows, media_type="application/x-ndjson")

@@ -43,7 +43,7 @@ ASKS_OWNER: dict[str, tuple[Try, ...]] = {
 """Routes with a session that ask the account's owner."""
 
 SIGNED_BY_RAZORPAY = {"/webhooks/razorpay"}
-OPERATORS = {"/operator/verify", "/operator/reconcile", "/operator/settle/{payment_id}"}
+OPERATORS = {"/operator/queries/{name}", "/operator/reconcile", "/operator/settle/{payment_id}"}
 PAGES = {"/billing", "/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
 
 OF_AN_ORG = {

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx2
-import msgspec
 
-from pipeline.api.routes.operator import TOKEN_HEADER
+from pipeline.cli.engine_work import asking_server
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.admin import ensure_topics
 from pipeline.local.broker import Broker
-from pipeline.operations.verify import Report
+from pipeline.operations.verify import Report, verify
 from pipeline.settings import Settings
 from tests.support import ports
 from tests.support.builders import COMMAND_KEY
@@ -155,14 +154,11 @@ class Product:
         """Return every process."""
         return [*self.workers, *([self.server] if self.server else [])]
 
-    async def verify(self) -> Report:
-        """Have the server compare everything."""
+    async def verify(self, *, full: bool = False) -> Report:
+        """Compare everything, as `metering verify` does beside a server."""
+        settings = Settings(kafka_url=self.broker.url)
         async with httpx2.AsyncClient(trust_env=False, timeout=300) as client:
-            answer = await client.post(
-                f"{self.http_url}/operator/verify", headers={TOKEN_HEADER: OPERATOR_TOKEN}
-            )
-        assert answer.status_code == httpx2.codes.OK, f"{answer.text}\n{self.all_words()}"
-        return msgspec.json.decode(answer.content, type=Report)
+            return await verify(settings, asking_server(client, self.http_url, OPERATOR_TOKEN), full=full)
 
     def all_words(self) -> str:
         """Return the last words of every process."""

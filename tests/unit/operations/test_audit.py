@@ -51,7 +51,7 @@ def test_the_journal_comes_to_the_state() -> None:
     assert _differences(folded, _stored(books)) == []
     assert folded.request_rows == 4
     assert folded.ledger_rows == 2
-    (sums,) = folded.groups.values()
+    (sums,) = folded.part.groups.values()
     assert sums[:2] == [4, 1]
     assert sums[6] == 3 * COST_NANO
 
