@@ -226,10 +226,7 @@ class _StoredKey(Struct, array_like=True):
 
 
 class _StoredProfile(Struct, array_like=True):
-    """A profile record's value, by position: a new field goes to the end, and makes a new format of the state.
-
-    Format 1 was a map of the fields of `Profile` and `Key` by name; formats up to 3 ended before `unpaid`.
-    """
+    """A profile record's value, by position. Format 1 was a map by name; formats up to 3 ended before `unpaid`."""
 
     name: str
     email: str

@@ -1,7 +1,7 @@
 """Answers that are kept for the repetition of their commands: each for 24 hours, whatever comes between.
 
 Owns: the records of them in the state topic, how long and how many are kept, and the refusal of new ones.
-Called by: `posting/commands.py`; `posting/state.py` restores them, `posting/unit.py` writes and deletes them.
+Called by: `posting/state.py` restores them. A unit (`posting/unit.py`) has them written and deleted.
 
 An answer that was promised for 24 hours is never let go of earlier. What is bounded is how many are begun: an org has
 so many in 24 hours, and a partition so many bytes in memory. Beyond that a new key is refused, and the old ones hold.
@@ -82,9 +82,9 @@ class KeyedAnswers:
             return CommandRefusal(
                 RefusalCode.RATE_LIMIT_EXCEEDED,
                 f"the org has used {ANSWERS_AN_ORG} Idempotency-Keys in the last 24 hours; each is kept for so long, "
-                "and no further one is taken until the first of them ends",
+                "and no further one is taken until one of them ends",
                 "Idempotency-Key",
-                _seconds_until(next(iter(times.values())) + KEPT_MS, now_ms),
+                _seconds_until(sorted(times.values())[len(times) - ANSWERS_AN_ORG] + KEPT_MS, now_ms),
             )
         if self._bytes >= BYTES_MAX:
             oldest = _unpack(next(iter(self._kept.values()))).at_ms
