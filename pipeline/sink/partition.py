@@ -95,6 +95,7 @@ class SinkPartition:
         self._changed = asyncio.Event()
         self._linger_s = LINGER_S
         self._recorded_at_s = 0.0
+        self._in_hand_ms: int | None = None
         self.next_offset = 0
         """Everything below it is in ClickHouse."""
         self.problem: str | None = None
@@ -121,6 +122,13 @@ class SinkPartition:
         self._budget.take(self._partition, sum(held_bytes(len(record.value)) for record in records))
         self._changed.set()
 
+    @property
+    def waiting_since_ms(self) -> int | None:
+        """When the oldest record that was taken in and is not written yet came into the journal; None without one."""
+        if self._in_hand_ms is not None:
+            return self._in_hand_ms
+        return self._buffer[0][2] if self._buffer else None
+
     async def run(self) -> None:
         """Write ranges until cancelled. Raises what must end the sink."""
         while True:
@@ -136,6 +144,7 @@ class SinkPartition:
         records = [(offset, record) for offset, record, _ in taken]
         await drive(self._writer.write(records), self._take)
         self.next_offset = records[-1][0] + 1
+        self._in_hand_ms = None
         self._budget.give_back(self._partition, sum(held_bytes(len(record.value)) for _, record in records))
         self._written(self._partition)
         # A busy engine gets fewer and larger inserts: for twice as long as the last one took, rows gather.
@@ -149,6 +158,7 @@ class SinkPartition:
             taken.append(self._buffer.popleft())
             taken_bytes += len(taken[-1][1].value)
         self._buffered_bytes -= taken_bytes
+        self._in_hand_ms = taken[0][2]
         if not self._buffer:
             self._changed.clear()
         return taken

@@ -6,6 +6,7 @@ Called by: `api/server/main.py`. Next: `api/http/edge.py`, then the modules of `
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,10 +18,14 @@ from pipeline.api.routes import (
     addresses,
     billing,
     catalog,
+    csv_files,
     docs,
     events,
     health,
+    key_use,
     keys,
+    latency,
+    models,
     one_event,
     operator,
     orders,
@@ -29,20 +34,26 @@ from pipeline.api.routes import (
     promos,
     rankings,
     receipts,
+    totals,
     usage,
     webhooks,
 )
 from pipeline.api.routes.rankings import Rankings
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
+from pipeline.api.services.exports import Exports
 
 ROUTERS = (
     usage.router,
     activity.router,
+    totals.router,
+    latency.router,
+    csv_files.router,
     events.router,
     one_event.router,
     rankings.router,
     catalog.router,
+    models.router,
     health.router,
     docs.router,
     billing.router,
@@ -52,6 +63,7 @@ ROUTERS = (
     webhooks.router,
     receipts.router,
     keys.router,
+    key_use.router,
     pincodes.router,
     pages.router,
     operator.router,
@@ -81,6 +93,8 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.shown_to_strangers = health.ShownToStrangers()
     app.state.rankings = Rankings(context)
     app.state.pages = events.Pages(context)
+    app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)
+    app.state.exports = Exports()
     app.state.coalesced_reads = CoalescedReads(context.engine)
     for router in ROUTERS:
         app.include_router(router)
