@@ -243,7 +243,7 @@ def _view(account: Account, at_ms: int) -> AccountView:
     profile, spending = account.profile, account.spending
     month, day = ist.month_of(at_ms), ist.day_of(at_ms)
     shown = []
-    for key in profile.keys.values():
+    for key in sorted(profile.keys.values(), key=lambda each: each.created_ms):
         usage = spending.keys.get(key.key_id)
         shown.append(
             KeyView(

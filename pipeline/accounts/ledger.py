@@ -48,7 +48,7 @@ class LedgerEntry(Struct, frozen=True):
 
 
 class Posting(Struct, Generic[R_co], frozen=True):
-    """What a command does: its result, ledger entries, the profile after it, the keys it changed.
+    """What a command does: its result, ledger entries, the profile after it, the keys it changed, the ids of those gone.
 
     `records` are the orders, payments and refunds as they are after it.
     """
@@ -57,6 +57,7 @@ class Posting(Struct, Generic[R_co], frozen=True):
     entries: tuple[LedgerEntry, ...] = ()
     profile: Profile | None = None
     keys: tuple[Key, ...] = ()
+    gone_keys: tuple[str, ...] = ()
     records: tuple[MoneyRecord, ...] = ()
 
 

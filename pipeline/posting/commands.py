@@ -28,6 +28,7 @@ from pipeline.accounts.commands import (
     is_keyed,
     is_remembered,
 )
+from pipeline.accounts.keys import encode_key
 from pipeline.accounts.ledger import Posting, apply
 from pipeline.accounts.model import Account, RememberedAnswer
 from pipeline.accounts.payments import Dispute, Payment, Refund, Stray
@@ -179,7 +180,8 @@ def _post(unit: Unit, account: Account, posting: Posting[Result], posted_ms: int
             unit.counts[MoneyOutcome.of_refund(record.status)] += 1
         elif isinstance(record, Dispute):
             unit.counts[MoneyOutcome.of_dispute(record.status)] += 1
-    unit.keys += [(account.org, key) for key in posting.keys]
+    unit.keys += [(key.key_id.encode(), encode_key(account.org, key)) for key in posting.keys]
+    unit.keys += [(key_id.encode(), None) for key_id in posting.gone_keys]
     for entry in posting.entries:
         spending = apply(account.spending, entry)
         spending.entry_id = unit.next_id()

@@ -20,8 +20,7 @@ from pipeline import ist
 from pipeline.accounts import alerts, verdicts
 from pipeline.accounts.commands import Reply
 from pipeline.accounts.commands import encode as encode_reply
-from pipeline.accounts.keys import encode_key
-from pipeline.accounts.model import Account, Key, RememberedAnswer
+from pipeline.accounts.model import Account, RememberedAnswer
 from pipeline.accounts.payments import MoneyRecord, Order, encode_order_notice
 from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.review import needs_review
@@ -120,7 +119,7 @@ class UnitOutput:
     state: list[StateRecord]
     verdicts: list[tuple[bytes, bytes]]
     replies: list[bytes]
-    keys: list[tuple[bytes, bytes]]
+    keys: list[StateRecord]
     dead_letters: list[DeadLetter]
     moved: list[Moved]
     offsets: dict[str, int]
@@ -145,7 +144,8 @@ class Unit:
     charged: int = 0
     ledger: list[LedgerRow] = field(default_factory=list)
     replies: list[bytes] = field(default_factory=list)
-    keys: list[tuple[str, Key]] = field(default_factory=list)
+    keys: list[StateRecord] = field(default_factory=list)
+    """Key and value of each record for gateways, in order; no value for a key that is kept no more."""
     dead_letters: list[DeadLetter] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -378,7 +378,7 @@ def close(unit: Unit) -> UnitOutput:
         state=saved,
         verdicts=verdict_records,
         replies=unit.replies,
-        keys=[(key.key_id.encode(), encode_key(org, key)) for org, key in unit.keys],
+        keys=unit.keys,
         dead_letters=unit.dead_letters,
         moved=unit.moved,
         offsets=dict(meta.offsets),

@@ -16,7 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar, assert_never
 from aiokafka import ConsumerRecord, TopicPartition
 
 from pipeline import telemetry, topics
-from pipeline.clickhouse import lost
+from pipeline.clickhouse import lost, whose
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import DEDUPLICATION_WINDOW
@@ -25,6 +25,7 @@ from pipeline.crashpoints import reach
 from pipeline.driving import drive
 from pipeline.inserts import JournalInsert
 from pipeline.journal import JournalRecord, read_headers
+from pipeline.kafka.bounded import last_headers
 from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.fenced import FencedLog
@@ -33,9 +34,12 @@ from pipeline.sink import ranges
 from pipeline.sink.budget import ByteBudget, held_bytes
 from pipeline.sink.pace import INSERTS_A_SECOND
 from pipeline.sink.protocol import (
+    HOLD_KEY,
+    AdoptDatabase,
     CompleteRollUps,
     CountRows,
     Insert,
+    LookAtDatabase,
     MayHaveLost,
     NotConfirmedError,
     Pause,
@@ -47,7 +51,18 @@ from pipeline.sink.protocol import (
     RollUpsLack,
     SinkStep,
 )
-from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore, TopicIds
+from pipeline.steps import (
+    Commit,
+    ConfirmOwner,
+    Fence,
+    LastHeaders,
+    Now,
+    Output,
+    Reached,
+    Restore,
+    TopicIds,
+    TopicPlace,
+)
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +123,11 @@ class SinkPartition:
             self._budget.give_back(self._partition, self._recorded_bytes)
             self._recorded_bytes = 0
         return self.next_offset
+
+    async def hold(self, hold: ranges.RebuildHold) -> None:
+        """Keep every sink from the partition until a rebuild ends. Refused where a later owner is there."""
+        place = TopicPlace(topics.SINK_STATE, self._partition)
+        await self._log.commit({place: [Output(HOLD_KEY, ranges.encode(hold))]})
 
     async def close(self) -> None:
         """Disconnect. What was not recorded stays in the journal for the next owner."""
@@ -183,6 +203,12 @@ class SinkPartition:
                 return step.answered(_now_ms())
             case ReadJournal(first_offset, next_offset, rows):
                 return step.answered(await self._read(first_offset, next_offset, rows))
+            case LastHeaders(place):
+                return step.answered(await last_headers(self._kafka, TopicPartition(*place)))
+            case LookAtDatabase(first, last):
+                return step.answered(await self._ask(whose.place_of, self._partition, first, last))
+            case AdoptDatabase(identity, epoch):
+                await self._ask(whose.adopt, identity, epoch)
             case Insert(rows):
                 await self._insert(rows)
             case CountRows(rows):

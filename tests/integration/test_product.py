@@ -284,7 +284,7 @@ def test_a_session_is_exchanged_once_and_an_operator_ends_those_of_an_org(deploy
     assert status(token) == 200
     with httpx2.Client(base_url=url, timeout=20, trust_env=False) as browser:
         entered = browser.get("/login", params={"token": token})
-        assert (entered.status_code, entered.headers["location"]) == (303, "/billing")
+        assert (entered.status_code, entered.headers["location"]) == (303, "/overview")
         inside = browser.cookies["br_session"]
         assert browser.get("/billing").status_code == 200
         assert httpx2.get(f"{url}/login", params={"token": token}, trust_env=False).status_code == 401

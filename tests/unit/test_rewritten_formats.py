@@ -23,7 +23,7 @@ from pipeline.mail.outbox import Outbox, Waiting
 from pipeline.mail.record import Mail
 from pipeline.posting.answers import StoredAnswer
 from pipeline.posting.state import Meta
-from pipeline.sink.ranges import Intent, RangePart
+from pipeline.sink.ranges import Intent, RangePart, RebuildHold
 
 MAIL_FIELDS: dict[type[Struct], str] = {Mail: "id org kind to org_name balance_nano threshold_nano at_ms"}
 FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
@@ -57,8 +57,12 @@ FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
         {Outbox: "next_offset waiting topic_id", Waiting: "mail came_ms tries due_ms", **MAIL_FIELDS},
     ),
     formats.RANGES: (
-        2,
-        {Intent: "first_offset next_offset at_ms parts topic_id", RangePart: "kind first last rows"},
+        3,
+        {
+            Intent: "first_offset next_offset at_ms parts topic_id deployment epoch position",
+            RebuildHold: "work at_ms epoch",
+            RangePart: "kind first last rows",
+        },
     ),
     formats.SPOOL: (1, {Identity: "spool started partitions"}),
 }

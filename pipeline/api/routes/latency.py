@@ -2,7 +2,7 @@
 
 Called by: `api/server/app.py`. Next: `sql/queries/latency.sql`.
 
-It reads the requests and no sums, so it costs more the more there are in the range: docs/performance.md has the figures.
+It reads the requests and no sums, so it costs more the more there are in the range: docs/performance.md says why.
 Two such reads run at once on a server and the others wait, so that they never take all handles of the engine.
 """
 

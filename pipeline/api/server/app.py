@@ -19,6 +19,7 @@ from pipeline.api.routes import (
     billing,
     catalog,
     csv_files,
+    dashboard,
     docs,
     events,
     health,
@@ -38,6 +39,7 @@ from pipeline.api.routes import (
     usage,
     webhooks,
 )
+from pipeline.api.routes.page_route import problem_page
 from pipeline.api.routes.rankings import Rankings
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
@@ -66,6 +68,7 @@ ROUTERS = (
     key_use.router,
     pincodes.router,
     pages.router,
+    dashboard.router,
     operator.router,
 )
 """All of them, whatever the app is made with: the order is that of the OpenAPI document."""
@@ -98,7 +101,7 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.coalesced_reads = CoalescedReads(context.engine)
     for router in ROUTERS:
         app.include_router(router)
-    errors.install(app, pages.not_found_page)
+    errors.install(app, problem_page)
     app.add_middleware(
         Edge,
         requests=context.address_requests,

@@ -14,7 +14,7 @@ from pipeline.accounts.model import ACTIVE_KEYS_MAX, INACTIVE_KEYS_KEPT, Account
 from pipeline.accounts.results import KeyChanged, KeyCreated
 from pipeline.ist import DAY_MS
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
-from tests.support.builders import NOW_MS
+from tests.support.builders import NOW_MS, Books
 
 
 def create(account: Account, key_id: str, at_ms: int = NOW_MS, **fields: Any) -> Key | CommandRefusal:
@@ -180,6 +180,22 @@ def test_keys_of_the_past_are_kept_up_to_a_number(ended_by: str) -> None:
     assert len(account.profile.keys) <= INACTIVE_KEYS_KEPT + 1
     assert f"k{INACTIVE_KEYS_KEPT + 19}" in account.profile.keys
     assert "k0" not in account.profile.keys
+
+
+def test_a_key_of_the_past_that_is_kept_no_more_leaves_the_topic_too_the_longest_unchanged_first() -> None:
+    """A key that was made first and revoked last is the last to go: gateways must not miss that it was revoked."""
+    books = Books()
+    told: dict[bytes, bytes | None] = {}
+    for n in range(INACTIVE_KEYS_KEPT + 2):
+        made = CreateKey(f"make-{n}", "org_1", f"k{n}", f"name {n}", "br-", "0" * 64, "standard")
+        told.update(books.send(made, at_ms=NOW_MS + n * DAY_MS).keys)
+        if n:
+            told.update(books.send(ChangeKey(f"end-{n}", "org_1", f"k{n}", revoked=True)).keys)
+    told.update(books.send(ChangeKey("end-0", "org_1", "k0", revoked=True)).keys)
+    assert [key for key, value in told.items() if value is None] == [b"k1", b"k2"]
+    kept = books.restore().account("org_1").profile.keys
+    assert len(kept) == INACTIVE_KEYS_KEPT and "k0" in kept
+    assert told.keys() == {f"k{n}".encode() for n in range(INACTIVE_KEYS_KEPT + 2)}
 
 
 def test_a_key_comes_back_from_its_record() -> None:
