@@ -1,7 +1,8 @@
 """API keys: the rules for making and changing one, and a key's record on `metering.keys`.
 
-Owns: that an org has at most `ACTIVE_KEYS_MAX` active keys, that no two of them have the same name, that a trial
-key's limits stay below the trial ceilings, which fields may change, and how long a key may be valid.
+Owns: that an org has at most `ACTIVE_KEYS_MAX` active keys and makes at most `KEYS_A_DAY` in 24 hours, that no two
+active ones have the same name, that a trial key's limits stay below the trial ceilings, which fields may change, and
+how long a key may be valid.
 Called by: `accounts/decide.py` for the commands `create_key` and `change_key`; `posting/commands.py` writes the
 records, and gateways and the server read them.
 """
@@ -36,6 +37,8 @@ PREFIX_CHARS = 12
 """How much of a key is kept for display."""
 EXPIRY_DAYS_MAX = 365
 COUNT_MAX = 1_000_000_000
+KEYS_A_DAY = 50
+"""How many keys an org makes in 24 hours, those counted that are revoked again: no more than are kept of them."""
 
 
 class KeyRecord(Key, kw_only=True, tag_field="format", tag=KEYS.number):
@@ -77,6 +80,13 @@ def create(account: Account, command: CreateKey, at_ms: int) -> Posting[KeyCreat
     if len(active) >= ACTIVE_KEYS_MAX:
         return CommandRefusal(
             RefusalCode.KEY_LIMIT_REACHED, f"an org has at most {ACTIVE_KEYS_MAX} active keys"
+        )
+    made = sorted(key.created_ms for key in account.profile.keys.values() if key.created_ms > at_ms - DAY_MS)
+    if len(made) >= KEYS_A_DAY:
+        return CommandRefusal(
+            RefusalCode.RATE_LIMIT_EXCEEDED,
+            f"an org makes at most {KEYS_A_DAY} keys in 24 hours, revoked ones counted",
+            retry_after_s=max(1, -(-(made[-KEYS_A_DAY] + DAY_MS - at_ms) // 1000)),
         )
     if command.key_id in account.profile.keys:
         return CommandRefusal(RefusalCode.INVALID_REQUEST, "this key id is taken", "key_id")

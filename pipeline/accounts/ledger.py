@@ -89,6 +89,12 @@ def charge(
     if trial and not usage.trial:
         # It counts for what was used on later days too.
         usage.trial = account.limit_reached = True
+    if trial:
+        together = spending.trial_days.get(day, 0) + requests
+        spending.trial_days[day] = together
+        _keep_newest(spending.trial_days, DAYS_KEPT)
+        if together >= TRIAL_REQUESTS_PER_DAY:
+            account.limit_reached = True
     if cost_nano:
         if month in months:
             months[month] += cost_nano

@@ -84,7 +84,8 @@ def too_many(wait_ms: int) -> ApiError:
 
 def refused(refusal: CommandRefusal) -> ApiError:
     """Return the error for a command that its account's owner refused."""
-    return ApiError(refusal.code, refusal.message, param=refusal.param)
+    headers = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
+    return ApiError(refusal.code, refusal.message, param=refusal.param, headers=headers)
 
 
 def answer(error: ApiError, request_id: str | None) -> Response:

@@ -6,7 +6,6 @@ import { compact, count, day, daysBetween, longDay, made, plusDays, put } from "
 const COLOURS = 7;
 const WEEKLY_FROM_DAYS = 92;
 const OTHERS = "other models";
-const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 
 // Money is summed in nano-rupees; what is drawn is a height on the screen, no amount.
@@ -134,7 +133,7 @@ export class DayChart {
     };
     const texts = { color: token("--soft"), font: { family: getComputedStyle(document.body).fontFamily, size: 12 } };
     const options = {
-      animation: STILL.matches || this.chart ? false : { duration: 350 },
+      animation: false,
       responsive: true,
       maintainAspectRatio: false,
       interaction: { mode: "index", intersect: false },
