@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | crash | upgrade | browser | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | browser | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade browser check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world browser check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -18,6 +18,7 @@ help:
 	@echo "make sbom    list what the product is made of in sbom.json (CycloneDX)"
 	@echo "make crash   kill and freeze real processes for ten minutes (CHAOS_SECONDS=N)"
 	@echo "make upgrade replace real processes by a newer release and back, in a minute"
+	@echo "make world   do to one product all that providers, producers, payers and operators do, in four minutes"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
@@ -47,13 +48,13 @@ demo: setup
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
 # runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-UPGRADE := tests/upgrade
+LONG := tests/upgrade tests/world
 test: setup browser
 	@failed=0; \
 	echo "1 of 2: $(PURE)"; \
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PURE) || failed=1; \
 	echo "2 of 2: the rest, over real brokers, engines and browsers"; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PURE) $(UPGRADE)) || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PURE) $(LONG)) || failed=1; \
 	exit $$failed
 
 simulate: setup
@@ -78,7 +79,10 @@ crash: setup
 		$(BIN)/python -m pytest tests/crash -s --timeout $$(($(CHAOS_SECONDS) + 900))
 
 upgrade: setup
-	$(BIN)/python -m pytest -s $(UPGRADE)
+	$(BIN)/python -m pytest -s tests/upgrade
+
+world: setup
+	$(BIN)/python -m pytest -s --durations 0 tests/world
 
 # Never fails: without Chromium the browser tests are skipped and say so.
 browser:

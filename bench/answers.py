@@ -38,7 +38,7 @@ from bench.year import (
     newest_ms,
     roll_up_rows,
 )
-from pipeline.api.http.parameters import Range, last_days, open_range
+from pipeline.api.http.parameters import Filters, Range, last_days
 from pipeline.api.http.sessions import issue
 from pipeline.api.routes.events import Pages
 from pipeline.api.server.app import create_app
@@ -54,6 +54,7 @@ SECRET = "session-secret-of-the-benchmarks-0123456789"
 AT_ONCE, MANY_AT_ONCE = 4, 32
 ROWS_AN_INSERT, INSERT_EVERY_S = 1_250, 0.25
 PATHS = 4_000
+NO_FILTERS = Filters(None, None, "", "", "")
 
 Ask = Callable[[random.Random], Awaitable[object]]
 
@@ -84,13 +85,13 @@ def questions(context: AppContext, numbers: int) -> list[Question]:
 
     def page(draw: random.Random, org: str) -> Awaitable[object]:
         before = draw.randrange(1, numbers) * ID_STEP
-        return page_reader.read(OrgScope(org), before, open_range(None, None), "", "", 51)
+        return page_reader.read(OrgScope(org), before, NO_FILTERS, 51)
 
     def activity(name: str, of: Range, org: Callable[[random.Random], str], at_once: int) -> Question:
         path = f"/me/activity?from={of.first}&to={of.last}"
         return Question(
             name,
-            lambda draw: days(org(draw), "activity", of, model="", key_id=""),
+            lambda draw: days(org(draw), "activity", of, **NO_FILTERS.values),
             lambda draw: (path, org(draw)),
             at_once,
         )

@@ -1,7 +1,7 @@
 """Named places between the numbered steps where a test may end the process as SIGKILL would.
 
 Owns: the names, and reading METERING_CRASH_AT once: `name` or `name:N`, the Nth time it is reached.
-Called by: `worker/partition.py`, `sink/partition.py`, `kafka/fenced.py`. Nothing happens unless it is set.
+Called by: `worker/partition.py`, `sink/partition.py`, `sink/rebuild.py`, `kafka/fenced.py`. Nothing happens unless it is set.
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ POINTS = (
     "sink.sent",
     "sink.recorded",
     "sink.inserted",
+    "rebuild.holding",
+    "rebuild.held",
+    "rebuild.emptied",
+    "rebuild.made",
+    "rebuild.releasing",
+    "rebuild.released",
 )
-"""Between each two steps of taking a partition over, of a unit of work, and of a range of the sink."""
+"""Between each two steps of taking a partition over, of a unit of work, of a range of the sink, and of a rebuild."""
 
 _wanted, _, _count = os.environ.get("METERING_CRASH_AT", "").partition(":")
 _left = [int(_count) if _count.isdecimal() else 1]

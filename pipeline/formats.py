@@ -85,7 +85,7 @@ class StoredFormat:
 
 JOURNAL = StoredFormat(topics.JOURNAL, 2, "the header `format` of the record, in decimal")
 STATE = StoredFormat(
-    topics.STATE, 3, "the field `format` of the partition's record `m`, for all its records", rewritten=True
+    topics.STATE, 4, "the field `format` of the partition's record `m`, for all its records", rewritten=True
 )
 RATES = StoredFormat(topics.CATALOG, 2)
 PROMOS = StoredFormat(topics.PROMOS, 1)
@@ -95,7 +95,7 @@ ORDERS = StoredFormat(topics.ORDERS, 1)
 SESSIONS = StoredFormat(topics.SESSIONS, 1)
 MAIL = StoredFormat(topics.MAIL, 1, rewritten=True)
 OUTBOX = StoredFormat(topics.MAIL_STATE, 2, rewritten=True)
-RANGES = StoredFormat(topics.SINK_STATE, 2, rewritten=True)
+RANGES = StoredFormat(topics.SINK_STATE, 3, rewritten=True)
 MARKS = StoredFormat(topics.REDRIVE_STATE, 1, "the value itself, in decimal")
 CHECKPOINTS = StoredFormat(
     topics.VERIFY_STATE, 1, "the field `format` of the records `head` and `roll-ups`, for all records"

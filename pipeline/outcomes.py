@@ -247,7 +247,7 @@ class RefusalCode(StrEnum):
         "rate_limit_exceeded",
         429,
         "too many requests; try again later",
-        "a key made all its requests of a minute at a gateway, or an org, a session or an address asks too often",
+        "too often: a key at a gateway, an org, a session, an address; or in 24 hours too many keys, unpaid orders, or `Idempotency-Key`s of an org",
         "wait for the seconds in `Retry-After`",
     )
     INTERNAL = (

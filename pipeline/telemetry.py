@@ -19,6 +19,10 @@ DIFFERING_DUPLICATES = Counter(
     "Duplicates that were compared and are not what was charged: they are dropped all the same",
     ["kind"],
 )
+UNNUMBERED = Counter(
+    "metering_unnumbered_total",
+    "Numbered events checked as if they had no number: there are too many sources",
+)
 IRREGULAR = Counter(
     "metering_irregular_total", "Requests posted although the counts of their usage contradict each other"
 )

@@ -41,6 +41,9 @@ _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
 _DAY_MS = 24 * _HOUR_MS
 FOR_EVER = -1
+
+ORDERS_KEPT_MS = 35 * _DAY_MS
+"""How long servers know an order by themselves. Of an older one, paid or not, Razorpay is asked when it is needed."""
 SESSIONS_KEPT_MS = 2 * _DAY_MS
 """How long it is known that a session is over. No session may last longer than half of it: `session_book.py`."""
 
@@ -61,6 +64,8 @@ class Topic:
     What of a topic is to go after `retention_ms` goes segment by segment, so a short retention needs segments of
     `segment_ms`, shorter than Kafka's own week.
 
+    A compacted topic with a `retention_ms` holds the newest record of each key that is no older than that.
+
     In a compacted topic a tombstone is kept for `tombstones_ms`, and so is the marker that ends a transaction: as
     each unit of work leaves one, there are soon far more markers than records. Who reads from the beginning has to
     get to the end within that time, and who was away for longer has to begin again.
@@ -78,7 +83,7 @@ class Topic:
     def config(self, min_insync_replicas: int) -> dict[str, str]:
         """Return the topic's settings under Kafka's names."""
         settings = {
-            "cleanup.policy": "compact" if self.compacted else "delete",
+            "cleanup.policy": self._policy(),
             "max.message.bytes": str(self.bytes_max),
             "min.insync.replicas": str(min_insync_replicas),
             "message.timestamp.type": "LogAppendTime" if self.broker_time else "CreateTime",
@@ -91,12 +96,19 @@ class Topic:
                 "max.compaction.lag.ms": str(SUPERSEDED_MS_MAX),
                 "delete.retention.ms": str(self.tombstones_ms),
             }
+            if self.retention_ms != FOR_EVER:
+                settings["retention.ms"] = str(self.retention_ms)
         else:
             settings["retention.ms"] = str(self.retention_ms)
             settings["retention.bytes"] = "-1"
             if self.segment_ms is not None:
                 settings["segment.ms"] = str(self.segment_ms)
         return settings
+
+    def _policy(self) -> str:
+        if not self.compacted:
+            return "delete"
+        return "compact" if self.retention_ms == FOR_EVER else "compact,delete"
 
 
 TOPICS = (
@@ -108,7 +120,7 @@ TOPICS = (
     Topic(CATALOG, partitioned=False, compacted=True, tombstones_ms=_DAY_MS, broker_time=True),
     Topic(KEYS, compacted=True, tombstones_ms=_DAY_MS),
     Topic(PROMOS, partitioned=False, compacted=True, tombstones_ms=_DAY_MS),
-    Topic(ORDERS, compacted=True, tombstones_ms=_DAY_MS),
+    Topic(ORDERS, compacted=True, tombstones_ms=_DAY_MS, retention_ms=ORDERS_KEPT_MS),
     Topic(REPLIES, retention_ms=_DAY_MS),
     Topic(SESSIONS, partitioned=False, retention_ms=SESSIONS_KEPT_MS, segment_ms=_HOUR_MS, broker_time=True),
     Topic(MAIL, retention_ms=60 * _DAY_MS),

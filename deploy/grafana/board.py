@@ -157,13 +157,15 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 "Commands, duplicates, moved, irregular",
                 "A second. Duplicates are events that had been charged before and cost nothing. Moved events came on"
                 " another org's partition: a gateway partitions wrongly. Irregular ones were charged although the counts"
-                " of their usage contradict each other.",
+                " of their usage contradict each other. Unnumbered ones have a number, but of more sources than are remembered:"
+                " a gateway names itself anew all the time.",
                 "short",
                 (
                     Query(rate("metering_commands_total"), "commands"),
                     Query(rate("metering_duplicates_total"), "duplicates"),
                     Query(rate("metering_moved_total"), "moved"),
                     Query(rate("metering_irregular_total"), "irregular"),
+                    Query(rate("metering_unnumbered_total"), "unnumbered"),
                 ),
             ),
             Graph(

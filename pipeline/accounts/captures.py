@@ -16,6 +16,7 @@ from msgspec import structs
 from pipeline.accounts.commands import Capture, CommandRefusal, Fail
 from pipeline.accounts.ledger import CREDITED_MAX_NANO, LedgerEntry, Posting
 from pipeline.accounts.model import Account, Profile
+from pipeline.accounts.orders import without_unpaid
 from pipeline.accounts.payments import INR, Known, Order, Payment
 from pipeline.accounts.promos import is_good, is_redeemed, key_of
 from pipeline.accounts.results import PaymentTaken
@@ -48,6 +49,8 @@ def capture(
         if as_ordered
         else (None, f"settled: the order is over {order.amount_paise} paise", None)
     )
+    if order.order_id in account.profile.unpaid:
+        profile = without_unpaid(profile or account.profile, order.order_id)
     credited_paise = order.amount_paise if as_ordered else command.amount_paise
     topup = LedgerEntry(
         LedgerKind.TOPUP,

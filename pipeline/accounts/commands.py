@@ -48,6 +48,10 @@ Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """Whatever an account keeps has to fit into its record, so every text and number here has a bound."""
 
 
+KEYED = "key_"
+"""What the ids of commands begin with that came with an `Idempotency-Key`, and of those that carry one out."""
+
+
 class Command(Struct, Generic[R], tag_field="kind", frozen=True):
     """A command that is answered with an `R`, or with a `CommandRefusal`."""
 
@@ -281,12 +285,24 @@ def is_remembered(command: AnyAccountCommand) -> bool:
     return bool(command.fingerprint) or not isinstance(command, ByPayment)
 
 
+def is_keyed(command: AnyAccountCommand) -> bool:
+    """Whether a caller may repeat a command for a day, so that its answer is kept by its own id for so long.
+
+    An operator's credit counts once for ever by itself: accounts/corrections.py.
+    """
+    return command.id.startswith(KEYED) and not isinstance(command, Question | Credit)
+
+
 class CommandRefusal(Struct, frozen=True):
-    """An expected no: `code` says which, `message` what to tell a person, `param` the field it is about."""
+    """An expected no: `code` says which, `message` what to tell a person, `param` the field it is about.
+
+    `retry_after_s` is in how many seconds the same may be asked again, where time alone helps.
+    """
 
     code: RefusalCode
     message: str
     param: str | None = None
+    retry_after_s: int | None = None
 
 
 class Reply(Struct, frozen=True, omit_defaults=True):

@@ -79,6 +79,9 @@ class MoneyRecords(Protocol):
     def named_credit(self, command_id: str) -> NamedCredit | None:
         """Return an operator's credit by its command's id."""
 
+    def answer(self, org: str, command_id: str) -> RememberedAnswer | None:
+        """Return what a command of an org that may be repeated for a day was answered."""
+
 
 def known_of(  # noqa: PLR0911 - one case a command
     command: AnyAccountCommand, records: MoneyRecords, promos: PromoTable
@@ -102,6 +105,7 @@ def known_of(  # noqa: PLR0911 - one case a command
             return Known(
                 order=records.order(command.order_id) if command.order_id else None,
                 payment=records.payment(command.payment_id) if command.payment_id else None,
+                answer=records.answer(command.org, command.answered) if command.answered else None,
             )
         case SignUp() | CreateKey() | ChangeKey() | SetAddress() | SetThreshold() | View():
             return NOTHING
@@ -195,11 +199,17 @@ def _typed(
     return posting
 
 
-def answered_before(account: Account, command: AnyAccountCommand) -> bytes | CommandRefusal | None:
-    """Return what the same command was answered earlier; a refusal where its id served another one."""
+def answered_before(
+    account: Account, command: AnyAccountCommand, kept: RememberedAnswer | None = None
+) -> bytes | CommandRefusal | None:
+    """Return what the same command was answered earlier; a refusal where its id served another one.
+
+    `kept` is what is kept of it by its own id, if it may be repeated for a day. What an earlier release kept of it is
+    in the profile.
+    """
     if isinstance(command, Question) or not is_remembered(command):
         return None
-    for answer in account.profile.answers:
+    for answer in [kept] if kept is not None else account.profile.answers:
         if answer.command_id == command.id:
             if answer.fingerprint == command.fingerprint:
                 return answer.result
@@ -233,7 +243,7 @@ def _view(account: Account, at_ms: int) -> AccountView:
     profile, spending = account.profile, account.spending
     month, day = ist.month_of(at_ms), ist.day_of(at_ms)
     shown = []
-    for key in profile.keys.values():
+    for key in sorted(profile.keys.values(), key=lambda each: each.created_ms):
         usage = spending.keys.get(key.key_id)
         shown.append(
             KeyView(
@@ -268,7 +278,8 @@ def _view(account: Account, at_ms: int) -> AccountView:
 def _found(account: Account, command: Find, known: Known) -> Found:
     """Return what is known of the order and the payment asked for, where they are the org's own."""
     order, payment = known.order, known.payment
-    answers = [a.result for a in account.profile.answers if a.command_id == command.answered]
+    kept = [known.answer] if known.answer is not None else account.profile.answers
+    answers = [a.result for a in kept if a.command_id == command.answered]
     return Found(
         balance_nano=account.spending.balance_nano,
         order=view_of_order(order) if order and order.org == account.org else None,

@@ -1,8 +1,9 @@
 """API keys: the rules for making and changing one, and a key's record on `metering.keys`.
 
-Owns: that an org has at most `ACTIVE_KEYS_MAX` active keys, that no two of them have the same name, that a trial
-key's limits stay below the trial ceilings, which fields may change, and how long a key may be valid.
-Called by: `accounts/decide.py` for the commands `create_key` and `change_key`; `posting/unit.py` writes the
+Owns: that an org has at most `ACTIVE_KEYS_MAX` active keys and makes at most `KEYS_A_DAY` in 24 hours, that no two
+active ones have the same name, that a trial key's limits stay below the trial ceilings, which fields may change, and
+how long a key may be valid.
+Called by: `accounts/decide.py` for the commands `create_key` and `change_key`; `posting/commands.py` writes the
 records, and gateways and the server read them.
 """
 
@@ -36,6 +37,8 @@ PREFIX_CHARS = 12
 """How much of a key is kept for display."""
 EXPIRY_DAYS_MAX = 365
 COUNT_MAX = 1_000_000_000
+KEYS_A_DAY = 50
+"""How many keys an org makes in 24 hours, those counted that are revoked again: no more than are kept of them."""
 
 
 class KeyRecord(Key, kw_only=True, tag_field="format", tag=KEYS.number):
@@ -78,6 +81,13 @@ def create(account: Account, command: CreateKey, at_ms: int) -> Posting[KeyCreat
         return CommandRefusal(
             RefusalCode.KEY_LIMIT_REACHED, f"an org has at most {ACTIVE_KEYS_MAX} active keys"
         )
+    made = sorted(key.created_ms for key in account.profile.keys.values() if key.created_ms > at_ms - DAY_MS)
+    if len(made) >= KEYS_A_DAY:
+        return CommandRefusal(
+            RefusalCode.RATE_LIMIT_EXCEEDED,
+            f"an org makes at most {KEYS_A_DAY} keys in 24 hours, revoked ones counted",
+            retry_after_s=max(1, -(-(made[-KEYS_A_DAY] + DAY_MS - at_ms) // 1000)),
+        )
     if command.key_id in account.profile.keys:
         return CommandRefusal(RefusalCode.INVALID_REQUEST, "this key id is taken", "key_id")
     name = name_or_refusal(command.name)
@@ -98,8 +108,9 @@ def create(account: Account, command: CreateKey, at_ms: int) -> Posting[KeyCreat
     refusal = _check_expiry(key.expires_ms, at_ms) or _check(key, active)
     if refusal is not None:
         return refusal
-    profile = _with_key(account.profile, key, at_ms)
-    return Posting(KeyCreated(key.key_id, key.version, command.nonce), profile=profile, keys=(key,))
+    profile, gone = _with_key(account.profile, key, at_ms)
+    created = KeyCreated(key.key_id, key.version, command.nonce)
+    return Posting(created, profile=profile, keys=(key,), gone_keys=gone)
 
 
 def change(account: Account, command: ChangeKey, at_ms: int) -> Posting[KeyChanged] | CommandRefusal:
@@ -133,8 +144,8 @@ def change(account: Account, command: ChangeKey, at_ms: int) -> Posting[KeyChang
     refusal = _check_expiry(expiry, at_ms) or _check(changed, active)
     if refusal is not None:
         return refusal
-    profile = _with_key(account.profile, changed, at_ms)
-    return Posting(KeyChanged(key.key_id, changed.version), profile=profile, keys=(changed,))
+    profile, gone = _with_key(account.profile, changed, at_ms)
+    return Posting(KeyChanged(key.key_id, changed.version), profile=profile, keys=(changed,), gone_keys=gone)
 
 
 def _check_expiry(expires_ms: int | None, at_ms: int) -> CommandRefusal | None:
@@ -184,10 +195,19 @@ def _check_trial(key: Key) -> CommandRefusal | None:
     return None
 
 
-def _with_key(profile: Profile, key: Key, at_ms: int) -> Profile:
-    """Return the profile with a key; of the revoked and expired ones only the newest are kept."""
-    keys = {**profile.keys, key.key_id: key}
-    past = [k for k in keys.values() if not is_active(k, at_ms)]
-    if len(past) > INACTIVE_KEYS_KEPT:
-        del keys[min(past, key=lambda k: k.created_ms).key_id]
-    return structs.replace(profile, keys=keys)
+def _with_key(profile: Profile, key: Key, at_ms: int) -> tuple[Profile, tuple[str, ...]]:
+    """Return the profile with a key, and the ids of the keys that had to go for it.
+
+    Of the revoked and expired ones only those that were changed last are kept: the key comes last, so that the first
+    ones are those that nothing was done to for longest. A gateway that misses a key's revocation and finds it gone
+    has missed the 50 that came after it too.
+    """
+    keys = {
+        **{key_id: kept for key_id, kept in profile.keys.items() if key_id != key.key_id},
+        key.key_id: key,
+    }
+    past = [k.key_id for k in keys.values() if not is_active(k, at_ms)]
+    gone = tuple(past[: max(0, len(past) - INACTIVE_KEYS_KEPT)])
+    for key_id in gone:
+        del keys[key_id]
+    return structs.replace(profile, keys=keys), gone

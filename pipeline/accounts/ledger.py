@@ -48,7 +48,7 @@ class LedgerEntry(Struct, frozen=True):
 
 
 class Posting(Struct, Generic[R_co], frozen=True):
-    """What a command does: its result, ledger entries, the profile after it, the keys it changed.
+    """What a command does: its result, ledger entries, the profile after it, the keys it changed, the ids of those gone.
 
     `records` are the orders, payments and refunds as they are after it.
     """
@@ -57,6 +57,7 @@ class Posting(Struct, Generic[R_co], frozen=True):
     entries: tuple[LedgerEntry, ...] = ()
     profile: Profile | None = None
     keys: tuple[Key, ...] = ()
+    gone_keys: tuple[str, ...] = ()
     records: tuple[MoneyRecord, ...] = ()
 
 
@@ -88,6 +89,12 @@ def charge(
     if trial and not usage.trial:
         # It counts for what was used on later days too.
         usage.trial = account.limit_reached = True
+    if trial:
+        together = spending.trial_days.get(day, 0) + requests
+        spending.trial_days[day] = together
+        _keep_newest(spending.trial_days, DAYS_KEPT)
+        if together >= TRIAL_REQUESTS_PER_DAY:
+            account.limit_reached = True
     if cost_nano:
         if month in months:
             months[month] += cost_nano

@@ -26,6 +26,7 @@ TRIAL_REQUESTS_PER_MINUTE = 60
 ACTIVE_KEYS_MAX = 5
 INACTIVE_KEYS_KEPT = 50
 ANSWERS_KEPT = 64
+"""Of commands whose sender alone may repeat them, within moments: posting/answers.py keeps what a caller may repeat."""
 
 
 class KeyUsage(Struct, array_like=True, gc=False):
@@ -72,7 +73,8 @@ class Spending(Struct, gc=False, eq=False):
     balance and the refused windows of the last verdict, None and empty before the first. `entry_id` is the id
     of the newest ledger entry, 0 before one. `is_below` tells whether the balance was below the alert's
     threshold when last looked at, `alerted_ms` when the last alert was ordered: accounts/alerts.py. `watched` is
-    None where it has to be made from the profile again.
+    None where it has to be made from the profile again. `trial_days` are the requests of all trial keys together by
+    IST day, those of keys that are gone too; only the newest days are kept.
 
     Most charges are of one key, so what a key used is decoded when it is asked for: `decoded` and `encoded` hold
     different keys, and `keys` is all of them.
@@ -88,6 +90,7 @@ class Spending(Struct, gc=False, eq=False):
     is_below: bool = False
     alerted_ms: int = 0
     watched: Watched | None = None
+    trial_days: dict[int, int] = field(default_factory=dict)
 
     @property
     def balance_nano(self) -> int:
@@ -124,6 +127,7 @@ class Spending(Struct, gc=False, eq=False):
             self.entry_id,
             self.is_below,
             self.alerted_ms,
+            self.trial_days,
         )
 
 
@@ -171,7 +175,8 @@ class Address(Struct, array_like=True, frozen=True):
 class Profile(Struct, omit_defaults=True):
     """The part of an account that only commands change.
 
-    `redeemed` tells which payment each promo code was redeemed with, by the code's key.
+    `redeemed` tells which payment each promo code was redeemed with, by the code's key. `unpaid` has the orders that
+    nobody has paid yet, and attempts at one, and until when each counts: accounts/orders.py.
     """
 
     name: str = ""
@@ -182,12 +187,13 @@ class Profile(Struct, omit_defaults=True):
     address: Address | None = None
     threshold_nano: int | None = None
     redeemed: dict[str, str] = field(default_factory=dict)
+    unpaid: dict[str, int] = field(default_factory=dict)
 
 
 class _StoredSpending(Struct, array_like=True, gc=False):
     """A spending record's value, by position: a new field goes to the end, and makes a new format of the state.
 
-    Format 1 ended before `watched`, which is None for it.
+    Format 1 ended before `watched`, which is None for it, and formats up to 3 before `trial_days`, which is empty.
     """
 
     credited_nano: int
@@ -199,6 +205,7 @@ class _StoredSpending(Struct, array_like=True, gc=False):
     is_below: bool
     alerted_ms: int
     watched: Watched | None = None
+    trial_days: dict[int, int] = {}
 
 
 class _StoredKey(Struct, array_like=True):
@@ -219,10 +226,7 @@ class _StoredKey(Struct, array_like=True):
 
 
 class _StoredProfile(Struct, array_like=True):
-    """A profile record's value, by position: a new field goes to the end, and makes a new format of the state.
-
-    Format 1 was a map of the fields of `Profile` and `Key` by name.
-    """
+    """A profile record's value, by position. Format 1 was a map by name; formats up to 3 ended before `unpaid`."""
 
     name: str
     email: str
@@ -232,6 +236,7 @@ class _StoredProfile(Struct, array_like=True):
     address: Address | None
     threshold_nano: int | None
     redeemed: dict[str, str]
+    unpaid: dict[str, int] = {}
 
 
 _HEX, _TEXT = b"\x01", b"\x00"
@@ -264,6 +269,7 @@ def encode_spending(account: Account) -> bytes:
             s.is_below,
             s.alerted_ms,
             s.watched,
+            s.trial_days,
         )
     )
 
@@ -282,6 +288,7 @@ def decode_spending(value: bytes) -> Spending:
         s.is_below,
         s.alerted_ms,
         s.watched,
+        s.trial_days,
     )
 
 
@@ -297,6 +304,7 @@ def encode_profile(profile: Profile) -> bytes:
             profile.address,
             profile.threshold_nano,
             profile.redeemed,
+            profile.unpaid,
         )
     )
 
@@ -316,6 +324,7 @@ def decode_profile(value: bytes) -> Profile:
         stored.address,
         stored.threshold_nano,
         stored.redeemed,
+        stored.unpaid,
     )
 
 

@@ -12,9 +12,11 @@ looks for the order at Razorpay before it makes one.
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from pipeline.accounts.commands import CheckPromo, CommandRefusal, OpenOrder, PrepareOrder
 from pipeline.accounts.ledger import Posting
-from pipeline.accounts.model import Account
+from pipeline.accounts.model import Account, Profile
 from pipeline.accounts.payments import Known, Order
 from pipeline.accounts.promos import is_good, is_redeemed
 from pipeline.accounts.results import OrderOpened, OrderPrepared, PromoWorth, opened
@@ -22,9 +24,16 @@ from pipeline.ist import DAY_MS
 from pipeline.outcomes import RefusalCode
 
 PAISE_PER_RUPEE = 100
+OPENING = ".open"
+"""What the id of the command that records an order has after that of the command that booked the attempt."""
 RUPEES_MIN, RUPEES_MAX = 100, 1_000
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 POLLED_FOR_MS = 7 * DAY_MS
+UNPAID_MAX = 10
+"""How many orders that nobody has paid an org may have of the last UNPAID_COUNTS_MS: each is asked about at Razorpay."""
+UNPAID_COUNTS_MS = DAY_MS
+ATTEMPT_COUNTS_MS = 10 * MINUTE_MS
+"""How long an attempt counts as an order that may still be recorded. After that it failed, and nobody is held up by it."""
 
 
 def check_promo(
@@ -54,9 +63,17 @@ def prepare(
         refusal = _promo_refusal(account, command.promo_code, at_ms, known)
         if refusal is not None:
             return refusal
+    unpaid = _unpaid(account, at_ms)
+    if len(unpaid) >= UNPAID_MAX:
+        return CommandRefusal(
+            RefusalCode.RATE_LIMIT_EXCEEDED,
+            f"the org has {UNPAID_MAX} orders of the last 24 hours that are not paid: pay one of them, or wait",
+            retry_after_s=max(1, -(-(min(unpaid.values()) - at_ms) // 1000)),
+        )
     promo = known.promo if command.promo_code is not None else None
     return Posting(
-        OrderPrepared(command.nonce, promo.code if promo else None, promo.bonus_nano if promo else 0)
+        OrderPrepared(command.nonce, promo.code if promo else None, promo.bonus_nano if promo else 0),
+        profile=structs.replace(account.profile, unpaid={**unpaid, command.id: at_ms + ATTEMPT_COUNTS_MS}),
     )
 
 
@@ -77,7 +94,17 @@ def open_order(
         promo_code=command.promo_code,
         bonus_nano=command.bonus_nano,
     )
-    return Posting(opened(order), records=(order,))
+    unpaid = _unpaid(account, at_ms)
+    unpaid.pop(command.id.removesuffix(OPENING), None)
+    unpaid[order.order_id] = at_ms + UNPAID_COUNTS_MS
+    profile = structs.replace(account.profile, unpaid=unpaid)
+    return Posting(opened(order), profile=profile, records=(order,))
+
+
+def without_unpaid(profile: Profile, order_id: str) -> Profile:
+    """Return the profile without an order that is paid now."""
+    unpaid = {name: until_ms for name, until_ms in profile.unpaid.items() if name != order_id}
+    return structs.replace(profile, unpaid=unpaid)
 
 
 def next_poll_ms(created_ms: int, polled_ms: int, every_ms: int = MINUTE_MS) -> int | None:
@@ -90,6 +117,11 @@ def next_poll_ms(created_ms: int, polled_ms: int, every_ms: int = MINUTE_MS) -> 
     if age_ms >= POLLED_FOR_MS:
         return None
     return polled_ms + (every_ms if age_ms < HOUR_MS else max(every_ms, age_ms // 10))
+
+
+def _unpaid(account: Account, at_ms: int) -> dict[str, int]:
+    """Return the org's orders and attempts that count as unpaid at an instant, and until when each does."""
+    return {name: until_ms for name, until_ms in account.profile.unpaid.items() if until_ms > at_ms}
 
 
 def _promo_refusal(account: Account, code: str, at_ms: int, known: Known) -> CommandRefusal | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from pipeline.accounts.model import Address
+from pipeline.accounts.model import Address, RememberedAnswer
 from pipeline.accounts.promos import Promo
 from pipeline.formats import ORDERS
 from pipeline.outcomes import DisputeStatus, PaymentStatus, RefundStatus
@@ -132,6 +132,7 @@ class Known(Struct, frozen=True):
     promo: Promo | None = None
     dispute: Dispute | None = None
     credit: NamedCredit | None = None
+    answer: RememberedAnswer | None = None
 
 
 NOTHING = Known()

@@ -8,11 +8,13 @@ A refusal carries the window it holds for, so it ends by itself when the IST day
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import msgspec
 from msgspec import Struct
 
 from pipeline import ist
-from pipeline.accounts.model import Account, KeyUsage, Refused, daily_limit_of
+from pipeline.accounts.model import TRIAL_REQUESTS_PER_DAY, Account, KeyUsage, Refused, daily_limit_of
 from pipeline.formats import VERDICTS
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.outcomes import KeyRefusal
@@ -90,7 +92,34 @@ def refused_keys(account: Account, at_ms: int) -> tuple[Refused, ...]:
                 if day >= today and requests >= limit:
                     window = ist.day_start_ms(day), ist.day_end_ms(day)
                     refused.append(Refused(key_id, KeyRefusal.DAILY_LIMIT_REACHED, *window, limit, requests))
-    return tuple(refused)
+    return (*refused, *_without_trial(account, today, refused))
+
+
+def _without_trial(account: Account, today: int, refused: Sequence[Refused]) -> Iterator[Refused]:
+    """Yield the days on which trial keys are refused as all of the org's together have used what is free.
+
+    A key that has reached a limit of its own on that day is among `refused` already.
+    """
+    used_up = {
+        day: requests
+        for day, requests in account.spending.trial_days.items()
+        if day >= today and requests >= TRIAL_REQUESTS_PER_DAY
+    }
+    if not used_up:
+        return
+    registered, used = account.profile.keys, account.spending.keys
+    trial = [key.key_id for key in registered.values() if key.tier == "trial" and not key.revoked]
+    trial += [key_id for key_id, usage in used.items() if usage.trial and key_id not in registered]
+    by_itself = {(window.key_id, window.code, window.from_ms) for window in refused}
+    for day, requests in used_up.items():
+        window = ist.day_start_ms(day), ist.day_end_ms(day)
+        for key_id in trial:
+            if (key_id, KeyRefusal.DAILY_LIMIT_REACHED, window[0]) not in by_itself:
+                yield Refused(
+                    *(key_id, KeyRefusal.DAILY_LIMIT_REACHED, *window),
+                    TRIAL_REQUESTS_PER_DAY,
+                    requests,
+                )
 
 
 def is_same_balance(verdict_nano: int | None, balance_nano: int) -> bool:

@@ -1,7 +1,7 @@
 """Work that needs ClickHouse, or Razorpay's key: what has to be done by the server of a running `up`, and what is here.
 
 Owns: the way to the operator's endpoints, and how failures are said.
-Called by: `cli/verify.py`, `cli/reconcile.py`, `cli/settle.py`. Next: `api/routes/operator.py`.
+Called by: `cli/verify.py`, `cli/rebuild.py`, `cli/reconcile.py`, `cli/settle.py`. Next: `api/routes/operator.py`.
 
 The embedded engine belongs to one process, the server's, so a command beside it has to ask that one. It asks as little
 as can be: `metering verify` sends it queries and does all else by itself.
@@ -33,15 +33,18 @@ T = TypeVar("T")
 Work = Callable[[Settings, "Engine"], Awaitable[T]]
 
 LIMIT_S = 1800.0
+NO_PARAMETERS: Mapping[str, str] = {}
 
 
-def do(name: str, work: Work[T], report: type[T], data_dir: Path) -> T:
-    """Return the report of `work`, which the server knows as POST /operator/NAME.
+def do(
+    name: str, work: Work[T], report: type[T], data_dir: Path, parameters: Mapping[str, str] = NO_PARAMETERS
+) -> T:
+    """Return the report of `work`, which the server knows as POST /operator/NAME and tells the parameters.
 
     Raises CommandError where Kafka or ClickHouse does not answer, and what `work` raises otherwise.
     """
     running = running_on(data_dir)
-    return in_server(running, name, report) if running else _here(settings_for(data_dir), work)
+    return in_server(running, name, report, parameters) if running else _here(settings_for(data_dir), work)
 
 
 def with_queries(work: Callable[[Settings, Ask], Awaitable[T]], data_dir: Path) -> T:
@@ -88,7 +91,7 @@ def asking_server(client: httpx2.AsyncClient, http_url: str, token: str) -> Ask:
     return ask
 
 
-def in_server(at: Deployment, name: str, report: type[T]) -> T:
+def in_server(at: Deployment, name: str, report: type[T], parameters: Mapping[str, str] = NO_PARAMETERS) -> T:
     """Return the answer of POST /operator/NAME. Raises CommandError where the server does not give it."""
     import httpx2
 
@@ -97,6 +100,7 @@ def in_server(at: Deployment, name: str, report: type[T]) -> T:
     try:
         answer = httpx2.post(
             f"{at.http_url}/operator/{name}",
+            params=dict(parameters),
             headers={TOKEN_HEADER: at.operator_token},
             timeout=LIMIT_S,
             trust_env=False,

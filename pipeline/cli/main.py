@@ -17,6 +17,7 @@ from pipeline.cli import (
     demo,
     promo,
     quarantine,
+    rebuild,
     reconcile,
     redrive,
     roles,
@@ -28,6 +29,7 @@ from pipeline.cli import (
 from pipeline.cli.context import CommandError, say
 from pipeline.connection import KafkaSettingsError
 from pipeline.formats import NewerFormatError
+from pipeline.identity import MixedHistoriesError
 from pipeline.journal import JournalFormatError
 from pipeline.kafka.admin import TopicsError
 from pipeline.kafka.catalog import CatalogClockError
@@ -39,7 +41,7 @@ from pipeline.settings import MissingSettingError
 GROUPS = (
     *(up, demo, roles, config),
     *(accounts, sessions, catalog, promo),
-    *(verify, reconcile, settle, redrive, quarantine),
+    *(verify, reconcile, settle, redrive, quarantine, rebuild),
 )
 
 _EXPECTED = (
@@ -49,6 +51,7 @@ _EXPECTED = (
     KafkaSettingsError,
     LocalError,
     MissingSettingError,
+    MixedHistoriesError,
     NewerFormatError,
     SilentTopicError,
     TopicsError,

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 from clickhouse_connect.driver.exceptions import Error as DriverError
@@ -87,7 +87,13 @@ class Engine:
         self.database = database
         self.cluster = cluster
         self._threads = threads or ThreadPoolExecutor(pool.threads, thread_name_prefix="clickhouse")
+        self._writing: set[Future[Any]] = set()
         self._writers = writers or ThreadPoolExecutor(pool.writers, thread_name_prefix="clickhouse-writer")
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the engine is in this process, so that nobody else can write to it."""
+        return isinstance(self._pool, EmbeddedPool)
 
     def for_database(self, database: str) -> Engine:
         """Return an engine on another database that shares all else with this one, so close only one."""
@@ -198,7 +204,14 @@ class Engine:
             future = self._writers.submit(call, *args, **kwargs)
         except RuntimeError:
             raise EngineUnavailable("the engine is closed") from None
+        self._writing.add(future)
+        future.add_done_callback(self._writing.discard)
         return await asyncio.wrap_future(future)
+
+    async def written(self) -> None:
+        """Return when all that was given to `writing` before is done, also of callers that were cancelled."""
+        calls = [asyncio.wrap_future(future) for future in tuple(self._writing)]
+        await asyncio.gather(*calls, return_exceptions=True)
 
     def command(self, sql: str, *, in_database: bool = True) -> None:
         """Carry out a statement that returns nothing, outside any database where `in_database` is off."""

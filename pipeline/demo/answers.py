@@ -146,7 +146,7 @@ def addresses(url: str, gateway_url: str, inbox_url: str | None) -> str:
         (
             *([f"  mails      {inbox_url}"] if inbox_url else []),
             f"  API        {url}/docs",
-            f"  billing    {url}/billing",
+            f"  pages      {url}/overview, {url}/billing",
             f"  metrics    {url}/metrics",
             f"  gateway    {gateway_url}/v1  (OpenAI's form; a stand-in: its answers are canned)",
         )
@@ -161,7 +161,7 @@ def to_try(url: str, gateway_url: str, sign_in_url: str, members: list[Member], 
     chat = '{"model": "sarvam-m", "messages": [{"role": "user", "content": "Namaste"}]}'
     lines = [f"  {ask} '{url}{path}'" for path in PATHS_TO_TRY]
     lines.append(f"  curl -s '{url}/v1/rankings'")
-    lines.append(f"  # the billing page, signed in: {sign_in_url}")
+    lines.append(f"  # the overview, signed in: {sign_in_url}")
     lines.append(
         f"  curl -s -H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json' "
         f"-d '{chat}' '{gateway_url}/v1/chat/completions'"

@@ -1,4 +1,4 @@
-"""Stand in for the dashboard that signs members in: an address that opens the billing page, as often as it is asked.
+"""Stand in for the dashboard that signs members in: an address that opens the overview, as often as it is asked.
 
 Owns: that address. A session in a link works once and for a minute, so each visit is sent on with a new one.
 Called by: `demo/main.py`. It listens on loopback alone, and who does not know the whole address gets nothing.

@@ -12,6 +12,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.clients import started_consumer
+from pipeline.steps import Headers
 from pipeline.topics import OUTPUT_BYTES_MAX
 
 FETCH = {"max_partition_fetch_bytes": OUTPUT_BYTES_MAX, "fetch_max_bytes": 2 * OUTPUT_BYTES_MAX}
@@ -53,3 +54,9 @@ async def last_committed(kafka: KafkaConnection, where: TopicPartition) -> Consu
             return found
         # What is aborted stands between: look further back.
         back *= 8
+
+
+async def last_headers(kafka: KafkaConnection, where: TopicPartition) -> Headers | None:
+    """Return the headers of the last committed record of a partition, None where there is none."""
+    last = await last_committed(kafka, where)
+    return None if last is None else last.headers

@@ -40,6 +40,8 @@ HEARTBEAT_MS = 1_000
 """How long a member may go without learning that others have to share its partitions."""
 FETCH_WAIT_MS = 20
 """A partition whose batch is done waits for the fetch under way before it is fetched again: up to this."""
+METADATA_MS_MAX = 15_000
+"""How long a member may go without learning that a topic was deleted and made anew: nothing else would tell it that."""
 TAKE_RECORDS = 64
 """How many records are taken at once, over all partitions, where their handler says for which it has room."""
 
@@ -111,6 +113,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             max_partition_fetch_bytes=self._fetch_bytes,
             fetch_max_bytes=OUTPUT_BYTES_MAX * 2,
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            metadata_max_age_ms=METADATA_MS_MAX,
             # Where to read is never the client's to decide: records that are gone are a loss, and told.
             auto_offset_reset="none",
         )

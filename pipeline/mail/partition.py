@@ -19,6 +19,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from pipeline import telemetry, topics
 from pipeline.connection import KafkaConnection
 from pipeline.driving import drive
+from pipeline.kafka.bounded import last_headers
 from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.topic_ids import topic_ids
@@ -26,7 +27,7 @@ from pipeline.mail import smtp
 from pipeline.mail.outbox import Delivery
 from pipeline.mail.protocol import Beginning, Ended, Fate, HandOver, MailStep, MailTurns, Retried, Taken
 from pipeline.mail.render import MailSender
-from pipeline.steps import NOTHING_ACCEPTED, Commit, Fence, Now, Restore, TopicIds
+from pipeline.steps import NOTHING_ACCEPTED, Commit, Fence, LastHeaders, Now, Restore, TopicIds
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class MailPartition:
         self._post = post
         self._log = FencedLog(kafka, f"{deployment}-mail-{partition}")
         self._turns = MailTurns(
+            deployment,
             partition,
             post.sender,
             first_retry_ms=int(post.first_retry_s * 1000),
@@ -123,7 +125,7 @@ class MailPartition:
         except TimeoutError:
             return
 
-    async def _take(self, step: MailStep) -> object:  # noqa: C901 - one case a step
+    async def _take(self, step: MailStep) -> object:  # noqa: C901, PLR0911, PLR0912 - one case a step
         """Take a step of the protocol and return its answer."""
         match step:
             case Fence():
@@ -132,6 +134,8 @@ class MailPartition:
                 return step.answered(await self._log.restore(place.topic, place.partition))
             case TopicIds(names):
                 return step.answered(await topic_ids(self._kafka, names))
+            case LastHeaders(place):
+                return step.answered(await last_headers(self._kafka, TopicPartition(*place)))
             case Beginning(place):
                 return step.answered(await _beginning(self._kafka, TopicPartition(*place)))
             case Commit():

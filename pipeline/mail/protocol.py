@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from msgspec import structs
 
-from pipeline import topics
+from pipeline import identity, topics
 from pipeline.mail import outbox, record, render
 from pipeline.mail.outbox import Delivery, Outbox, Waiting
 from pipeline.mail.record import Mail
@@ -29,6 +29,7 @@ from pipeline.steps import (
     NOTHING_ACCEPTED,
     Commit,
     Fence,
+    LastHeaders,
     Now,
     Output,
     Restore,
@@ -108,7 +109,7 @@ class Ended(Step[None]):
 
 
 MailStep: TypeAlias = (
-    Fence | Restore | TopicIds | Beginning | Commit | Now | Taken | HandOver | Retried | Ended
+    Fence | Restore | TopicIds | LastHeaders | Beginning | Commit | Now | Taken | HandOver | Retried | Ended
 )
 MailProtocol: TypeAlias = Generator[MailStep, Any, T]
 
@@ -123,13 +124,16 @@ class Idle:
 class MailTurns:
     """Sends the mails of one partition, one a turn."""
 
-    def __init__(self, partition: int, sender: MailSender, *, first_retry_ms: int, has_server: bool) -> None:
+    def __init__(
+        self, deployment: str, partition: int, sender: MailSender, *, first_retry_ms: int, has_server: bool
+    ) -> None:
         """Prepare. `first_retry_ms` is after how long a mail that was not taken is first tried again."""
         self._topic, self._state = (
             TopicPlace(topics.MAIL, partition),
             TopicPlace(topics.MAIL_STATE, partition),
         )
-        self._sender = sender
+        self._journal = TopicPlace(topics.JOURNAL, partition)
+        self._deployment, self._sender = deployment, sender
         self._first_retry_ms, self._has_server = first_retry_ms, has_server
         self.outbox = Outbox()
 
@@ -137,12 +141,16 @@ class MailTurns:
         """Become the one owner of the partition and return the offset of the next mail.
 
         Raises AnotherTopicError where the topic of mails is another one than the one that was read, unless its id is
-        the one `accepted` has for its name: then it is read from its beginning.
+        the one `accepted` has for its name: then it is read from its beginning. Raises MixedHistoriesError where the
+        partition is of another deployment, which sends its mails itself.
         """
         yield from Fence()
         state = yield from Restore(self._state)
         if OUTBOX_KEY in state:
             self.outbox = outbox.decode(state[OUTBOX_KEY])
+        last = yield from LastHeaders(self._journal)
+        where = f"{self._journal.topic}/{self._journal.partition}"
+        identity.check_name(self._deployment, where, identity.of_headers(last))
         topic_id = (yield from TopicIds((topics.MAIL,))).get(topics.MAIL)
         if takes_another(topics.MAIL, self.outbox.topic_id, topic_id, accepted):
             yield from self.commit(structs.replace(self.outbox, next_offset=0, topic_id=topic_id))

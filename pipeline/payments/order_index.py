@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.accounts.orders import MINUTE_MS, POLLED_FOR_MS, next_poll_ms
 from pipeline.accounts.payments import decode_order_notice
+from pipeline.topics import ORDERS_KEPT_MS
 
 
 @dataclass(slots=True)
@@ -22,7 +23,11 @@ class UnpaidOrder:
 
 
 class OrderIndex:
-    """Every order's org, every paying payment's order, and the open orders."""
+    """The org of each order of the last weeks, paying payments' orders, and the open orders.
+
+    What is older than ORDERS_KEPT_MS goes here as it goes from the topic, so neither a server's memory nor its start
+    depends on all orders ever. Who asks about an older one is told None, and asks Razorpay.
+    """
 
     def __init__(self, every_ms: int = MINUTE_MS) -> None:
         """Start empty. `every_ms` is the shortest pause between two questions about an order."""
@@ -32,6 +37,8 @@ class OrderIndex:
         self._payment_of: dict[str, str] = {}
         self._amounts: dict[str, int] = {}
         self._open: dict[str, UnpaidOrder] = {}
+        self._created: dict[str, int] = {}
+        """When each order was made, oldest first but for those of several partitions read at once."""
 
     def put(self, _key: bytes, value: bytes) -> None:
         """Take in a record of `metering.orders`.
@@ -41,6 +48,7 @@ class OrderIndex:
         notice = decode_order_notice(value)
         # The same text for all orders of an org: there are many orders and few orgs.
         self._orgs[notice.order_id] = self._orgs.get(notice.order_id, notice.org)
+        self._created.setdefault(notice.order_id, notice.created_ms)
         if notice.amount_paise:
             self._amounts[notice.order_id] = notice.amount_paise
         if notice.paid_by is not None:
@@ -58,6 +66,7 @@ class OrderIndex:
         self._orgs.pop(order_id, None)
         self._amounts.pop(order_id, None)
         self._open.pop(order_id, None)
+        self._created.pop(order_id, None)
         payment_id = self._payment_of.pop(order_id, None)
         if payment_id is not None:
             self._order_of.pop(payment_id, None)
@@ -75,10 +84,19 @@ class OrderIndex:
         return self._order_of.get(payment_id)
 
     def open_orders(self, now_ms: int) -> int:
-        """Return how many orders are open and not given up, and let go of those that are."""
+        """Return how many orders are open and not given up, and let go of those that are, and of all old ones."""
+        self._let_go(now_ms - ORDERS_KEPT_MS)
         for order_id in [o for o, order in self._open.items() if now_ms - order.created_ms > POLLED_FOR_MS]:
             del self._open[order_id]
         return len(self._open)
+
+    def _let_go(self, before_ms: int) -> None:
+        """Forget the orders at the front that were made before an instant."""
+        while self._created:
+            order_id, created_ms = next(iter(self._created.items()))
+            if created_ms >= before_ms:
+                return
+            self.delete(order_id.encode())
 
     def due(self, now_ms: int) -> list[str]:
         """Return the open orders to ask about now, longest due first, and plan when to ask again."""

@@ -21,11 +21,14 @@ from pipeline.accounts.commands import (
     Barrier,
     CommandRefusal,
     NoteStray,
+    OpenOrder,
     Question,
     Reply,
     decode_command,
+    is_keyed,
     is_remembered,
 )
+from pipeline.accounts.keys import encode_key
 from pipeline.accounts.ledger import Posting, apply
 from pipeline.accounts.model import Account, RememberedAnswer
 from pipeline.accounts.payments import Dispute, Payment, Refund, Stray
@@ -125,12 +128,20 @@ def _barriers(commands: Sequence[ReadCommand]) -> list[Barrier]:
 
 
 def _carry_out(unit: Unit, command: AnyAccountCommand, posted_ms: int) -> Reply:
-    account = unit.account(command.org)
-    earlier = decisions.answered_before(account, command)
+    account, keyed = unit.account(command.org), is_keyed(command)
+    if keyed:
+        unit.let_answers_go()
+    kept = unit.state.answer(command.org, command.id) if keyed else None
+    earlier = decisions.answered_before(account, command, kept)
     if isinstance(earlier, CommandRefusal):
         return Reply(command.id, refusal=earlier)
     if earlier is not None:
         return Reply(command.id, result=Raw(earlier))
+    # An order that Razorpay has made is recorded: its attempt was taken on with the key that it belongs to.
+    if keyed and not isinstance(command, OpenOrder):
+        refusal = unit.state.answers.refusal(command.org, posted_ms)
+        if refusal is not None:
+            return Reply(command.id, refusal=refusal)
     posting = decisions.decide(
         account, command, posted_ms, decisions.known_of(command, unit.state, unit.promos)
     )
@@ -141,8 +152,11 @@ def _carry_out(unit: Unit, command: AnyAccountCommand, posted_ms: int) -> Reply:
         _post(unit, unit.touch(command.org), posting, posted_ms)
         if is_remembered(command):
             answer = RememberedAnswer(command.id, command.fingerprint, posted_ms, result)
-            account.profile = decisions.with_answer(account.profile, answer)
-            unit.profiles_changed.add(command.org)
+            if keyed:
+                unit.keep_answer(command.org, answer)
+            else:
+                account.profile = decisions.with_answer(account.profile, answer)
+                unit.profiles_changed.add(command.org)
     return Reply(command.id, result=Raw(result))
 
 
@@ -166,7 +180,8 @@ def _post(unit: Unit, account: Account, posting: Posting[Result], posted_ms: int
             unit.counts[MoneyOutcome.of_refund(record.status)] += 1
         elif isinstance(record, Dispute):
             unit.counts[MoneyOutcome.of_dispute(record.status)] += 1
-    unit.keys += [(account.org, key) for key in posting.keys]
+    unit.keys += [(key.key_id.encode(), encode_key(account.org, key)) for key in posting.keys]
+    unit.keys += [(key_id.encode(), None) for key_id in posting.gone_keys]
     for entry in posting.entries:
         spending = apply(account.spending, entry)
         spending.entry_id = unit.next_id()

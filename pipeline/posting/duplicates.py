@@ -5,7 +5,7 @@ marks for the others.
 Called by: `posting/requests.py`; `posting/state.py` keeps the changes in the state topic.
 
 A numbered source is checked exactly, and for ever while it is in use; one that has been idle for longer
-than an event may be late is dropped. The ring covers at least the last RING_MARKS other events. An event
+than an event may be late is dropped. Of at most SOURCES_MAX at a time numbers are kept. The ring covers at least the last RING_MARKS other events. An event
 that comes by way of another partition is out of its source's order, so its number says nothing by being
 low: it is looked for among the last NUMBERS_KEPT that were charged here.
 """
@@ -28,6 +28,9 @@ SLOTS = RING_MARKS // CHUNK_MARKS + 2
 NUMBERS_KEPT = 200_000
 CHUNK_NUMBERS = 512
 NUMBER_SLOTS = NUMBERS_KEPT // CHUNK_NUMBERS + 2
+SOURCES_MAX = 100_000
+"""So many numbered sources a partition knows, some 100 bytes each. The numbers of others say nothing until there is room:
+their events go by the ring, like those without a number."""
 ALL_BITS = 2**64 - 1
 LOOKED_UP_SOURCES_MAX = 1_000
 NS_A_MS = 1_000_000
@@ -184,6 +187,11 @@ class NumberedSources:
         """Start with no source."""
         self.last: dict[str, int] = {}
         self._seen_ms: dict[str, int] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another source."""
+        return len(self.last) >= SOURCES_MAX
 
     def take_changes(self, changed: dict[str, None], at_ms: int) -> Iterator[tuple[str, bytes]]:
         """Return the (source, value) of the sources that a unit changed at an instant."""

@@ -17,6 +17,7 @@ from pipeline import topics
 from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
+from pipeline.identity import DeploymentIdentity, MixedHistoriesError, check_name, of_headers
 from pipeline.journal import read_headers
 from pipeline.posting import progress
 from pipeline.posting.commands import (
@@ -83,14 +84,14 @@ class Posted:
 
 
 def take_over(
-    partition: int, partitions: int, accepted: Mapping[str, str] = NOTHING_ACCEPTED
+    deployment: str, partition: int, partitions: int, accepted: Mapping[str, str] = NOTHING_ACCEPTED
 ) -> WorkerProtocol[PartitionState]:
-    """Become the one owner of a partition and return its state, which says where to read on.
+    """Become the one owner of a deployment's partition and return its state, which says where to read on.
 
     `accepted` holds the ids of topics, by name, that an operator lets stand in for those that were read: they are
     read from their beginning. Raises StateError where the state does not fit, NewerFormatError where a newer
-    release wrote it, AnotherTopicError where an input is another topic than the one that was read, and what the steps
-    raise.
+    release wrote it, AnotherTopicError where an input is another topic than the one that was read, MixedHistoriesError
+    where state or journal are of another deployment, and what the steps raise.
     """
     # 1. From here on no earlier owner writes.
     yield from Fence()
@@ -98,19 +99,62 @@ def take_over(
     records = yield from Restore(TopicPlace(topics.STATE, partition))
     state = PartitionState.restored(partition, partitions, records)
     # 3. Its offsets are those of the very topics that were read, not only of their names.
-    has_another = note_topics(state, (yield from TopicIds(topics.INPUTS)), accepted)
-    # 4. State and journal must end with the same unit.
+    ids = yield from TopicIds((*topics.INPUTS, topics.JOURNAL))
+    has_another = note_topics(state, {name: ids[name] for name in topics.INPUTS if name in ids}, accepted)
+    # 4. State and journal are of this deployment, and end with the same unit.
     last = yield from LastHeaders(TopicPlace(topics.JOURNAL, partition))
+    is_new = note_identity(state, deployment, last, ids.get(topics.JOURNAL, ""))
     difference = state_against_journal(state, last)
     if difference is not None:
         # A later owner may have gone on during the restore: then this raises.
         yield from ConfirmOwner(TopicPlace(topics.STATE, partition))
         raise StateError(difference)
-    if has_another:
+    if is_new:
+        yield from _enter(state)
+    elif has_another:
         # Not with the next unit: where none comes, the next owner would stop again.
         yield from Commit({TopicPlace(topics.STATE, partition): [Output(*state.save_meta())]})
     yield from Reached("worker.restored")
     return state
+
+
+def note_identity(state: PartitionState, deployment: str, last: Headers | None, journal_id: str) -> bool:
+    """Note which deployment the partition is of; return whether that was not known, as of a release before or nobody.
+
+    `last` are the headers of the journal's last record, `journal_id` its topic's id. Raises MixedHistoriesError where
+    state or journal are of another deployment than this process, or of two.
+    """
+    of_journal = of_headers(last)
+    for found in state.identities:
+        check_name(deployment, f"{topics.STATE}/{state.partition}", found)
+    check_name(deployment, f"{topics.JOURNAL}/{state.partition}", of_journal)
+    if not state.identities:
+        state.identities.append(of_journal or DeploymentIdentity(deployment, journal_id))
+        return True
+    if of_journal is not None and not of_journal.is_of(state.identities[0]):
+        raise MixedHistoriesError(
+            f"{topics.STATE}/{state.partition} is of the deployment {state.identities[0]}, but "
+            f"{topics.JOURNAL}/{state.partition} is of {of_journal}: nothing was written. Restore both topics from one "
+            "source and to the same moment: see docs/operations.md, «Two histories»."
+        )
+    return False
+
+
+def _enter(state: PartitionState) -> WorkerProtocol[None]:
+    """Write which deployment a partition is of, for the first time. Raises MixedHistoriesError where another does too.
+
+    Whoever enters writes a record of its own and then looks whether there is another: so of two at once none or one
+    goes on, never both.
+    """
+    place = TopicPlace(topics.STATE, state.partition)
+    [mine] = state.identities
+    record = Output(*state.identity_record(mine))
+    yield from Commit({place: [Output(*state.save_meta()), record]})
+    records = yield from Restore(place)
+    for other in PartitionState.restored(state.partition, state.partitions, records).identities:
+        if other.name != mine.name:
+            yield from Commit({place: [Output(record.key, None)]})
+            check_name(mine.name, f"{place.topic}/{place.partition}", other)
 
 
 def note_topics(state: PartitionState, found: Mapping[str, str], accepted: Mapping[str, str]) -> bool:
@@ -170,7 +214,7 @@ def unit_of_work(
     output = close(unit)
     yield from Reached("worker.decided")
     # 4. Everything it comes to, in one transaction. After this the unit has happened.
-    yield from Commit(outputs_of(state.partition, output), counts=output.counts)
+    yield from Commit(outputs_of(state, output), counts=output.counts)
     yield from Reached("worker.committed")
     # 5. Only counting is left, which is for the caller.
     return Posted(unit, output)
@@ -183,11 +227,14 @@ def tell_progress(state: PartitionState) -> WorkerProtocol[None]:
         yield from Commit({TopicPlace(topics.VERDICTS, state.partition): records})
 
 
-def outputs_of(partition: int, output: UnitOutput) -> dict[TopicPlace, list[Output]]:
+def outputs_of(state: PartitionState, output: UnitOutput) -> dict[TopicPlace, list[Output]]:
     """Return what a unit of a partition writes, by the topic and partition it goes to."""
+    partition, whose = state.partition, [identity.header() for identity in state.identities]
     here: dict[str, list[Output]] = {
         topics.STATE: [Output(key, value) for key, value in output.state],
-        topics.JOURNAL: [Output(None, record.value, record.headers()) for record in output.journal],
+        topics.JOURNAL: [
+            Output(None, record.value, [*record.headers(), *whose]) for record in output.journal
+        ],
         topics.VERDICTS: [Output(key, value) for key, value in output.verdicts],
         topics.KEYS: [Output(key, value) for key, value in output.keys],
         topics.ORDERS: [Output(key, value) for key, value in output.orders],

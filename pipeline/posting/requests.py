@@ -60,6 +60,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     rest_at, aside, recent = rest_every, state.set_aside, state.recent
     # Nearly always many events of one source follow each other: it is looked up once for them all.
     running, newest, charged = "", -1, list[int]()
+    no_room = state.sources.is_full
     for done, record in enumerate(records, 1):
         if aside and unit.takes_aside(record):
             continue
@@ -93,7 +94,12 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 continue
 
             number, mark = -1, b""
-            if sequence is None or moved:
+            if sequence is None or moved or (no_room and source not in last):
+                if sequence is not None and not moved:
+                    if not is_sequence(sequence):
+                        _reject_invalid(unit, record, parts.bytes_of(record, events, event), event)
+                        continue
+                    unit.counts["unnumbered"] += 1
                 mark = mark_of(source, event.id)
                 if mark in known or (moved and _came_straight(state, event)):
                     duplicates += 1

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 
 from pipeline.accounts.model import (
     Account,
+    RememberedAnswer,
     Spending,
     decode_spending,
     encode_profile,
@@ -39,14 +40,17 @@ from pipeline.accounts.payments import (
 )
 from pipeline.accounts.payments import encode as encode_money
 from pipeline.formats import STATE
+from pipeline.identity import DeploymentIdentity
 from pipeline.partitioning import partition_of
-from pipeline.posting import set_aside
+from pipeline.posting import answers, set_aside
+from pipeline.posting.answers import KeyedAnswers
 from pipeline.posting.differing import RecentRecords
 from pipeline.posting.duplicates import NumberedSources, RecentNumbers, Ring
 
 META_KEY = b"m"
 SPENDING, PROFILE, SOURCE, RING_SLOT, UNPRICED_SLOT, NUMBERS_SLOT = b"b", b"p", b"n", b"r", b"x", b"c"
 ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT = b"o", b"y", b"f", b"u", b"d", b"a"
+IDENTITY = b"i"
 MONEY = (ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT)
 
 
@@ -114,6 +118,10 @@ class PartitionState:
         self.progress_told_ms = 0
         self.set_aside: dict[tuple[str, int], str] = {}
         """The records that operators have set aside, by topic and offset, and why; as of the take-over."""
+        self.answers = KeyedAnswers()
+        """What was answered to commands that may be repeated for a day."""
+        self.identities: list[DeploymentIdentity] = []
+        """Which deployments have taken the partition over: one, or it is a mistake."""
         self._spending: dict[str, bytes] = {}
         self._profiles: dict[str, bytes] = {}
         self._money: dict[bytes, bytes] = {}
@@ -143,14 +151,17 @@ class PartitionState:
                 state.sources.restore(key[1:].decode(), value)
             elif kind in slots:
                 slots[kind].append(value)
+            elif kind == IDENTITY:
+                state.identities.append(DeploymentIdentity(key[1:].decode(), value.decode()))
             elif kind == set_aside.MARK:
                 state.set_aside[set_aside.place_of(key)] = value.decode()
-            elif key != META_KEY:
+            elif key != META_KEY and kind != answers.MARK:
                 raise StateError(
                     f"partition {partition}: unknown state record {key[:20]!r}; is the program too old?"
                 )
         state.ring, state.unpriced = Ring.restored(slots[RING_SLOT]), Ring.restored(slots[UNPRICED_SLOT])
         state.numbers = RecentNumbers.restored(slots[NUMBERS_SLOT])
+        state.answers = KeyedAnswers.restored(each for each in records.items() if each[0][:1] == answers.MARK)
         return state
 
     def _restore_meta(self, value: bytes | None) -> None:
@@ -224,6 +235,10 @@ class PartitionState:
         value = self._money.get(NAMED_CREDIT + command_id.encode())
         return decode_named_credit(value) if value is not None else None
 
+    def answer(self, org: str, command_id: str) -> RememberedAnswer | None:
+        """Return what a command of an org that may be repeated for a day was answered."""
+        return self.answers.find(org, command_id)
+
     def payments(self) -> Iterator[Payment]:
         """Return all payments that orgs of this partition made or tried to make."""
         return (decode_payment(v) for k, v in self._money.items() if k[:1] == PAYMENT)
@@ -262,6 +277,10 @@ class PartitionState:
         """Forget that a record was set aside, as it is a dead letter now, and return what deletes its mark."""
         del self.set_aside[topic, offset]
         return set_aside.key_of(topic, offset), None
+
+    def identity_record(self, identity: DeploymentIdentity) -> StateRecord:
+        """Return the state record that tells which deployment the partition is of; each has a key of its own."""
+        return IDENTITY + identity.name.encode(), identity.id.encode()
 
     def save_meta(self) -> StateRecord:
         """Return the state record that tells how far the partition has come."""

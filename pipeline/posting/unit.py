@@ -20,8 +20,7 @@ from pipeline import ist
 from pipeline.accounts import alerts, verdicts
 from pipeline.accounts.commands import Reply
 from pipeline.accounts.commands import encode as encode_reply
-from pipeline.accounts.keys import encode_key
-from pipeline.accounts.model import Account, Key
+from pipeline.accounts.model import Account, RememberedAnswer
 from pipeline.accounts.payments import MoneyRecord, Order, encode_order_notice
 from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.review import needs_review
@@ -120,7 +119,7 @@ class UnitOutput:
     state: list[StateRecord]
     verdicts: list[tuple[bytes, bytes]]
     replies: list[bytes]
-    keys: list[tuple[bytes, bytes]]
+    keys: list[StateRecord]
     dead_letters: list[DeadLetter]
     moved: list[Moved]
     offsets: dict[str, int]
@@ -145,7 +144,8 @@ class Unit:
     charged: int = 0
     ledger: list[LedgerRow] = field(default_factory=list)
     replies: list[bytes] = field(default_factory=list)
-    keys: list[tuple[str, Key]] = field(default_factory=list)
+    keys: list[StateRecord] = field(default_factory=list)
+    """Key and value of each record for gateways, in order; no value for a key that is kept no more."""
     dead_letters: list[DeadLetter] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -157,6 +157,8 @@ class Unit:
     promos: PromoTable = field(default_factory=PromoTable)
     money: dict[bytes, bytes | None] = field(default_factory=dict)
     orders: dict[bytes, bytes] = field(default_factory=dict)
+    answers: dict[bytes, bytes | None] = field(default_factory=dict)
+    """Records of kept answers; None for those that were let go of."""
     written_bytes: int = 0
     """Of dead letters, moved events and replies: what a small record may make much of."""
     used_marks: list[StateRecord] = field(default_factory=list)
@@ -189,6 +191,15 @@ class Unit:
         if isinstance(record, Order):
             notice_key, notice = encode_order_notice(record)
             self.orders[notice_key] = notice
+
+    def keep_answer(self, org: str, answer: RememberedAnswer) -> None:
+        """Keep what a command was answered that may be repeated for a day."""
+        key, value = self.state.answers.add(org, answer)
+        self.answers[key] = value
+
+    def let_answers_go(self) -> None:
+        """Let go of the answers that were kept for their time."""
+        self.answers |= dict.fromkeys(self.state.answers.let_go(self.state.meta.posted_ms))
 
     def note_source(self, source: str, number: int, charged: list[int]) -> None:
         """Remember the newest number of a source, and those that were charged here; nothing for no source."""
@@ -344,7 +355,8 @@ def close(unit: Unit) -> UnitOutput:
     unit.meters.post()
     verdict_records: list[tuple[bytes, bytes]] = []
     mail: list[tuple[bytes, bytes]] = []
-    saved: list[StateRecord] = [*unit.money.items(), *unit.used_marks]
+    unit.let_answers_go()
+    saved: list[StateRecord] = [*unit.money.items(), *unit.answers.items(), *unit.used_marks]
     for org, account in unit.touched.items():
         if needs_review(account):
             _review(unit, account, verdict_records, mail)
@@ -366,7 +378,7 @@ def close(unit: Unit) -> UnitOutput:
         state=saved,
         verdicts=verdict_records,
         replies=unit.replies,
-        keys=[(key.key_id.encode(), encode_key(org, key)) for org, key in unit.keys],
+        keys=unit.keys,
         dead_letters=unit.dead_letters,
         moved=unit.moved,
         offsets=dict(meta.offsets),

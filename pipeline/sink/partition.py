@@ -16,7 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar, assert_never
 from aiokafka import ConsumerRecord, TopicPartition
 
 from pipeline import telemetry, topics
-from pipeline.clickhouse import lost
+from pipeline.clickhouse import lost, whose
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import DEDUPLICATION_WINDOW
@@ -25,6 +25,7 @@ from pipeline.crashpoints import reach
 from pipeline.driving import drive
 from pipeline.inserts import JournalInsert
 from pipeline.journal import JournalRecord, read_headers
+from pipeline.kafka.bounded import last_headers
 from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.fenced import FencedLog
@@ -33,9 +34,12 @@ from pipeline.sink import ranges
 from pipeline.sink.budget import ByteBudget, held_bytes
 from pipeline.sink.pace import INSERTS_A_SECOND
 from pipeline.sink.protocol import (
+    HOLD_KEY,
+    AdoptDatabase,
     CompleteRollUps,
     CountRows,
     Insert,
+    LookAtDatabase,
     MayHaveLost,
     NotConfirmedError,
     Pause,
@@ -47,7 +51,18 @@ from pipeline.sink.protocol import (
     RollUpsLack,
     SinkStep,
 )
-from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore, TopicIds
+from pipeline.steps import (
+    Commit,
+    ConfirmOwner,
+    Fence,
+    LastHeaders,
+    Now,
+    Output,
+    Reached,
+    Restore,
+    TopicIds,
+    TopicPlace,
+)
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +110,7 @@ class SinkPartition:
         self._changed = asyncio.Event()
         self._linger_s = LINGER_S
         self._recorded_at_s = 0.0
+        self._in_hand_ms: int | None = None
         self.next_offset = 0
         """Everything below it is in ClickHouse."""
         self.problem: str | None = None
@@ -108,6 +124,11 @@ class SinkPartition:
             self._recorded_bytes = 0
         return self.next_offset
 
+    async def hold(self, hold: ranges.RebuildHold) -> None:
+        """Keep every sink from the partition until a rebuild ends. Refused where a later owner is there."""
+        place = TopicPlace(topics.SINK_STATE, self._partition)
+        await self._log.commit({place: [Output(HOLD_KEY, ranges.encode(hold))]})
+
     async def close(self) -> None:
         """Disconnect. What was not recorded stays in the journal for the next owner."""
         await self._log.close()
@@ -120,6 +141,13 @@ class SinkPartition:
             self._buffered_bytes += len(row.value)
         self._budget.take(self._partition, sum(held_bytes(len(record.value)) for record in records))
         self._changed.set()
+
+    @property
+    def waiting_since_ms(self) -> int | None:
+        """When the oldest record that was taken in and is not written yet came into the journal; None without one."""
+        if self._in_hand_ms is not None:
+            return self._in_hand_ms
+        return self._buffer[0][2] if self._buffer else None
 
     async def run(self) -> None:
         """Write ranges until cancelled. Raises what must end the sink."""
@@ -136,6 +164,7 @@ class SinkPartition:
         records = [(offset, record) for offset, record, _ in taken]
         await drive(self._writer.write(records), self._take)
         self.next_offset = records[-1][0] + 1
+        self._in_hand_ms = None
         self._budget.give_back(self._partition, sum(held_bytes(len(record.value)) for _, record in records))
         self._written(self._partition)
         # A busy engine gets fewer and larger inserts: for twice as long as the last one took, rows gather.
@@ -149,6 +178,7 @@ class SinkPartition:
             taken.append(self._buffer.popleft())
             taken_bytes += len(taken[-1][1].value)
         self._buffered_bytes -= taken_bytes
+        self._in_hand_ms = taken[0][2]
         if not self._buffer:
             self._changed.clear()
         return taken
@@ -173,6 +203,12 @@ class SinkPartition:
                 return step.answered(_now_ms())
             case ReadJournal(first_offset, next_offset, rows):
                 return step.answered(await self._read(first_offset, next_offset, rows))
+            case LastHeaders(place):
+                return step.answered(await last_headers(self._kafka, TopicPartition(*place)))
+            case LookAtDatabase(first, last):
+                return step.answered(await self._ask(whose.place_of, self._partition, first, last))
+            case AdoptDatabase(identity, epoch):
+                await self._ask(whose.adopt, identity, epoch)
             case Insert(rows):
                 await self._insert(rows)
             case CountRows(rows):

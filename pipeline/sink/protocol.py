@@ -17,15 +17,19 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from msgspec import structs
+
 from pipeline import topics
-from pipeline.inserts import JournalInsert
+from pipeline.identity import DeploymentIdentity, check_name, of_headers, parse
+from pipeline.inserts import DatabasePlace, JournalInsert
 from pipeline.journal import REQUESTS, JournalRecord
-from pipeline.sink import ranges
+from pipeline.sink import histories, ranges
 from pipeline.sink.ranges import Intent
 from pipeline.steps import (
     Commit,
     ConfirmOwner,
     Fence,
+    LastHeaders,
     Now,
     Output,
     Reached,
@@ -39,6 +43,9 @@ from pipeline.steps import (
 T = TypeVar("T")
 
 INTENT_KEY = b"intent"
+HOLD_KEY = b"hold"
+HELD_LOOK_S = 0.5
+"""How often a sink looks whether a rebuild has ended."""
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 SETTLE_S = 65.0
 """After so long no insert is under way any more whose answer got lost: none may take longer than 60 seconds."""
@@ -56,6 +63,10 @@ class NotConfirmedError(Exception):
         self.is_refusal = is_refusal
 
 
+class HeldError(Exception):
+    """A rebuild took the partition while this sink did."""
+
+
 class IntentError(Exception):
     """More rows of a recorded range are in their table than it has."""
 
@@ -67,6 +78,22 @@ class ReadJournal(Step[list[Placed]]):
     first_offset: int
     next_offset: int
     rows: int
+
+
+@dataclass(frozen=True)
+class LookAtDatabase(Step[DatabasePlace]):
+    """Ask whose the database is, and what it has around the positions `first` to `last` of the partition."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class AdoptDatabase(Step[None]):
+    """Write into the database whose it is, in which epoch."""
+
+    identity: DeploymentIdentity
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -135,6 +162,9 @@ SinkStep: TypeAlias = (
     Fence
     | Restore
     | TopicIds
+    | LastHeaders
+    | LookAtDatabase
+    | AdoptDatabase
     | Commit
     | ConfirmOwner
     | Reached
@@ -161,32 +191,81 @@ class RangeWriter:
         self._state = TopicPlace(topics.SINK_STATE, partition)
         self._safe_ms = safe_ms
         self._topic_id: str | None = None
+        self._identity = DeploymentIdentity(deployment)
+        self._epoch = ranges.FIRST_EPOCH
 
     def take_over(self) -> SinkProtocol[int]:
         """Become the one owner of the partition and return the offset of the next record to write.
 
-        Raises IntentError, AnotherTopicError where the journal is another topic than the one that was read, and what
-        the steps raise.
+        Raises IntentError, AnotherTopicError where the journal is another topic than the one that was read,
+        MixedHistoriesError where journal, database and the last range are not of one history, and what the steps raise.
         """
+        # 0. A rebuild that has the partition is waited for: fencing would end it.
+        while HOLD_KEY in (state := (yield from Restore(self._state))):
+            hold = ranges.decode_hold(state[HOLD_KEY])
+            yield from Pause(HELD_LOOK_S, f"`{hold.work}` is under way; if it was ended, run it again")
         # 1. From here on no earlier owner records a range.
         yield from Fence()
         # 2. The last range that was recorded: its owner may have ended before, while or after it was written.
         state = yield from Restore(self._state)
+        if HOLD_KEY in state:
+            raise HeldError(f"{self._state.topic}/{self._partition} is held by a rebuild that has just begun")
         self._topic_id = (yield from TopicIds((topics.JOURNAL,))).get(topics.JOURNAL)
-        if INTENT_KEY not in state:
-            return 0
-        intent = ranges.decode(state[INTENT_KEY])
-        takes_another(topics.JOURNAL, intent.topic_id, self._topic_id)
-        # 3. It is finished, exactly as it was cut.
-        yield from self.finish(intent)
+        intent = ranges.decode(state[INTENT_KEY]) if INTENT_KEY in state else None
+        if intent is not None:
+            takes_another(topics.JOURNAL, intent.topic_id, self._topic_id)
+            self._epoch = intent.epoch
+        yield from self.identify(intent)
+        # 3. The database is of the same history, and ends within that range. Only then is anything written.
+        if intent is None or not intent.parts:
+            position = 1 if intent is None else intent.position
+            yield from self.compare(position, position - 1)
+            return 0 if intent is None else intent.next_offset
+        records = yield from read_journal(intent)
+        yield from self.compare(records[0][1].first, records[-1][1].last)
+        # 4. It is finished, exactly as it was cut.
+        yield from self.insert(intent, records, sent_before=True)
         return next_offset_after(intent)
+
+    def identify(self, intent: Intent | None) -> SinkProtocol[None]:
+        """Note whose the journal is. Raises MixedHistoriesError where it is not this deployment's, or not the range's."""
+        last = yield from LastHeaders(TopicPlace(topics.JOURNAL, self._partition))
+        kept = parse(intent.deployment) if intent is not None and intent.deployment else None
+        of_journal = of_headers(last)
+        check_name(self._deployment, f"{topics.JOURNAL}/{self._partition}", of_journal)
+        check_name(self._deployment, f"{topics.SINK_STATE}/{self._partition}", kept)
+        self._identity = of_journal or kept or DeploymentIdentity(self._deployment, self._topic_id or "")
+        histories.check_journal(self._partition, kept, self._identity)
+
+    def compare(self, first: int, last: int) -> SinkProtocol[None]:
+        """Return once the database is known to be of this history, and says so. Raises MixedHistoriesError.
+
+        `first` to `last` are the positions of the range that was recorded last: 1 to 0 before any was.
+        """
+        unconfirmed = 0
+        while True:
+            try:
+                found = yield from LookAtDatabase(first, last)
+                is_adopted = histories.is_adopted(self._identity, self._epoch, found)
+                histories.check_rows(self._partition, first, last, found)
+                if is_adopted:
+                    return
+                # Whoever enters looks again: of two deployments at once none or one goes on.
+                yield from AdoptDatabase(self._identity, self._epoch)
+            except NotConfirmedError as error:
+                yield from Pause(RETRY_S[min(unconfirmed, len(RETRY_S) - 1)], str(error), error.is_refusal)
+                unconfirmed += 1
 
     def write(self, records: Sequence[Placed]) -> SinkProtocol[None]:
         """Write these records of the journal, which follow on the last range: one range, or one for each format."""
         for of_one_format in ranges.by_format(records):
             # 1. Cut the range, and record it: from here on it is this range or none.
             now_ms = yield from Now()
-            intent = ranges.cut(of_one_format, now_ms, self._topic_id)
+            intent = structs.replace(
+                ranges.cut(of_one_format, now_ms, self._topic_id),
+                deployment=str(self._identity),
+                epoch=self._epoch,
+            )
             yield from self.record(intent)
             yield from Reached("sink.recorded")
             # 2. Write it, again and again until the answer is clear. The next range waits.
@@ -226,6 +305,8 @@ class RangeWriter:
                 sent_before = True
                 seconds = RETRY_S[min(unconfirmed, len(RETRY_S) - 1)]
                 yield from Pause(seconds, str(error), error.is_refusal)
+                # A rebuild may have taken the partition meanwhile: what its database lacks is not for this owner.
+                yield from ConfirmOwner(self._state)
                 unconfirmed += 1
             else:
                 unconfirmed = 0
@@ -294,7 +375,9 @@ class RangeWriter:
             yield from CompleteRollUps(rows)
 
     def _rows(self, part: ranges.RangePart, records: Sequence[Placed]) -> JournalInsert:
-        return ranges.insert_of(self._deployment, self._partition, part, records)
+        return ranges.insert_of(
+            ranges.of_epoch(self._deployment, self._epoch), self._partition, part, records
+        )
 
 
 def read_journal(intent: Intent) -> ReadJournal:

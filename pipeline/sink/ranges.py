@@ -35,6 +35,8 @@ RANGE_BYTES_MAX = 8 * 1024 * 1024
 RANGE_RECORDS_MAX = 500
 SMALL_ROWS = 10
 """Of fewer rows, a block costs the engine more than it costs to write them anew with its neighbours."""
+FIRST_EPOCH = 1
+"""The epoch of a database that was never made again."""
 MONTHS_A_RANGE = 3
 """Into how many monthly blocks an insert is cut at most: its requests are up to 35 days apart."""
 
@@ -51,8 +53,34 @@ class RangePart(Struct, frozen=True, forbid_unknown_fields=True):
 class Intent(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag=RANGES.number):
     """A range about to be written: journal offsets from `first_offset` up to before `next_offset`.
 
-    `topic_id` is Kafka's id of the journal, None where it has none.
+    `topic_id` is Kafka's id of the journal, None where it has none. `deployment` says whose the range is, empty where a
+    release before recorded it. `epoch` counts how often the database was made again: tokens of another epoch mean nothing.
+    Without parts nothing is to be sent: it is a place that a rebuild leaves, and `position` the next one after it.
     """
+
+    first_offset: int
+    next_offset: int
+    at_ms: int
+    parts: tuple[RangePart, ...]
+    topic_id: str | None = None
+    deployment: str = ""
+    epoch: int = FIRST_EPOCH
+    position: int = 1
+
+
+class RebuildHold(Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag=RANGES.number):
+    """Says that a rebuild has the partition, as `work` says since `at_ms`: no sink writes until it has ended.
+
+    `epoch` is that of the database that is being made.
+    """
+
+    work: str
+    at_ms: int
+    epoch: int
+
+
+class _SecondIntent(Struct, forbid_unknown_fields=True, tag_field="format", tag=2):
+    """A range as it was recorded in format 2."""
 
     first_offset: int
     next_offset: int
@@ -81,6 +109,7 @@ class PartState(Enum):
 
 encode = msgspec.json.Encoder().encode
 _decode_first = msgspec.json.Decoder(_FirstIntent).decode
+_decode_second = msgspec.json.Decoder(_SecondIntent).decode
 
 
 def _of_first(value: bytes) -> Intent:
@@ -88,7 +117,12 @@ def _of_first(value: bytes) -> Intent:
     return Intent(first.first_offset, first.next_offset, first.at_ms, first.parts)
 
 
-_decode = RANGES.decoder(Intent, {1: _of_first})
+def _of_second(value: bytes) -> Intent:
+    second = _decode_second(value)
+    return Intent(second.first_offset, second.next_offset, second.at_ms, second.parts, second.topic_id)
+
+
+_decode = RANGES.decoder(Intent, {1: _of_first, 2: _of_second})
 
 
 def decode(value: bytes) -> Intent:
@@ -97,6 +131,15 @@ def decode(value: bytes) -> Intent:
     Raises NewerFormatError where a newer release wrote it, msgspec.MsgspecError where it is none.
     """
     return _decode(value)
+
+
+decode_hold = RANGES.decoder(RebuildHold)
+"""Return the hold of a state record; raises as `decode` does."""
+
+
+def of_epoch(deployment: str, epoch: int) -> str:
+    """Return what the tokens of an epoch begin with. Names of deployments have no dot, so none is another's."""
+    return deployment if epoch == FIRST_EPOCH else f"{deployment}.{epoch}"
 
 
 def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int, topic_id: str | None = None) -> Intent:

@@ -19,6 +19,7 @@ from pipeline.clickhouse.migrate import migrate
 from pipeline.kafka.attempts import error_of
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.reader import GroupReader
+from pipeline.partitioning import partition_of
 from pipeline.settings import SinkSettings
 from pipeline.sink.budget import ByteBudget
 from pipeline.sink.pace import Pace, turns_a_second
@@ -127,6 +128,17 @@ class Sink:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if (error := error_of(task)) is not None:
             self._reader.fail(error)
+
+    def behind_ms(self, org: str, now_ms: int) -> int | None:
+        """Return how long the oldest row waits that may be an org's and is not in ClickHouse; 0 where none does.
+
+        None where another sink writes the org's partition, or none has it open yet.
+        """
+        owned = self._partitions.get(partition_of(org, self._count)) if self._count else None
+        if owned is None:
+            return None
+        since_ms = owned[0].waiting_since_ms
+        return 0 if since_ms is None else max(0, now_ms - since_ms)
 
     @property
     def problem(self) -> str | None:

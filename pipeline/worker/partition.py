@@ -24,7 +24,7 @@ from pipeline.catalog.rates import RateTable
 from pipeline.connection import KafkaConnection
 from pipeline.crashpoints import reach
 from pipeline.driving import drive
-from pipeline.kafka.bounded import last_committed
+from pipeline.kafka.bounded import last_headers
 from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.follow import TopicFollower
 from pipeline.kafka.topic_ids import topic_ids
@@ -40,13 +40,11 @@ from pipeline.steps import (
     Commit,
     ConfirmOwner,
     Fence,
-    Headers,
     LastHeaders,
     Now,
     Reached,
     Restore,
     TopicIds,
-    TopicPlace,
 )
 from pipeline.worker.standstill import Activity
 
@@ -90,7 +88,7 @@ class Partition:
         `deciding` is shared by all partitions of the worker: one decides at a time, while others commit. If
         they took turns within their units, all of them would be done as late as the last.
         """
-        self._kafka = kafka
+        self._kafka, self._deployment = kafka, deployment
         self._partition, self._partitions = partition, partitions
         self._catalog, self._keys = catalog, keys
         self._deciding = deciding
@@ -110,7 +108,9 @@ class Partition:
         whatever Kafka raises.
         """
         started = time.monotonic()
-        taking_over = protocol.take_over(self._partition, self._partitions, self._accepted_topics)
+        taking_over = protocol.take_over(
+            self._deployment, self._partition, self._partitions, self._accepted_topics
+        )
         self._state = await drive(taking_over, self._take)
         self.is_open = True
         self._note_progress()
@@ -129,6 +129,7 @@ class Partition:
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
         """Carry out a batch, in one unit of work or in a few. Any exception leaves memory ahead of Kafka: end the process."""
         async with self._lock:
+            self.activity.moved(time.monotonic())
             rates, promos = self._catalog.rates, self._catalog.promos
             has_more = True
             while has_more:
@@ -170,7 +171,7 @@ class Partition:
             case TopicIds(names):
                 return step.answered(await topic_ids(self._kafka, names))
             case LastHeaders(place):
-                return step.answered(await self._last_headers(place))
+                return step.answered(await last_headers(self._kafka, TopicPartition(*place)))
             case ConfirmOwner(place):
                 await self._log.confirm_owner(place)
             case AwaitCatalog(catalog_offset, promos_offset):
@@ -180,8 +181,10 @@ class Partition:
                 await self._decide(decision)
             case Commit():
                 began = time.monotonic()
+                self.activity.awaits_commit(began)
                 await self._log.commit(step.outputs)
-                telemetry.COMMIT.observe(time.monotonic() - began)
+                self.activity.moved(time.monotonic())
+                telemetry.COMMIT.observe(self.activity.moved_at_s - began)
             case Now():
                 return step.answered(time.time_ns() // 1_000_000)
             case Reached(point):
@@ -189,10 +192,6 @@ class Partition:
             case _:
                 assert_never(step)
         return None
-
-    async def _last_headers(self, place: TopicPlace) -> Headers | None:
-        last = await last_committed(self._kafka, TopicPartition(*place))
-        return None if last is None else last.headers
 
     async def _decide(self, decision: Iterator[None]) -> None:
         self.activity.awaits_turn()
@@ -210,6 +209,7 @@ class Partition:
         telemetry.COMMANDS.inc(counts["commands"])
         telemetry.DUPLICATES.inc(counts["duplicates"])
         telemetry.IRREGULAR.inc(counts["irregular"])
+        telemetry.UNNUMBERED.inc(counts["unnumbered"])
         telemetry.MOVED.inc(counts["moved"])
         telemetry.CHARGED.inc(unit.charged)
         telemetry.UNIT_EVENTS.observe(counts["events"])

@@ -27,6 +27,7 @@ from pipeline.kafka.promos import to_promos
 from pipeline.kafka.reader import GroupReader
 from pipeline.settings import WorkerSettings
 from pipeline.worker.partition import Catalog, Partition, worker_group
+from pipeline.worker.standstill import BrokerContact
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ UNIT_EVERY_S = 0.04
 of CPU in worker and broker, however little is in it: one after the other they would take all the CPU there is. What
 comes meanwhile is in the next one; a partition that was idle waits for nothing."""
 TELL_EVERY_S = 0.2
-STANDSTILL_LIMIT_S = 10.0
 WATCH_EVERY_S = 2.0
 
 
@@ -76,6 +76,7 @@ class PartitionReader:
         self._partitions = 0
         self._owned: dict[int, Partition] = {}
         self._in_hand: set[TopicPartition] = set()
+        self._contact = BrokerContact()
         self._deciding = asyncio.Lock()
         self._rates = RateTable()
         self._promos = PromoTable()
@@ -140,6 +141,7 @@ class PartitionReader:
         unit = PendingUnit(self._owned[partition], topic, records, asyncio.get_running_loop().create_future())
         place = TopicPartition(topic, partition)
         self._in_hand.add(place)
+        unit.partition.activity.awaits_turn()
         try:
             await self._channels[topic].put(unit)
             await unit.committed
@@ -175,18 +177,22 @@ class PartitionReader:
                 try:
                     ends = await probe.end_offsets(places) if places else {}
                 except (KafkaError, TimeoutError) as error:
-                    # A broker that is slow or away is no standstill of ours; units have limits of their own.
                     log.warning("the ends of the inputs cannot be asked: %r", error)
-                    continue
-                self._check_progress(owned, ends)
+                    self._contact.failed()
+                    # What is fetched is known without the broker, and so is what of it is in hand.
+                    ends = dict.fromkeys(places, 0)
+                else:
+                    self._contact.answered(time.monotonic())
+                self._check_progress(owned, ends, time.monotonic())
 
-    def _check_progress(self, owned: Mapping[int, Partition], ends: Mapping[TopicPartition, int]) -> None:
+    def _check_progress(
+        self, owned: Mapping[int, Partition], ends: Mapping[TopicPartition, int], now: float
+    ) -> None:
         """Raise StandstillError where something is to be posted and nothing has been for too long.
 
         Something is to be posted where a batch is in hand, or the input goes on after what was fetched. Not where it
         goes on after the last posted record: only markers of transactions and what was aborted may be there.
         """
-        now = time.monotonic()
         worker_moved_at = max((partition.activity.moved_at_s for partition in owned.values()), default=now)
         for place, end in ends.items():
             partition = owned[place.partition]
@@ -195,7 +201,7 @@ class PartitionReader:
                 partition.activity.caught_up(place.topic, now)
                 continue
             still_s = partition.activity.still_s(place.topic, now, worker_moved_at)
-            if still_s > STANDSTILL_LIMIT_S:
+            if self._contact.too_long(still_s, now, commits=partition.activity.commits):
                 raise StandstillError(
                     f"{place.topic}/{place.partition} ends at {end}, it is fetched up to {next_offset}, "
                     f"and nothing of it has been posted for {still_s:.0f} s"

@@ -1,17 +1,18 @@
 -- name: activity
 -- caller: pipeline/api/routes/activity.py
 -- scope: orgs
--- parameters: from_day Date, to_day Date, model String, key_id String
+-- parameters: from_day Date, to_day Date, model String, key_id String, provider String
 --
 -- Everything `/me/activity` shows, from one pass over the roll-up, so that all its parts are of one
--- instant. An empty `model` or `key_id` filters nothing. What the filters leave out is there with zeros, for
+-- instant. An empty `model`, `key_id` or `provider` filters nothing. What the filters leave out is there with zeros, for
 -- the menus.
 --
 -- `kind` is 1 for the day x model series, 2 for the sums by key, 3 for those by model and provider. The columns
 -- from `day` on are the answer's for the series: there are thousands, and the engine writes them faster than
 -- anyone could read them. One level and few functions, since planning is a large part of what it costs.
-WITH (empty({model:String}) OR model = {model:String}) AND (empty({key_id:String}) OR key_id = {key_id:String})
-    AS matches
+WITH (empty({model:String}) OR model = {model:String})
+    AND (empty({key_id:String}) OR key_id = {key_id:String})
+    AND (empty({provider:String}) OR provider = {provider:String}) AS matches
 SELECT
     org,
     grouping(usage_day.day, usage_day.key_id) AS kind,

@@ -1,9 +1,9 @@
 -- name: events_page_filtered
 -- caller: pipeline/api/routes/events.py
 -- scope: org
--- parameters: from_rid UInt64, to_rid UInt64, from_day Date, to_day Date, model String, key_id String, rows UInt16
+-- parameters: from_rid UInt64, to_rid UInt64, from_day Date, to_day Date, model String, key_id String, provider String, rows UInt16
 --
--- As events_page, of some days, of one model or key, or of both. An empty `model` or `key_id` filters nothing.
+-- As events_page, of some days, of one model, key or provider. An empty `model`, `key_id` or `provider` filters nothing.
 -- It is a query of its own, since each condition costs the page that has no filters its planning.
 SELECT id, at_ms, model, provider, status, latency_ms, {{tokens}}, cost_nano, key_id
 FROM events
@@ -13,5 +13,6 @@ WHERE org = {org:String}
     AND day BETWEEN {from_day:Date} AND {to_day:Date}
     AND (empty({model:String}) OR model = {model:String})
     AND (empty({key_id:String}) OR key_id = {key_id:String})
+    AND (empty({provider:String}) OR provider = {provider:String})
 ORDER BY org, rid
 LIMIT {rows:UInt16}

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.support.product.dashboard import Dashboard, dashboard
 from tests.support.product.razorpay import shop
+from tests.support.product.requests import price
 
 FLAGS = (
     "--no-sandbox",
@@ -42,6 +43,7 @@ def chromium() -> str:
 def product(chromium: str) -> Iterator[Dashboard]:  # noqa: ARG001 - it comes first
     """The product of this folder; each test has orgs of its own."""
     with shop() as running, dashboard(running) as opened:
+        price(opened)
         yield opened
 
 

@@ -25,7 +25,7 @@ def test_every_file_of_others_is_the_one_that_is_written_down() -> None:
 
 def test_every_file_of_others_names_a_release_as_its_source() -> None:
     for _, _, source in LINES:
-        assert re.fullmatch(r"npm:[a-z-]+@\d+\.\d+\.\d+/\S+", source)
+        assert re.fullmatch(r"npm:[a-z.-]+@\d+\.\d+\.\d+/\S+", source)
 
 
 def test_every_image_is_in_the_table_of_images() -> None:

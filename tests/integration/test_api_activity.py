@@ -117,6 +117,10 @@ def test_without_anything_it_is_the_last_30_ist_days(engine: Engine, served: Api
         {"model": "no such model"},
         {"key_id": "no such key"},
         {"key_id": "org_b_key_1"},
+        {"provider": "sarvam"},
+        {"model": MODELS[0], "provider": "e2e"},
+        {"model": MODELS[1], "key_id": "org_a_key_3", "provider": "krutrim"},
+        {"provider": "no such provider"},
     ],
 )
 def test_filters_narrow_all_but_the_menus(engine: Engine, served: Api, filters: dict[str, str]) -> None:

@@ -19,6 +19,8 @@ from tests.support.api.client import Api, api
 from tests.support.api.routes import (
     ASKS_OWNER,
     BY_ID,
+    FILES_OF_AN_ORG,
+    NAMES_NOBODY,
     OF_AN_ORG,
     OPERATORS,
     PAGES,
@@ -80,7 +82,15 @@ def document(served: Api) -> dict[str, Any]:
 
 
 def test_every_route_is_classified(served: Api) -> None:
-    described = OF_AN_ORG.keys() | BY_ID | PUBLIC | TEXT | ASKS_OWNER.keys() | SIGNED_BY_RAZORPAY
+    described = (
+        OF_AN_ORG.keys()
+        | FILES_OF_AN_ORG.keys()
+        | BY_ID
+        | PUBLIC
+        | TEXT
+        | ASKS_OWNER.keys()
+        | SIGNED_BY_RAZORPAY
+    )
     assert set(document(served)["paths"]) == described
     assert paths_of(served.client.app) == described | PAGES | OPERATORS | {"/openapi.json"}
 
@@ -88,8 +98,8 @@ def test_every_route_is_classified(served: Api) -> None:
 def test_no_answer_holds_another_orgs_data(served: Api) -> None:
     for me, other in (("mine", "theirs"), ("theirs", "mine")):
         headers = {"Authorization": f"Bearer {served.token(me)}"}
-        for path, tried in OF_AN_ORG.items():
-            assert me in served.client.get(path, headers=headers).text
+        for path, tried in (OF_AN_ORG | FILES_OF_AN_ORG).items():
+            assert path in NAMES_NOBODY or me in served.client.get(path, headers=headers).text
             for query in tried:
                 asked = path + query.replace("theirs", other)
                 response = served.client.get(asked, headers=headers)
@@ -108,7 +118,7 @@ def test_no_answer_holds_another_orgs_data(served: Api) -> None:
 
 
 def test_every_route_of_an_org_refuses_without_a_session(served: Api) -> None:
-    for path in (*OF_AN_ORG, *(path.replace("{id}", "0") for path in BY_ID)):
+    for path in (*OF_AN_ORG, *FILES_OF_AN_ORG, *(path.replace("{id}", "0") for path in BY_ID)):
         assert served.refused(path) == (401, "no_session", None)
     for tries in ASKS_OWNER.values():
         for method, path, body in tries:
@@ -175,7 +185,7 @@ def test_the_document_would_notice(served: Api) -> None:
 def test_the_documented_parameters_are_those_that_are_taken(served: Api) -> None:
     headers = {"Authorization": f"Bearer {served.token('mine')}"}
     for path, operations in document(served)["paths"].items():
-        if path not in OF_AN_ORG.keys() | PUBLIC - {"/healthz"}:
+        if path not in OF_AN_ORG.keys() | FILES_OF_AN_ORG.keys() | PUBLIC - {"/healthz"}:
             continue
         named = [p["name"] for p in operations["get"].get("parameters", []) if p["in"] == "query"]
         error = served.client.get(f"{path}?no_such=1", headers=headers).json()["error"]

@@ -15,7 +15,7 @@ from pipeline.clickhouse.client import Engine
 from pipeline.journal import PARTITIONS_MAX, public_id
 from tests.support.api.client import Api, api
 from tests.support.builders import NOW_MS
-from tests.support.journal_rows import MODELS, Request, inr, insert, random_requests, request
+from tests.support.journal_rows import MODELS, PROVIDERS, Request, inr, insert, random_requests, request
 
 PATH = "/me/activity/events"
 NAMES = {f"org_a_key_{n}": ("org_a", f"key number {n}") for n in range(10)}
@@ -127,6 +127,7 @@ def test_filters_and_days(engine: Engine, served: Api) -> None:
                 ("to", last),
                 ("model", rng.choice(MODELS)),
                 ("key_id", f"org_a_key_{rng.randrange(13)}"),
+                ("provider", rng.choice(PROVIDERS)),
             )
             if rng.random() < 0.5
         }
@@ -136,6 +137,7 @@ def test_filters_and_days(engine: Engine, served: Api) -> None:
             if given.get("from_", r.day) <= r.day <= given.get("to", r.day)
             and given.get("model", r.model) == r.model
             and given.get("key_id", r.key_id) == r.key_id
+            and given.get("provider", r.provider) == r.provider
         ]
         assert walk(served, "org_a", limit=100, **given) == wanted, given
 

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline import ist
 from pipeline.api.routes.rankings import KEPT_MS
-from pipeline.catalog.rates import RateTable
+from pipeline.catalog.rates import RateTable, Tier
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineUnavailable
 from pipeline.clickhouse.migrate import migrate
@@ -145,6 +145,39 @@ def test_the_catalog_shows_rates_in_force_and_announced(engine: Engine) -> None:
         ("krutrim-2", "krutrim", "2026-06-13T00:00:00.000+05:30", Decimal("0.001"), 0, 100_000),
         ("krutrim-2", "krutrim", "2026-06-13T00:01:00.000+05:30", Decimal("12.345"), Decimal("12.345"), 50),
     ]
+
+
+def test_models_have_every_price_in_force_with_their_tiers(engine: Engine) -> None:
+    tiers = (
+        Tier(200_000, input_nano=25_000, cached_nano=1, output_nano=75_000),
+        Tier(1_000, input_nano=13_000, cached_nano=13_000, output_nano=51_000),
+    )
+    table = rate_table(
+        rate(from_ms=0),
+        rate(from_ms=NOW_MS, request_nano=50_000_000, tiers=tiers),
+        rate(from_ms=NOW_MS + 1, input_nano=1),
+        rate(provider="e2e", from_ms=NOW_MS + 1),
+        rate(model="a-model", provider="e2e", from_ms=0, others_nano=(1, 2_000, 3_000_000)),
+    )
+    with api(engine, rates=table) as served:
+        answer = served.get("/v1/models")
+    assert answer["as_of"] == ist.isoformat(NOW_MS)
+    assert [(m["model"], [p["provider"] for p in m["providers"]]) for m in answer["models"]] == [
+        ("a-model", ["e2e"]),
+        ("krutrim-2", ["krutrim"]),
+    ]
+    [other], [shown] = (model["providers"] for model in answer["models"])
+    classes = ("cache_write", "audio_input", "audio_output")
+    assert [other[f"{name}_inr_per_mtok"] for name in classes] == [Decimal("0.001"), 2, 3_000]
+    assert (other["request_inr"], other["tiers"]) == (0, [])
+    assert (shown["effective_from"], shown["request_inr"]) == (ist.isoformat(NOW_MS), Decimal("0.05"))
+    assert shown["input_inr_per_mtok"] == shown["cache_write_inr_per_mtok"] == Decimal("12.5")
+    prices = ("above_prompt_tokens", "input_inr_per_mtok", "cached_input_inr_per_mtok", "output_inr_per_mtok")
+    assert [[tier[name] for name in prices] for tier in shown["tiers"]] == [
+        [1_000, 13, 13, 51],
+        [200_000, 25, Decimal("0.001"), 75],
+    ]
+    assert shown["tiers"][1]["audio_output_inr_per_mtok"] == 75
 
 
 def test_the_catalog_changes_as_rates_are_applied(engine: Engine) -> None:

@@ -108,3 +108,22 @@ def test_an_org_without_requests(served: Api) -> None:
 @pytest.mark.parametrize("path", ["/me/usage", "/me/usage/daily"])
 def test_there_are_no_parameters(served: Api, path: str) -> None:
     assert served.refused(path, "org_a", from_="2026-06-01") == (400, "invalid_request", "from")
+
+
+def test_each_key_was_used_last_when_its_newest_request_was_made(engine: Engine, served: Api) -> None:
+    rows = random_requests(seed=23, count=1_500, days=60)
+    for n in range(0, len(rows), 500):
+        insert(engine, rows[n : n + 500])
+    last = {r.key_id: r for r in sorted(rows, key=lambda r: r.id) if r.org == "org_a"}
+    assert served.get("/me/keys/use", "org_a") == {
+        "as_of": ist.isoformat(NOW_MS),
+        "keys": [
+            {
+                "key_id": key_id,
+                "key_name": NAMES.get(key_id, (None, None))[1],
+                "last_used_at": ist.isoformat(r.at_ms),
+            }
+            for key_id, r in sorted(last.items())
+        ],
+    }
+    assert served.get("/me/keys/use", "org_nobody")["keys"] == []

@@ -31,7 +31,7 @@ ODD_ORGS = (
     'ends with "',
 )
 RANGE = {"from_day": date(2026, 5, 1), "to_day": date(2026, 6, 30)}
-UNFILTERED = {"model": "", "key_id": ""}
+UNFILTERED = {"model": "", "key_id": "", "provider": ""}
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ def test_killed_while_seeding_finished_once_watched_and_stopped(start: Callable[
     for _ in range(2):
         with httpx2.Client(trust_env=False, follow_redirects=True, timeout=20) as browser:
             page = browser.get(address)
-            assert page.status_code == 200 and page.url.path == "/billing"
+            assert page.status_code == 200 and page.url.path == "/overview"
     whole.command("verify")
     whole.stop(signal.SIGTERM)
 

@@ -66,7 +66,7 @@ async def test_who_is_overtaken_during_its_restore_is_fenced_not_told_of_a_loss(
         return await slow._take(step)
 
     with pytest.raises(ProducerFenced):
-        await drive(take_over(OVERTAKEN, PARTITIONS), take_overtaken)
+        await drive(take_over("metering", OVERTAKEN, PARTITIONS), take_overtaken)
     await fast.close()
     await slow.close()
     after = _partition(servers, OVERTAKEN)

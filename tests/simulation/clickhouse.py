@@ -17,6 +17,7 @@ from functools import lru_cache, partial
 from typing import TypeVar
 
 from pipeline.clickhouse.lost import START_MARGIN_S
+from pipeline.identity import DeploymentIdentity
 from pipeline.inserts import JournalInsert
 from pipeline.journal import LEDGER, REQUESTS, RequestRow, Row, decode_payload
 from tests.simulation.faults import Plan
@@ -67,6 +68,8 @@ class Store:
         self.rows: dict[str, dict[int, list[Row]]] = {REQUESTS: {}, LEDGER: {}}
         self.usage_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 7)
         self.model_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 2)
+        self.owners: set[tuple[DeploymentIdentity, int]] = set()
+        """Whose the database is, as `clickhouse/whose.py` writes it."""
         self.late: list[JournalInsert] = []
         self.half: set[str] = set()
         """Tokens of inserts of which some blocks are missing that another try would add."""

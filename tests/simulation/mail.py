@@ -16,7 +16,7 @@ from pipeline.mail.outbox import Delivery
 from pipeline.mail.protocol import Beginning, Ended, Fate, HandOver, MailStep, MailTurns, Retried, Taken
 from pipeline.mail.record import decode
 from pipeline.mail.render import MailSender
-from pipeline.steps import Commit, Fence, Now, Restore, TopicIds, TopicPlace
+from pipeline.steps import Commit, Fence, LastHeaders, Now, Restore, TopicIds, TopicPlace
 from pipeline.topics import MAIL, MAIL_STATE
 from tests.simulation.driving import FencedLogModel, Stops, drive
 from tests.simulation.faults import Plan
@@ -69,7 +69,9 @@ class MailPump:
         self._world, self._pump, self._partition = world, pump, partition
         self._server = world.mail_server
         self._log = FencedLogModel(world, pump, f"mail-{partition}", "mail")
-        self._turns = MailTurns(partition, SENDER, first_retry_ms=FIRST_RETRY_MS, has_server=True)
+        self._turns = MailTurns(
+            "simulation", partition, SENDER, first_retry_ms=FIRST_RETRY_MS, has_server=True
+        )
         self._records: deque[Entry] = deque()
         _ = member
 
@@ -86,7 +88,7 @@ class MailPump:
             if idle is not None:
                 yield "idle" if idle.until_ms is None else "lingering"
 
-    def _take(self, step: MailStep) -> Stops[object]:  # noqa: C901, PLR0912 - one case a step
+    def _take(self, step: MailStep) -> Stops[object]:  # noqa: C901, PLR0911, PLR0912 - one case a step
         match step:
             case Fence():
                 yield from self._log.fence(TopicPlace(MAIL_STATE, self._partition))
@@ -94,6 +96,9 @@ class MailPump:
                 return step.answered((yield from self._log.restore(place)))
             case TopicIds(names):
                 return step.answered({name: f"the id of {name}" for name in names})
+            case LastHeaders(place):
+                last = self._world.broker.log(*place).last_committed()
+                return step.answered(None if last is None else last.headers)
             case Beginning():
                 return step.answered(0)
             case Commit():

@@ -10,13 +10,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
-from pipeline.inserts import JournalInsert
-from pipeline.journal import read_headers
+from pipeline.inserts import DatabasePlace, JournalInsert
+from pipeline.journal import position_of, read_headers
 from pipeline.sink import ranges
 from pipeline.sink.protocol import (
+    AdoptDatabase,
     CompleteRollUps,
     CountRows,
     Insert,
+    LookAtDatabase,
     MayHaveLost,
     NotConfirmedError,
     Pause,
@@ -28,7 +30,17 @@ from pipeline.sink.protocol import (
     RollUpsLack,
     SinkStep,
 )
-from pipeline.steps import Commit, ConfirmOwner, Fence, Now, Reached, Restore, TopicIds, TopicPlace
+from pipeline.steps import (
+    Commit,
+    ConfirmOwner,
+    Fence,
+    LastHeaders,
+    Now,
+    Reached,
+    Restore,
+    TopicIds,
+    TopicPlace,
+)
 from pipeline.topics import JOURNAL, SINK_STATE
 from tests.simulation.clickhouse import LostError, RefusedError
 from tests.simulation.driving import FencedLogModel, Stops, drive
@@ -42,6 +54,7 @@ T = TypeVar("T")
 STEPS = (
     "sink.fenced",
     "sink.restoring",
+    "sink.adopting",
     "sink.sent",
     "sink.recorded",
     "sink.inserting",
@@ -106,6 +119,14 @@ class SinkPump:
                 return step.answered(self._world.clock.now_ms)
             case ReadJournal(first_offset, next_offset, _):
                 return step.answered(self._read(first_offset, next_offset))
+            case LastHeaders(place):
+                newest = self._broker.log(*place).last_committed()
+                return step.answered(None if newest is None else newest.headers)
+            case LookAtDatabase(first, last):
+                return step.answered(self._look(first, last))
+            case AdoptDatabase(identity, epoch):
+                self._asked(lambda: store.owners.add((identity, epoch)))
+                yield "sink.adopting"
             case Insert(rows):
                 yield from self._insert(rows)
             case CountRows(rows):
@@ -139,6 +160,20 @@ class SinkPump:
             case _:
                 assert_never(step)
         return None
+
+    def _look(self, first: int, last: int) -> DatabasePlace:
+        """Return what `clickhouse/whose.py` asks of the database."""
+        mine = {
+            position_of(at)[1]
+            for rows in self._store.rows.values()
+            for at in rows
+            if at % 1024 == self._partition
+        }
+        return DatabasePlace(
+            tuple(self._store.owners),
+            first <= 1 or first - 1 in mine,
+            max((at for at in mine if at > last), default=0),
+        )
 
     def _read(self, first_offset: int, next_offset: int) -> list[Placed]:
         entries, _ = self._broker.log(JOURNAL, self._partition).read(first_offset, 10**9)

@@ -63,7 +63,7 @@ class WorkerPump:
 
     def run(self) -> Iterator[str]:
         """Own the partition until told to stop, yielding the name of each stop."""
-        taking_over = protocol.take_over(self._partition, self._world.plan.partitions)
+        taking_over = protocol.take_over("simulation", self._partition, self._world.plan.partitions)
         state = yield from drive(taking_over, self._take)
         offsets = state.meta.offsets
         if self._rules.start == "group":

@@ -211,6 +211,7 @@ def everything(state: PartitionState) -> Mapping[str, object]:
         "seen": dict(state.sources._seen_ms),
         "known": set(state.ring.known),
         "money": dict(state._money),
+        "answers": state.answers.records(),
         "unpriced": set(state.unpriced.known),
         "chunks": [(number, list(marks)) for number, marks in state.ring._chunks],
         "numbers": [

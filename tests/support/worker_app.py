@@ -19,16 +19,18 @@ from pipeline.settings import Settings
 from pipeline.worker import app as worker
 from pipeline.worker.partition import Partition
 from pipeline.worker.service import PartitionReader
+from pipeline.worker.standstill import Activity
 from tests.support.builders import COMMAND_KEY
 
 LIMIT_S = 30.0
 
 
 class _Partition:
-    """Stands for a partition of the worker: the app knows nothing of one but its `work`."""
+    """Stands for a partition of the worker: the app knows nothing of one but its `work` and `activity`."""
 
     def __init__(self, *, bad: bool) -> None:
         self._bad = bad
+        self.activity = Activity(0.0)
 
     async def work(self, topic: str, records: Sequence[Any]) -> None:
         sys.stdout.write(f"{topic} {records}\n")

@@ -118,4 +118,4 @@ def _written() -> Iterator[tuple[str, bytes, bytes]]:
     ]
     for outcome in outcomes:
         yield from ((VERDICTS, key, value) for key, value in outcome.verdicts)
-        yield from ((KEYS, key, value) for key, value in outcome.keys)
+        yield from ((KEYS, key, value) for key, value in outcome.keys if value is not None)

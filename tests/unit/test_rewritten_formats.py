@@ -21,24 +21,26 @@ from pipeline.formats import StoredFormat
 from pipeline.gateway.sending.spool import Identity
 from pipeline.mail.outbox import Outbox, Waiting
 from pipeline.mail.record import Mail
+from pipeline.posting.answers import StoredAnswer
 from pipeline.posting.state import Meta
-from pipeline.sink.ranges import Intent, RangePart
+from pipeline.sink.ranges import Intent, RangePart, RebuildHold
 
 MAIL_FIELDS: dict[type[Struct], str] = {Mail: "id org kind to org_name balance_nano threshold_nano at_ms"}
 FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
     formats.STATE: (
-        3,
+        4,
         {
             Meta: "partitions format position posted_ms offsets swept_day topic_ids",
             _StoredSpending: "credited_nano debited_nano keys verdict_nano verdict_refused entry_id is_below alerted_ms"
-            " watched",
-            _StoredProfile: "name email signed_up_ms keys answers address threshold_nano redeemed",
+            " watched trial_days",
+            _StoredProfile: "name email signed_up_ms keys answers address threshold_nano redeemed unpaid",
             _StoredKey: "key_id name prefix hash tier created_ms budget_nano daily_limit rpm_limit expires_ms revoked"
             " version",
             KeyUsage: "months days trial",
             Refused: "key_id code from_ms until_ms limit used",
             Watched: "threshold_nano limits",
             RememberedAnswer: "command_id fingerprint at_ms result",
+            StoredAnswer: "at_ms fingerprint result",
             Address: "name line1 line2 city state pin gstin",
             Order: "order_id org amount_paise created_ms promo_code bonus_nano paid_by",
             Payment: "payment_id order_id org status amount_paise currency method email contact paid_ms payer address"
@@ -55,8 +57,12 @@ FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
         {Outbox: "next_offset waiting topic_id", Waiting: "mail came_ms tries due_ms", **MAIL_FIELDS},
     ),
     formats.RANGES: (
-        2,
-        {Intent: "first_offset next_offset at_ms parts topic_id", RangePart: "kind first last rows"},
+        3,
+        {
+            Intent: "first_offset next_offset at_ms parts topic_id deployment epoch position",
+            RebuildHold: "work at_ms epoch",
+            RangePart: "kind first last rows",
+        },
     ),
     formats.SPOOL: (1, {Identity: "spool started partitions"}),
 }

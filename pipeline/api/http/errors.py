@@ -9,7 +9,7 @@ Called by: every route and `api/http/edge.py`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -84,7 +84,8 @@ def too_many(wait_ms: int) -> ApiError:
 
 def refused(refusal: CommandRefusal) -> ApiError:
     """Return the error for a command that its account's owner refused."""
-    return ApiError(refusal.code, refusal.message, param=refusal.param)
+    headers = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
+    return ApiError(refusal.code, refusal.message, param=refusal.param, headers=headers)
 
 
 def answer(error: ApiError, request_id: str | None) -> Response:
@@ -102,24 +103,25 @@ def answer(error: ApiError, request_id: str | None) -> Response:
     return Response(content, error.code.status, error.headers, "application/json")
 
 
-def install(app: FastAPI, not_found_page: Callable[[], Response]) -> None:
+def install(app: FastAPI, problem_page: Callable[[Request, ApiError], Awaitable[Response]]) -> None:
     """Make every failure inside the app's routes answer with the envelope, or a browser with a page.
 
     A browser that goes to an address says that it takes HTML; no script and no program does, unless it asks for it.
     """
 
     async def handle(request: Request, error: Exception) -> Response:
-        told = _api_error(error)
+        told = told_of(error)
         wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
         if told.code is RefusalCode.NOT_FOUND and wants_page:
-            return not_found_page()
+            return await problem_page(request, told)
         return answer(told, getattr(request.state, "request_id", None))
 
     for kind in (ApiError, RequestValidationError, HTTPException, EngineUnavailable):
         app.add_exception_handler(kind, handle)
 
 
-def _api_error(error: Exception) -> ApiError:  # noqa: PLR0911 - one case a kind of exception
+def told_of(error: Exception) -> ApiError:  # noqa: PLR0911 - one case a kind of exception
+    """Return what a caller is told of an exception; one that is no failure of a request's kind is raised again."""
     match error:
         case ApiError():
             return error

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same key again gets the same answer and has no second effect.
+"""`Idempotency-Key`: for 24 hours the same key again gets the same answer and has no second effect.
 
 Owns: the header, and how a key becomes the id of the command that the account's owner remembers.
 Called by: the POST routes that change something.
@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 from fastapi import Header
 
+from pipeline.accounts.commands import KEYED
 from pipeline.api.http.errors import invalid
 from pipeline.kafka.commands import new_command_id
 
@@ -19,7 +20,7 @@ KEY_MAX = 255
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(alias="Idempotency-Key", description="The same key again gets the same answer"),
+    Header(alias="Idempotency-Key", description="For 24 hours the same key again gets the same answer"),
 ]
 
 
@@ -32,7 +33,7 @@ def command_id(org: str, route: str, key: str | None) -> str:
         return new_command_id()
     if not 1 <= len(key) <= KEY_MAX or not key.isascii() or not key.isprintable():
         raise invalid("Idempotency-Key", f"Idempotency-Key is 1 to {KEY_MAX} printable ASCII characters")
-    return f"key_{_hash([org, route, key])[:48]}"
+    return f"{KEYED}{_hash([org, route, key])[:48]}"
 
 
 def fingerprint(*parts: object) -> str:

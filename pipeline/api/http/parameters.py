@@ -1,7 +1,7 @@
 """Query parameters: what they may look like, and the days a range means.
 
-Owns: the types of the parameters, the refusal of unknown, repeated and empty ones, and the defaults of
-ranges.
+Owns: the types of the parameters, the filters that several answers take, the refusal of unknown, repeated and empty
+ones, and the defaults of ranges.
 Called by: the routers.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BeforeValidator, Field
 
 from pipeline import ist
@@ -56,6 +56,7 @@ From = Annotated[Day | None, Query(alias="from", description="First IST day, inc
 To = Annotated[Day | None, Query(alias="to", description="Last IST day, included")]
 Model = Annotated[str | None, Query(description="Only this model")]
 KeyId = Annotated[str | None, Query(description="Only this key")]
+Provider = Annotated[str | None, Query(description="Only what this provider served")]
 Before = Annotated[
     Annotated[int, Field(ge=1, le=BEFORE_MAX), BeforeValidator(plain_number)] | None,
     Query(description="Only what has a lower id: `next_before` of the page before"),
@@ -122,3 +123,42 @@ def open_range(first: date | None, last: date | None) -> Range:
     if first is not None and last is not None and first > last:
         raise invalid("from", f"from {first} lies after to {last}")
     return Range(first or FIRST_DAY, last or LAST_DAY)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which of an org's requests an answer is about. An empty text filters nothing; days are as they were given."""
+
+    first: date | None
+    last: date | None
+    model: str
+    key_id: str
+    provider: str
+
+    @property
+    def narrows(self) -> bool:
+        """Whether anything but the days is left out."""
+        return bool(self.model or self.key_id or self.provider)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The parameters of a query that filters, its days aside."""
+        return {"model": self.model, "key_id": self.key_id, "provider": self.provider}
+
+
+FILTERS = ("from", "to", "model", "key_id", "provider")
+"""The parameters that `Filters` are made of, for `only`."""
+
+
+async def filters_of(
+    from_: From = None,
+    to: To = None,
+    model: Model = None,
+    key_id: KeyId = None,
+    provider: Provider = None,
+) -> Filters:
+    """Return the filters that a request was made with."""
+    return Filters(from_, to, model or "", key_id or "", provider or "")
+
+
+FiltersOf = Annotated[Filters, Depends(filters_of)]

@@ -28,7 +28,7 @@ from pipeline.api.http.answers import (
     moment,
     rupees,
 )
-from pipeline.api.http.parameters import From, KeyId, Model, To, bounded_range, only
+from pipeline.api.http.parameters import FILTERS, FiltersOf, bounded_range, only
 from pipeline.api.services.coalesced_reads import Lines
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.dependencies import CoalescedReadsOf, ContextOf, SignedIn, signed_in
@@ -156,16 +156,14 @@ A quote within a name is escaped, so no name can look like these.
 """
 
 
-@router.get("/me/activity", response_model=ActivityAnswer, responses=failures(400, 401))
+@router.get(
+    "/me/activity",
+    response_model=ActivityAnswer,
+    responses=failures(400, 401),
+    dependencies=[Depends(only(*FILTERS))],
+)
 async def activity(
-    session: SignedIn,
-    context: ContextOf,
-    reads: CoalescedReadsOf,
-    _checked: Annotated[None, Depends(only("from", "to", "model", "key_id"))],
-    from_: From = None,
-    to: To = None,
-    model: Model = None,
-    key_id: KeyId = None,
+    session: SignedIn, context: ContextOf, reads: CoalescedReadsOf, filters: FiltersOf
 ) -> Response:
     """Spend and volume by day, model, key and provider.
 
@@ -173,17 +171,12 @@ async def activity(
     30 days up to `to`; 366 days at most.
     """
     now_ms = context.now_ms()
-    days = bounded_range(from_, to, now_ms)
+    days = bounded_range(filters.first, filters.last, now_ms)
     lines = await reads.ask(
-        query("activity"),
-        session.scope,
-        from_day=days.first,
-        to_day=days.last,
-        model=model or "",
-        key_id=key_id or "",
+        query("activity"), session.scope, from_day=days.first, to_day=days.last, **filters.values
     )
     sums, series = _split(lines)
-    if model or key_id:
+    if filters.narrows:
         series = [line for line in series if _NO_REQUESTS not in line]
     return json_answer(
         {

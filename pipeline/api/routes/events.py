@@ -16,14 +16,12 @@ from msgspec import Struct
 from pipeline.api.http.answers import Count, Documented, Moment, Rupees, failures, json_answer, moment, rupees
 from pipeline.api.http.parameters import (
     BEFORE_MAX,
+    FILTERS,
     LIMIT_DEFAULT,
     Before,
-    From,
-    KeyId,
+    Filters,
+    FiltersOf,
     Limit,
-    Model,
-    Range,
-    To,
     only,
     open_range,
 )
@@ -104,21 +102,20 @@ class Pages:
         self.context = context
         self._newest_id: int | None = None
 
-    async def read(
-        self, scope: OrgScope, before: int | None, days: Range, model: str, key_id: str, rows: int
-    ) -> list[EventRow]:
-        """Return the newest `rows` requests below an id, newest first; an empty filter filters nothing.
+    async def read(self, scope: OrgScope, before: int | None, filters: Filters, rows: int) -> list[EventRow]:
+        """Return the newest `rows` requests below an id, newest first.
 
-        Raises what the engine raises.
+        Raises ApiError for days that are no range, and what the engine raises.
         """
-        page, settings, filters = query("events_page"), _UNFILTERED_SETTINGS, dict[str, object]()
-        if model or key_id or days != open_range(None, None):
+        days = open_range(filters.first, filters.last)
+        page, settings, values = query("events_page"), _UNFILTERED_SETTINGS, dict[str, object]()
+        if filters.narrows or filters.first or filters.last:
             page, settings = query("events_page_filtered"), _SETTINGS
-            filters = {"from_day": days.first, "to_day": days.last, "model": model, "key_id": key_id}
+            values = {"from_day": days.first, "to_day": days.last, **filters.values}
         from_rid = 0 if before is None else BEFORE_MAX - before
 
         async def look(to_rid: int) -> list[EventRow]:
-            bound = page.of_org(scope, from_rid=from_rid, to_rid=to_rid, rows=rows, **filters)
+            bound = page.of_org(scope, from_rid=from_rid, to_rid=to_rid, rows=rows, **values)
             return await self.context.engine.async_query(
                 bound.sql, bound.parameters, row=EventRow, settings=settings
             )
@@ -146,22 +143,18 @@ async def pages_of(request: Request) -> Pages:
     "/me/activity/events",
     response_model=EventsAnswer,
     responses=failures(400, 401),
-    dependencies=[Depends(only("from", "to", "model", "key_id", "before", "limit"))],
+    dependencies=[Depends(only("before", "limit", *FILTERS))],
 )
 async def events(
     session: SignedIn,
     pages: Annotated[Pages, Depends(pages_of)],
-    from_: From = None,
-    to: To = None,
-    model: Model = None,
-    key_id: KeyId = None,
+    filters: FiltersOf,
     before: Before = None,
     limit: Limit = LIMIT_DEFAULT,
 ) -> Response:
     """Single requests, newest first. Without `from` or `to` the range is open at that end."""
-    days = open_range(from_, to)
     # One more than asked for tells whether there is a next page.
-    rows = await pages.read(session.scope, before, days, model or "", key_id or "", limit + 1)
+    rows = await pages.read(session.scope, before, filters, limit + 1)
     shown = rows[:limit]
     return json_answer(
         {

@@ -113,7 +113,7 @@ async def list_keys(
     return json_answer({"keys": [_shown(key) for key in account.keys]})
 
 
-@router.post("/me/keys", response_model=KeyMade, responses=failures(400, 401, 403, 409))
+@router.post("/me/keys", response_model=KeyMade, responses=failures(400, 401, 403, 409, 429))
 async def create_key(
     session: KeyManagerSession,
     accounts: AccountsOf,

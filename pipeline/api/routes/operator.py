@@ -1,6 +1,6 @@
 """What only the operator may ask of a running server, with the operator's token.
 
-Owns: `POST /operator/queries/{name}` and `POST /operator/reconcile`, which the commands use where the embedded
+Owns: `POST /operator/queries/{name}`, `/operator/reconcile` and `/operator/rebuild/...`, which the commands use where the embedded
 engine is this process's, and `POST /operator/settle/{payment_id}`, as it is this process that has Razorpay's key.
 Called by: `api/server/app.py`; `cli/engine_work.py` asks it over HTTP. Next: `operations/verify.py`, `payments/reconcile.py`, `payments/settling.py`.
 """
@@ -8,6 +8,8 @@ Called by: `api/server/app.py`; `cli/engine_work.py` asks it over HTTP. Next: `o
 from __future__ import annotations
 
 import hmac
+from collections.abc import Awaitable
+from datetime import date
 from typing import Annotated
 
 import msgspec
@@ -16,14 +18,18 @@ from fastapi import APIRouter, Depends, Request, Response
 from pipeline.api.http.errors import ApiError
 from pipeline.api.services.accounts import answered_in_time
 from pipeline.api.services.dependencies import AccountsOf, ContextOf
+from pipeline.clickhouse.client import EngineError, EngineUnavailable
 from pipeline.clickhouse.queries import queries
 from pipeline.formats import NewerFormatError
+from pipeline.identity import MixedHistoriesError
 from pipeline.operations.verify import asking
 from pipeline.outcomes import RefusalCode
 from pipeline.payments.reconcile import reconcile
 from pipeline.payments.settling import NotSettledError, settle
 from pipeline.razorpay.client import RazorpayRefusedError, RazorpayUnavailableError
 from pipeline.settings import MissingSettingError, Settings
+from pipeline.sink import rebuild
+from pipeline.sink.rebuild import Rebuild, Rebuilt
 
 SETTLE_LIMIT_S = 60.0
 TOKEN_HEADER = "X-Operator-Token"  # noqa: S105 - the header's name, not a token
@@ -68,6 +74,28 @@ async def settle_payment(_settings: OperatorsSettings, accounts: AccountsOf, pay
     except NotSettledError as error:
         raise ApiError(RefusalCode.INVALID_REQUEST, str(error)) from None
     return Response(msgspec.json.encode(settlement), media_type="application/json")
+
+
+@router.post("/operator/rebuild/clickhouse")
+async def rebuild_database(settings: OperatorsSettings, context: ContextOf) -> Response:
+    """Make the database again from the journal; what was made."""
+    return await _rebuilt(Rebuild(settings, context.engine, rebuild.CLICKHOUSE).clickhouse())
+
+
+@router.post("/operator/rebuild/roll-ups")
+async def rebuild_roll_ups(
+    settings: OperatorsSettings, context: ContextOf, first: date | None = None, last: date | None = None
+) -> Response:
+    """Make the roll-ups of some or all IST days again from the rows; what was made."""
+    return await _rebuilt(Rebuild(settings, context.engine, rebuild.ROLL_UPS).roll_ups(first, last))
+
+
+async def _rebuilt(work: Awaitable[Rebuilt]) -> Response:
+    try:
+        report = await work
+    except (MixedHistoriesError, NewerFormatError, EngineError, EngineUnavailable) as error:
+        raise ApiError(RefusalCode.UNAVAILABLE, str(error)) from None
+    return Response(msgspec.json.encode(report), media_type="application/json")
 
 
 @router.post("/operator/queries/{name}")

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
 from pipeline.accounts.commands import Find, OpenOrder, PrepareOrder, remembered_result
-from pipeline.accounts.orders import PAISE_PER_RUPEE, RUPEES_MAX, RUPEES_MIN
+from pipeline.accounts.orders import OPENING, PAISE_PER_RUPEE, RUPEES_MAX, RUPEES_MIN
 from pipeline.accounts.results import OrderOpened, PaymentView
 from pipeline.api.http.answers import Documented, Rupees, failures, json_answer, rupees
 from pipeline.api.http.bodies import ExactRoute, WholeNumber
@@ -89,7 +89,7 @@ async def order(
         return json_answer(await _order(accounts, wanted, context.now_ms()))
 
 
-@router.post("/me/billing/verify", response_model=CallbackAnswer, responses=failures(400, 401, 403, 404))
+@router.post("/me/billing/verify", response_model=CallbackAnswer, responses=failures(400, 401, 403, 404, 429))
 async def verify(
     session: OwnerSession,
     accounts: AccountsOf,
@@ -108,7 +108,7 @@ async def _order(accounts: AccountServices, wanted: PrepareOrder, now_ms: int) -
     if razorpay is None:
         raise unavailable()
     # 1. Book the attempt: everything that could refuse it does so here, before any money moves.
-    opening_id = f"{wanted.id}.open"
+    opening_id = f"{wanted.id}{OPENING}"
     prepared = await (accounts.ask_promo(wanted, now_ms) if wanted.promo_code else accounts.ask(wanted))
     opened: OrderOpened | None = None
     made: OrderEntity | None = None

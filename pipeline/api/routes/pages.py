@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Cookie, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import RedirectResponse
 
 from pipeline.api.http.errors import invalid
@@ -17,39 +17,36 @@ from pipeline.api.http.origin import came_from_elsewhere, check_same_origin
 from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session
 from pipeline.api.pages import assets
 from pipeline.api.pages.policy import checkout_policy, plain_policy
-from pipeline.api.pages.templates import template
+from pipeline.api.pages.rendering import page
 from pipeline.api.services.accounts import answered_in_time
 from pipeline.api.services.context import AppContext
-from pipeline.api.services.dependencies import ContextOf
+from pipeline.api.services.dependencies import ContextOf, Visitor
 from pipeline.pincodes import ATTRIBUTION
 
 FORM_BYTES_MAX = 16_384
-HOME = "/billing"
-
-SessionCookie = Annotated[str | None, Cookie(alias=COOKIE)]
+HOME = "/overview"
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/assets/{version}/{name}")
-async def asset(version: str, name: str) -> Response:
+async def asset(version: str, name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
     """One of the pages' scripts and styles, and no other file."""
-    return assets.asset_file(version, name)
+    return assets.asset_file(version, name, accept_encoding)
 
 
 @router.get("/billing")
-async def billing(context: ContextOf, token: SessionCookie = None) -> Response:
+async def billing(context: ContextOf, session: Visitor) -> Response:
     """The billing page of the session's org; without a session, how to get one."""
-    session = _session(context, token)
     if session is None:
-        return _page("login.html", 401, plain_policy(), session=None, problem=None)
+        return page("login.html", None, status=401, problem=None)
     # Only an owner can pay, so only an owner's page may load anything for it.
     owner = session.role == "owner"
-    return _page(
+    return page(
         "billing.html",
-        200,
-        checkout_policy(context.checkout_url) if owner else plain_policy(),
-        session=session,
+        session,
+        here="/billing",
+        policy=checkout_policy(context.checkout_url) if owner else plain_policy(),
         owner=owner,
         checkout_url=context.checkout_url if owner else "",
         attribution=ATTRIBUTION,
@@ -64,11 +61,11 @@ async def login(request: Request, context: ContextOf, token: str | None = None) 
     link may be into somebody else's org.
     """
     if token is None:
-        return _page("login.html", 200, plain_policy(), session=None, problem=None)
+        return page("login.html", None, problem=None)
     try:
         session = context.sessions.linked(token)
         if came_from_elsewhere(request):
-            return _page("confirm.html", 200, plain_policy(), session=session, token=token)
+            return page("confirm.html", session, token=token)
         return await _exchanged(request, context, session)
     except InvalidSessionError:
         return _refused()
@@ -86,28 +83,15 @@ async def login_form(request: Request, context: ContextOf) -> Response:
 
 
 @router.post("/logout")
-async def logout(request: Request, context: ContextOf, token: SessionCookie = None) -> Response:
+async def logout(request: Request, context: ContextOf, session: Visitor) -> Response:
     """End the session, everywhere, and forget the cookie. Where that cannot be recorded now, 503, and neither."""
     check_same_origin(request, context.public_url)
-    session = _session(context, token)
     if session is not None:
         async with answered_in_time():
             await context.sessions.end(session)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
     return response
-
-
-def not_found_page() -> Response:
-    """Return what a browser is shown where there is nothing."""
-    return _page("not_found.html", 404, plain_policy(), session=None)
-
-
-def _session(context: AppContext, token: str | None) -> Session | None:
-    try:
-        return context.sessions.session(token or "")
-    except InvalidSessionError:
-        return None
 
 
 async def _field(request: Request, name: str) -> str:
@@ -137,15 +121,4 @@ async def _exchanged(request: Request, context: AppContext, session: Session) ->
 
 def _refused() -> Response:
     problem = "This token is not valid, was used before, or its time is over. Ask for a new one."
-    return _page("login.html", 401, plain_policy(), session=None, problem=problem)
-
-
-def _page(name: str, status: int, policy: str, **values: object) -> Response:
-    html = template(name).render(assets=f"/assets/{assets.VERSION}", **values)
-    headers = {
-        "Content-Security-Policy": policy,
-        "Cache-Control": "private, no-store",
-        # Razorpay asks which site opened its Checkout; no path and no query is told.
-        "Referrer-Policy": "strict-origin-when-cross-origin",
-    }
-    return Response(html, status, media_type="text/html", headers=headers)
+    return page("login.html", None, status=401, problem=problem)

@@ -6,6 +6,7 @@ Called by: `api/server/main.py`. Next: `api/http/edge.py`, then the modules of `
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,10 +18,15 @@ from pipeline.api.routes import (
     addresses,
     billing,
     catalog,
+    csv_files,
+    dashboard,
     docs,
     events,
     health,
+    key_use,
     keys,
+    latency,
+    models,
     one_event,
     operator,
     orders,
@@ -29,20 +35,27 @@ from pipeline.api.routes import (
     promos,
     rankings,
     receipts,
+    totals,
     usage,
     webhooks,
 )
+from pipeline.api.routes.page_route import problem_page
 from pipeline.api.routes.rankings import Rankings
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
+from pipeline.api.services.exports import Exports
 
 ROUTERS = (
     usage.router,
     activity.router,
+    totals.router,
+    latency.router,
+    csv_files.router,
     events.router,
     one_event.router,
     rankings.router,
     catalog.router,
+    models.router,
     health.router,
     docs.router,
     billing.router,
@@ -52,8 +65,10 @@ ROUTERS = (
     webhooks.router,
     receipts.router,
     keys.router,
+    key_use.router,
     pincodes.router,
     pages.router,
+    dashboard.router,
     operator.router,
 )
 """All of them, whatever the app is made with: the order is that of the OpenAPI document."""
@@ -81,10 +96,12 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.shown_to_strangers = health.ShownToStrangers()
     app.state.rankings = Rankings(context)
     app.state.pages = events.Pages(context)
+    app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)
+    app.state.exports = Exports()
     app.state.coalesced_reads = CoalescedReads(context.engine)
     for router in ROUTERS:
         app.include_router(router)
-    errors.install(app, pages.not_found_page)
+    errors.install(app, problem_page)
     app.add_middleware(
         Edge,
         requests=context.address_requests,

@@ -100,8 +100,9 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         accounts = account_services(settings, client, order_index, directory)
         stack.push_async_callback(accounts.close)
         supervised = {"mail": SupervisedPart("mailer", lambda: Mailer(settings))}
+        beside_api = SinkBeside(settings, engine, follower)
         if settings.server_sink:
-            supervised["sink"] = SupervisedPart("sink", lambda: Sink(settings, engine))
+            supervised["sink"] = SupervisedPart("sink", beside_api.make)
         app = create_app(
             AppContext(
                 engine=engine,
@@ -110,6 +111,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 session_secret=session_secret,
                 now_ms=_now_ms,
                 checks=_checks(engine, client, follower, supervised),
+                behind_ms=beside_api.behind_ms,
                 accounts=accounts,
                 settings=settings,
                 public_url=settings.public_url,
@@ -192,6 +194,31 @@ def _checks(
         "worker": WorkerCheck(client),
         **{name: part.problem for name, part in supervised.items()},
     }
+
+
+class SinkBeside:
+    """The sink that runs beside the API now, if any: the newest that was made."""
+
+    def __init__(self, settings: Settings, engine: Engine, follower: TopicFollower) -> None:
+        """Start without one. Whether Kafka can be reached is what the follower found last."""
+        self._settings, self._engine, self._follower = settings, engine, follower
+        self._sink: Sink | None = None
+
+    def make(self) -> Sink:
+        """Return a new sink."""
+        self._sink = Sink(self._settings, self._engine)
+        return self._sink
+
+    def behind_ms(self, org: str) -> int | None:
+        """Return how far ClickHouse is behind the journal for an org; None where nobody here knows.
+
+        A journal that cannot be reached may hold anything.
+        """
+        try:
+            self._follower.check_fresh(FOLLOWER_FRESH_S)
+        except StaleError:
+            return None
+        return None if self._sink is None else self._sink.behind_ms(org, _now_ms())
 
 
 class WorkerCheck:

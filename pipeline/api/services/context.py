@@ -46,6 +46,8 @@ class AppContext:
     session_secret: str = field(repr=False)
     now_ms: Callable[[], int]
     checks: Mapping[str, Check] = field(default_factory=dict)
+    behind_ms: Callable[[str], int | None] = lambda _org: None
+    """How far ClickHouse is behind the journal for an org; None where this server does not know."""
     registry: CollectorRegistry = REGISTRY
     accounts: AccountServices | None = None
     settings: Settings | None = field(default=None, repr=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Cookie, Depends, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from pipeline.api.http.errors import ApiError, too_many, unavailable
@@ -75,6 +75,34 @@ async def signed_in(
 
 
 SignedIn = Annotated[Session, Depends(signed_in)]
+
+
+def session_of(context: AppContext, token: str | None) -> Session | None:
+    """Return the session that a token opens, None where it opens none."""
+    try:
+        return context.sessions.session(token or "")
+    except InvalidSessionError:
+        return None
+
+
+async def visitor(
+    context: ContextOf, token: Annotated[str | None, Cookie(alias=COOKIE)] = None
+) -> Session | None:
+    """Return the session of whoever looks at a page, None for a stranger."""
+    return session_of(context, token)
+
+
+Visitor = Annotated[Session | None, Depends(visitor)]
+
+
+async def member(session: Visitor) -> Session:
+    """Return the session of whoever looks at a page of an org; 401 for a stranger."""
+    if session is None:
+        raise ApiError(RefusalCode.NO_SESSION)
+    return session
+
+
+Member = Annotated[Session, Depends(member)]
 
 
 async def owner_only(session: SignedIn) -> Session:

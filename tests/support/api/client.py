@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -60,6 +60,7 @@ def api(
     key_names: Mapping[str, tuple[str, str]] | None = None,
     rates: RateTable | None = None,
     checks: Mapping[str, Check] | None = None,
+    behind_ms: Callable[[str], int | None] = lambda _org: None,
 ) -> Iterator[Api]:
     """Run the app on an engine."""
     clock = [NOW_MS]
@@ -70,6 +71,7 @@ def api(
         session_secret=SECRET,
         now_ms=lambda: clock[0],
         checks=checks or {},
+        behind_ms=behind_ms,
     )
     with TestClient(create_app(context), client=("127.0.0.1", 50_000)) as client:
         yield Api(client, context, clock)

@@ -55,21 +55,35 @@ OF_AN_ORG = {
         "?model=theirs_model",
         "?from=2026-06-01&to=2026-06-13",
         "?key_id=mine_key",
+        "?provider=theirs_provider",
     ),
+    "/me/activity/totals": ("", "?key_id=theirs_key", "?model=theirs_model", "?provider=mine_provider"),
+    "/me/activity/latency": ("", "?key_id=theirs_key", "?model=theirs_model", "?provider=mine_provider"),
+    "/me/keys/use": ("",),
     "/me/activity/events": (
         "",
         "?key_id=theirs_key",
         "?model=theirs_model",
+        "?provider=theirs_provider",
         f"?before={2**53}",
         "?limit=200",
     ),
 }
 """Routes that need a session, with the queries to try on each."""
 
+FILES_OF_AN_ORG = {
+    "/me/activity/events.csv": OF_AN_ORG["/me/activity"],
+    "/me/activity.csv": OF_AN_ORG["/me/activity"],
+}
+"""Routes that need a session and answer a CSV file, with the queries to try on each."""
+
+NAMES_NOBODY = {"/me/activity/totals"}
+"""Routes of an org whose answers are numbers alone."""
+
 BY_ID = {"/me/activity/events/{id}"}
 """Routes that need a session and name one thing of the org by its id."""
 
-PUBLIC = {"/v1/rankings", "/v1/catalog", "/healthz"}
+PUBLIC = {"/v1/rankings", "/v1/catalog", "/v1/models", "/healthz"}
 TEXT = {"/metrics"}
 
 

@@ -204,8 +204,8 @@ async def _mails(servers: str, org: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def shop(**environment: str) -> Iterator[Shop]:
-    """Run the product, and the stand-in with it."""
+def shop(make: Callable[[Broker, Path], Product] = Product, **environment: str) -> Iterator[Shop]:
+    """Run the product that `make` returns for a broker and a directory, and the stand-in with it."""
     home = Path(tempfile.mkdtemp(prefix="metering-shop-"))
     broker = Broker(home / "kafka", ports.free())
     port = ports.free()
@@ -218,13 +218,15 @@ def shop(**environment: str) -> Iterator[Shop]:
         "METERING_CHECKOUT_URL": f"{http_url}/v1/checkout.js",
         **environment,
     }
-    product = Product(broker, home)
+    product = make(broker, home)
     control = httpx2.Client(base_url=http_url, trust_env=False, timeout=10)
     razorpay: subprocess.Popen[bytes] | None = None
     try:
         asyncio.run(broker.start())
         asyncio.run(ensure_topics(broker.connection, Settings(kafka_url=broker.url, partitions=PARTITIONS)))
-        for role in (product.add_worker(), product.add_server()):
+        product.add_worker()
+        product.add_server()
+        for role in product.roles():
             role.environment.update(given)
             role.start()
         razorpay = subprocess.Popen(

@@ -12,8 +12,9 @@ from pipeline.accounts.commands import ChangeKey, CommandRefusal, CreateKey
 from pipeline.accounts.ledger import Posting
 from pipeline.accounts.model import ACTIVE_KEYS_MAX, INACTIVE_KEYS_KEPT, Account, Key
 from pipeline.accounts.results import KeyChanged, KeyCreated
+from pipeline.ist import DAY_MS
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
-from tests.support.builders import NOW_MS
+from tests.support.builders import NOW_MS, Books
 
 
 def create(account: Account, key_id: str, at_ms: int = NOW_MS, **fields: Any) -> Key | CommandRefusal:
@@ -181,6 +182,22 @@ def test_keys_of_the_past_are_kept_up_to_a_number(ended_by: str) -> None:
     assert "k0" not in account.profile.keys
 
 
+def test_a_key_of_the_past_that_is_kept_no_more_leaves_the_topic_too_the_longest_unchanged_first() -> None:
+    """A key that was made first and revoked last is the last to go: gateways must not miss that it was revoked."""
+    books = Books()
+    told: dict[bytes, bytes | None] = {}
+    for n in range(INACTIVE_KEYS_KEPT + 2):
+        made = CreateKey(f"make-{n}", "org_1", f"k{n}", f"name {n}", "br-", "0" * 64, "standard")
+        told.update(books.send(made, at_ms=NOW_MS + n * DAY_MS).keys)
+        if n:
+            told.update(books.send(ChangeKey(f"end-{n}", "org_1", f"k{n}", revoked=True)).keys)
+    told.update(books.send(ChangeKey("end-0", "org_1", "k0", revoked=True)).keys)
+    assert [key for key, value in told.items() if value is None] == [b"k1", b"k2"]
+    kept = books.restore().account("org_1").profile.keys
+    assert len(kept) == INACTIVE_KEYS_KEPT and "k0" in kept
+    assert told.keys() == {f"k{n}".encode() for n in range(INACTIVE_KEYS_KEPT + 2)}
+
+
 def test_a_key_comes_back_from_its_record() -> None:
     key = Key("k0", "नाम", "br-abc", "00", "standard", NOW_MS, budget_nano=0, version=3)
     record = keys.decode_key(keys.encode_key("org", key))
@@ -203,3 +220,17 @@ def test_a_name_shows_as_what_it_is_whoever_sends_the_command() -> None:
         assert code_of(create(account, "k1", name=bad)) == ("invalid_request", "name")
         assert code_of(change(account, "k0", name=bad)) == ("invalid_request", "name")
     assert change(account, "k0", name="Cafe\u0301") is None
+
+
+def test_an_org_makes_so_many_keys_a_day_whatever_it_revokes() -> None:
+    account = Account("org")
+    for number in range(keys.KEYS_A_DAY):
+        assert isinstance(create(account, f"k{number}", NOW_MS + number), Key)
+        change(account, f"k{number}", NOW_MS + number, revoked=True)
+    refusal = create(account, "one more", NOW_MS + 1_000)
+    assert isinstance(refusal, CommandRefusal) and refusal.code == "rate_limit_exceeded"
+    assert refusal.retry_after_s == DAY_MS // 1000 - 1
+    assert isinstance(create(account, "one more", NOW_MS + DAY_MS - 1), CommandRefusal)
+    assert isinstance(create(account, "one more", NOW_MS + DAY_MS), Key)
+    # They can be counted because none of a day's keys is forgotten within it.
+    assert keys.KEYS_A_DAY <= INACTIVE_KEYS_KEPT

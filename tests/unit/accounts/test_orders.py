@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from pipeline.accounts.commands import CheckPromo, Find, OpenOrder, PrepareOrder
-from pipeline.accounts.orders import HOUR_MS, MINUTE_MS, POLLED_FOR_MS, next_poll_ms
+from pipeline.accounts.orders import (
+    ATTEMPT_COUNTS_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    POLLED_FOR_MS,
+    UNPAID_MAX,
+    next_poll_ms,
+)
 from pipeline.accounts.payments import decode_order_notice
 from pipeline.ist import DAY_MS
 from tests.support.billing import ORDER, ORG, PAYMENT, RUPEE, Shop, capture
@@ -103,3 +110,37 @@ def test_open_orders_are_asked_about_every_minute_then_ever_more_rarely_for_a_we
     assert pauses == sorted(pauses) and max(pauses) < DAY_MS
     assert asked[-2] < POLLED_FOR_MS <= asked[-1] and asked[59] == HOUR_MS
     assert len(asked) < 130
+
+
+def _attempt(shop: Shop, number: int, at_ms: int = NOW_MS, *, opened: bool = True) -> str | None:
+    """Order a top-up as the server does, and return why it was refused; `opened`: Razorpay has made the order."""
+    wanted = PrepareOrder(f"key_{number}", ORG, 50_000, nonce="n", fingerprint="a")
+    answer = shop.do(wanted, at_ms=at_ms)
+    if "refusal" in answer:
+        assert answer["refusal"]["retry_after_s"] > 0
+        return str(answer["refusal"]["code"])
+    if opened:
+        shop.do(OpenOrder(f"{wanted.id}.open", ORG, f"order_{number}", 50_000, fingerprint="a"), at_ms=at_ms)
+    return None
+
+
+def test_an_org_has_so_many_orders_of_a_day_that_nobody_has_paid() -> None:
+    shop = Shop()
+    assert [_attempt(shop, number) for number in range(UNPAID_MAX)] == [None] * UNPAID_MAX
+    assert _attempt(shop, 100) == "rate_limit_exceeded"
+    # Who pays one may order another one; what was begun is not refused when it is repeated.
+    shop.do(capture(order_id="order_3", payment_id="pay_3"))
+    assert _attempt(shop, 101) is None
+    assert _attempt(shop, 102) == "rate_limit_exceeded"
+    assert _attempt(shop, 0) is None
+    # After a day nobody waits for these any more.
+    assert _attempt(shop, 103, NOW_MS + DAY_MS - 1) == "rate_limit_exceeded"
+    assert _attempt(shop, 104, NOW_MS + DAY_MS) is None
+    assert len(shop.state.account(ORG).profile.unpaid) == 1
+
+
+def test_attempts_at_the_same_time_are_counted_and_failed_ones_soon_forgotten() -> None:
+    shop = Shop()
+    assert [_attempt(shop, number, opened=False) for number in range(UNPAID_MAX)] == [None] * UNPAID_MAX
+    assert _attempt(shop, 100) == "rate_limit_exceeded"
+    assert _attempt(shop, 101, NOW_MS + ATTEMPT_COUNTS_MS) is None

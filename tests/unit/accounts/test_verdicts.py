@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from pipeline import ist
 from pipeline.accounts import verdicts
 from pipeline.accounts.ledger import charge
-from pipeline.accounts.model import Account, Key, KeyUsage, Profile, Refused, Spending
+from pipeline.accounts.model import (
+    Account,
+    Key,
+    KeyUsage,
+    Profile,
+    Refused,
+    Spending,
+    decode_spending,
+    encode_spending,
+)
+from pipeline.accounts.review import needs_review
 from pipeline.accounts.verdicts import (
     EXACT_BELOW_NANO,
     Verdict,
@@ -175,3 +185,49 @@ def test_records_come_back() -> None:
     assert verdicts.decode_record(b"org", verdicts.encode(verdict)) == verdict
     progress = VerdictProgress(3, 77)
     assert verdicts.decode_record(verdicts.PROGRESS_KEY, verdicts.encode(progress)) == progress
+
+
+def trial_key(key_id: str, *, revoked: bool = False) -> Key:
+    return Key(key_id, f"name of {key_id}", "p", "h", "trial", 0, revoked=revoked)
+
+
+def used(account: Account, key_id: str, requests: int, day: int = TODAY, *, trial: bool = True) -> None:
+    charge(account, key_id, trial=trial, day=day, cost_nano=0, requests=requests)
+
+
+def refused_today(account: Account) -> set[tuple[str, int]]:
+    start_ms = ist.day_start_ms(TODAY)
+    return {(r.key_id, r.limit) for r in refused_keys(account, NOW_MS) if r.from_ms == start_ms}
+
+
+def test_what_is_free_a_day_is_the_orgs_whatever_keys_it_makes_and_revokes() -> None:
+    account = Account("org", Spending(10**12), Profile(keys={"k1": trial_key("k1")}))
+    account.profile.keys["standard"] = Key("standard", "s", "p", "h", "standard", 0)
+    used(account, "k1", 150)
+    used(account, "standard", 5_000, trial=False)
+    assert told(account) is not None and refused_today(account) == set()
+    # The first is revoked, another one made: it has what is left, and not 200 again.
+    account.profile = Profile(
+        keys={**account.profile.keys, "k1": trial_key("k1", revoked=True), "k2": trial_key("k2")}
+    )
+    used(account, "k2", 49)
+    assert refused_today(account) == set()
+    account.limit_reached = False
+    used(account, "k2", 1)
+    assert account.limit_reached and needs_review(account)
+    assert told(account) is not None and refused_today(account) == {("k2", 200)}
+    # One that is made now is refused from the beginning, and one that nobody registered as soon as it is used.
+    account.profile = Profile(keys={**account.profile.keys, "k3": trial_key("k3")})
+    used(account, "stranger", 1)
+    account.spending = decode_spending(encode_spending(account))
+    assert refused_today(account) == {("k2", 200), ("k3", 200), ("stranger", 200)}
+    # The next day is a new one.
+    assert refused_keys(account, ist.day_end_ms(TODAY)) == ()
+
+
+def test_a_trial_key_at_a_limit_of_its_own_is_refused_by_that() -> None:
+    own = Key("k1", "n", "p", "h", "trial", 0, daily_limit=10)
+    account = Account("org", Spending(10**12), Profile(keys={"k1": own, "k2": trial_key("k2")}))
+    used(account, "k1", 10)
+    used(account, "k2", 195)
+    assert refused_today(account) == {("k1", 10), ("k2", 200)}

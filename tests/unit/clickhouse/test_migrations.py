@@ -44,7 +44,7 @@ def test_every_table_of_the_journal_remembers_tokens_and_syncs_to_disk() -> None
                     "fsync_part_directory = 1",
                 ):
                     assert setting in statement
-    assert tables == 4
+    assert tables == 5
 
 
 def test_every_statement_may_run_twice() -> None:
@@ -56,7 +56,15 @@ def test_every_statement_may_run_twice() -> None:
                 continue
             assert match, statement[:80]
             names.append(match[2])
-    assert names == ["events", "usage_day", "usage_day_feed", "model_day", "model_day_feed", "ledger"]
+    assert names == [
+        "events",
+        "usage_day",
+        "usage_day_feed",
+        "model_day",
+        "model_day_feed",
+        "ledger",
+        "deployment",
+    ]
 
 
 def test_an_unknown_template_word_is_an_error() -> None:

@@ -45,9 +45,9 @@ class World:
             said = decode_record(key, value)
             if isinstance(said, Verdict):
                 self.gateway.take_verdict(said)
-        for _, value in outcome.keys:
-            assert value is not None
-            self.gateway.take_key(decode_key(value))
+        for _, record in outcome.keys:
+            assert record is not None
+            self.gateway.take_key(decode_key(record))
 
     def command(self, *commands: Credit | CreateKey | ChangeKey) -> None:
         self._hear(self.books.send(*commands, at_ms=self.now_ms))

@@ -8,6 +8,7 @@ from msgspec import MsgspecError
 from pipeline.accounts.orders import MINUTE_MS, POLLED_FOR_MS
 from pipeline.accounts.payments import Order, encode_order_notice
 from pipeline.payments.order_index import OrderIndex
+from pipeline.topics import ORDERS_KEPT_MS
 from tests.support.builders import NOW_MS
 
 
@@ -49,6 +50,23 @@ def test_a_deleted_order_is_gone_and_its_payment_with_it() -> None:
     assert index.open_orders(NOW_MS) == 0
     assert [index.org_of(order_id) for order_id in ("open", "paid", "other")] == [None, None, "org_1"]
     assert (index.order_of("pay_1"), index.order_of("pay_2")) == (None, "other")
+
+
+def test_orders_of_more_than_five_weeks_ago_are_forgotten_paid_or_not() -> None:
+    index = OrderIndex()
+    for order_id, paid_by, created_ms in (
+        ("old", None, NOW_MS),
+        ("old and paid", "pay_1", NOW_MS),
+        ("new", "pay_2", NOW_MS + 2),
+    ):
+        _take(index, order_id, paid_by, created_ms=created_ms)
+    index.open_orders(NOW_MS + ORDERS_KEPT_MS)
+    assert index.org_of("old") == "org_1"
+    index.open_orders(NOW_MS + ORDERS_KEPT_MS + 1)
+    assert [index.org_of(each) for each in ("old", "old and paid", "new")] == [None, None, "org_1"]
+    assert (index.order_of("pay_1"), index.amount_of("old")) == (None, None)
+    assert index.order_of("pay_2") == "new"
+    assert [kept for kept in vars(index).values() if isinstance(kept, dict) and "old" in kept] == []
 
 
 def test_what_is_no_order_changes_nothing() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pipeline.gateway.sending.spool import RESTART_STEP
 from pipeline.ist import DAY_MS
 from pipeline.journal import RequestRow, decode_rows
+from pipeline.posting import duplicates
 from pipeline.posting.duplicates import (
     CHUNK_MARKS,
     CHUNK_NUMBERS,
@@ -26,7 +27,7 @@ from pipeline.posting.duplicates import (
 )
 from pipeline.posting.unit import UnitOutput
 from pipeline.topics import MOVED
-from tests.support.builders import EXAMPLES, NOW_MS, Books, event, packed, reasons
+from tests.support.builders import COST_NANO, EXAMPLES, NOW_MS, Books, event, packed, reasons
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
@@ -229,3 +230,24 @@ def test_a_source_that_begins_anew_where_its_spool_does_goes_on(last: int, numbe
 
 def test_any_number_may_be_a_sources_first() -> None:
     assert _charged(Books().publish(packed(event(sequence="9" * 20)))) == ["e1"]
+
+
+def test_numbers_of_more_sources_than_are_remembered_go_by_the_ring_until_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each event is charged once all the same, and known sources go on as before."""
+    monkeypatch.setattr(duplicates, "SOURCES_MAX", 2)
+    books = Books()
+    for source in ("a", "b", "c"):
+        books.publish(packed(event("e5", source=source, sequence="05")))
+    assert books.state.sources.last.keys() == {"a", "b"}
+    output = books.publish(
+        packed(*(event(f"e{n}", source=source, sequence=f"0{n}") for source in "abc" for n in (5, 6)))
+    )
+    assert (output.counts["duplicates"], output.counts["unnumbered"]) == (3, 2)
+    assert reasons(books.publish(packed(event("e7", source="c", sequence="7x")))) == ["invalid"]
+    books.state = books.restore()
+    del books.state.sources.last["a"]
+    output = books.publish(packed(*(event(f"e{n}", source="c", sequence=f"0{n}") for n in (5, 6, 7))))
+    assert (output.counts["duplicates"], books.state.sources.last["c"]) == (2, 7)
+    assert books.balance_nano() == -7 * COST_NANO

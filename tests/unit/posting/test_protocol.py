@@ -12,6 +12,7 @@ from pipeline.accounts.commands import Credit, encode
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import Rate, RateTable
 from pipeline.events import STAMP_AHEAD_MS
+from pipeline.identity import DeploymentIdentity, MixedHistoriesError, of_headers
 from pipeline.journal import LEDGER, JournalRecord
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting.protocol import (
@@ -80,21 +81,26 @@ def _unit(state: PartitionState, topic: str, records: Sequence[InputRecord]) -> 
 class TestTakingOver:
     def test_the_state_is_read_once_nobody_else_can_write(self) -> None:
         state, steps = scripted.run(
-            take_over(2, 4), lambda step: {} if isinstance(step, Restore | TopicIds) else None
+            take_over("metering", 2, 4), lambda step: {} if isinstance(step, Restore | TopicIds) else None
         )
-        assert scripted.names(steps) == ["Fence", "Restore", "TopicIds", "LastHeaders", "Reached"]
+        assert scripted.names(steps) == [
+            *("Fence", "Restore", "TopicIds", "LastHeaders", "Commit", "Restore", "Reached")
+        ]
         assert isinstance(steps[0], Fence)
+        place = TopicPlace(topics.STATE, 2)
         assert steps[1:] == [
-            Restore(TopicPlace(topics.STATE, 2)),
-            TopicIds(topics.INPUTS),
+            Restore(place),
+            TopicIds((*topics.INPUTS, topics.JOURNAL)),
             LastHeaders(TopicPlace(topics.JOURNAL, 2)),
+            Commit({place: [Output(*state.save_meta()), Output(b"imetering", b"")]}),
+            Restore(place),
             Reached("worker.restored"),
         ]
         assert (state.partition, state.partitions) == (2, 4)
 
     def test_a_lost_state_is_told_only_by_whoever_is_still_the_owner(self) -> None:
         with pytest.raises(StateError, match="the state topic lost records"):
-            scripted.run(take_over(2, 4), _restored)
+            scripted.run(take_over("metering", 2, 4), _restored)
 
         def overtaken(step: WorkerStep) -> object:
             if isinstance(step, ConfirmOwner):
@@ -103,7 +109,7 @@ class TestTakingOver:
             return _restored(step)
 
         with pytest.raises(FencedError):
-            scripted.run(take_over(2, 4), overtaken)
+            scripted.run(take_over("metering", 2, 4), overtaken)
 
     def test_the_ids_of_the_inputs_are_kept_and_another_topic_of_the_name_stops_it(self) -> None:
         kept: dict[bytes, bytes] = {}
@@ -121,25 +127,32 @@ class TestTakingOver:
 
         first = dict.fromkeys(topics.INPUTS, "a" * 32)
         # Brokers that give topics no ids, then some that do.
-        state, _ = scripted.run(take_over(0, 1), answer({}))
-        state, _ = scripted.run(take_over(0, 1), answer(first))
+        state, _ = scripted.run(take_over("metering", 0, 1), answer({}))
+        state, _ = scripted.run(take_over("metering", 0, 1), answer(first))
         state.meta.offsets = dict.fromkeys(topics.INPUTS, 7)
         key, value = state.save_meta()
         assert value is not None
         kept[key] = value
-        assert scripted.run(take_over(0, 1), answer(first))[0].meta.offsets == state.meta.offsets
-        assert scripted.run(take_over(0, 1), answer({}))[0].meta.topic_ids == first
+        assert scripted.run(take_over("metering", 0, 1), answer(first))[0].meta.offsets == state.meta.offsets
+        assert scripted.run(take_over("metering", 0, 1), answer({}))[0].meta.topic_ids == first
 
         for name in topics.INPUTS:
             another = first | {name: "b" * 32}
             with pytest.raises(AnotherTopicError, match=f"{name} has the id b{{32}}, .* had the id a{{32}}"):
-                scripted.run(take_over(0, 1), answer(another))
+                scripted.run(take_over("metering", 0, 1), answer(another))
             with pytest.raises(AnotherTopicError):
-                scripted.run(take_over(0, 1, {name: "c" * 32}), answer(another))
+                scripted.run(take_over("metering", 0, 1, {name: "c" * 32}), answer(another))
             # An operator has accepted it: it is read from its beginning, the others go on.
-            state, steps = scripted.run(take_over(0, 1, {name: "b" * 32}), answer(another))
+            state, steps = scripted.run(take_over("metering", 0, 1, {name: "b" * 32}), answer(another))
             assert [step for step in steps if isinstance(step, Commit)] == [
-                Commit({TopicPlace(topics.STATE, 0): [Output(*state.save_meta())]})
+                Commit(
+                    {
+                        TopicPlace(topics.STATE, 0): [
+                            Output(*state.save_meta()),
+                            Output(b"imetering", b""),
+                        ]
+                    }
+                )
             ]
             assert state.meta.offsets == dict.fromkeys(topics.INPUTS, 7) | {name: 0}
             assert state.meta.topic_ids == another
@@ -248,7 +261,7 @@ def test_each_kind_of_output_goes_to_its_topic_and_what_is_moved_to_its_partitio
         orders=[(b"o", b"3")],
         mail=[(b"m", b"4")],
     )
-    assert outputs_of(3, output) == {
+    assert outputs_of(PartitionState(3, 4), output) == {
         TopicPlace(topics.STATE, 3): [Output(b"s", None)],
         TopicPlace(topics.JOURNAL, 3): [Output(None, b"row", record.headers())],
         TopicPlace(topics.VERDICTS, 3): [Output(b"v", b"1")],
@@ -260,3 +273,73 @@ def test_each_kind_of_output_goes_to_its_topic_and_what_is_moved_to_its_partitio
         TopicPlace(topics.MOVED, 0): [Output(None, b"to 0", [])],
         TopicPlace(topics.MOVED, 1): [Output(None, b"to 1", [])],
     }
+
+
+class TestWhoseAPartitionIs:
+    OURS, THEIRS = DeploymentIdentity("metering", "a" * 32), DeploymentIdentity("metering", "b" * 32)
+
+    def _taken_over(
+        self,
+        *kept: DeploymentIdentity,
+        journal: DeploymentIdentity | None = None,
+        comes: DeploymentIdentity | None = None,
+        deployment: str = "metering",
+    ) -> tuple[PartitionState, list[Commit]]:
+        """Take over a partition with these identities in its state, while another deployment comes, if any."""
+        state = PartitionState(0, 1)
+        commits: list[Commit] = []
+
+        def answer(step: WorkerStep) -> object:
+            match step:
+                case Restore():
+                    there = [*kept, *([comes] if comes and commits else [])]
+                    return dict(state.identity_record(identity) for identity in there)
+                case TopicIds():
+                    return {topics.JOURNAL: "a" * 32}
+                case LastHeaders():
+                    return (
+                        None
+                        if journal is None
+                        else [*JournalRecord(LEDGER, 0, 0, b"").headers(), journal.header()]
+                    )
+                case Commit():
+                    commits.append(step)
+            return None
+
+        return scripted.run(take_over(deployment, 0, 1), answer)[0], commits
+
+    def test_it_is_written_at_the_first_start_and_never_again(self) -> None:
+        state, [commit] = self._taken_over()
+        assert state.identities == [self.OURS]
+        written = commit.outputs[TopicPlace(topics.STATE, 0)]
+        assert Output(b"imetering", b"a" * 32) in written
+        state, commits = self._taken_over(self.OURS, journal=self.OURS)
+        assert (state.identities, commits) == ([self.OURS], [])
+
+    def test_a_state_that_lost_it_takes_the_journals(self) -> None:
+        assert self._taken_over(journal=self.THEIRS)[0].identities == [self.THEIRS]
+
+    @pytest.mark.parametrize("where", ["state", "journal"])
+    def test_a_mistyped_name_is_refused_before_anything_is_written(self, where: str) -> None:
+        kept = [self.OURS] if where == "state" else []
+        with pytest.raises(
+            MixedHistoriesError, match=r"this process is of 'metring' \(METERING_DEPLOYMENT\)"
+        ):
+            self._taken_over(*kept, journal=self.OURS, deployment="metring")
+
+    def test_a_journal_of_another_deployment_is_refused(self) -> None:
+        with pytest.raises(
+            MixedHistoriesError, match=f"accounts/0 is of .* {self.OURS}, but .* is of {self.THEIRS}"
+        ):
+            self._taken_over(self.OURS, journal=self.THEIRS)
+
+    def test_of_two_that_begin_at_once_who_sees_the_other_withdraws(self) -> None:
+        with pytest.raises(MixedHistoriesError, match="is of the deployment other/"):
+            self._taken_over(comes=DeploymentIdentity("other", "a" * 32))
+
+    def test_each_record_of_the_journal_says_whose_it_is(self) -> None:
+        state = PartitionState(0, 1)
+        state.identities = [self.OURS]
+        commits = [step for step in _unit(state, topics.REQUESTS, REQUESTS) if isinstance(step, Commit)]
+        [record] = commits[0].outputs[TopicPlace(topics.JOURNAL, 0)]
+        assert of_headers(record.headers) == self.OURS

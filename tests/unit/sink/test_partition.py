@@ -10,6 +10,7 @@ import pytest
 from pipeline import telemetry
 from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable
 from pipeline.connection import KafkaConnection
+from pipeline.journal import JournalRecord
 from pipeline.sink.budget import ByteBudget
 from pipeline.sink.partition import SinkPartition
 from pipeline.sink.protocol import MayHaveLost, NotConfirmedError, Pause
@@ -53,3 +54,16 @@ async def test_a_refusal_for_certain_is_told_loudly_and_an_unclear_answer_is_not
     assert sink.problem == told
     assert [record.levelno for record in caplog.records] == [level]
     assert told in caplog.text
+
+
+async def test_the_oldest_record_that_is_not_written_says_since_when_rows_wait() -> None:
+    engine = cast("Engine", Refusing(EngineUnavailable("no answer")))
+    sink = SinkPartition(KafkaConnection("k:1"), "metering", 2, engine, ByteBudget(1), lambda: 0.0)
+    assert sink.waiting_since_ms is None
+    record = JournalRecord("requests", 0, 0, b"")
+    sink._buffer.extend([(7, record, 1_000), (8, record, 2_000)])
+    assert sink.waiting_since_ms == 1_000
+    sink._next_records()
+    assert sink.waiting_since_ms == 1_000
+    sink._buffer.append((9, record, 3_000))
+    assert sink.waiting_since_ms == 1_000

@@ -10,6 +10,8 @@ from msgspec import structs
 
 from pipeline import topics
 from pipeline.clickhouse.pool import WRITE_SECONDS
+from pipeline.identity import DeploymentIdentity
+from pipeline.inserts import DatabasePlace
 from pipeline.journal import JSON_ARRAYS, LEDGER, NATIVE, REQUESTS, JournalRecord
 from pipeline.sink import ranges
 from pipeline.sink.protocol import (
@@ -20,6 +22,7 @@ from pipeline.sink.protocol import (
     CountRows,
     Insert,
     IntentError,
+    LookAtDatabase,
     MayHaveLost,
     NotConfirmedError,
     Pause,
@@ -36,6 +39,7 @@ from tests.support import scripted
 SAFE_MS = 10_000
 RECORDS = [(10, JournalRecord(REQUESTS, 1, 3, b"a\nb\nc\n")), (12, JournalRecord(LEDGER, 4, 4, b"d\n"))]
 INTENT = ranges.cut(RECORDS, at_ms=1_000)
+OURS = DatabasePlace(((DeploymentIdentity("metering"), ranges.FIRST_EPOCH),))
 REFUSED = NotConfirmedError("away")
 
 
@@ -55,7 +59,7 @@ def _answers(  # noqa: C901 - one case a step
 ) -> Callable[[SinkStep], object]:
     answered = chain(inserts, repeat(None))
 
-    def answer(step: SinkStep) -> object:
+    def answer(step: SinkStep) -> object:  # noqa: C901 - one case a step
         told: object = None
         match step:
             case Now():
@@ -64,6 +68,8 @@ def _answers(  # noqa: C901 - one case a step
                 told = {INTENT_KEY: recorded}
             case TopicIds():
                 told = {topics.JOURNAL: journal_id} if journal_id else {}
+            case LookAtDatabase():
+                told = OURS
             case ReadJournal():
                 told = RECORDS
             case Insert():
@@ -91,7 +97,7 @@ def test_a_range_is_recorded_before_it_is_sent() -> None:
     commit = steps[1]
     assert isinstance(commit, Commit)
     [recorded] = commit.outputs[TopicPlace(topics.SINK_STATE, 2)]
-    assert ranges.decode(recorded.value or b"") == INTENT
+    assert ranges.decode(recorded.value or b"") == structs.replace(INTENT, deployment="metering/")
     assert (steps[2], steps[-1]) == (Reached("sink.recorded"), Reached("sink.inserted"))
     assert [kind for kind, _ in _inserted(steps)] == [REQUESTS, LEDGER]
 
@@ -134,14 +140,26 @@ def test_an_unclear_insert_is_sent_again_with_its_token_then_looked_for() -> Non
 def test_whoever_takes_over_finishes_the_recorded_range_and_goes_on_after_it() -> None:
     offset, steps = scripted.run(_writer().take_over(), _answers())
     assert offset == 13
-    assert scripted.names(steps[:4]) == ["Fence", "Restore", "TopicIds", "ReadJournal"]
-    assert steps[3] == ReadJournal(10, 13, 4)
+    assert scripted.names(steps[:7]) == [
+        *("Restore", "Fence", "Restore", "TopicIds", "LastHeaders", "ReadJournal", "LookAtDatabase")
+    ]
+    assert steps[5:7] == [ReadJournal(10, 13, 4), LookAtDatabase(1, 4)]
     assert _inserted(steps) == _inserted(scripted.run(_writer().write(RECORDS), _answers())[1])
     assert isinstance(steps[-1], MayHaveLost)
-    nothing = scripted.run(
-        _writer().take_over(), lambda step: {} if isinstance(step, Restore | TopicIds) else None
-    )
-    assert (nothing[0], scripted.names(nothing[1])) == (0, ["Fence", "Restore", "TopicIds"])
+
+    def nothing(step: SinkStep) -> object:
+        return {} if isinstance(step, Restore) else _answers()(step)
+
+    offset, steps = scripted.run(_writer().take_over(), nothing)
+    assert offset == 0
+    assert scripted.names(steps) == [
+        "Restore",
+        "Fence",
+        "Restore",
+        "TopicIds",
+        "LastHeaders",
+        "LookAtDatabase",
+    ]
 
 
 def test_a_journal_that_is_another_topic_stops_it_before_anything_is_read_or_sent() -> None:
@@ -160,7 +178,7 @@ def test_a_journal_that_is_another_topic_stops_it_before_anything_is_read_or_sen
 
     with pytest.raises(AnotherTopicError, match=r"metering.journal has the id b{32}, .* had the id a{32}"):
         scripted.run(_writer().take_over(), another)
-    assert scripted.names(taken) == ["Fence", "Restore", "TopicIds"]
+    assert scripted.names(taken) == ["Restore", "Fence", "Restore", "TopicIds"]
 
 
 OLD_MS = 1_000 + SAFE_MS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -13,7 +14,6 @@ from pydantic import SecretStr
 
 from pipeline import topics
 from pipeline.settings import Settings
-from pipeline.worker import service
 from pipeline.worker.service import UNIT_EVERY_S, PartitionReader, PendingUnit, StandstillError
 from pipeline.worker.standstill import Activity
 from tests.support.builders import COMMAND_KEY
@@ -56,10 +56,9 @@ async def test_a_unit_begins_no_sooner_after_the_last_of_its_partition_than_it_m
     ids=["all of it is fetched and done", "a batch is in hand", "there is more to fetch"],
 )
 def test_input_waits_where_a_batch_is_in_hand_or_more_can_be_fetched(
-    end: int, in_hand: bool, stands_still: bool, monkeypatch: pytest.MonkeyPatch
+    end: int, in_hand: bool, stands_still: bool
 ) -> None:
     """The last record is at 7, say: at 8 and 9 are an aborted one and its marker."""
-    monkeypatch.setattr(service, "STANDSTILL_LIMIT_S", -1.0)
     reader = PartitionReader(
         Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY)), {}
     )
@@ -67,11 +66,72 @@ def test_input_waits_where_a_batch_is_in_hand_or_more_can_be_fetched(
     reader._reader.fetched.return_value = {topics.REQUESTS: 10}
     if in_hand:
         reader._in_hand.add(PLACE)
-    owned = {0: Mock(activity=Activity(time.monotonic()))}
+    owned = {0: Mock(activity=Activity(0.0))}
+    reader._check_progress(owned, {PLACE: end}, now=0.0)
     if stands_still:
         with pytest.raises(
             StandstillError, match=f"metering.requests/0 ends at {end}, it is fetched up to 10"
         ):
-            reader._check_progress(owned, {PLACE: end})
+            reader._check_progress(owned, {PLACE: end}, now=11.0)
     else:
-        reader._check_progress(owned, {PLACE: end})
+        reader._check_progress(owned, {PLACE: end}, now=11.0)
+
+
+PARTITIONS, UNIT_S = 84, 0.15
+
+
+@pytest.mark.parametrize("stops_after", [PARTITIONS, 30], ids=["all go on", "the worker hangs after 30"])
+async def test_batches_that_wait_for_an_agent_move_with_the_worker(stops_after: int) -> None:
+    """All 84 partitions have a batch at once, and units take 0.15 s, one after the other: 12.6 s."""
+    never = asyncio.Event()
+
+    class Full:
+        """An agent's channel without room: whoever puts something into it waits."""
+
+        async def put(self, unit: PendingUnit, /) -> None:
+            await never.wait()
+            unit.committed.cancel()
+
+    reader = PartitionReader(
+        Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY)),
+        dict.fromkeys(topics.INPUTS, Full()),
+    )
+    reader._reader = Mock()
+    reader._reader.fetched.return_value = {topics.REQUESTS: 10}
+    activities = [Activity(0.0) for _ in range(PARTITIONS)]
+    owned: dict[int, Any] = {p: Mock(activity=activity) for p, activity in enumerate(activities)}
+    reader._owned = owned
+    waiting = [asyncio.create_task(reader.process(topics.REQUESTS, p, [])) for p in owned]
+    await asyncio.sleep(0)
+    ends = {TopicPartition(topics.REQUESTS, p): 10 for p in owned}
+    try:
+        reader._check_progress(owned, ends, now=0.0)
+        for done in range(stops_after):
+            activities[done].moved((done + 1) * UNIT_S)
+            reader._in_hand.discard(TopicPartition(topics.REQUESTS, done))
+            reader._check_progress(owned, ends, now=(done + 1) * UNIT_S)
+        if stops_after < PARTITIONS:
+            reader._check_progress(owned, ends, now=stops_after * UNIT_S + 9.9)
+            with pytest.raises(StandstillError):
+                reader._check_progress(owned, ends, now=stops_after * UNIT_S + 10.1)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+
+
+def test_a_broker_that_was_away_is_no_standstill_when_it_is_back() -> None:
+    reader = PartitionReader(
+        Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY)), {}
+    )
+    reader._reader = Mock()
+    reader._reader.fetched.return_value = {topics.REQUESTS: 10}
+    reader._in_hand.add(PLACE)
+    owned: dict[int, Any] = {0: Mock(activity=Activity(0.0))}
+    reader._check_progress(owned, {PLACE: 12}, now=0.0)
+    reader._contact.failed()
+    reader._check_progress(owned, {PLACE: 0}, now=17.0)
+    reader._contact.answered(17.0)
+    reader._check_progress(owned, {PLACE: 12}, now=17.0)
+    with pytest.raises(StandstillError):
+        reader._check_progress(owned, {PLACE: 12}, now=27.1)

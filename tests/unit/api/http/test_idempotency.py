@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.api.http.errors import ApiError
+from pipeline.accounts.commands import CommandRefusal, SetThreshold, is_keyed
+from pipeline.api.http.errors import ApiError, answer
+from pipeline.api.http.errors import refused as refused_by
 from pipeline.api.http.idempotency import command_id, fingerprint
+from pipeline.outcomes import RefusalCode
 
 
 def test_a_key_means_one_command_of_one_org_and_route() -> None:
@@ -14,6 +17,17 @@ def test_a_key_means_one_command_of_one_org_and_route() -> None:
     assert command_id("a", "r", "k") == command_id("a", "r", "k")
     assert command_id("ab", "r", "k") != command_id("a", "br", "k")
     assert command_id("a", "r", None) != command_id("a", "r", None)
+
+
+def test_the_owner_knows_which_commands_came_with_a_key() -> None:
+    for key, expected in (("k", True), (None, False)):
+        assert is_keyed(SetThreshold(command_id("a", "r", key), "a", 5)) is expected
+
+
+def test_a_refusal_that_ends_with_time_says_when() -> None:
+    told = answer(refused_by(CommandRefusal(RefusalCode.RATE_LIMIT_EXCEEDED, "no", retry_after_s=7)), None)
+    assert (told.status_code, told.headers["retry-after"]) == (429, "7")
+    assert "retry-after" not in answer(refused_by(CommandRefusal(RefusalCode.NOT_FOUND, "no")), None).headers
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\nb", "ü", "\x7f"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -106,7 +107,7 @@ def test_a_hostile_org_stays_text(client: TestClient) -> None:
 
 def test_a_token_becomes_a_cookie_that_scripts_cannot_read(client: TestClient) -> None:
     answer = client.get("/login", params={"token": _token()})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/billing")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/overview")
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=lax" in cookie and "secure" not in cookie
     with _client(public_url="https://router.example") as behind_tls:
@@ -237,19 +238,36 @@ def test_assets_are_kept_for_long_under_their_version_only(client: TestClient) -
         assert client.get(f"/assets/{assets.VERSION}/{nothing}").status_code == 404
 
 
-def test_every_file_a_page_names_is_there(client: TestClient) -> None:
-    import re
+def test_every_file_a_page_names_is_there_and_every_script_is_some_pages(client: TestClient) -> None:
+    _signed_in(client)
+    named: set[str] = set()
+    for path in ("/billing", "/overview"):
+        page = client.get(path).text
+        named |= set(re.findall(r'(?:src|href)="/assets/\w+/([^"]+)"', page))
+    for name in list(named):
+        named |= _imported(name)
+    assert named == set(assets._FILES)
+    ours = [content.decode() for name, content in assets._FILES.items() if name != "chart.umd.min.js"]
+    assert [
+        text for text in ours if "http" in re.sub(r"plain HTTP|http://www.w3.org/2000/svg", "", text)
+    ] == []
 
-    page = _signed_in(client).get("/billing").text
-    named = re.findall(r'(?:src|href)="(/assets/[^"]+)"', page)
-    assert len(named) == 2
-    scripts = {name for name in assets._FILES if name.endswith(".js")}
-    imported = set()
-    for name in scripts:
-        text = assets._FILES[name].decode()
-        imported |= set(re.findall(r'from "\./([^"]+)"', text))
-        assert "http" not in text.replace("plain HTTP", "")
-    assert imported | {"billing.js"} == scripts
+
+def _imported(name: str, known: frozenset[str] = frozenset()) -> set[str]:
+    """Return the scripts that a file needs, those that they need included."""
+    found = set(re.findall(r'from "\./([^"]+)"', assets._FILES[name].decode())) - known
+    return found.union(*(_imported(each, known | found) for each in found))
+
+
+@pytest.mark.parametrize("path", ["/billing", "/overview"])
+def test_the_scripts_of_a_page_are_small_where_they_travel(client: TestClient, path: str) -> None:
+    named = set(re.findall(r'src="/assets/\w+/([^"]+)"', _signed_in(client).get(path).text))
+    scripts = named.union(*(_imported(name) for name in named))
+    assert 0 < sum(len(assets.compressed(name)) for name in scripts) <= 150_000
+    one = client.get(f"/assets/{assets.VERSION}/{min(named)}", headers={"Accept-Encoding": "gzip"})
+    assert one.headers["content-encoding"] == "gzip" and one.text
+    plain = client.get(f"/assets/{assets.VERSION}/money.js", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers and plain.content == assets._FILES["money.js"]
 
 
 def test_a_pin_code_is_looked_up_for_who_has_a_session(client: TestClient) -> None:

@@ -52,12 +52,30 @@ export function isSpent(text) {
 
 /** Whether one amount is less than another, by their digits. */
 export function isBelow(one, other) {
-  return scaled(one) < scaled(other);
+  return nano(one) < nano(other);
 }
 
-function scaled(text) {
+/** Return an amount as nano-rupees, a BigInt: what sums are made of. */
+export function nano(text) {
   const [whole, fraction = ""] = text.split(".");
   return BigInt(whole + fraction.padEnd(9, "0").slice(0, 9));
+}
+
+/** Return nano-rupees as an amount, with the digits that it needs and no more: what the API would write. */
+export function amount(nanos) {
+  const digits = String(nanos < 0n ? -nanos : nanos).padStart(10, "0");
+  const fraction = digits.slice(-9).replace(/0+$/, "");
+  return `${nanos < 0n ? "-" : ""}${digits.slice(0, -9)}${fraction ? `.${fraction}` : ""}`;
+}
+
+/** Write an amount short: two decimals from a rupee on, three digits that say something below it; never 0.00. */
+export function brief(text) {
+  const { sign, rupees, paise, below } = parts(text);
+  if (paise === "") return rupees;
+  if (rupees !== "0") return `${sign}₹${rupees}.${paise}`;
+  const fraction = paise + below;
+  const zeros = /^0*/.exec(fraction)[0].length;
+  return `${sign}₹0.${fraction.slice(0, Math.max(2, zeros + 3)).replace(/(?<=..)0+$/, "")}`;
 }
 
 /** Return what a person typed as a JSON number with at most two decimals, or null. */

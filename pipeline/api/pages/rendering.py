@@ -1,0 +1,36 @@
+"""A page as an answer: its template, where its files are, and the headers that pages have.
+
+Called by: `api/routes/pages.py`, `api/routes/dashboard.py`, `api/routes/page_route.py`.
+Next: `api/templates/`.
+"""
+
+from __future__ import annotations
+
+from fastapi import Response
+
+from pipeline.api.http.sessions import Session
+from pipeline.api.pages import assets
+from pipeline.api.pages.policy import plain_policy
+from pipeline.api.pages.templates import template
+
+ASSETS = f"/assets/{assets.VERSION}"
+
+
+def page(
+    name: str,
+    session: Session | None,
+    *,
+    status: int = 200,
+    here: str = "",
+    policy: str = plain_policy(),
+    **values: object,
+) -> Response:
+    """Return a page for whoever looks at it. `here` is the address of its place in the navigation, if it has one."""
+    html = template(name).render(assets=ASSETS, session=session, here=here, **values)
+    headers = {
+        "Content-Security-Policy": policy,
+        "Cache-Control": "private, no-store",
+        # Razorpay asks which site opened its Checkout; no path and no query is told.
+        "Referrer-Policy": "strict-origin-when-cross-origin",
+    }
+    return Response(html, status, media_type="text/html", headers=headers)

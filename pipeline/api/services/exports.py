@@ -1,0 +1,48 @@
+"""How many files are made at the same time, and names that are safe in a spreadsheet.
+
+Owns: `Exports`, and what counts as a formula.
+Called by: `api/routes/csv_files.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.api.http.errors import too_many
+
+AT_ONCE, AT_ONCE_AN_ORG = 4, 1
+AGAIN_MS = 5_000
+
+FORMULA = r"^\s*[=+\-@＝＋－＠]|^[\t\r\n]"  # noqa: RUF001 - full-width signs begin formulas too
+"""A text that a spreadsheet may take for a formula, as OWASP's «CSV Injection» has it; the engine reads the same pattern."""
+
+_is_formula = re.compile(FORMULA).search
+
+
+def safe_cell(text: str) -> str:
+    """Return a text as a cell that no spreadsheet computes."""
+    return f"'{text}" if _is_formula(text) else text
+
+
+class Exports:
+    """The files that are being made. A whole range is long, so few of them run beside the other answers."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._running: Counter[str] = Counter()
+
+    @contextmanager
+    def one_of(self, org: str) -> Iterator[None]:
+        """Count a file of an org while it is made. Raises ApiError 429 where there are too many already."""
+        if self._running.total() >= AT_ONCE or self._running[org] >= AT_ONCE_AN_ORG:
+            raise too_many(AGAIN_MS)
+        self._running[org] += 1
+        try:
+            yield
+        finally:
+            self._running[org] -= 1
+            if not self._running[org]:
+                del self._running[org]

@@ -1,0 +1,190 @@
+// The overview: what is left and how long it lasts, today and 30 days, the chart, keys, and what is refused.
+
+import { Failure, read } from "./api.js";
+import { DayChart } from "./daychart.js";
+import { at } from "./form.js";
+import { follow } from "./live.js";
+import { amount, brief, isSpent, nano, shown } from "./money.js";
+import { bar, count, day, dayOf, daysBetween, longDay, made, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
+
+const EVERY_MS = 4000;
+// Balance and keys are asked of the account's owner: when something was used, and once a minute.
+const OWNER_EVERY_MS = 60_000;
+const WINDOW = 30;
+const MEAN_DAYS = 28;
+
+const page = at("overview");
+const chart = new DayChart(page.querySelector('[data-chart="days"]'));
+const known = { today: page.dataset.today, activity: null, usage: null, billing: null, keys: null };
+let used = null;
+let ownerAskedAt = -Infinity;
+
+/** Ask for one part; where it fails say so in its own place, and leave the rest alone. */
+async function part(name, path, place) {
+  try {
+    known[name] = await read(path);
+    if (place) put(at(place), "");
+  } catch (failure) {
+    if (!(failure instanceof Failure) || failure.status === 401 || !place) throw failure;
+    put(at(place), failure.words);
+  }
+}
+
+async function look() {
+  const from = plusDays(known.today, 1 - 2 * WINDOW);
+  await Promise.all([part("activity", `/me/activity?from=${from}`), part("usage", "/me/usage")]);
+  known.today = dayOf(known.activity.as_of);
+  showActivity();
+  const now = JSON.stringify(known.activity.totals);
+  if (now !== used || performance.now() - ownerAskedAt > OWNER_EVERY_MS) {
+    await Promise.all([
+      part("billing", "/me/billing?limit=1", "balance-result"),
+      part("keys", "/me/keys", "keys-result"),
+    ]);
+    used = now;
+    ownerAskedAt = performance.now();
+  }
+  if (known.billing) showBalance();
+  if (known.keys) showKeys();
+  if (known.billing && known.keys) showRefused();
+  return known.activity.as_of;
+}
+
+function sums(rows) {
+  const all = { cost: 0n, requests: 0, tokens: 0, errors: 0 };
+  for (const row of rows) {
+    all.cost += nano(row.cost_inr);
+    for (const name of ["requests", "tokens", "errors"]) all[name] += row[name];
+  }
+  return all;
+}
+
+function showActivity() {
+  const { today, activity } = known;
+  const days = activity.days;
+  const start = plusDays(today, 1 - WINDOW);
+  const inWindow = days.filter((row) => row.day >= start);
+  const periods = [
+    ["today_", sums(days.filter((row) => row.day === today)), sums(days.filter((row) => row.day === plusDays(today, -1)))],
+    ["", sums(inWindow), sums(days.filter((row) => row.day < start))],
+  ];
+  for (const [prefix, now, before] of periods) {
+    for (const name of ["requests", "tokens", "errors"]) {
+      putCount(metric(prefix + name), now[name]);
+      put(page.querySelector(`[data-before="${prefix}${name}"]`), count(before[name]));
+    }
+    putMoney(metric(`${prefix}cost_inr`), amount(now.cost));
+    const earlier = page.querySelector(`[data-before="${prefix}cost_inr"]`);
+    put(earlier, brief(amount(before.cost)));
+    earlier.title = shown(amount(before.cost));
+  }
+  const [, [, now, before]] = periods;
+  for (const name of ["requests", "tokens"]) showDelta(name, BigInt(now[name]), BigInt(before[name]));
+  showDelta("cost_inr", now.cost, before.cost);
+  put(page.querySelector('[data-delta="errors"]'), now.requests ? `${share(now.errors, now.requests)} of requests` : "");
+  chart.show(inWindow, start, today);
+}
+
+const metric = (name) => page.querySelector(`[data-metric="${name}"]`);
+
+function showDelta(name, now, before) {
+  const place = page.querySelector(`[data-delta="${name}"]`);
+  if (before === 0n) return put(place, "");
+  const percent = Number(((now - before) * 100n) / before);
+  return put(place, `${percent < 0 ? "▼" : "▲"} ${count(Math.abs(percent))} %`);
+}
+
+function showBalance() {
+  const balance = known.billing.balance_inr;
+  putMoney(metric("balance_inr"), balance);
+  const { mean, days } = spendPerDay();
+  if (isSpent(balance)) {
+    put(at("lasts"), "It is used up.");
+    put(at("lasts-why"), "");
+  } else if (mean === 0n) {
+    put(at("lasts"), "Nothing is being spent.");
+    put(at("lasts-why"), "");
+  } else {
+    const left = nano(balance) / mean;
+    const until = left > 3650n ? "" : `, until ${longDay(plusDays(known.today, Number(left)))}`;
+    put(at("lasts"), left === 0n ? "Lasts less than a day." : `Lasts about ${count(left)} ${left === 1n ? "day" : "days"}${until}.`);
+    put(at("lasts-why"), `At ${brief(amount(mean))} a day, the mean of the ${days === 1 ? "day" : `${days} days`} before today. A mean, not a forecast: weekdays are not told apart.`);
+  }
+}
+
+/** Return the mean cost of the days before today, 28 at most, beginning with the first that had requests. */
+function spendPerDay() {
+  const from = plusDays(known.today, -MEAN_DAYS);
+  const rows = known.activity.days.filter((row) => row.day >= from && row.day < known.today);
+  if (rows.length === 0) return { mean: sums(known.activity.days.filter((row) => row.day === known.today)).cost, days: 1 };
+  const hasEarlier = known.activity.days.some((row) => row.day < from);
+  const days = hasEarlier ? MEAN_DAYS : daysBetween(rows[0].day, known.today);
+  return { mean: sums(rows).cost / BigInt(days), days };
+}
+
+function nextMonth() {
+  const [year, month] = known.today.split("-").map(Number);
+  return new Date(Date.UTC(year, month, 1)).toISOString().slice(0, 10);
+}
+
+const isActive = (key) => !key.revoked && !isExpired(key);
+const isExpired = (key) => key.expires_at !== null && key.expires_at <= known.activity.as_of;
+const isBudgetSpent = (key) => key.budget_inr !== null && nano(key.spent_this_month_inr) >= nano(key.budget_inr);
+
+function showKeys() {
+  const keys = known.keys.keys.filter(isActive);
+  keys.sort((one, other) => (nano(one.spent_this_month_inr) < nano(other.spent_this_month_inr) ? 1 : -1));
+  at("keys-none").hidden = keys.length > 0;
+  put(at("keys-note"), keys.length ? `Spent this month. Budgets turn on ${longDay(nextMonth())}, 00:00 IST.` : "");
+  putAll(at("keys"), keys.map(keyLine));
+}
+
+function keyLine(key) {
+  const name = made("span", "name", key.name);
+  const spent = made("span", "number", brief(key.spent_this_month_inr));
+  spent.title = shown(key.spent_this_month_inr);
+  const line = made("li", "", name, spent);
+  line.dataset.keyId = key.key_id;
+  if (key.budget_inr === null) {
+    line.append(made("span", "small", key.tier === "trial" ? "Trial key: free, with a daily limit." : "No budget."));
+    return line;
+  }
+  const [used, budget] = [nano(key.spent_this_month_inr), nano(key.budget_inr)];
+  const left = budget - used;
+  const part = budget === 0n ? 1 : Number((used * 1000n) / budget) / 1000;
+  const words = left > 0n ? `${brief(amount(left))} left of ${brief(key.budget_inr)}` : `Budget of ${brief(key.budget_inr)} is spent`;
+  line.append(bar(part, part >= 1 ? "full" : part >= 0.8 ? "near" : ""), made("span", "small", words));
+  return line;
+}
+
+function showRefused() {
+  const refused = [];
+  const keys = known.keys.keys.filter((key) => !key.revoked);
+  if (isSpent(known.billing.balance_inr)) {
+    refused.push(refusal("All standard keys", "402 insufficient_credits", "The balance is used up. Trial keys and your own provider keys go on.", "Top up", "/billing"));
+  }
+  for (const key of keys) {
+    const today = known.usage.keys.find((each) => each.key_id === key.key_id)?.today.requests || 0;
+    if (isExpired(key)) {
+      refused.push(refusal(key.name, "401 invalid_api_key", `This key expired on ${longDay(dayOf(key.expires_at))}. Make a new one.`));
+    } else if (isBudgetSpent(key) && key.tier !== "trial") {
+      refused.push(refusal(key.name, "429 budget_exceeded", `Its budget of ${brief(key.budget_inr)} is spent. Raise it, or wait for ${day(nextMonth())}.`));
+    } else if (key.daily_limit !== null && today >= key.daily_limit) {
+      refused.push(refusal(key.name, "429 daily_limit_reached", `Its ${count(key.daily_limit)} requests of today are used. It goes on at 00:00 IST, or with a higher limit.`));
+    }
+  }
+  putAll(at("refused"), refused);
+  put(at("refused-none"), refused.length ? "" : "Nothing. Every key that is in force is served.");
+}
+
+function refusal(who, code, words, action, address) {
+  const line = made("li", "", made("strong", "", who), " ", made("code", "", code), made("p", "", words));
+  if (action) {
+    const link = made("a", "", action);
+    link.href = address;
+    line.append(link);
+  }
+  return line;
+}
+
+await follow(look, EVERY_MS);
