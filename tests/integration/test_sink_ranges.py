@@ -177,9 +177,10 @@ async def test_an_owner_stopped_for_long_is_fenced_where_nothing_is_there(
 
 @pytest.mark.parametrize("lost", ["events", "usage_day", "model_day", "ledger", "all"])
 async def test_what_a_killed_engine_has_lost_of_a_range_it_knows_is_put_back(
-    journal: Journal, engine: Engine, lost: str
+    journal: Journal, engine: Engine, lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed between a block's token and the block, an engine drops the block for ever after."""
+    monkeypatch.setattr(protocol, "SETTLE_S", 0.1)
     intent, records = journal.range(age_ms=3_600_000)
     first = await journal.fencing_owner(engine)
     await _record(first, intent)
