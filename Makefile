@@ -18,7 +18,7 @@ help:
 	@echo "make sbom    list what the product is made of in sbom.json (CycloneDX)"
 	@echo "make crash   kill and freeze real processes for ten minutes (CHAOS_SECONDS=N)"
 	@echo "make upgrade replace real processes by a newer release and back, in a minute"
-	@echo "make world   do to one product all that providers, producers, payers and operators do, in four minutes"
+	@echo "make world   do to one product all that providers, producers, payers and operators do, in some minutes"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
