@@ -60,7 +60,8 @@ def due_alert(account: Account, at_ms: int) -> LowBalance | None:
         return None
     spending.alerted_ms = at_ms
     return LowBalance(
-        id=f"{KIND}:{account.org}:{at_ms}",
+        # A threshold's mail and an empty balance's may fall into one millisecond: what was booked tells them apart.
+        id=f"{KIND}:{account.org}:{at_ms}:{spending.debited_nano}:{spending.entry_id}",
         org=account.org,
         to=account.profile.email,
         org_name=account.profile.name,

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 from msgspec import structs
 
 from pipeline import topics
-from pipeline.identity import DeploymentIdentity, check_name, of_headers, parse
+from pipeline.identity import DeploymentIdentity, MixedHistoriesError, check_name, of_headers, parse
 from pipeline.inserts import DatabasePlace, JournalInsert
 from pipeline.journal import REQUESTS, JournalRecord
 from pipeline.sink import histories, ranges
@@ -221,6 +221,7 @@ class RangeWriter:
             position = 1 if intent is None else intent.position
             yield from self.compare(position, position - 1)
             return 0 if intent is None else intent.next_offset
+        # Parts that were found written are not in it any more, but their rows are in its records.
         records = yield from read_journal(intent)
         yield from self.compare(records[0][1].first, records[-1][1].last)
         # 4. It is finished, exactly as it was cut.
@@ -246,8 +247,13 @@ class RangeWriter:
         while True:
             try:
                 found = yield from LookAtDatabase(first, last)
-                is_adopted = histories.is_adopted(self._identity, self._epoch, found)
-                histories.check_rows(self._partition, first, last, found)
+                try:
+                    is_adopted = histories.is_adopted(self._identity, self._epoch, found)
+                    histories.check_rows(self._partition, first, last, found)
+                except MixedHistoriesError:
+                    # A later owner may have gone on before the look, with rows of its own: then this raises.
+                    yield from ConfirmOwner(self._state)
+                    raise
                 if is_adopted:
                     return
                 # Whoever enters looks again: of two deployments at once none or one goes on.
@@ -275,11 +281,6 @@ class RangeWriter:
     def record(self, intent: Intent) -> SinkProtocol[None]:
         """Record a range, durably. Refused to an owner that was fenced."""
         yield from Commit({self._state: [Output(INTENT_KEY, ranges.encode(intent))]})
-
-    def finish(self, intent: Intent) -> SinkProtocol[None]:
-        """Write a range that an earlier owner recorded, as far as it is not written."""
-        records = yield from read_journal(intent)
-        yield from self.insert(intent, records, sent_before=True)
 
     def insert(
         self, intent: Intent, records: Sequence[Placed], *, sent_before: bool = False

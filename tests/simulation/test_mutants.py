@@ -8,7 +8,8 @@ from tests.simulation import runs
 from tests.simulation.compare import CHECKS
 from tests.simulation.mutants import MUTANTS
 
-SEEDS = range(40)
+SEEDS = range(50, 150)
+UNUSED = None
 EVENTS = 1_200
 
 

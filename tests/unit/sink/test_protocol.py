@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 
@@ -10,7 +11,7 @@ from msgspec import structs
 
 from pipeline import topics
 from pipeline.clickhouse.pool import WRITE_SECONDS
-from pipeline.identity import DeploymentIdentity
+from pipeline.identity import DeploymentIdentity, MixedHistoriesError
 from pipeline.inserts import DatabasePlace
 from pipeline.journal import JSON_ARRAYS, LEDGER, NATIVE, REQUESTS, JournalRecord
 from pipeline.sink import ranges
@@ -33,7 +34,16 @@ from pipeline.sink.protocol import (
     RollUpsLack,
     SinkStep,
 )
-from pipeline.steps import AnotherTopicError, Commit, Now, Reached, Restore, TopicIds, TopicPlace
+from pipeline.steps import (
+    AnotherTopicError,
+    Commit,
+    ConfirmOwner,
+    Now,
+    Reached,
+    Restore,
+    TopicIds,
+    TopicPlace,
+)
 from tests.support import scripted
 
 SAFE_MS = 10_000
@@ -181,19 +191,42 @@ def test_a_journal_that_is_another_topic_stops_it_before_anything_is_read_or_sen
     assert scripted.names(taken) == ["Restore", "Fence", "Restore", "TopicIds"]
 
 
+def test_rows_that_a_later_owner_has_written_meanwhile_are_no_mixed_history() -> None:
+    """Whether there is a later owner is asked before anybody is told of two histories."""
+
+    def beyond(step: SinkStep) -> object:
+        if isinstance(step, LookAtDatabase):
+            return dataclasses.replace(OURS, highest=9)
+        return _answers()(step)
+
+    def fenced(step: SinkStep) -> object:
+        if isinstance(step, ConfirmOwner):
+            raise PermissionError
+        return beyond(step)
+
+    with pytest.raises(MixedHistoriesError, match="up to position 9"):
+        scripted.run(_writer().take_over(), beyond)
+    with pytest.raises(PermissionError):
+        scripted.run(_writer().take_over(), fenced)
+
+
 OLD_MS = 1_000 + SAFE_MS
 
 
 def test_of_an_old_range_what_is_there_is_not_sent_again() -> None:
     there = {REQUESTS: 3, LEDGER: 1}
-    _, steps = scripted.run(_writer().finish(INTENT), _answers(OLD_MS, counted=there.__getitem__))
+    _, steps = scripted.run(
+        _writer().insert(INTENT, RECORDS, sent_before=True), _answers(OLD_MS, counted=there.__getitem__)
+    )
     assert _inserted(steps) == []
     assert not any(isinstance(step, Commit) for step in steps)
 
 
 def test_of_an_old_range_what_is_absent_is_recorded_anew_and_sent() -> None:
     there = {REQUESTS: 3, LEDGER: 0}
-    _, steps = scripted.run(_writer().finish(INTENT), _answers(OLD_MS, counted=there.__getitem__))
+    _, steps = scripted.run(
+        _writer().insert(INTENT, RECORDS, sent_before=True), _answers(OLD_MS, counted=there.__getitem__)
+    )
     assert [kind for kind, _ in _inserted(steps)] == [LEDGER]
     [commit] = [step for step in steps if isinstance(step, Commit)]
     [recorded] = commit.outputs[TopicPlace(topics.SINK_STATE, 2)]
@@ -228,7 +261,9 @@ def test_what_was_under_way_and_has_landed_meanwhile_is_not_added_again() -> Non
 
 def test_an_old_range_of_which_more_is_there_is_left_to_a_person() -> None:
     with pytest.raises(IntentError, match="4 rows of metering:2:requests:1-3 instead of 3"):
-        scripted.run(_writer().finish(INTENT), _answers(OLD_MS, counted=lambda _: 4))
+        scripted.run(
+            _writer().insert(INTENT, RECORDS, sent_before=True), _answers(OLD_MS, counted=lambda _: 4)
+        )
 
 
 def test_a_refusal_for_certain_is_told_as_one_and_tried_again() -> None:
