@@ -72,6 +72,17 @@ def test_a_unit_orders_the_mail_that_the_mailer_reads() -> None:
     assert shop.send(Credit("2", ORG, -1, "used")).mail == []
 
 
+def test_two_mails_of_one_millisecond_are_two() -> None:
+    """The balance falls below the threshold, then to nothing, and is brought up and used up once more."""
+    shop = Shop()
+    shop.do(SetThreshold("t", ORG, 50 * RUPEE))
+    amounts = (-60 * RUPEE, -40 * RUPEE, RUPEE, -RUPEE)
+    sent = [shop.send(Credit(f"{n}", ORG, amount, "used")).mail for n, amount in enumerate(amounts)]
+    mails = [decode(value) for each in sent for _, value in each]
+    assert len({mail.id for mail in mails}) == len(mails) == 3
+    assert len({mail.at_ms for mail in mails}) == 1
+
+
 def test_a_replay_of_the_same_command_orders_no_second_mail() -> None:
     shop = Shop()
     shop.do(SetThreshold("t", ORG, 50 * RUPEE))
