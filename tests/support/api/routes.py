@@ -43,8 +43,14 @@ ASKS_OWNER: dict[str, tuple[Try, ...]] = {
 """Routes with a session that ask the account's owner."""
 
 SIGNED_BY_RAZORPAY = {"/webhooks/razorpay"}
-OPERATORS = {"/operator/queries/{name}", "/operator/reconcile", "/operator/settle/{payment_id}"}
-PAGES = {"/billing", "/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
+OPERATORS = {
+    "/operator/queries/{name}",
+    "/operator/rebuild/clickhouse",
+    "/operator/rebuild/roll-ups",
+    "/operator/reconcile",
+    "/operator/settle/{payment_id}",
+}
+PAGES = {"/overview", "/billing", "/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
 
 OF_AN_ORG = {
     "/me/usage": ("",),
