@@ -29,6 +29,10 @@ WORDS = {
     "tokens": f"({' + '.join(TOKEN_COLUMNS)})",
     "failed": f"(status >= {FAILED_FROM})",
     "request_columns": ", ".join(REQUEST_COLUMNS),
+    # What a member chose; an empty text filters nothing.
+    "filtered": "((empty({model:String}) OR model = {model:String}) AND "
+    "(empty({key_id:String}) OR key_id = {key_id:String}) AND "
+    "(empty({provider:String}) OR provider = {provider:String}))",
 }
 _HEAD = ("name", "caller", "scope", "parameters")
 _CONDITIONS = {"org": "org = {org:String}", "orgs": "org IN {orgs:Array(String)}"}

@@ -50,10 +50,10 @@ class SessionLog:
         """
         assert self._producer is not None
         try:
-            written = await self._producer.send_and_wait(topics.SESSIONS, encode_session(record), partition=0)
+            next_offset = await _send(self._producer, record)
         except KafkaError as error:
             raise UnavailableError(f"{topics.SESSIONS} cannot be written") from error
-        await self._follower.reached(topics.SESSIONS, written.offset + 1, KNOWN_LIMIT_S)
+        await self._follower.reached(topics.SESSIONS, next_offset, KNOWN_LIMIT_S)
 
 
 async def write_session(kafka: KafkaConnection, record: SessionRecord) -> None:
@@ -61,6 +61,12 @@ async def write_session(kafka: KafkaConnection, record: SessionRecord) -> None:
     writing = producer(kafka, request_timeout_ms=_REQUEST_MS_MAX)
     await writing.start()
     try:
-        await writing.send_and_wait(topics.SESSIONS, encode_session(record), partition=0)
+        await _send(writing, record)
     finally:
         await writing.stop()
+
+
+async def _send(writing: AIOKafkaProducer, record: SessionRecord) -> int:
+    """Return the offset after a record, once it is durable. Raises a KafkaError."""
+    written = await writing.send_and_wait(topics.SESSIONS, encode_session(record), partition=0)
+    return int(written.offset) + 1

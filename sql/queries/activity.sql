@@ -10,9 +10,7 @@
 -- `kind` is 1 for the day x model series, 2 for the sums by key, 3 for those by model and provider. The columns
 -- from `day` on are the answer's for the series: there are thousands, and the engine writes them faster than
 -- anyone could read them. One level and few functions, since planning is a large part of what it costs.
-WITH (empty({model:String}) OR model = {model:String})
-    AND (empty({key_id:String}) OR key_id = {key_id:String})
-    AND (empty({provider:String}) OR provider = {provider:String}) AS matches
+WITH {{filtered}} AS matches
 SELECT
     org,
     grouping(usage_day.day, usage_day.key_id) AS kind,

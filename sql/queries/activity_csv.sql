@@ -16,8 +16,6 @@ SELECT
     sum(usage_day.errors)
 FROM usage_day
 WHERE org = {org:String} AND day BETWEEN {from_day:Date} AND {to_day:Date}
-    AND (empty({model:String}) OR model = {model:String})
-    AND (empty({key_id:String}) OR key_id = {key_id:String})
-    AND (empty({provider:String}) OR provider = {provider:String})
+    AND {{filtered}}
 GROUP BY day, model, key_id, provider
 ORDER BY day, model, key_id, provider

@@ -15,7 +15,5 @@ SELECT
     sum(toInt128(cost_nano)) AS cost_sum_nano
 FROM usage_day
 WHERE org IN {orgs:Array(String)} AND day BETWEEN {from_day:Date} AND {to_day:Date}
-    AND (empty({model:String}) OR model = {model:String})
-    AND (empty({key_id:String}) OR key_id = {key_id:String})
-    AND (empty({provider:String}) OR provider = {provider:String})
+    AND {{filtered}}
 GROUP BY org, is_asked_for

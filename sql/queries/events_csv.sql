@@ -21,8 +21,6 @@ FROM events
 WHERE org = {org:String}
     AND rid >= {from_rid:UInt64}
     AND day BETWEEN {from_day:Date} AND {to_day:Date}
-    AND (empty({model:String}) OR model = {model:String})
-    AND (empty({key_id:String}) OR key_id = {key_id:String})
-    AND (empty({provider:String}) OR provider = {provider:String})
+    AND {{filtered}}
 ORDER BY org, rid
 LIMIT {rows:UInt16}

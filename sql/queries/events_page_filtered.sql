@@ -11,8 +11,6 @@ WHERE org = {org:String}
     AND rid BETWEEN {from_rid:UInt64} AND {to_rid:UInt64}
     AND id BETWEEN 9007199254740991 - {to_rid:UInt64} AND 9007199254740991 - {from_rid:UInt64}
     AND day BETWEEN {from_day:Date} AND {to_day:Date}
-    AND (empty({model:String}) OR model = {model:String})
-    AND (empty({key_id:String}) OR key_id = {key_id:String})
-    AND (empty({provider:String}) OR provider = {provider:String})
+    AND {{filtered}}
 ORDER BY org, rid
 LIMIT {rows:UInt16}

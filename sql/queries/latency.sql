@@ -9,8 +9,6 @@
 SELECT model, count(), arrayElement(quantilesExactLow(0.5, 0.95)(latency_ms) AS found, 1), arrayElement(found, 2)
 FROM events
 WHERE org = {org:String} AND day BETWEEN {from_day:Date} AND {to_day:Date} AND NOT {{failed}}
-    AND (empty({model:String}) OR model = {model:String})
-    AND (empty({key_id:String}) OR key_id = {key_id:String})
-    AND (empty({provider:String}) OR provider = {provider:String})
+    AND {{filtered}}
 GROUP BY model
 ORDER BY model
