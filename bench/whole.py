@@ -13,7 +13,6 @@ import asyncio
 import itertools
 import re
 import time
-from pathlib import Path
 
 import httpx2
 

@@ -13,16 +13,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
-from pipeline.api.http.answers import PRIVATE, failures
+from pipeline.api.http.answers import PRIVATE, attachment, failures
+from pipeline.api.http.cells import FORMULA, safe_cell
 from pipeline.api.http.parameters import BEFORE_MAX, FILTERS, Filters, FiltersOf, Range, bounded_range, only
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.dependencies import ContextOf, SignedIn, signed_in
-from pipeline.api.services.exports import FORMULA, Exports, safe_cell
+from pipeline.api.services.exports import Exports
 from pipeline.clickhouse.queries import OrgScope, query
 
 router = APIRouter(tags=["activity"], dependencies=[Depends(signed_in), Depends(only(*FILTERS))])
@@ -121,14 +121,8 @@ async def _file(
             yield piece
 
     name = f"{what}_{org}_{days.first}_{days.last}.csv"
-    headers = {"Cache-Control": PRIVATE, "Content-Disposition": _attachment(name)}
+    headers = {"Cache-Control": PRIVATE, "Content-Disposition": attachment(name)}
     return StreamingResponse(with_first(), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-def _attachment(name: str) -> str:
-    """Return the header that has a browser keep a file under a name (RFC 6266), whatever is in the name."""
-    plain = "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "_" for char in name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 async def _pieces_of_events(

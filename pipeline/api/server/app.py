@@ -16,6 +16,7 @@ from pipeline.api.http.edge import Edge
 from pipeline.api.routes import (
     activity,
     addresses,
+    balance,
     billing,
     catalog,
     csv_files,
@@ -35,6 +36,7 @@ from pipeline.api.routes import (
     promos,
     rankings,
     receipts,
+    statements,
     totals,
     usage,
     webhooks,
@@ -44,6 +46,7 @@ from pipeline.api.routes.rankings import Rankings
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.exports import Exports
+from pipeline.api.services.history import History
 
 ROUTERS = (
     usage.router,
@@ -64,6 +67,8 @@ ROUTERS = (
     orders.router,
     webhooks.router,
     receipts.router,
+    balance.router,
+    statements.router,
     keys.router,
     key_use.router,
     pincodes.router,
@@ -99,6 +104,10 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)
     app.state.exports = Exports()
     app.state.coalesced_reads = CoalescedReads(context.engine)
+    app.state.history = None
+    if context.accounts is not None:
+        kept_from = context.settings.events_kept_from if context.settings else None
+        app.state.history = History(context.engine, context.accounts, kept_from)
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app, problem_page)

@@ -17,6 +17,7 @@ from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session
 from pipeline.api.services.accounts import AccountServices
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
+from pipeline.api.services.history import History
 from pipeline.outcomes import RefusalCode
 
 
@@ -38,6 +39,18 @@ async def accounts_of(context: ContextOf) -> AccountServices:
 
 
 AccountsOf = Annotated[AccountServices, Depends(accounts_of)]
+
+
+async def history_of(request: Request) -> History:
+    """Return what tells the past of the app's orgs. Raises ApiError 503 in an app that was made without accounts."""
+    history = request.app.state.history
+    if history is None:
+        raise unavailable()
+    assert isinstance(history, History)
+    return history
+
+
+HistoryOf = Annotated[History, Depends(history_of)]
 
 
 async def coalesced_reads_of(request: Request) -> CoalescedReads:

@@ -1,12 +1,11 @@
-"""How many files are made at the same time, and names that are safe in a spreadsheet.
+"""How many files are made at the same time.
 
-Owns: `Exports`, and what counts as a formula.
+Owns: `Exports`.
 Called by: `api/routes/csv_files.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +14,6 @@ from pipeline.api.http.errors import too_many
 
 AT_ONCE, AT_ONCE_AN_ORG = 4, 1
 AGAIN_MS = 5_000
-
-FORMULA = r"^\s*[=+\-@＝＋－＠]|^[\t\r\n]"  # noqa: RUF001 - full-width signs begin formulas too
-"""A text that a spreadsheet may take for a formula, as OWASP's «CSV Injection» has it; the engine reads the same pattern."""
-
-_is_formula = re.compile(FORMULA).search
-
-
-def safe_cell(text: str) -> str:
-    """Return a text as a cell that no spreadsheet computes."""
-    return f"'{text}" if _is_formula(text) else text
 
 
 class Exports:
