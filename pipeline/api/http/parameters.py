@@ -8,7 +8,7 @@ Called by: the routers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
@@ -162,3 +162,26 @@ async def filters_of(
 
 
 FiltersOf = Annotated[Filters, Depends(filters_of)]
+
+
+def filters_of_form(fields: Iterable[tuple[str, str]]) -> Filters:
+    """Return the filters in the fields of a form, where an empty field filters nothing.
+
+    Raises ApiError for an unknown or repeated field, and for a day that is none.
+    """
+    given: dict[str, str] = {}
+    for name, value in fields:
+        if name not in FILTERS:
+            raise invalid(name, f"there is no filter {name!r}; there are {', '.join(FILTERS)}")
+        if name in given:
+            raise invalid(name, f"{name} is given more than once")
+        given[name] = value
+    days: dict[str, date | None] = dict.fromkeys(("from", "to"))
+    for name in days:
+        if given.get(name):
+            try:
+                days[name] = _plain_day(given[name])
+            except ValueError as error:
+                raise invalid(name, f"{name} {error}; {given[name]!r} is none") from None
+    model, key_id, provider = (given.get(name, "") for name in ("model", "key_id", "provider"))
+    return Filters(days["from"], days["to"], model, key_id, provider)

@@ -5,7 +5,7 @@ import { DayChart } from "./daychart.js";
 import { at } from "./form.js";
 import { follow } from "./live.js";
 import { amount, brief, isSpent, nano, shown } from "./money.js";
-import { bar, count, day, dayOf, daysBetween, longDay, made, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
+import { bar, count, day, dayOf, daysBetween, delta, longDay, made, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
 
 const EVERY_MS = 4000;
 // Balance and keys are asked of the account's owner: when something was used, and once a minute.
@@ -88,10 +88,7 @@ function showActivity() {
 const metric = (name) => page.querySelector(`[data-metric="${name}"]`);
 
 function showDelta(name, now, before) {
-  const place = page.querySelector(`[data-delta="${name}"]`);
-  if (before === 0n) return put(place, "");
-  const percent = Number(((now - before) * 100n) / before);
-  return put(place, `${percent < 0 ? "▼" : "▲"} ${count(Math.abs(percent))} %`);
+  put(page.querySelector(`[data-delta="${name}"]`), delta(now, before));
 }
 
 function showBalance() {
@@ -187,4 +184,4 @@ function refusal(who, code, words, action, address) {
   return line;
 }
 
-await follow(look, EVERY_MS);
+follow(look, EVERY_MS);
