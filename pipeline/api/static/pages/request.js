@@ -78,7 +78,7 @@ function showCost(found) {
   table.tBodies[0].replaceChildren(...lines.map((line) => row(CLASSES[line.class] ?? line.class,
     line.inr === undefined ? count(line.quantity) : "", line.inr_per_mtok === undefined ? "" : shown(line.inr_per_mtok), shown(line.amount_inr))));
   table.tFoot.replaceChildren(row("All together", "", "", shown(total_inr)));
-  put(at("hand-words"), `A price of ₹1 per million tokens is 1,000 billionths of a rupee a token, so every line is exact and nothing is rounded.`);
+  put(at("hand-words"), "A price of ₹1 per million tokens is 1,000 billionths of a rupee a token, so every line is exact and nothing is rounded.");
   at("hand").replaceChildren(...lines.map(byHand));
   const sum = lines.reduce((all, line) => all + nano(line.amount_inr), 0n);
   const parts = lines.map((line) => shown(line.amount_inr)).join(" + ");
@@ -94,13 +94,16 @@ function byHand(line) {
 
 function showTokens(found) {
   const { usage } = found;
+  const isBeside = found.tokens > usage.prompt_tokens + usage.completion_tokens;
   putCount(page.querySelector('[data-metric="tokens"]'), found.tokens);
   const parts = [
     ["Prompt", usage.prompt_tokens], ["cached", usage.cached_tokens, true], ["written to the cache", usage.cache_write_tokens, true],
     ["audio in", usage.audio_input_tokens, true],
     ["Completion", usage.completion_tokens], ["reasoning", usage.reasoning_tokens, true], ["audio out", usage.audio_output_tokens, true],
   ];
-  facts("tokens", parts.map(([name, number, isPart]) => [isPart ? `of it ${name}` : name, count(number), isPart]));
+  const words = (name) => (name === "reasoning" && isBeside ? "reasoning, beside it" : `of it ${name}`);
+  facts("tokens", parts.map(([name, number, isPart]) => [isPart ? words(name) : name, count(number), isPart]));
+  at("irregular").hidden = !found.irregular;
 }
 
 function facts(id, rows) {
