@@ -50,6 +50,8 @@ export class FilterForm {
       if (!this.isShown || !isPlain || !link || link.pathname !== "/activity") return;
       event.preventDefault();
       this.go(link.search);
+      // Links in tables may be gone with the view that they were in: who used one goes on at the top.
+      if (!at("presets").contains(link)) at("title").focus();
     });
   }
 
@@ -164,12 +166,15 @@ export class FilterForm {
       ["Last month", `${lastMonth.slice(0, 8)}01`, lastMonth],
     ];
     const chosen = keptIn(location.search, ["model", "key_id", "provider"]);
-    const links = ranges.map(([name, from, to]) => {
-      const link = linkTo(`/activity?${new URLSearchParams([["from", from], ["to", to], ...chosen])}`, name);
-      const view = this.view();
-      if (view.from === from && view.to === to) link.setAttribute("aria-current", "true");
-      return link;
+    const view = this.isShown ? this.view() : null;
+    const place = at("presets");
+    // The links stay the same ones, so that the one just used keeps the focus.
+    if (!place.children.length) place.append(...ranges.map(([name]) => linkTo("/activity", name)));
+    ranges.forEach(([, from, to], index) => {
+      const link = place.children[index];
+      link.href = `/activity?${new URLSearchParams([["from", from], ["to", to], ...chosen])}`;
+      if (view?.from === from && view.to === to) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
     });
-    putAll(at("presets"), links);
   }
 }
