@@ -5,7 +5,7 @@ import { DayChart } from "./daychart.js";
 import { at } from "./form.js";
 import { follow } from "./live.js";
 import { amount, brief, isSpent, nano, shown } from "./money.js";
-import { bar, count, day, dayOf, daysBetween, delta, longDay, made, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
+import { bar, count, day, dayOf, daysBetween, delta, linkTo, longDay, made, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
 
 const EVERY_MS = 4000;
 // Balance and keys are asked of the account's owner: when something was used, and once a minute.
@@ -137,7 +137,7 @@ function showKeys() {
 }
 
 function keyLine(key) {
-  const name = made("span", "name", key.name);
+  const name = made("span", "name", linkTo(`/activity?${new URLSearchParams({ key_id: key.key_id })}`, key.name));
   const spent = made("span", "number", brief(key.spent_this_month_inr));
   spent.title = shown(key.spent_this_month_inr);
   const line = made("li", "", name, spent);

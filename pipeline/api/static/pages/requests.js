@@ -73,9 +73,10 @@ export class RequestList {
   }
 
   async more() {
-    const view = this.view;
-    const page = await this.page(view, PAGE, this.next);
-    if (this.view !== view) return;
+    const { view, next } = this;
+    const page = await this.page(view, PAGE, next);
+    // Meanwhile the list may have started anew.
+    if (this.view !== view || this.next !== next) return;
     const rows = page.events.map(row);
     at("rows").append(...rows);
     this.next = page.next_before;
