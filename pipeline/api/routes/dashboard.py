@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from pipeline import ist
 from pipeline.api.http.errors import ApiError
-from pipeline.api.http.parameters import FILTERS, Range, bounded_range, filters_of_form
+from pipeline.api.http.parameters import FILTERS, Range, bounded_range, filters_of_form, plain_day
 from pipeline.api.pages.rendering import page
 from pipeline.api.routes.one_event import Id, row_of
 from pipeline.api.routes.page_route import PageRoute
@@ -45,6 +45,8 @@ async def activity(request: Request, context: ContextOf, session: Member) -> Res
         today=_today(context),
         show=show if show in MEASURES else MEASURES[0],
         given=given,
+        # A browser shows nothing of such a text in a field for days.
+        no_days=[name for name in ("from", "to") if given[name] and not _is_day(given[name])],
         problem=problem,
     )
 
@@ -63,6 +65,14 @@ def _chosen(fields: list[tuple[str, str]], now_ms: int) -> tuple[Range | None, A
         return bounded_range(filters.first, filters.last, now_ms), None
     except ApiError as error:
         return None, error
+
+
+def _is_day(text: str) -> bool:
+    try:
+        plain_day(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _today(context: AppContext) -> str:
