@@ -104,7 +104,7 @@ def _events(org: Org, found: dict[str, Any], query: str) -> list[Any]:
 def test_the_view_is_in_the_address_and_back_leads_to_the_one_before(page: Page, busy: Org) -> None:
     _open(page, busy)
     page.evaluate("window.kept = true")
-    page.get_by_label("Model").select_option("krutrim-2")
+    page.get_by_label("Model", exact=True).select_option("krutrim-2")
     expect(page).to_have_url(re.compile(r"[?&]model=krutrim-2"))
     expect(page.locator('[data-metric="requests"]')).to_have_attribute("data-value", "10")
     page.get_by_role("link", name="7 days").click()
@@ -112,7 +112,7 @@ def test_the_view_is_in_the_address_and_back_leads_to_the_one_before(page: Page,
     expect(page.get_by_role("link", name="7 days")).to_have_attribute("aria-current", "true")
     page.get_by_role("button", name="Tokens").click()
     expect(page).to_have_url(re.compile("show=tokens"))
-    page.get_by_label("From").fill(_day(0))
+    page.get_by_label("From", exact=True).fill(_day(0))
     page.get_by_role("button", name="Apply").click()
     expect(page.locator('[data-metric="requests"]')).to_have_attribute("data-value", "5")
     assert page.evaluate("window.kept") is True
@@ -126,11 +126,11 @@ def test_the_view_is_in_the_address_and_back_leads_to_the_one_before(page: Page,
     expect(page.get_by_role("button", name="Tokens")).to_have_attribute("aria-pressed", "true")
     for _ in range(3):
         page.go_back()
-    expect(page.get_by_label("From")).to_have_value(_day(6))
-    expect(page.get_by_label("Model")).to_have_value("krutrim-2")
+    expect(page.get_by_label("From", exact=True)).to_have_value(_day(6))
+    expect(page.get_by_label("Model", exact=True)).to_have_value("krutrim-2")
     page.go_back()
     page.go_back()
-    expect(page.get_by_label("Model")).to_have_value("")
+    expect(page.get_by_label("Model", exact=True)).to_have_value("")
     expect(page.locator('[data-metric="requests"]')).to_have_attribute("data-value", "12")
 
 
@@ -213,12 +213,12 @@ def test_another_orgs_request_and_a_bad_address_are_told_on_a_page(page: Page, b
     answer = page.goto(f"/activity?from={_day(399)}&to={_day(0)}&model=krutrim-2")
     assert answer is not None and answer.status == 400
     expect(page.get_by_role("alert")).to_contain_text("are 400 days; 366 is the most")
-    expect(page.get_by_label("Model")).to_have_value("krutrim-2")
-    expect(page.get_by_label("Model").locator("option")).to_have_count(3)
-    page.get_by_label("From").fill(_day(3))
+    expect(page.get_by_label("Model", exact=True)).to_have_value("krutrim-2")
+    expect(page.get_by_label("Model", exact=True).locator("option")).to_have_count(3)
+    page.get_by_label("From", exact=True).fill(_day(3))
     page.get_by_role("button", name="Apply").click()
     expect(page.locator('[data-metric="requests"]')).to_have_attribute("data-value", "10")
-    page.get_by_label("From").fill(_day(500))
+    page.get_by_label("From", exact=True).fill(_day(500))
     page.get_by_role("button", name="Apply").click()
     expect(page.get_by_role("alert")).to_contain_text("366 is the most")
 
