@@ -256,5 +256,5 @@ def test_everyone_can_use_both_pages_at_every_width(page: Page, busy: Org, width
         expect(page.locator(".waiting")).to_have_count(0)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             assert serious_findings(page) == [], (path, scheme)
