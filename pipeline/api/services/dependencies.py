@@ -41,11 +41,9 @@ async def accounts_of(context: ContextOf) -> AccountServices:
 AccountsOf = Annotated[AccountServices, Depends(accounts_of)]
 
 
-async def history_of(request: Request) -> History:
-    """Return what tells the past of the app's orgs. Raises ApiError 503 in an app that was made without accounts."""
+async def history_of(request: Request, _asked: AccountsOf) -> History:
+    """Return what tells the past of the app's orgs, which asks the accounts' owners."""
     history = request.app.state.history
-    if history is None:
-        raise unavailable()
     assert isinstance(history, History)
     return history
 
