@@ -1,7 +1,8 @@
 """Post spoilt records of all kinds, and hold that nothing is raised, nothing is lost, and the books add up.
 
 `python -m tests.fuzz --records 1000000 --seed 7`; the same seed posts the same records. Exit code 1 at the first
-difference, with the seed and the unit it was found in.
+difference, with the seed and the unit it was found in. `--requests 100000` sends malformed HTTP requests to a product
+of its own instead, one in ten of them made from the OpenAPI document (`tests/fuzz/doors.py`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from collections import Counter
 from pipeline.journal import LedgerRow, RequestRow, decode_rows
 from pipeline.posting.unit import UnitOutput
 from pipeline.topics import BILLING, MOVED, REQUESTS
+from tests.fuzz.doors import UNLIMITED, fuzz_doors
 from tests.fuzz.spoilt import spoilt_command, spoilt_events
 from tests.support.builders import Books, Record, everything
+from tests.support.product.razorpay import shop
 
 RECORDS_A_UNIT = 400
 RESTORED_EVERY = 25
@@ -98,12 +101,28 @@ def fuzz(records: int, seed: int) -> tuple[Ledger, str | None]:
     return ledger, None
 
 
+def fuzz_http(requests: int, seed: int) -> list[str]:
+    """Send malformed requests to a product of their own; what went wrong."""
+    started = time.monotonic()
+    with shop(**UNLIMITED) as running:
+        fuzzed = fuzz_doors(running, requests - requests // 10, requests // 10, seed)
+    for name, count in (*sorted(fuzzed.kinds.items()), *sorted(fuzzed.statuses.items())):
+        sys.stdout.write(f"{count:>12,} {name}\n")
+    sys.stdout.write(f"{time.monotonic() - started:>12,.1f} seconds\n")
+    return fuzzed.wrong
+
+
 def main() -> int:
     """Run it; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--requests", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    if given.requests:
+        wrong_requests = fuzz_http(given.requests, given.seed)
+        sys.stdout.write("\n".join(wrong_requests) + "\n" if wrong_requests else "the doors hold\n")
+        return 1 if wrong_requests else 0
     started = time.monotonic()
     ledger, wrong = fuzz(given.records, given.seed)
     for name, count in sorted(ledger.counts.items()):

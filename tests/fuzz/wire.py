@@ -18,6 +18,7 @@ END_LIMIT_S = 15.0
 
 _HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]*\r\n(.*?)\r\n\r\n", re.DOTALL)
 _LENGTH = re.compile(rb"(?:^|\r\n)content-length: *(\d+)", re.IGNORECASE)
+_CLOSE = re.compile(rb"(?:^|\r\n)connection: *close", re.IGNORECASE)
 _CHUNKED = re.compile(rb"(?:^|\r\n)transfer-encoding: *chunked", re.IGNORECASE)
 
 
@@ -41,9 +42,9 @@ async def exchange(host: str, port: int, request: RawRequest) -> Exchange:
                 await asyncio.sleep(0.001)
         return await _answers(reader, writer, request, received)
     except ConnectionError as error:
-        statuses, _ = answers_in(bytes(received), ended=True)
-        wrong = "" if len(statuses) >= max(1, request.whole) else f"the connection was reset: {error!r}"
-        return Exchange(statuses, wrong)
+        found = answers_in(bytes(received), ended=True)
+        is_told = found.closes or len(found.statuses) >= max(1, request.whole)
+        return Exchange(found.statuses, "" if is_told else f"the connection was reset: {error!r}")
     finally:
         writer.transport.abort()
 
@@ -57,45 +58,59 @@ async def _answers(
         try:
             more = await asyncio.wait_for(reader.read(262_144), limit_s)
         except TimeoutError:
-            statuses, _ = answers_in(bytes(received), ended=False)
             if request.whole or said_the_end:
-                return Exchange(statuses, f"it hangs after {bytes(received[-200:])!r}")
+                found = answers_in(bytes(received), ended=False)
+                return Exchange(found.statuses, f"it hangs after {bytes(received[-200:])!r}")
             writer.write_eof()
             said_the_end, limit_s = True, END_LIMIT_S
             continue
         received += more
-        statuses, rest = answers_in(bytes(received), ended=not more)
-        if len(statuses) >= wanted or (not more and not request.whole):
-            return Exchange(statuses)
+        found = answers_in(bytes(received), ended=not more)
+        if found.closes or len(found.statuses) >= wanted or (not more and not request.whole):
+            return Exchange(found.statuses)
         if not more:
-            what = f"the answer broke off: {rest[:200]!r}" if rest else f"{len(statuses)} of {wanted} are answered"
-            return Exchange(statuses, what)
+            said = f"the answer broke off: {found.rest[:200]!r}" if found.rest else "it is not answered"
+            return Exchange(found.statuses, said)
 
 
-def answers_in(received: bytes, *, ended: bool) -> tuple[list[int], bytes]:
-    """Return the statuses of the final answers that are there in whole, and what follows them.
+@dataclass(frozen=True)
+class Answers:
+    """The statuses of the final answers that are there in whole, what follows, and whether the last says that it is the last."""
+
+    statuses: Sequence[int]
+    rest: bytes
+    closes: bool
+
+
+def answers_in(received: bytes, *, ended: bool) -> Answers:
+    """Return what was answered, by what was received.
 
     What is asked with `HEAD` is answered without the body that is announced: such an answer is taken for whole where
     the next one, or the end, comes straight after its head.
     """
     statuses: list[int] = []
+    closes = False
     while (head := _HEAD.match(received)) is not None:
         status, rest = int(head[1]), received[head.end() :]
         if 100 <= status < 200:
             received = rest
             continue
-        length = _LENGTH.search(head[2])
+        size = _size(head[2], rest, ended=ended)
         if status in (204, 304) or rest.startswith(b"HTTP/1.1 ") or (ended and not rest):
             size = 0
-        elif length is not None:
-            size = int(length[1])
-        elif _CHUNKED.search(head[2]):
-            end = rest.find(b"0\r\n\r\n")
-            size = end + 5 if end >= 0 else len(rest) + 1
-        else:
-            size = len(rest) if ended else len(rest) + 1
         if len(rest) < size:
             break
         statuses.append(status)
-        received = rest[size:]
-    return statuses, received
+        received, closes = rest[size:], _CLOSE.search(head[2]) is not None
+    return Answers(statuses, received, closes)
+
+
+def _size(head: bytes, rest: bytes, *, ended: bool) -> int:
+    """Return how long a body is, more than there is where that is not known yet."""
+    length = _LENGTH.search(head)
+    if length is not None:
+        return int(length[1])
+    if _CHUNKED.search(head):
+        end = rest.find(b"0\r\n\r\n")
+        return end + 5 if end >= 0 else len(rest) + 1
+    return len(rest) if ended else len(rest) + 1
