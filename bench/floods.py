@@ -96,9 +96,7 @@ async def _under(run: Bench, server: Process, name: str, seconds: float) -> Seen
     """Return what was seen while a flood went on. The members go on for a moment after it."""
     port, seen = run.http_url.rpartition(":")[2], Seen()
     now_ms = int(time.time() * 1000)
-    tokens = [
-        issue(SESSION_SECRET, f"org_{n}", "owner", "x@bench.example", now_ms) for n in range(MEMBERS)
-    ]
+    tokens = [issue(SESSION_SECRET, f"org_{n}", "owner", "x@bench.example", now_ms) for n in range(MEMBERS)]
     flood = run.program("floods", name, port, str(seconds)) if name in FLOODS else None
     until = time.monotonic() + seconds + 2
     tasks = [asyncio.create_task(_member(int(port), token, until, seen)) for token in tokens]
@@ -170,7 +168,9 @@ async def _half_headed(port: int, until: float) -> None:
 
 async def _half_bodied(port: int, until: float) -> None:
     """Announce a body, send half of it, and then a byte a second."""
-    head = b"PUT /me/billing/address HTTP/1.1\r\nHost: bench\r\nContent-Length: 200000\r\n\r\n" + b" " * 100_000
+    head = (
+        b"PUT /me/billing/address HTTP/1.1\r\nHost: bench\r\nContent-Length: 200000\r\n\r\n" + b" " * 100_000
+    )
     await _pour(port, until, head, b" ", 1.0)
 
 

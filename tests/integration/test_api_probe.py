@@ -135,7 +135,11 @@ def test_a_role_that_may_not_change_something_is_403(served: Api) -> None:
 def test_a_page_of_another_site_changes_nothing_by_a_members_cookie(served: Api) -> None:
     changing: list[tuple[str, str]] = [*CHANGED_BY, ("POST", "/login"), ("POST", "/logout")]
     token = served.token("mine")
-    others = (cookie(token, "cross-site"), cookie(token, "same-site"), {"Origin": "https://evil.example", "Cookie": f"br_session={token}"})
+    others = (
+        cookie(token, "cross-site"),
+        cookie(token, "same-site"),
+        {"Origin": "https://evil.example", "Cookie": f"br_session={token}"},
+    )
     for verb, path in changing:
         for headers in others:
             answer = served.client.request(verb, filled(path), json={}, headers=headers)

@@ -299,12 +299,16 @@ def test_an_org_makes_so_many_keys_and_unpaid_orders_a_day_and_no_more(running: 
         assert running.call("PATCH", f"/me/keys/{made['key_id']}", org, {"revoked": True})[0] == 200
     assert running.refused("POST", "/me/keys", org, {"name": "more"}) == "429 rate_limit_exceeded"
     orders = [running.ordered(org) for _ in range(UNPAID_MAX)]
-    assert running.refused("POST", "/me/billing/orders", org, {"amount_inr": 500}) == "429 rate_limit_exceeded"
+    assert (
+        running.refused("POST", "/me/billing/orders", org, {"amount_inr": 500}) == "429 rate_limit_exceeded"
+    )
     running.hooks()
     running.pay(orders[0])
     running.until(lambda: running.balance(org) == 600, "one of them is paid")
     running.ordered(org)
-    assert running.refused("POST", "/me/billing/orders", org, {"amount_inr": 500}) == "429 rate_limit_exceeded"
+    assert (
+        running.refused("POST", "/me/billing/orders", org, {"amount_inr": 500}) == "429 rate_limit_exceeded"
+    )
     assert running.call("GET", "/me/keys", _org(running))[0] == 200
 
 

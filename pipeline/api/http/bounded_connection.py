@@ -105,9 +105,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._address = counted_as(peer)
         if self.open.total >= self.connections_max:
             self._refuse(RefusalCode.UNAVAILABLE)
-        elif (
-            self.open.from_address[self._address] >= self.connections_an_address
-            and not self.proxies.trusts(peer)
+        elif self.open.from_address[self._address] >= self.connections_an_address and not self.proxies.trusts(
+            peer
         ):
             self._refuse(RefusalCode.RATE_LIMIT_EXCEEDED)
         else:

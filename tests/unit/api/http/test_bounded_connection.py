@@ -211,7 +211,7 @@ async def test_a_refusal_never_garbles_an_answer_before_it(port: Port) -> None:
     ("spoilt", "expected"),
     [
         (b"NONSENSE\r\n\r\n", (400, "invalid_request")),
-        (b"GET / HTTP/1.1\r\nX: " + b"a" * HEADER_BYTES_MAX, (431, "headers_too_large")),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * HEADER_BYTES_MAX + b"\r\n\r\n", (431, "headers_too_large")),
         (b"PUT / HTTP/1.1\r\nContent-Length: 999999999\r\n\r\n", (413, "body_too_large")),
         (b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnone", (400, "invalid_request")),
     ],
