@@ -197,8 +197,6 @@ async def test_a_client_that_leaves_gives_the_place_of_its_file_back_at_once(
         sent, left = list[Any](), asyncio.Event()
 
         async def receive() -> dict[str, Any]:
-            if not sent:
-                return {"type": "http.request", "body": b"", "more_body": False}
             await left.wait()
             return {"type": "http.disconnect"}
 

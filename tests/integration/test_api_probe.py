@@ -15,6 +15,8 @@ import jwt
 import pytest
 from fastapi import APIRouter, FastAPI
 
+from starlette.routing import compile_path
+
 from pipeline.api.http.sessions import ROLES, Role, issue
 from pipeline.clickhouse.client import Engine
 from tests.support.api.client import SECRET, Api, api
@@ -99,7 +101,8 @@ def test_each_verb_of_each_route_is_classified_and_a_new_one_is_noticed(served: 
 def test_a_verb_that_a_route_has_not_is_405_for_all(served: Api) -> None:
     answered = verbs_of(served.client.app)
     for path in sorted(paths_of(served.client.app)):
-        known = {verb for verb, each in answered if each == path}
+        # `/me/keys/use` is also what `/me/keys/{key_id}` takes.
+        known = {verb for verb, each in answered if compile_path(each)[0].match(filled(path))}
         for verb in sorted(set(VERBS) - known):
             for headers in ({}, bearer(served.token("mine"))):
                 answer = served.client.request(verb, filled(path), headers=headers)
@@ -116,7 +119,7 @@ def test_what_is_no_session_opens_nothing_of_an_org(served: Api) -> None:
                 answer = served.client.request(verb, filled(path), json={}, headers=headers)
                 assert answer.status_code == 401, (verb, path, what)
                 if path in PAGES:
-                    assert "<h1>" in answer.text and "mine" not in answer.text
+                    assert "<h1" in answer.text and "mine" not in answer.text
                 else:
                     assert answer.json()["error"]["code"] == "no_session", (verb, path, what)
                     assert answer.headers["www-authenticate"] == "Bearer"
