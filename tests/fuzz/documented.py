@@ -16,6 +16,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.errors import FailureGroup
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -37,9 +38,11 @@ class Documented:
     def __init__(
         self, document: dict[str, Any], url: str, tokens: Sequence[str], number: int, fuzzed: Fuzzed
     ) -> None:
-        """Prepare. `number` is the seed; what comes of it goes into `fuzzed`."""
+        """Prepare. `number` is the seed; what comes of it goes into `fuzzed`. Raises ValueError for a bad document."""
         self._operations = [
-            found.ok() for found in schemathesis.openapi.from_dict(document).get_all_operations()
+            found.ok()
+            for found in schemathesis.openapi.from_dict(document).get_all_operations()
+            if isinstance(found, Ok)
         ]
         self._url, self._tokens, self._rng, self._fuzzed = url, tokens, random.Random(number), fuzzed
 
@@ -64,7 +67,7 @@ class Documented:
             suppress_health_check=list(HealthCheck),
         )
         @given(case=operation.as_strategy(generation_mode=mode))
-        def ask(case: schemathesis.Case) -> None:
+        def ask(case: schemathesis.Case[Any]) -> None:
             token = self._rng.choice([*self._tokens, ""])
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             answer = case.call(base_url=self._url, session=session, headers=headers, timeout=LIMIT_S)

@@ -14,7 +14,6 @@ from typing import Any, cast
 import jwt
 import pytest
 from fastapi import APIRouter, FastAPI
-
 from starlette.routing import compile_path
 
 from pipeline.api.http.sessions import ROLES, Role, issue
