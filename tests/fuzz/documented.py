@@ -39,11 +39,10 @@ class Documented:
         self, document: dict[str, Any], url: str, tokens: Sequence[str], number: int, fuzzed: Fuzzed
     ) -> None:
         """Prepare. `number` is the seed; what comes of it goes into `fuzzed`. Raises ValueError for a bad document."""
-        self._operations = [
-            found.ok()
-            for found in schemathesis.openapi.from_dict(document).get_all_operations()
-            if isinstance(found, Ok)
-        ]
+        found = list(schemathesis.openapi.from_dict(document).get_all_operations())
+        self._operations = [each.ok() for each in found if isinstance(each, Ok)]
+        if len(self._operations) < len(found):
+            raise ValueError("the document has an operation that cannot be read")
         self._url, self._tokens, self._rng, self._fuzzed = url, tokens, random.Random(number), fuzzed
 
     def ask(self, count: int) -> None:
