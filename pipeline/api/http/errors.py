@@ -92,12 +92,12 @@ def refused(refusal: CommandRefusal) -> ApiError:
 def answer(error: ApiError, request_id: str | None) -> Response:
     """Return the answer that tells of an error."""
     body: dict[str, object] = {
-        "message": error.message,
+        "message": _text(error.message),
         "type": error.code.type,
         "code": error.code,
     }
     if error.param is not None:
-        body["param"] = error.param
+        body["param"] = _text(error.param)
     if request_id is not None:
         body["request_id"] = request_id
     content = msgspec.json.encode({"error": {**body, **error.more}})
@@ -143,6 +143,11 @@ def told_of(error: Exception) -> ApiError:  # noqa: PLR0911 - one case a kind of
             log.warning("the engine is not available: %s", error)
             return unavailable()
     raise error
+
+
+def _text(given: str) -> str:
+    """Return a text that can be written: JSON may escape half of a surrogate pair (`"\\ud800"`), which no UTF-8 has."""
+    return given.encode("utf-8", "replace").decode()
 
 
 def _verbs_at(app: FastAPI, path: str) -> set[str]:
