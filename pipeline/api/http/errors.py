@@ -146,7 +146,7 @@ def told_of(error: Exception) -> ApiError:  # noqa: PLR0911 - one case a kind of
 
 
 def _text(given: str) -> str:
-    """Return a text that can be written: JSON may escape half of a surrogate pair (`"\\ud800"`), which no UTF-8 has."""
+    """Return a text that can be written: JSON may escape half of a surrogate pair, which UTF-8 cannot have."""
     return given.encode("utf-8", "replace").decode()
 
 
