@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from pipeline.api.http.limiter import RequestRate
 from pipeline.api.services.accounts import AccountServices
 from pipeline.api.services.sessions import SessionRegister
+from pipeline.api.services.tokens import TokenRegister
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope
@@ -37,7 +38,7 @@ class AppContext:
 
     An app may be made without `accounts`: then the routes that ask an account's owner answer 503. Without
     `settings` the operator's routes answer 404, as they do without an operator's token. Without `known_sessions`
-    that a session is over is known to this app alone.
+    that a session is over is known to this app alone, and so are its access tokens without `known_tokens`.
     """
 
     engine: Engine
@@ -63,11 +64,18 @@ class AppContext:
     """How many requests each session may send."""
     known_sessions: SessionRegister | None = None
     """Which sessions are good, as all servers know it."""
+    known_tokens: TokenRegister | None = None
+    """Which access tokens are good, as all servers know it."""
 
     @cached_property
     def sessions(self) -> SessionRegister:
         """Which sessions are good."""
         return self.known_sessions or SessionRegister.of_this_process(self.session_secret, self.now_ms)
+
+    @cached_property
+    def tokens(self) -> TokenRegister:
+        """Which access tokens are good."""
+        return self.known_tokens or TokenRegister.of_this_process(self.session_secret, self.now_ms)
 
     def key_name(self, scope: OrgScope, key_id: str) -> str | None:
         """Return the current name of an org's key; None for a key that is unknown or another org's.
