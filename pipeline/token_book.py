@@ -91,6 +91,11 @@ def signed(record: TokenRecord, secret: str) -> TokenRecord:
     return structs.replace(record, signature=_signature(record, secret))
 
 
+def ended(record: TokenRecord, at_ms: int, secret: str) -> TokenRecord:
+    """Return the signed record by which a token is revoked."""
+    return signed(structs.replace(record, revoked_ms=at_ms), secret)
+
+
 def _signature(record: TokenRecord, secret: str) -> str:
     said = b"token-record\0" + encode_token(structs.replace(record, signature=""))
     return hmac.digest(secret.encode(), said, hashlib.sha256).hex()
@@ -129,6 +134,10 @@ class TokenBook:
     def of_org(self, org: str) -> list[TokenRecord]:
         """Return an org's tokens, also those that ended in the last 30 days, in the order of the topic."""
         return [record for record in self._orgs.get(org, {}).values() if self._is_kept(record)]
+
+    def in_force_of(self, org: str) -> list[TokenRecord]:
+        """Return an org's tokens that are neither expired nor revoked."""
+        return [record for record in self.of_org(org) if record.ends_ms > self._now_ms()]
 
     def get(self, org: str, token_id: str) -> TokenRecord | None:
         """Return an org's token by its id, as `of_org` has it; None where there is none."""

@@ -1,18 +1,20 @@
-"""Access tokens on Kafka: follow their records, and write them.
+"""Access tokens on Kafka: follow their records, write them, and revoke those of an org.
 
 Owns: where the records go, and the word on one that is not signed.
-Called by: the server. Next: `token_book.py`.
+Called by: the server follows and writes; `cli/sessions.py` revokes. Next: `token_book.py`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 from pipeline import topics
-from pipeline.kafka.follow import Subscription
+from pipeline.connection import KafkaConnection
+from pipeline.kafka.follow import Subscription, TopicFollower
 from pipeline.kafka.followed_log import FollowedLog
-from pipeline.token_book import TokenBook, TokenRecord, decode_token, encode_token
+from pipeline.token_book import TokenBook, TokenRecord, decode_token, encode_token, ended
 
 log = logging.getLogger(__name__)
 
@@ -47,3 +49,22 @@ def token_writer(followed: FollowedLog) -> Callable[[TokenRecord], Awaitable[Non
         await followed.append(topics.TOKENS, encode_token(record), record.topic_key)
 
     return write
+
+
+async def revoke_tokens(kafka: KafkaConnection, secret: str, org: str, now_ms: Callable[[], int]) -> int:
+    """Revoke all tokens of an org that are in force, durably; return how many there were.
+
+    Raises what connecting raises, UnavailableError, or TimeoutError.
+    """
+    book = TokenBook(secret, now_ms)
+    async with AsyncExitStack() as stack:
+        follower = TopicFollower(kafka, [to_tokens(book)])
+        await follower.start()
+        stack.push_async_callback(follower.stop)
+        followed = FollowedLog(kafka, follower)
+        stack.push_async_callback(followed.stop)
+        await followed.start()
+        write, found = token_writer(followed), book.in_force_of(org)
+        for record in found:
+            await write(ended(record, max(now_ms(), record.created_ms + 1), secret))
+    return len(found)

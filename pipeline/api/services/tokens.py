@@ -20,14 +20,21 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 
-from msgspec import structs
-
 from pipeline.api.http.errors import ApiError, invalid, not_found
 from pipeline.api.http.idempotency import command_id
 from pipeline.api.http.sessions import InvalidSessionError, Session
 from pipeline.ist import DAY_MS
 from pipeline.outcomes import RefusalCode
-from pipeline.token_book import PREFIX_CHARS, TOKEN_BYTES, TokenBook, TokenRecord, hash_token, signed, token_text
+from pipeline.token_book import (
+    PREFIX_CHARS,
+    TOKEN_BYTES,
+    TokenBook,
+    TokenRecord,
+    ended,
+    hash_token,
+    signed,
+    token_text,
+)
 
 TOKENS_MAX = 50
 """How many tokens of an org are in force at once."""
@@ -117,7 +124,7 @@ class TokenRegister:
             raise not_found("no such token")
         if not record.revoked_ms:
             # Not the time of its making, by which a token is known that was withdrawn.
-            await self._end(record, max(self._now_ms(), record.created_ms + 1))
+            await self._write(ended(record, max(self._now_ms(), record.created_ms + 1), self._secret))
             record = self._book.get(org, token_id) or record
         return record
 
@@ -154,12 +161,8 @@ class TokenRegister:
         try:
             self._check(before, made.name)
         except ApiError:
-            await self._end(made, made.created_ms)
+            await self._write(ended(made, made.created_ms, self._secret))
             raise
-
-    async def _end(self, record: TokenRecord, at_ms: int) -> None:
-        await self._write(signed(structs.replace(record, revoked_ms=at_ms), self._secret))
-
 
 def _is_withdrawn(record: TokenRecord) -> bool:
     """Whether a token was revoked by who made it, before anybody saw it."""
