@@ -118,6 +118,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 settings=settings,
                 public_url=settings.public_url,
                 checkout_url=settings.checkout_url,
+                gateway_url=settings.gateway_url,
                 address_requests=rate_of(settings.address_requests_per_s),
                 session_requests=rate_of(settings.session_requests_per_s),
                 known_sessions=SessionRegister(

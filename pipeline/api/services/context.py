@@ -57,6 +57,8 @@ class AppContext:
     """What browsers see, where a proxy stands before the server."""
     checkout_url: str = CHECKOUT_URL
     """The script of Razorpay's Checkout, for the billing page."""
+    gateway_url: str | None = None
+    """Where programs send requests: what the page of keys shows with a new key."""
 
     address_requests: RequestRate = field(default_factory=lambda: rate_of(ADDRESS_REQUESTS_PER_S))
     """How many requests each network address may send."""

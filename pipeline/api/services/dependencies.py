@@ -137,7 +137,7 @@ OwnerSession = Annotated[Session, Depends(owner_only)]
 
 async def key_manager(session: SignedIn) -> Session:
     """Return the session of who may change keys and access tokens; 403 for a member."""
-    if session.role == "member":
+    if not session.manages_keys:
         raise ApiError(RefusalCode.FORBIDDEN, "only an owner or an admin of the org may change its keys and access tokens")
     return session
 

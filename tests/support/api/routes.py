@@ -56,7 +56,7 @@ OPERATORS = {
     "/operator/reconcile",
     "/operator/settle/{payment_id}",
 }
-PAGES = {"/overview", "/billing", "/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
+PAGES = {"/overview", "/keys", "/billing", "/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
 
 OF_AN_ORG = {
     "/me/usage": ("",),

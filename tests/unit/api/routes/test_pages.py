@@ -241,7 +241,7 @@ def test_assets_are_kept_for_long_under_their_version_only(client: TestClient) -
 def test_every_file_a_page_names_is_there_and_every_script_is_some_pages(client: TestClient) -> None:
     _signed_in(client)
     named: set[str] = set()
-    for path in ("/billing", "/overview"):
+    for path in ("/billing", "/keys", "/overview"):
         page = client.get(path).text
         named |= set(re.findall(r'(?:src|href)="/assets/\w+/([^"]+)"', page))
     for name in list(named):
