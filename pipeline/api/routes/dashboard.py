@@ -14,6 +14,9 @@ from pipeline.api.routes.page_route import PageRoute
 from pipeline.api.services.dependencies import ContextOf, Member
 from pipeline.api.services.tokens import TOKENS_MAX
 
+UNKNOWN_GATEWAY = "https://GATEWAY"
+"""What a command shows where nobody has said where the gateway is: people put their own in its place."""
+
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
@@ -31,7 +34,7 @@ async def keys(context: ContextOf, session: Member) -> Response:
         "keys.html",
         session,
         here="/keys",
-        gateway_url=(context.gateway_url or "").rstrip("/"),
+        gateway_url=(context.gateway_url or UNKNOWN_GATEWAY).rstrip("/"),
         keys_max=ACTIVE_KEYS_MAX,
         tokens_max=TOKENS_MAX,
         trial_day=TRIAL_REQUESTS_PER_DAY,

@@ -8,8 +8,9 @@ import { dayOf, longDay } from "./show.js";
 
 const AT_GATEWAY = "Gateways know within a second.";
 let changing = null;
+let revoking = null;
 
-/** Prepare the dialogs. `gateway` is where programs send requests, "" where nobody said; `done(kind, words)` is told. */
+/** Prepare the dialogs. `gateway` is where programs send requests; `done(kind, words)` is told. */
 export function start({ gateway, done }) {
   for (const button of document.querySelectorAll("dialog [data-close]")) {
     button.addEventListener("click", () => button.closest("dialog").close());
@@ -17,7 +18,8 @@ export function start({ gateway, done }) {
   startSecret();
   doing(at("key-form"), "submit", "key-form-result", () => (changing ? sendChange(done) : sendKey(gateway, done)));
   doing(at("token-form"), "submit", "token-form-result", () => sendToken(done));
-  return { makeKey, makeToken: () => open("token"), changeKey };
+  doing(at("revoke-now"), "click", "revoke-result", () => revoke(done));
+  return { makeKey, makeToken: () => open("token"), changeKey, askToRevoke };
 }
 
 function open(kind) {
@@ -86,7 +88,7 @@ async function sendKey(gateway, done) {
   const key = await changePatiently("POST", "/me/keys", given);
   at("key-dialog").close();
   await done("keys", `“${key.name}” is made. ${AT_GATEWAY}`);
-  await reveal("Your new key", key.key, await gatewayCommand(gateway, key.key), gateway === "");
+  reveal("Your new key", key.key, await gatewayCommand(gateway, key.key), gateway);
 }
 
 async function sendChange(done) {
@@ -115,7 +117,7 @@ async function sendToken(done) {
   at("token-dialog").close();
   await done("tokens", `“${token.name}” is made.`);
   const command = `curl -H 'Authorization: Bearer ${token.token}' \\\n  ${location.origin}/me/usage`;
-  await reveal("Your new access token", token.token, command, false);
+  reveal("Your new access token", token.token, command);
 }
 
 /** Return the command that sends a first request with a key, to a model that the catalog has. */
@@ -128,7 +130,7 @@ async function gatewayCommand(gateway, key) {
   }
   const body = JSON.stringify({ model, messages: [{ role: "user", content: "Namaste" }] });
   return [
-    `curl ${gateway || "https://GATEWAY"}/v1/chat/completions \\`,
+    `curl ${gateway}/v1/chat/completions \\`,
     `  -H 'Authorization: Bearer ${key}' \\`,
     "  -H 'Content-Type: application/json' \\",
     `  -d '${body.replaceAll("'", "'\\''")}'`,
@@ -155,32 +157,30 @@ function startSecret() {
   });
 }
 
-async function reveal(title, secret, command, isUnknownGateway) {
+function reveal(title, secret, command, gateway = "") {
   at("secret-title").textContent = title;
   at("secret").value = secret;
   at("secret-curl").textContent = command;
-  at("secret-note").hidden = !isUnknownGateway;
+  at("secret-note").hidden = !gateway.endsWith("//GATEWAY");
   say("secret-result", "");
   at("secret-dialog").showModal();
   at("secret").select();
 }
 
-/** Ask whether a key or token is to be revoked, and revoke it. */
-export function askToRevoke(kind, each, done) {
-  const isKey = kind === "keys";
+/** Ask whether a key or token is to be revoked. */
+function askToRevoke(kind, each) {
+  revoking = { kind, each };
+  const who = kind === "keys" ? "Requests with" : "Programs that read with";
   at("revoke-title").textContent = `Revoke “${each.name}”?`;
-  at("revoke-words").textContent = isKey
-    ? `Requests with ${each.prefix}… are refused within a second. A revoked key does not come back.`
-    : `Programs that read with ${each.prefix}… are refused within a second. A revoked token does not come back.`;
+  at("revoke-words").textContent = `${who} ${each.prefix}… are refused within a second. What is revoked does not come back.`;
   say("revoke-result", "");
-  const old = at("revoke-now");
-  const button = old.cloneNode(true);
-  old.replaceWith(button);
-  doing(button, "click", "revoke-result", async () => {
-    if (isKey) await change("PATCH", `/me/keys/${each.key_id}`, { revoked: true });
-    else await change("DELETE", `/me/tokens/${each.id}`);
-    at("revoke-dialog").close();
-    await done(kind, `“${each.name}” is revoked.`);
-  });
   at("revoke-dialog").showModal();
+}
+
+async function revoke(done) {
+  const { kind, each } = revoking;
+  if (kind === "keys") await change("PATCH", `/me/keys/${each.key_id}`, { revoked: true });
+  else await change("DELETE", `/me/tokens/${each.id}`);
+  at("revoke-dialog").close();
+  await done(kind, `“${each.name}” is revoked.`);
 }

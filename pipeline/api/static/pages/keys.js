@@ -3,7 +3,7 @@
 import { Failure, read } from "./api.js";
 import { budgetOf, isBudgetSpent } from "./budget.js";
 import { at, say } from "./form.js";
-import { askToRevoke, start as startForms } from "./keyforms.js";
+import { start as startForms } from "./keyforms.js";
 import { follow } from "./live.js";
 import { ago, count, dayOf, daysBetween, longDay, made, nextMonth, put, putAll, putMoney, when } from "./show.js";
 
@@ -81,7 +81,7 @@ function keyLine(key) {
   const figure = made("strong", "money");
   putMoney(figure, key.spent_this_month_inr);
   const { drawn, words } = budgetOf(key);
-  const turns = key.budget_inr === null ? "" : ` It turns on ${longDay(nextMonth(dayOf(known.now)))}.`;
+  const turns = key.budget_inr === null ? "" : ` A new one starts on ${longDay(nextMonth(dayOf(known.now)))}.`;
   const told = made("p", "small", key.budget_inr === null ? words : `${words}.${turns}`);
   spent.append(made("p", "", figure, made("span", "small", " spent this month")), ...(drawn ? [drawn] : []), told);
   const today = known.usage?.keys.find((each) => each.key_id === key.key_id)?.today.requests ?? 0;
@@ -189,7 +189,7 @@ if (manages) {
       const { id } = event.target.closest("li").dataset;
       const each = kind === "keys" ? known.keys.keys.find((key) => key.key_id === id) : known.tokens.tokens.find((token) => token.id === id);
       if (does === "change") forms.changeKey(each);
-      else askToRevoke(kind, each, done);
+      else forms.askToRevoke(kind, each);
     });
   }
 }
