@@ -65,6 +65,10 @@ class TokenRecord(
         """When it is over: revoked or expired, whichever comes first."""
         return min(self.revoked_ms, self.expires_ms) if self.revoked_ms else self.expires_ms
 
+    def is_in_force(self, now_ms: int) -> bool:
+        """Whether it opens anything. A revocation holds at once, also where its writer's clock is ahead of this one."""
+        return not self.revoked_ms and self.expires_ms > now_ms
+
     @property
     def topic_key(self) -> bytes:
         """The key of its record: each making has its own, so that compaction keeps the one that came first."""
@@ -121,9 +125,10 @@ class TokenBook:
             return False
         known = self.get(record.org, record.id)
         if known is None or (record.revoked_ms and not known.revoked_ms):
-            self._drop(record.org, record.id)
             if self._is_kept(record):
-                self._put(record)
+                self._put(record, known)
+            else:
+                self._drop(record.org, record.id)
         return True
 
     def forget(self, topic_key: bytes) -> None:
@@ -137,7 +142,7 @@ class TokenBook:
 
     def in_force_of(self, org: str) -> list[TokenRecord]:
         """Return an org's tokens that are neither expired nor revoked."""
-        return [record for record in self.of_org(org) if record.ends_ms > self._now_ms()]
+        return [record for record in self.of_org(org) if record.is_in_force(self._now_ms())]
 
     def get(self, org: str, token_id: str) -> TokenRecord | None:
         """Return an org's token by its id, as `of_org` has it; None where there is none."""
@@ -150,12 +155,14 @@ class TokenBook:
         record = self._by_hash.get(hashed)
         if record is None or not hmac.compare_digest(record.hash, hashed):
             return None
-        return record if record.ends_ms > self._now_ms() else None
+        return record if record.is_in_force(self._now_ms()) else None
 
     def _is_kept(self, record: TokenRecord) -> bool:
         return record.ends_ms + ENDED_KEPT_MS > self._now_ms()
 
-    def _put(self, record: TokenRecord) -> None:
+    def _put(self, record: TokenRecord, known: TokenRecord | None) -> None:
+        if known is not None:
+            del self._by_hash[known.hash]
         self._orgs.setdefault(record.org, {})[record.id] = record
         self._by_hash[record.hash] = record
         if len(self) >= self._sweep_at:

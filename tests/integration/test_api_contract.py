@@ -140,12 +140,16 @@ def test_an_access_token_reads_what_a_session_of_its_org_reads(served: Api) -> N
     reader, session = token_of(served, "mine"), {"Authorization": f"Bearer {served.token('mine')}"}
     paths = [path + tried for path, queries in (OF_AN_ORG | FILES_OF_AN_ORG).items() for tried in queries]
     paths += [path.replace("{id}", str(public_id(of, EXPLAINED))) for path in BY_ID for of in (0, 1)]
-    tried = [path for tries in (ASKS_OWNER | OF_TOKENS).values() for method, path, _ in tries if method == "GET"]
+    tried = [
+        path for tries in (ASKS_OWNER | OF_TOKENS).values() for method, path, _ in tries if method == "GET"
+    ]
     assert all(tried)
     for path in (*paths, *tried):
         by_token = served.client.get(path, headers=reader)
         by_session = served.client.get(path, headers=session)
-        without_id = [answer.text.replace(answer.headers["x-request-id"], "") for answer in (by_token, by_session)]
+        without_id = [
+            answer.text.replace(answer.headers["x-request-id"], "") for answer in (by_token, by_session)
+        ]
         assert by_token.status_code == by_session.status_code and without_id[0] == without_id[1], path
     assert served.client.get("/me/usage", headers=token_of(served, "theirs")).text != by_session.text
 
@@ -164,7 +168,9 @@ def test_an_access_token_does_nothing_but_read(served: Api, method: str) -> None
             assert answer.status_code in (303, 401, 403, 404, 405, 503), path
             assert "set-cookie" not in answer.headers or "max-age=0" in answer.headers["set-cookie"].lower()
     session = {"Authorization": f"Bearer {served.token('mine')}"}
-    assert [each["name"] for each in served.client.get("/me/tokens", headers=session).json()["tokens"]] == ["reader"]
+    assert [each["name"] for each in served.client.get("/me/tokens", headers=session).json()["tokens"]] == [
+        "reader"
+    ]
 
 
 def test_an_access_token_is_no_session(served: Api) -> None:

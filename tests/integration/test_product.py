@@ -289,7 +289,9 @@ def test_a_token_from_making_to_revoking(deployed: Deployment) -> None:
         ("DELETE", "/me/tokens/tok_1", None),
     ],
 )
-def test_a_member_may_not_change_keys_and_tokens(deployed: Deployment, method: str, path: str, body: Any) -> None:
+def test_a_member_may_not_change_keys_and_tokens(
+    deployed: Deployment, method: str, path: str, body: Any
+) -> None:
     answer = deployed.call(method, path, "org-roles", role="member", json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
 

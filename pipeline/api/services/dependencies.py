@@ -50,7 +50,9 @@ async def coalesced_reads_of(request: Request) -> CoalescedReads:
 
 CoalescedReadsOf = Annotated[CoalescedReads, Depends(coalesced_reads_of)]
 
-_bearer = HTTPBearer(auto_error=False, description="A session token; or an access token, `brt-...`, which only reads")
+_bearer = HTTPBearer(
+    auto_error=False, description="A session token; or an access token, `brt-...`, which only reads"
+)
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="A session token")
 
 
@@ -138,7 +140,10 @@ OwnerSession = Annotated[Session, Depends(owner_only)]
 async def key_manager(session: SignedIn) -> Session:
     """Return the session of who may change keys and access tokens; 403 for a member."""
     if not session.manages_keys:
-        raise ApiError(RefusalCode.FORBIDDEN, "only an owner or an admin of the org may change its keys and access tokens")
+        raise ApiError(
+            RefusalCode.FORBIDDEN,
+            "only an owner or an admin of the org may change its keys and access tokens",
+        )
     return session
 
 

@@ -71,7 +71,8 @@ class TokenRegister:
 
     def of_org(self, org: str) -> list[TokenRecord]:
         """Return an org's tokens, oldest first, also those that ended in the last 30 days."""
-        return [record for record in self._book.of_org(org) if not _is_withdrawn(record)]
+        shown = [record for record in self._book.of_org(org) if not _is_withdrawn(record)]
+        return sorted(shown, key=lambda record: record.created_ms)
 
     async def create(
         self, org: str, name: str, expires_days: int, request: str, key: str | None
@@ -138,7 +139,7 @@ class TokenRegister:
     def _check(self, others: Sequence[TokenRecord], name: str) -> None:
         """Raise ApiError where these tokens leave no room for another one, or not by this name."""
         now_ms = self._now_ms()
-        in_force = [record for record in others if record.ends_ms > now_ms]
+        in_force = [record for record in others if record.is_in_force(now_ms)]
         if any(record.name == name for record in in_force):
             raise ApiError(
                 RefusalCode.DUPLICATE_TOKEN_NAME, f"a token in force is named {name!r} already", param="name"
@@ -163,6 +164,7 @@ class TokenRegister:
         except ApiError:
             await self._write(ended(made, made.created_ms, self._secret))
             raise
+
 
 def _is_withdrawn(record: TokenRecord) -> bool:
     """Whether a token was revoked by who made it, before anybody saw it."""

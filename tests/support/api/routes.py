@@ -56,7 +56,16 @@ OPERATORS = {
     "/operator/reconcile",
     "/operator/settle/{payment_id}",
 }
-PAGES = {"/overview", "/keys", "/billing", "/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
+PAGES = {
+    "/overview",
+    "/keys",
+    "/billing",
+    "/login",
+    "/logout",
+    "/assets/{version}/{name}",
+    "/docs",
+    "/docs/{name}",
+}
 
 OF_AN_ORG = {
     "/me/usage": ("",),

@@ -154,11 +154,11 @@ function showRefused() {
   for (const key of keys) {
     const today = known.usage.keys.find((each) => each.key_id === key.key_id)?.today.requests || 0;
     if (isExpired(key)) {
-      refused.push(refusal(key.name, "401 invalid_api_key", `This key expired on ${longDay(dayOf(key.expires_at))}. Make a new one.`));
+      refused.push(refusal(key.name, "401 invalid_api_key", `This key expired on ${longDay(dayOf(key.expires_at))}. Make a new one.`, "Keys", "/keys"));
     } else if (isBudgetSpent(key) && key.tier !== "trial") {
-      refused.push(refusal(key.name, "429 budget_exceeded", `Its budget of ${brief(key.budget_inr)} is spent. Raise it, or wait for ${day(nextMonth(known.today))}.`));
+      refused.push(refusal(key.name, "429 budget_exceeded", `Its budget of ${brief(key.budget_inr)} is spent. Raise it, or wait for ${day(nextMonth(known.today))}.`, "Keys", "/keys"));
     } else if (key.daily_limit !== null && today >= key.daily_limit) {
-      refused.push(refusal(key.name, "429 daily_limit_reached", `Its ${count(key.daily_limit)} requests of today are used. It goes on at 00:00 IST, or with a higher limit.`));
+      refused.push(refusal(key.name, "429 daily_limit_reached", `Its ${count(key.daily_limit)} requests of today are used. It goes on at 00:00 IST, or with a higher limit.`, "Keys", "/keys"));
     }
   }
   putAll(at("refused"), refused);

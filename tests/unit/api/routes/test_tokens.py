@@ -85,7 +85,9 @@ def test_a_token_is_shown_once_and_listed_without_it(asking: Asking) -> None:
     assert asking.with_token(token).json() == listed.json()
 
 
-@pytest.mark.parametrize(("given", "days"), [({}, 90), ({"expires_days": None}, 90), ({"expires_days": 365}, 365)])
+@pytest.mark.parametrize(
+    ("given", "days"), [({}, 90), ({"expires_days": None}, 90), ({"expires_days": 365}, 365)]
+)
 def test_a_token_always_expires(asking: Asking, given: dict[str, Any], days: int) -> None:
     token = asking.made(**given)["token"]
     asking.clock[0] += days * DAY_MS - 1
