@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -28,7 +30,7 @@ NOW_MS = 1_781_289_000_123
 TEXTS = [token_text(bytes([n]) * 24) for n in range(8)]
 
 
-def record(number: int = 0, *, revoked_ms: int = 0, secret: str = SECRET, **changes: object) -> TokenRecord:
+def record(number: int = 0, *, revoked_ms: int = 0, secret: str = SECRET, **changes: Any) -> TokenRecord:
     made = TokenRecord(
         id=f"tok_{number}",
         org="org_1",
@@ -41,7 +43,7 @@ def record(number: int = 0, *, revoked_ms: int = 0, secret: str = SECRET, **chan
         expires_ms=NOW_MS + DAY_MS,
         revoked_ms=revoked_ms,
     )
-    return signed(structs.replace(made, **changes), secret)  # type: ignore[arg-type]
+    return signed(structs.replace(made, **changes), secret)
 
 
 def book_of(*taken: TokenRecord, now_ms: int = NOW_MS) -> TokenBook:
@@ -115,7 +117,7 @@ def test_what_ended_is_known_for_a_month_and_then_forgotten() -> None:
     assert book.of_org("org_1") == []
     # A server that was away learns of a revocation of which nothing is told any more.
     late = TokenBook(SECRET, lambda: clock[0])
-    lasting = {"expires_ms": clock[0] + DAY_MS}
+    lasting: Any = {"expires_ms": clock[0] + DAY_MS}
     late.take(record(2, **lasting))
     late.take(record(2, revoked_ms=NOW_MS + 5, **lasting))
     assert late.in_force(TEXTS[2]) is None and len(late) == 0

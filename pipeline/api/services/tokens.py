@@ -2,7 +2,7 @@
 
 Owns: `TokenRegister`, and the rules for making a token: how many an org has and makes, and that no two in force have
 the same name.
-Called by: `api/server/main.py` and `api/services/context.py` make one; `api/routes/tokens.py` and the dependencies ask it.
+Called by: `api/server/main.py` and `api/services/context.py` make one; the dependencies and the routes of tokens ask it.
 Next: `token_book.py` for what is known, `kafka/tokens.py` for how all servers come to know it.
 
 Servers make tokens at the same time and know of each other's a moment later. So the rules are asked before a token is
