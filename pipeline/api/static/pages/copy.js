@@ -2,9 +2,8 @@
 
 /** Copy what an element shows. Return whether it was copied; else it is selected, for the person to copy. */
 export async function copy(element) {
-  const text = element.value ?? element.textContent;
   try {
-    await navigator.clipboard.writeText(text);
+    await navigator.clipboard.writeText(element.textContent);
     return true;
   } catch {
     select(element);
@@ -13,10 +12,6 @@ export async function copy(element) {
 }
 
 function select(element) {
-  if (element.select) {
-    element.select();
-    return;
-  }
   const range = document.createRange();
   range.selectNodeContents(element);
   const selection = getSelection();

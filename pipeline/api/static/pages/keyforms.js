@@ -152,19 +152,19 @@ function startSecret() {
   });
   at("secret-done").addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => {
-    at("secret").value = "";
+    at("secret").textContent = "";
     at("secret-curl").textContent = "";
   });
 }
 
 function reveal(title, secret, command, gateway = "") {
   at("secret-title").textContent = title;
-  at("secret").value = secret;
+  at("secret").textContent = secret;
   at("secret-curl").textContent = command;
   at("secret-note").hidden = !gateway.endsWith("//GATEWAY");
   say("secret-result", "");
   at("secret-dialog").showModal();
-  at("secret").select();
+  at("secret").focus();
 }
 
 /** Ask whether a key or token is to be revoked. */

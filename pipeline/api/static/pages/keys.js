@@ -5,7 +5,7 @@ import { budgetOf, isBudgetSpent } from "./budget.js";
 import { at, say } from "./form.js";
 import { start as startForms } from "./keyforms.js";
 import { follow } from "./live.js";
-import { ago, count, dayOf, daysBetween, longDay, made, nextMonth, put, putAll, putMoney, when } from "./show.js";
+import { ago, count, day, dayOf, daysBetween, longDay, made, nextMonth, put, putAll, putMoney, when } from "./show.js";
 
 const EVERY_MS = 10_000;
 // From so many days before its end on it is told how many are left.
@@ -81,7 +81,7 @@ function keyLine(key) {
   const figure = made("strong", "money");
   putMoney(figure, key.spent_this_month_inr);
   const { drawn, words } = budgetOf(key);
-  const turns = key.budget_inr === null ? "" : ` A new one starts on ${longDay(nextMonth(dayOf(known.now)))}.`;
+  const turns = key.budget_inr === null ? "" : ` A new one starts on ${day(nextMonth(dayOf(known.now)))}.`;
   const told = made("p", "small", key.budget_inr === null ? words : `${words}.${turns}`);
   spent.append(made("p", "", figure, made("span", "small", " spent this month")), ...(drawn ? [drawn] : []), told);
   const today = known.usage?.keys.find((each) => each.key_id === key.key_id)?.today.requests ?? 0;
@@ -114,13 +114,13 @@ function refusedNow(key, today) {
 function lastUse(key) {
   if (known.use === null) return ["Not known now"];
   const last = known.use.keys.find((each) => each.key_id === key.key_id);
-  if (!last) return ["Not in a year"];
+  if (!last) return ["Not in the last year"];
   return [ago(last.last_used_at, known.now), `${when(last.last_used_at)} IST`];
 }
 
 function tokenLine(token) {
   const facts = made("dl", "facts");
-  facts.append(fact("Made", longDay(dayOf(token.created_at))), expiry(token.expires_at), fact("May", "Read"));
+  facts.append(fact("Made", longDay(dayOf(token.created_at))), expiry(token.expires_at), fact("Scope", "Only reads"));
   const line = made("li", "", title(token, ""), facts);
   line.dataset.id = line.dataset.tokenId = token.id;
   if (manages) line.append(actions(["revoke", "Revoke"]));
