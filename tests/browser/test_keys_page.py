@@ -9,8 +9,9 @@ import httpx2
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from pipeline.api.http.errors import unavailable
+from pipeline.api.http.errors import ApiError, unavailable
 from pipeline.api.http.sessions import Role
+from pipeline.outcomes import RefusalCode
 from tests.support.accessibility import serious_findings
 from tests.support.product.dashboard import Dashboard, Org, Sent, failing, losing
 from tests.support.product.requests import request, send
@@ -88,7 +89,7 @@ def test_a_key_is_made_and_shown_once(page: Page, product: Dashboard) -> None:
     dialog.get_by_role("textbox", name="Requests a day").fill("500")
     dialog.get_by_label("Expires").select_option("30")
     # The answer is lost: it is asked again with the same Idempotency-Key, and one key is made.
-    losing(page, "/me/keys", unavailable())
+    losing(page, "/me/keys", ApiError(RefusalCode.UNAVAILABLE))
     dialog.get_by_role("button", name="Make the key").click()
     expect(page.get_by_role("heading", name="Your new key")).to_be_visible()
     api_key = page.locator("#secret").inner_text()
