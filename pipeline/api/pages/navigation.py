@@ -18,6 +18,7 @@ class NavigationEntry(NamedTuple):
 
 MEMBERS = (
     NavigationEntry("/overview", "Overview"),
+    NavigationEntry("/activity", "Activity"),
     NavigationEntry("/keys", "Keys"),
     NavigationEntry("/billing", "Billing"),
 )

@@ -58,6 +58,8 @@ OPERATORS = {
 }
 PAGES = {
     "/overview",
+    "/activity",
+    "/activity/{id}",
     "/keys",
     "/billing",
     "/login",

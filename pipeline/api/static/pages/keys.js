@@ -5,7 +5,7 @@ import { budgetOf, isBudgetSpent } from "./budget.js";
 import { at, say } from "./form.js";
 import { start as startForms } from "./keyforms.js";
 import { follow } from "./live.js";
-import { ago, count, day, dayOf, daysBetween, longDay, made, nextMonth, put, putAll, putMoney, when } from "./show.js";
+import { ago, count, day, dayOf, daysBetween, linkTo, longDay, made, nextMonth, put, putAll, putMoney, when } from "./show.js";
 
 const EVERY_MS = 10_000;
 // From so many days before its end on it is told how many are left.
@@ -128,7 +128,8 @@ function tokenLine(token) {
 }
 
 function title(each, refused) {
-  const block = made("div", "who-it-is", made("strong", "name", each.name), " ", made("code", "", `${each.prefix}…`));
+  const name = each.key_id ? linkTo(`/activity?${new URLSearchParams({ key_id: each.key_id })}`, each.name) : each.name;
+  const block = made("div", "who-it-is", made("strong", "name", name), " ", made("code", "", `${each.prefix}…`));
   if (each.tier === "trial") block.append(" ", made("span", "badge", "Trial"));
   if (refused) block.append(" ", made("span", "badge warns", refused));
   return block;
@@ -194,4 +195,4 @@ if (manages) {
   }
 }
 
-await follow(look, EVERY_MS);
+follow(look, EVERY_MS);
