@@ -128,6 +128,8 @@ CHANGED_BY: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/me/billing/verify"): OWNER,
     ("POST", "/me/keys"): MANAGERS,
     ("PATCH", "/me/keys/{key_id}"): MANAGERS,
+    ("POST", "/me/tokens"): MANAGERS,
+    ("DELETE", "/me/tokens/{id}"): MANAGERS,
 }
 """Which roles may ask for each route of an org that changes something. What only reads is for all."""
 
@@ -160,7 +162,11 @@ def expected() -> dict[tuple[str, str], Access]:
     reads = (*OF_AN_ORG, *FILES_OF_AN_ORG, *BY_ID)
     return {
         **{("GET", path): Access.MEMBERS for path in (*reads, *PAGES - NEEDS_NO_SESSION)},
-        **{(verb, path): Access.MEMBERS for path, tries in ASKS_OWNER.items() for verb, _, _ in tries},
+        **{
+            (verb, path): Access.MEMBERS
+            for path, tries in (ASKS_OWNER | OF_TOKENS).items()
+            for verb, _, _ in tries
+        },
         **{
             ("GET", path): Access.ANYBODY
             for path in (*PUBLIC, *TEXT, *NEEDS_NO_SESSION - {"/logout"}, "/openapi.json")
