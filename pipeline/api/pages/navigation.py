@@ -22,7 +22,10 @@ MEMBERS = (
 )
 """For members of an org; what somebody sees there is their org's."""
 
-PUBLIC: tuple[Place, ...] = ()
+PUBLIC = (
+    Place("/rankings", "Rankings"),
+    Place("/models", "Models"),
+)
 """For everybody."""
 
 

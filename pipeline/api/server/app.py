@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from pipeline.api.http import errors
 from pipeline.api.http.edge import Edge
+from pipeline.api.pages.kept_pages import KeptPages
 from pipeline.api.routes import (
     activity,
     addresses,
@@ -33,6 +34,7 @@ from pipeline.api.routes import (
     pages,
     pincodes,
     promos,
+    public,
     rankings,
     receipts,
     totals,
@@ -69,6 +71,7 @@ ROUTERS = (
     pincodes.router,
     pages.router,
     dashboard.router,
+    public.router,
     operator.router,
 )
 """All of them, whatever the app is made with: the order is that of the OpenAPI document."""
@@ -95,6 +98,7 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.metrics_text = health.MetricsText(context.registry)
     app.state.shown_to_strangers = health.ShownToStrangers()
     app.state.rankings = Rankings(context)
+    app.state.kept_pages = KeptPages(context.now_ms)
     app.state.pages = events.Pages(context)
     app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)
     app.state.exports = Exports()

@@ -50,7 +50,18 @@ OPERATORS = {
     "/operator/reconcile",
     "/operator/settle/{payment_id}",
 }
-PAGES = {"/overview", "/billing", "/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
+PAGES = {
+    "/",
+    "/rankings",
+    "/models",
+    "/overview",
+    "/billing",
+    "/login",
+    "/logout",
+    "/assets/{version}/{name}",
+    "/docs",
+    "/docs/{name}",
+}
 
 OF_AN_ORG = {
     "/me/usage": ("",),
