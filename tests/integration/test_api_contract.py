@@ -25,6 +25,7 @@ from tests.support.api.routes import (
     OPERATORS,
     PAGES,
     PUBLIC,
+    SEARCHES,
     SIGNED_BY_RAZORPAY,
     TEXT,
     paths_of,
@@ -86,6 +87,7 @@ def test_every_route_is_classified(served: Api) -> None:
         OF_AN_ORG.keys()
         | FILES_OF_AN_ORG.keys()
         | BY_ID
+        | SEARCHES.keys()
         | PUBLIC
         | TEXT
         | ASKS_OWNER.keys()
@@ -112,13 +114,20 @@ def test_no_answer_holds_another_orgs_data(served: Api) -> None:
             assert me in served.client.get(own, headers=headers).text
             others = path.replace("{id}", str(public_id(1 - partition, EXPLAINED)))
             assert served.refused(others, me) == (404, "not_found", None)
+        for path, asked in SEARCHES.items():
+            for own_id in (public_id(partition, EXPLAINED), f"{me}_event_1"):
+                assert me in served.client.get(f"{path}{asked}{own_id}", headers=headers).text
+            for others_id in (public_id(1 - partition, EXPLAINED), f"{other}_event_1"):
+                found = served.client.get(f"{path}{asked}{others_id}", headers=headers)
+                assert found.status_code == 200 and other not in found.text
     for path in PUBLIC | TEXT:
         text = served.client.get(path).text
         assert "mine" not in text and "theirs" not in text, path
 
 
 def test_every_route_of_an_org_refuses_without_a_session(served: Api) -> None:
-    for path in (*OF_AN_ORG, *FILES_OF_AN_ORG, *(path.replace("{id}", "0") for path in BY_ID)):
+    searches = [f"{path}{asked}0" for path, asked in SEARCHES.items()]
+    for path in (*OF_AN_ORG, *FILES_OF_AN_ORG, *(path.replace("{id}", "0") for path in BY_ID), *searches):
         assert served.refused(path) == (401, "no_session", None)
     for tries in ASKS_OWNER.values():
         for method, path, body in tries:
@@ -141,6 +150,7 @@ def test_real_answers_fit_the_document(served: Api) -> None:
     described = document(served)
     headers = {"Authorization": f"Bearer {served.token('mine')}"}
     asked = [path + tried for path, queries in OF_AN_ORG.items() for tried in queries]
+    asked += [f"{path}{query}mine_event_{n}" for path, query in SEARCHES.items() for n in (1, 1_000)]
     for path in (*asked, *PUBLIC, "/me/activity?from=2000-01-01&to=2000-01-01"):
         check(described, path, served.client.get(path, headers=headers))
     for path in BY_ID:
@@ -185,7 +195,7 @@ def test_the_document_would_notice(served: Api) -> None:
 def test_the_documented_parameters_are_those_that_are_taken(served: Api) -> None:
     headers = {"Authorization": f"Bearer {served.token('mine')}"}
     for path, operations in document(served)["paths"].items():
-        if path not in OF_AN_ORG.keys() | FILES_OF_AN_ORG.keys() | PUBLIC - {"/healthz"}:
+        if path not in OF_AN_ORG.keys() | FILES_OF_AN_ORG.keys() | SEARCHES.keys() | PUBLIC - {"/healthz"}:
             continue
         named = [p["name"] for p in operations["get"].get("parameters", []) if p["in"] == "query"]
         error = served.client.get(f"{path}?no_such=1", headers=headers).json()["error"]

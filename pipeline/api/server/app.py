@@ -37,6 +37,7 @@ from pipeline.api.routes import (
     public,
     rankings,
     receipts,
+    search,
     totals,
     usage,
     webhooks,
@@ -55,6 +56,7 @@ ROUTERS = (
     csv_files.router,
     events.router,
     one_event.router,
+    search.router,
     rankings.router,
     catalog.router,
     models.router,
@@ -101,6 +103,7 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.kept_pages = KeptPages(context.now_ms)
     app.state.pages = events.Pages(context)
     app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)
+    app.state.search_turns = asyncio.Semaphore(search.AT_ONCE)
     app.state.exports = Exports()
     app.state.coalesced_reads = CoalescedReads(context.engine)
     for router in ROUTERS:

@@ -100,6 +100,9 @@ NAMES_NOBODY = {"/me/activity/totals"}
 BY_ID = {"/me/activity/events/{id}"}
 """Routes that need a session and name one thing of the org by its id."""
 
+SEARCHES = {"/me/search": "?q="}
+"""Routes that need a session and name one thing of the org by an id in the query."""
+
 PUBLIC = {"/v1/rankings", "/v1/catalog", "/v1/models", "/healthz"}
 TEXT = {"/metrics"}
 
