@@ -148,16 +148,17 @@ def test_killed_while_seeding_finished_once_watched_and_stopped(start: Callable[
         assert whole.ask(org.org, "/me/billing")["balance_inr"] > 0
         # The table a person sees has the same figure in it.
         assert re.search(rf"{org.org} .*\b{history_of[org.org]:,}\b", said)
-    for words in ("/docs", "/billing", "/metrics", "/v1/chat/completions", "curl", "Authorization: Bearer"):
+    for words in ("/docs", "/me/billing", "/metrics", "/v1/chat/completions", "curl", "Authorization: Bearer"):
         assert words in said
-    # The printed address signs a browser in, whenever it is opened.
-    [address] = re.findall(r"signed in: (\S+)", said)
+    # The first line's address signs a browser in, whenever it is opened.
+    [address] = re.findall(r"\AThe overview, signed in: (\S+)\n", said)
     for _ in range(2):
         with httpx2.Client(trust_env=False, follow_redirects=True, timeout=20) as browser:
             page = browser.get(address)
             assert page.status_code == 200 and page.url.path == "/overview"
     whole.command("verify")
     whole.stop(signal.SIGTERM)
+    _is_calm(whole.said())
 
     watched = start("--rate", "10")
     watched.until("is in already")
@@ -172,3 +173,9 @@ def test_killed_while_seeding_finished_once_watched_and_stopped(start: Callable[
     watched.until(f"Served again: {AGENCY.name}", LIMIT_S)
     watched.command("verify")
     watched.stop(signal.SIGTERM)
+
+
+def _is_calm(said: str) -> None:
+    """Nothing of a healthy run looks like a failure, is written for programs, or moves a terminal's cursor."""
+    for unwanted in ("ERROR", "CRITICAL", "Traceback", "WARNING", '{"', "\x1b", "\r"):
+        assert unwanted not in said, said
