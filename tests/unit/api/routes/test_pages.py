@@ -241,7 +241,7 @@ def test_assets_are_kept_for_long_under_their_version_only(client: TestClient) -
 def test_every_file_a_page_names_is_there_and_every_script_is_some_pages(client: TestClient) -> None:
     _signed_in(client)
     named: set[str] = set()
-    for path in ("/billing", "/overview"):
+    for path in ("/billing", "/overview", "/models"):
         page = client.get(path).text
         named |= set(re.findall(r'(?:src|href)="/assets/\w+/([^"]+)"', page))
     for name in list(named):
@@ -259,7 +259,7 @@ def _imported(name: str, known: frozenset[str] = frozenset()) -> set[str]:
     return found.union(*(_imported(each, known | found) for each in found))
 
 
-@pytest.mark.parametrize("path", ["/billing", "/overview"])
+@pytest.mark.parametrize("path", ["/billing", "/overview", "/models"])
 def test_the_scripts_of_a_page_are_small_where_they_travel(client: TestClient, path: str) -> None:
     named = set(re.findall(r'src="/assets/\w+/([^"]+)"', _signed_in(client).get(path).text))
     scripts = named.union(*(_imported(name) for name in named))
