@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class NavigationEntry(NamedTuple):
     """A page that has a place in the navigation."""
 
     address: str
@@ -17,18 +17,18 @@ class Place(NamedTuple):
 
 
 MEMBERS = (
-    Place("/overview", "Overview"),
-    Place("/billing", "Billing"),
+    NavigationEntry("/overview", "Overview"),
+    NavigationEntry("/billing", "Billing"),
 )
 """For members of an org; what somebody sees there is their org's."""
 
 PUBLIC = (
-    Place("/rankings", "Rankings"),
-    Place("/models", "Models"),
+    NavigationEntry("/rankings", "Rankings"),
+    NavigationEntry("/models", "Models"),
 )
 """For everybody."""
 
 
-def places(*, is_member: bool) -> tuple[Place, ...]:
+def places(*, is_member: bool) -> tuple[NavigationEntry, ...]:
     """Return the pages that somebody may go to."""
     return (*MEMBERS, *PUBLIC) if is_member else PUBLIC
