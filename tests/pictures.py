@@ -133,7 +133,10 @@ class Camera:
         """Go to a page, wait until it is complete, keep its picture, and say how long it took."""
         name = name or address.strip("/").replace("/", "-") or "home"
         page = context.new_page()
-        page.on("console", lambda said: self.wrong.append(f"{address}: {said.text}") if said.type == "error" else None)
+        page.on(
+            "console",
+            lambda said: self.wrong.append(f"{address}: {said.text}") if said.type == "error" else None,
+        )
         page.on("pageerror", lambda error: self.wrong.append(f"{address}: {error}"))
         began_s = time.perf_counter()
         answer = page.goto(f"{self.url}{address}")
@@ -143,7 +146,10 @@ class Camera:
         took_ms = (time.perf_counter() - began_s) * 1000
         script_kb = page.evaluate(_SCRIPT_BYTES) / 1000
         size = self.keep(page, f"{name}-{suffix}", full_page=True)
-        print(f"{name:12} {suffix:13} {took_ms:6.0f} ms  {script_kb:6.1f} kB of script  {size / 1000:6.1f} kB", flush=True)
+        print(
+            f"{name:12} {suffix:13} {took_ms:6.0f} ms  {script_kb:6.1f} kB of script  {size / 1000:6.1f} kB",
+            flush=True,
+        )
         page.close()
 
     def keep(self, page: Page, name: str, *, full_page: bool) -> int:

@@ -22,11 +22,11 @@ from pipeline.demo.platform import DemoOrg
 HOST = "127.0.0.1"
 AGAIN_S = 1
 _SILENT_S_MAX = 10.0
-_STARTING = """<!doctype html>
+_STARTING = b"""<!doctype html>
 <html lang="en-IN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>Starting</title></head>
 <body><p>The demo is starting. This page goes on to the overview by itself.</p></body></html>
-""".encode()
+"""
 
 
 def link_of(org: DemoOrg, url: str, session_secret: str) -> str:

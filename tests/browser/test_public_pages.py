@@ -32,7 +32,9 @@ def test_a_stranger_finds_rankings_prices_and_the_way_in(page: Page, product: Da
     ranked = product.shop.get("/v1/rankings", used.name)["windows"]["30d"]
     chart = page.locator('[data-chart="rankings"]')
     expect(chart.locator(".shares .name")).to_have_text([model["model"] for model in ranked])
-    values = chart.locator('[data-metric="tokens"]').evaluate_all("all => all.map((each) => each.dataset.value)")
+    values = chart.locator('[data-metric="tokens"]').evaluate_all(
+        "all => all.map((each) => each.dataset.value)"
+    )
     assert values == [str(model["tokens"]) for model in ranked]
     chart.locator("summary").click()
     expect(page.locator('[data-chart-table="rankings"] tbody tr')).to_have_count(len(ranked))

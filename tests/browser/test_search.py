@@ -56,7 +56,9 @@ def test_pages_models_and_keys_are_found_by_keyboard(page: Page, org: Org) -> No
 def test_a_request_is_found_by_either_id(page: Page, org: Org, by: str) -> None:
     [event] = org.dashboard.shop.get("/me/activity/events", org.name)["events"]
     _open(page, org)
-    page.get_by_role("combobox", name="Search").fill(str(event["id"]) if by == "number" else f"seen-{org.name}")
+    page.get_by_role("combobox", name="Search").fill(
+        str(event["id"]) if by == "number" else f"seen-{org.name}"
+    )
     found = page.get_by_role("group", name="Requests").get_by_role("option")
     expect(found).to_contain_text(f"Request {event['id']}")
     with page.expect_request(re.compile(f"/activity/{event['id']}$")):

@@ -148,7 +148,14 @@ def test_killed_while_seeding_finished_once_watched_and_stopped(start: Callable[
         assert whole.ask(org.org, "/me/billing")["balance_inr"] > 0
         # The table a person sees has the same figure in it.
         assert re.search(rf"{org.org} .*\b{history_of[org.org]:,}\b", said)
-    for words in ("/docs", "/me/billing", "/metrics", "/v1/chat/completions", "curl", "Authorization: Bearer"):
+    for words in (
+        "/docs",
+        "/me/billing",
+        "/metrics",
+        "/v1/chat/completions",
+        "curl",
+        "Authorization: Bearer",
+    ):
         assert words in said
     # The first line's address signs a browser in, whenever it is opened.
     [address] = re.findall(r"\AThe overview, signed in: (\S+)\n", said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -69,8 +70,13 @@ def test_strangers_are_answered_from_what_is_kept(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     asked: list[object] = []
-    real = engine.query
-    monkeypatch.setattr(engine, "query", lambda *args, **more: asked.append(args) or real(*args, **more))
+    real: Callable[..., list[Any]] = engine.query
+
+    def counted(*args: Any, **more: Any) -> list[Any]:
+        asked.append(args)
+        return real(*args, **more)
+
+    monkeypatch.setattr(engine, "query", counted)
     with api(engine, rates=TABLE) as served:
         first = served.client.get(path)
         assert first.status_code == 200

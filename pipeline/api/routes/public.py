@@ -77,7 +77,6 @@ async def home(
 
 @router.get("/rankings")
 async def rankings_page(
-    context: ContextOf,
     session: Visitor,
     rankings: RankingsOf,
     kept: KeptPagesOf,
@@ -108,7 +107,7 @@ async def models_page(
     return await _shown("models.html", "/models", "", session, kept, values, accept_encoding)
 
 
-async def _shown(  # noqa: PLR0913 - one place for all that differs between two pages
+async def _shown(
     name: str,
     here: str,
     variant: str,
