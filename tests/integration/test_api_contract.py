@@ -107,7 +107,7 @@ def test_no_answer_holds_another_orgs_data(served: Api) -> None:
                 response = served.client.get(asked, headers=headers)
                 assert response.status_code == 200
                 assert other not in response.text, asked
-    for me, partition in (("mine", 0), ("theirs", 1)):
+    for me, other, partition in (("mine", "theirs", 0), ("theirs", "mine", 1)):
         headers = {"Authorization": f"Bearer {served.token(me)}"}
         for path in BY_ID:
             own = path.replace("{id}", str(public_id(partition, EXPLAINED)))
