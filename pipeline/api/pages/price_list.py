@@ -15,6 +15,7 @@ from pipeline.money import format_inr, format_rate
 from pipeline.rupee_text import grouped, grouped_count
 from pipeline.usage import OTHER_CLASSES
 
+NEW_DAYS = 90
 _MTOK = 1_000_000
 _WORDS = {
     "cache_write": "cache write",
@@ -42,7 +43,10 @@ class PriceLine(NamedTuple):
 
 
 class ListedRoute(NamedTuple):
-    """A model at a provider: its prices since a day, those of longer prompts, and those announced."""
+    """A model at a provider: its prices, those of longer prompts, and those announced.
+
+    `since` is the day from which the prices hold where it is one of the last `NEW_DAYS`, else empty.
+    """
 
     model: str
     provider: str
@@ -64,15 +68,15 @@ def price_list(rates: Iterable[Rate], now_ms: int) -> list[ListedRoute]:
         by_route.setdefault(rate.route, []).append(rate)
     in_force = [known for known in by_route.values() if known[0].from_ms <= now_ms]
     in_force.sort(key=lambda known: (known[0].model, known[0].input_nano, known[0].output_nano))
-    return [_listed(*known) for known in in_force]
+    return [_listed(now_ms, *known) for known in in_force]
 
 
-def _listed(rate: Rate, *later: Rate) -> ListedRoute:
+def _listed(now_ms: int, rate: Rate, *later: Rate) -> ListedRoute:
     lowest_first = sorted(rate.tiers, key=lambda tier: tier.above_prompt_tokens)
     return ListedRoute(
         rate.model,
         rate.provider,
-        day_shown(rate.from_ms),
+        day_shown(rate.from_ms) if now_ms - rate.from_ms < NEW_DAYS * ist.DAY_MS else "",
         _line(rate, rate.request_nano),
         tuple((grouped_count(tier.above_prompt_tokens), _line(tier)) for tier in lowest_first),
         tuple((instant_shown(each.from_ms), _line(each, each.request_nano)) for each in later),

@@ -18,7 +18,10 @@ function start(table) {
       group.hidden = !words.every((word) => text.includes(word));
       return !group.hidden;
     });
-    table.append(...groups.toSorted(before(sort.value)));
+    const ordered = groups.toSorted(before(sort.value));
+    table.append(...ordered);
+    const shown = ordered.filter((group) => !group.hidden);
+    shown.forEach((group, index) => group.classList.toggle("again", group.dataset.model === shown[index - 1]?.dataset.model));
     for (const head of heads) {
       if (head.dataset.sort === sort.value) head.setAttribute("aria-sort", "ascending");
       else head.removeAttribute("aria-sort");
@@ -73,4 +76,6 @@ function before(name) {
   };
 }
 
-const numbered = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
+function numbered(number, what) {
+  return `${count(number)} ${what}${number === 1 ? "" : "s"}`;
+}

@@ -42,7 +42,7 @@ function build() {
   opener.type = "button";
   opener.setAttribute("aria-keyshortcuts", IS_APPLE ? "Meta+K" : "Control+K");
   opener.addEventListener("click", open);
-  document.querySelector(".who").prepend(opener);
+  document.querySelector(".who").before(opener);
 
   document.addEventListener("keydown", (event) => {
     if (event.key.toLowerCase() !== "k" || event.altKey || event.shiftKey || !(event.ctrlKey !== event.metaKey)) return;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline import ist
-from pipeline.api.pages.price_list import PriceLine, price_list
+from pipeline.api.pages.price_list import NEW_DAYS, PriceLine, price_list
 from pipeline.catalog.rates import Tier
 from tests.support.builders import NOW_MS, rate, rate_table
 
@@ -26,7 +26,15 @@ def test_models_stand_by_name_and_their_providers_by_price() -> None:
     ]
     assert _values(listed[1].prices) == [("10", "₹10.00"), ("0", "free"), ("50", "₹50.00")]
     assert listed[1].prices.input.field == "input_inr_per_mtok"
-    assert (listed[1].since, listed[1].tiers, listed[1].announced) == ("1 Jan 1970", (), ())
+    assert (listed[1].since, listed[1].tiers, listed[1].announced) == ("", (), ())
+
+
+def test_a_price_that_is_new_says_since_when() -> None:
+    for age_days, is_new in ((NEW_DAYS - 1, True), (NEW_DAYS, False)):
+        from_ms = NOW_MS - age_days * ist.DAY_MS
+        [route] = price_list([rate(from_ms=from_ms)], NOW_MS)
+        at = ist.datetime_of(from_ms)
+        assert route.since == (f"{at.day} {at:%b %Y}" if is_new else "")
 
 
 def test_tiers_and_other_classes_are_listed_where_they_differ() -> None:
