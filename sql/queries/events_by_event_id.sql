@@ -1,7 +1,7 @@
 -- name: events_by_event_id
 -- caller: pipeline/api/routes/search.py
 -- scope: org
--- parameters: event_id String, rows UInt8
+-- parameters: event_id String, rows UInt16
 --
 -- An org's requests whose event has an id, newest first: one, unless several sources gave the same id. No index has
 -- these ids, so it reads them all, newest first, and no other column of a row that is not found.
@@ -10,4 +10,4 @@ FROM events
 PREWHERE event_id = {event_id:String}
 WHERE org = {org:String}
 ORDER BY org, rid
-LIMIT {rows:UInt8}
+LIMIT {rows:UInt16}
