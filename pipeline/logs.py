@@ -9,7 +9,7 @@ import logging.config
 from dataclasses import dataclass
 from typing import Any
 
-_NOISY = ("aiokafka", "faust", "mode", "asyncio", "kafka", "uvicorn.access", "httpx2")
+_NOISY = ("aiokafka", "faust", "mode", "asyncio", "kafka", "uvicorn.access", "uvicorn.error", "httpx2")
 _KAFKA_CLIENT = "aiokafka"
 AGAIN_S = 60.0
 """How often the client tells of one condition that goes on."""
