@@ -99,7 +99,7 @@ browser:
 	fi
 
 pictures: setup browser
-	$(BIN)/python -m tests.pictures
+	$(BIN)/python -m tests.support.pictures
 
 check: setup
 	$(BIN)/ruff format --check .

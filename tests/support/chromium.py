@@ -1,6 +1,6 @@
 """The machine's own Chromium: where it is, and how it is started.
 
-Called by: the browser tests and `tests/pictures.py`.
+Called by: the browser tests and `tests/support/pictures.py`.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from pipeline.api.pages import navigation
 from tests.support.chromium import FLAGS, chromium_path
 
-HOME = Path(__file__).parents[1] / "docs" / "pictures"
+HOME = Path(__file__).parents[2] / "docs" / "pictures"
 SCHEMES = ("light", "dark")
 WIDTHS = {"narrow": (390, 844), "wide": (1280, 800)}
 BYTES_MAX = 150_000
