@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,7 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
+from pipeline.api.pages import navigation
 from pipeline.demo.platform import DemoOrg
 from pipeline.demo.sign_in import token_of
 
@@ -138,14 +140,18 @@ def addresses(url: str, gateway_url: str, inbox_url: str | None) -> str:
     """Return where everything is."""
     return "\n".join(
         (
-            f"  overview   {url}/overview  (the address in the first line signs you in)",
-            f"  for all    {url}/  (rankings, models and prices)",
+            f"  pages      {_listed(url, navigation.MEMBERS)}  (the address in the first line signs you in)",
+            f"  for all    {url}/, {_listed(url, navigation.PUBLIC)}",
             *([f"  mails      {inbox_url}"] if inbox_url else []),
             f"  API        {url}/docs",
             f"  metrics    {url}/metrics",
             f"  gateway    {gateway_url}/v1  (OpenAI's form; a stand-in: its answers are canned)",
         )
     )
+
+
+def _listed(url: str, entries: Iterable[navigation.NavigationEntry]) -> str:
+    return ", ".join(f"{url}{entry.address}" for entry in entries)
 
 
 def to_try(url: str, gateway_url: str, members: list[Member], api_key: str, chat_file: Path) -> str:

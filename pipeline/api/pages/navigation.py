@@ -18,6 +18,7 @@ class NavigationEntry(NamedTuple):
 
 MEMBERS = (
     NavigationEntry("/overview", "Overview"),
+    NavigationEntry("/activity", "Activity"),
     NavigationEntry("/billing", "Billing"),
 )
 """For members of an org; what somebody sees there is their org's."""

@@ -98,7 +98,7 @@ def create_app(context: AppContext) -> FastAPI:
     )
     app.state.context = context
     app.state.metrics_text = health.MetricsText(context.registry)
-    app.state.shown_to_strangers = health.ShownToStrangers()
+    app.state.kept_health = health.KeptHealth(context)
     app.state.rankings = Rankings(context)
     app.state.kept_pages = KeptPages(context.now_ms)
     app.state.pages = events.Pages(context)

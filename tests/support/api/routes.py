@@ -55,6 +55,8 @@ PAGES = {
     "/rankings",
     "/models",
     "/overview",
+    "/activity",
+    "/activity/{id}",
     "/billing",
     "/login",
     "/logout",
