@@ -25,6 +25,8 @@ from pipeline.local import deployment
 READY_LIMIT_S = 150.0
 STOP_LIMIT_S = 30.0
 LIMIT_S = 60.0
+FOR_PROGRAMS = ('{"', "\x1b", "\r")
+"""What JSON begins with, and what moves a terminal's cursor."""
 
 
 class Demo:
@@ -136,7 +138,7 @@ def expected(home: Path) -> dict[str, int]:
 @pytest.mark.timeout(900)
 def test_killed_while_seeding_finished_once_watched_and_stopped(start: Callable[..., Demo]) -> None:
     killed = start("--rate", "0")
-    killed.until("History: ")
+    _is_calm(killed.until("History: "))
     killed.stop(signal.SIGKILL)
 
     whole = start("--rate", "0")
@@ -165,7 +167,7 @@ def test_killed_while_seeding_finished_once_watched_and_stopped(start: Callable[
             assert page.status_code == 200 and page.url.path == "/overview"
     whole.command("verify")
     whole.stop(signal.SIGTERM)
-    _is_calm(whole.said())
+    assert not any(unwanted in whole.said() for unwanted in FOR_PROGRAMS), whole.said()
 
     watched = start("--rate", "10")
     watched.until("is in already")
@@ -183,6 +185,6 @@ def test_killed_while_seeding_finished_once_watched_and_stopped(start: Callable[
 
 
 def _is_calm(said: str) -> None:
-    """Nothing of a healthy run looks like a failure, is written for programs, or moves a terminal's cursor."""
-    for unwanted in ("ERROR", "CRITICAL", "Traceback", "WARNING", '{"', "\x1b", "\r"):
+    """Nothing of a healthy start looks like a failure, is written for programs, or moves a terminal's cursor."""
+    for unwanted in ("WARNING", "ERROR", "CRITICAL", "Traceback", *FOR_PROGRAMS):
         assert unwanted not in said, said
