@@ -25,7 +25,7 @@ from pipeline.local import deployment
 READY_LIMIT_S = 150.0
 STOP_LIMIT_S = 30.0
 LIMIT_S = 60.0
-FOR_PROGRAMS = ('{"', "\x1b", "\r")
+FOR_PROGRAMS = ('{"', "\x1b")
 """What JSON begins with, and what moves a terminal's cursor."""
 
 
