@@ -38,6 +38,7 @@ from pipeline.api.routes import (
     rankings,
     receipts,
     search,
+    tokens,
     totals,
     usage,
     webhooks,
@@ -70,6 +71,7 @@ ROUTERS = (
     receipts.router,
     keys.router,
     key_use.router,
+    tokens.router,
     pincodes.router,
     pages.router,
     dashboard.router,
@@ -82,7 +84,8 @@ _DESCRIPTION = """Usage, activity and billing of a prepaid AI gateway.
 
 Days are IST (Asia/Kolkata). Money is in rupees, a JSON number exact to nine decimals: read it as a
 decimal. Every failure answers with one envelope, `{"error": {"message", "type", "code"}}`: branch on
-`code`. `/me/*` takes a session token, as `Authorization: Bearer TOKEN` or in the cookie `br_session`.
+`code`. `/me/*` takes a session token, as `Authorization: Bearer TOKEN` or in the cookie `br_session`; its GETs take an
+access token too, as `Authorization: Bearer brt-...`.
 """
 
 
