@@ -25,7 +25,9 @@ from tests.support.api.routes import (
     OF_TOKENS,
     OPERATORS,
     PAGES,
+    PAGES_OF_AN_ORG,
     PUBLIC,
+    PUBLIC_PAGES,
     SEARCHES,
     SIGNED_BY_RAZORPAY,
     TEXT,
@@ -184,8 +186,11 @@ def test_an_access_token_does_nothing_but_read(served: Api, method: str) -> None
 
 def test_an_access_token_is_no_session(served: Api) -> None:
     token = token_of(served, "mine")["Authorization"].removeprefix("Bearer ")
-    for page in PAGES - {"/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}:
+    for page in PAGES_OF_AN_ORG:
         assert served.client.get(page, headers={"Authorization": f"Bearer {token}"}).status_code == 401
+    for page in PUBLIC_PAGES:
+        shown = served.client.get(page, headers={"Authorization": f"Bearer {token}"}, follow_redirects=False)
+        assert shown.status_code == 200 and "mine" not in shown.text
     assert served.client.get("/login", params={"token": token}).status_code == 401
     assert served.client.post("/login", data={"token": token}).status_code == 401
     served.client.cookies.set("br_session", token)

@@ -61,15 +61,13 @@ OPERATORS = {
     "/operator/reconcile",
     "/operator/settle/{payment_id}",
 }
+PAGES_OF_AN_ORG = {"/overview", "/activity", "/activity/{id}", "/keys", "/billing"}
+"""Pages that need a session in the cookie."""
+
+PUBLIC_PAGES = {"/", "/rankings", "/models"}
 PAGES = {
-    "/",
-    "/rankings",
-    "/models",
-    "/overview",
-    "/activity",
-    "/activity/{id}",
-    "/keys",
-    "/billing",
+    *PAGES_OF_AN_ORG,
+    *PUBLIC_PAGES,
     "/login",
     "/logout",
     "/assets/{version}/{name}",
