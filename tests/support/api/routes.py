@@ -61,12 +61,13 @@ OPERATORS = {
     "/operator/reconcile",
     "/operator/settle/{payment_id}",
 }
+PAGES_OF_AN_ORG = {"/overview", "/activity", "/activity/{id}", "/keys", "/billing"}
+"""Pages that need a session in the cookie."""
+
+PUBLIC_PAGES = {"/", "/rankings", "/models"}
 PAGES = {
-    "/overview",
-    "/activity",
-    "/activity/{id}",
-    "/keys",
-    "/billing",
+    *PAGES_OF_AN_ORG,
+    *PUBLIC_PAGES,
     "/login",
     "/logout",
     "/assets/{version}/{name}",
@@ -110,6 +111,9 @@ NAMES_NOBODY = {"/me/activity/totals"}
 
 BY_ID = {"/me/activity/events/{id}"}
 """Routes that need a session and name one thing of the org by its id."""
+
+SEARCHES = {"/me/search": "?q="}
+"""Routes that need a session and name one thing of the org by an id in the query."""
 
 PUBLIC = {"/v1/rankings", "/v1/catalog", "/v1/models", "/healthz"}
 TEXT = {"/metrics"}
