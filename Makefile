@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | crash | upgrade | world | browser | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | browser | pictures | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world browser check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world browser pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -20,6 +20,7 @@ help:
 	@echo "make upgrade replace real processes by a newer release and back, in a minute"
 	@echo "make world   do to one product all that providers, producers, payers and operators do, in some minutes"
 	@echo "make browser install Chromium for the browser tests, where apt can"
+	@echo "make pictures make pictures of all pages in docs/pictures, from the demo"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
 	@echo "make lock    bring requirements.lock up to date with pyproject.toml"
@@ -96,6 +97,9 @@ browser:
 	else \
 		echo "no Chromium here (apt-get install chromium): the browser tests are skipped" >&2; \
 	fi
+
+pictures: setup browser
+	$(BIN)/python -m tests.support.pictures
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -64,12 +64,13 @@ OPERATORS = {
     "/operator/reconcile",
     "/operator/settle/{payment_id}",
 }
+PAGES_OF_AN_ORG = {"/overview", "/activity", "/activity/{id}", "/keys", "/billing"}
+"""Pages that need a session in the cookie."""
+
+PUBLIC_PAGES = {"/", "/rankings", "/models"}
 PAGES = {
-    "/overview",
-    "/activity",
-    "/activity/{id}",
-    "/keys",
-    "/billing",
+    *PAGES_OF_AN_ORG,
+    *PUBLIC_PAGES,
     "/login",
     "/logout",
     "/assets/{version}/{name}",
@@ -114,11 +115,13 @@ NAMES_NOBODY = {"/me/activity/totals"}
 BY_ID = {"/me/activity/events/{id}"}
 """Routes that need a session and name one thing of the org by its id."""
 
+SEARCHES = {"/me/search": "?q="}
+"""Routes that need a session and name one thing of the org by an id in the query."""
+
 PUBLIC = {"/v1/rankings", "/v1/catalog", "/v1/models", "/healthz"}
 TEXT = {"/metrics"}
 
-
-NEEDS_NO_SESSION = {"/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
+NEEDS_NO_SESSION = PAGES - PAGES_OF_AN_ORG
 """The pages, and their files, that strangers see. Every other page is 401 for them."""
 
 OWNER: frozenset[Role] = frozenset({"owner"})
@@ -162,9 +165,9 @@ def verbs_of_the_product() -> set[tuple[str, str]]:
 
 def expected() -> dict[tuple[str, str], Access]:
     """Return who may ask for each verb and path, by the lists here."""
-    reads = (*OF_AN_ORG, *FILES_OF_AN_ORG, *BY_ID)
+    reads = (*OF_AN_ORG, *FILES_OF_AN_ORG, *BY_ID, *SEARCHES)
     return {
-        **{("GET", path): Access.MEMBERS for path in (*reads, *PAGES - NEEDS_NO_SESSION)},
+        **{("GET", path): Access.MEMBERS for path in (*reads, *PAGES_OF_AN_ORG)},
         **{
             (verb, path): Access.MEMBERS
             for path, tries in (ASKS_OWNER | OF_TOKENS).items()
