@@ -170,6 +170,8 @@ def test_as_a_file_and_as_a_page(served: Api) -> None:
     assert "statement_org_a_2026-05.csv" in csv.headers["content-disposition"]
     amounts = [Decimal(line.rpartition(",")[2]) for line in csv.text.splitlines()[1:]]
     assert sum(amounts[:-1]) == amounts[-1]
+    linked = served.client.get(f"{path}?as=csv", headers={**headers, "Accept": "text/html"})
+    assert linked.text == csv.text
     page = served.client.get(path, headers={**headers, "Accept": "text/html,*/*"})
     assert page.headers["content-type"].startswith("text/html") and "May 2026" in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -205,7 +207,8 @@ def test_before_the_first_posting_a_month_is_empty_and_the_balance_is_0(served: 
     assert served.get("/me/balance", ORG, at="2025-01-01T00:00:00+05:30")["balance_inr"] == 0
     early = served.get("/me/statements/2025-01", ORG)
     assert (early["opening_inr"], early["entries"], early["debits"], early["closing_inr"]) == (0, [], [], 0)
-    assert served.get("/me/statements", "org_nobody")["statements"] == []
+    nobodys = served.get("/me/statements", "org_nobody")
+    assert nobodys == {"as_of": ist.isoformat(NOW_MS), "statements": []}
 
 
 def test_an_instant_whose_rows_are_not_all_there_is_not_told(

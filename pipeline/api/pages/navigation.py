@@ -21,6 +21,7 @@ MEMBERS = (
     NavigationEntry("/activity", "Activity"),
     NavigationEntry("/keys", "Keys"),
     NavigationEntry("/billing", "Billing"),
+    NavigationEntry("/statements", "Statements"),
 )
 """For members of an org; what somebody sees there is their org's."""
 

@@ -1,4 +1,4 @@
-"""The pages of an org: `/overview`, `/activity`, `/activity/{id}`, `/keys`. The browser asks the JSON API for their numbers.
+"""The pages of an org: `/overview`, `/activity`, `/activity/{id}`, `/keys`, `/statements`. The browser asks the JSON API for their numbers.
 
 Called by: `api/server/app.py`. Next: `api/templates/`, and of the scripts in `api/static/pages/` those of the same names.
 """
@@ -76,6 +76,12 @@ async def keys(context: ContextOf, session: Member) -> Response:
         trial_day=TRIAL_REQUESTS_PER_DAY,
         trial_minute=TRIAL_REQUESTS_PER_MINUTE,
     )
+
+
+@router.get("/statements")
+async def statements(session: Member) -> Response:
+    """The months of the org; each leads to its statement, and to its file."""
+    return page("statements.html", session, here="/statements")
 
 
 def _chosen(fields: list[tuple[str, str]], now_ms: int) -> tuple[Range | None, ApiError | None]:

@@ -5,9 +5,9 @@ Called by: `api/server/app.py`. Next: `api/services/history.py` reads the rows, 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import HTMLResponse
 
 from pipeline.api.http.answers import (
@@ -28,12 +28,13 @@ from pipeline.api.http.errors import invalid
 from pipeline.api.http.parameters import only
 from pipeline.api.pages.statement import POLICY, csv_of, render
 from pipeline.api.routes.billing import EntryShown, shown_entry
-from pipeline.api.services.dependencies import HistoryOf, SignedIn
+from pipeline.api.services.dependencies import ContextOf, HistoryOf, SignedIn
 from pipeline.statements import Statement, StatementLine, month_of, text_of
 
-router = APIRouter(tags=["statements"], dependencies=[Depends(only())])
+router = APIRouter(tags=["statements"])
 
 JSON, CSV, PAGE = "application/json", "text/csv", "text/html"
+TYPES = {"json": JSON, "csv": CSV, "html": PAGE}
 
 
 class MonthAnswer(Documented):
@@ -50,6 +51,7 @@ class MonthAnswer(Documented):
 class StatementsAnswer(Documented):
     """The months of an org, newest first."""
 
+    as_of: Moment
     statements: list[MonthAnswer]
 
 
@@ -74,10 +76,12 @@ class StatementAnswer(MonthAnswer):
 
 
 @router.get("/me/statements", response_model=StatementsAnswer, responses=failures(401))
-async def statements(session: SignedIn, history: HistoryOf) -> Response:
+async def statements(
+    session: SignedIn, context: ContextOf, history: HistoryOf, _checked: Annotated[None, Depends(only())]
+) -> Response:
     """The months from the first posting on, newest first."""
     lines = await history.lines(session.scope)
-    return json_answer({"statements": [_shown(line) for line in lines]})
+    return json_answer({"as_of": moment(context.now_ms()), "statements": [_shown(line) for line in lines]})
 
 
 @router.get(
@@ -90,13 +94,17 @@ async def statement(
     history: HistoryOf,
     request: Request,
     month: Annotated[str, Path(description="YYYY-MM, by IST")],
+    _checked: Annotated[None, Depends(only("as"))],
+    as_: Annotated[
+        Literal["json", "csv", "html"] | None, Query(alias="as", description="For links: instead of `Accept`")
+    ] = None,
 ) -> Response:
     """A month; with `Accept: text/csv` as a file, with `Accept: text/html` as a page to print."""
     number = month_of(month)
     if number is None:
         raise invalid("month", f"{month} is no month: write it as 2026-10")
     found = await history.statement(session.scope, number)
-    wanted = preferred_type(request.headers.get("Accept", ""), (JSON, CSV, PAGE))
+    wanted = TYPES[as_] if as_ else preferred_type(request.headers.get("Accept", ""), tuple(TYPES.values()))
     headers = {"Cache-Control": PRIVATE, "Vary": "Accept"}
     if wanted == CSV:
         headers["Content-Disposition"] = attachment(f"statement_{session.org}_{month}.csv")

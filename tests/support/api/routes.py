@@ -64,7 +64,7 @@ OPERATORS = {
     "/operator/reconcile",
     "/operator/settle/{payment_id}",
 }
-PAGES_OF_AN_ORG = {"/overview", "/activity", "/activity/{id}", "/keys", "/billing"}
+PAGES_OF_AN_ORG = {"/overview", "/activity", "/activity/{id}", "/keys", "/statements", "/billing"}
 """Pages that need a session in the cookie."""
 
 PUBLIC_PAGES = {"/", "/rankings", "/models"}

@@ -1,0 +1,50 @@
+// The list of statements: one line a month, each leading to the month's page and its file.
+
+import { read } from "./api.js";
+import { at } from "./form.js";
+import { follow } from "./live.js";
+import { shown } from "./money.js";
+import { made } from "./show.js";
+
+const EVERY_MS = 60_000;
+const MONTH = new Intl.DateTimeFormat("en-IN", { timeZone: "UTC", month: "long", year: "numeric" });
+
+function amount(text, className = "") {
+  const cell = made("td", `number money ${className}`.trim(), shown(text));
+  cell.dataset.value = text;
+  return cell;
+}
+
+function row(statement) {
+  const line = made("tr", "");
+  line.dataset.month = statement.month;
+  const name = made("th", "");
+  name.scope = "row";
+  const link = made("a", "", MONTH.format(new Date(`${statement.month}-01T00:00:00Z`)));
+  link.href = `/me/statements/${statement.month}`;
+  name.append(link);
+  if (!statement.closed) name.append(" ", made("span", "small", "so far"));
+  const file = made("a", "", "CSV");
+  file.href = `/me/statements/${statement.month}?as=csv`;
+  file.setAttribute("aria-label", `${link.textContent} as CSV`);
+  const files = made("td", "number");
+  files.append(file);
+  line.append(
+    name,
+    amount(statement.opening_inr),
+    amount(statement.credits_inr),
+    amount(statement.debits_inr),
+    amount(statement.closing_inr, "closing"),
+    files,
+  );
+  return line;
+}
+
+follow(async () => {
+  const { as_of, statements } = await read("/me/statements");
+  at("statements").replaceChildren(...statements.map(row));
+  at("statements-none").hidden = statements.length > 0;
+  at("statements-table").hidden = statements.length === 0;
+  at("statements-waiting").hidden = true;
+  return as_of;
+}, EVERY_MS);
