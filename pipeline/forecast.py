@@ -44,7 +44,7 @@ class Spend(Struct, frozen=True):
 
 
 class RunsOut(Struct, frozen=True):
-    """The IST day on which a balance is used up. None where it lasts beyond HORIZON_DAYS."""
+    """The IST day on which a balance is used up. None where it lasts beyond the days that were forecast."""
 
     earliest: int
     likely: int | None
@@ -60,7 +60,7 @@ class Forecast(Struct, frozen=True):
     high_nano: tuple[int, ...]
 
     def spend_per_day(self) -> Spend:
-        """Return the mean of the AHEAD_DAYS days after today."""
+        """Return the mean of the AHEAD_DAYS days after today, which must have been forecast."""
         return Spend(*(_mean_ahead(totals) for totals in (self.low_nano, self.likely_nano, self.high_nano)))
 
     def runs_out(self, balance_nano: int) -> RunsOut | None:
@@ -81,8 +81,8 @@ class Forecast(Struct, frozen=True):
         return next((self.today + n for n, total in enumerate(totals) if total >= amount_nano), None)
 
 
-def forecast(spent_nano: Mapping[int, int], now_ms: int) -> Forecast | None:
-    """Return what will be spent, or None with a history of fewer than HISTORY_DAYS_LEAST days.
+def forecast(spent_nano: Mapping[int, int], now_ms: int, ahead_days: int = HORIZON_DAYS) -> Forecast | None:
+    """Return what will be spent on so many days from today on, or None with a history of fewer than HISTORY_DAYS_LEAST days.
 
     `spent_nano` is what was debited by IST day, today up to `now_ms` included; a day that is not there cost nothing.
     The history begins with the first day there is, HISTORY_DAYS before today at the earliest, and ends yesterday.
@@ -94,12 +94,13 @@ def forecast(spent_nano: Mapping[int, int], now_ms: int) -> Forecast | None:
     usual = Usual([spent_nano.get(day, 0) for day in range(first, today)], first)
     so_far = _Today(spent_nano.get(today, 0), ist.day_end_ms(today) - now_ms)
     paths, stopping = usual.paths(), usual.stopping()
-    within = [_days_of(path, usual, today) for path in paths]
-    below = within if stopping is None else [*within, _days_of(stopping, usual, today)]
-    spreads = [usual.spread_nano(days) for days in range(1, HORIZON_DAYS + 1)]
+    ahead = range(today, today + ahead_days)
+    within = [_days_of(path, usual, ahead) for path in paths]
+    below = within if stopping is None else [*within, _days_of(stopping, usual, ahead)]
+    spreads = [usual.spread_nano(days) for days in range(1, ahead_days + 1)]
     lows = zip(*(_totals(days, min(so_far.left_of(days[0]))) for days in below), strict=True)
     highs = zip(*(_totals(days, max(so_far.left_of(days[0]))) for days in within), strict=True)
-    likely = _days_of(usual.likely(), usual, today)
+    likely = _days_of(usual.likely(), usual, ahead)
     return Forecast(
         today,
         tuple(
@@ -110,9 +111,8 @@ def forecast(spent_nano: Mapping[int, int], now_ms: int) -> Forecast | None:
     )
 
 
-def _days_of(levels: Iterator[int], usual: Usual, today: int) -> list[int]:
-    """Return what each day from today on costs on a path."""
-    days = range(today, today + HORIZON_DAYS)
+def _days_of(levels: Iterator[int], usual: Usual, days: range) -> list[int]:
+    """Return what each of some IST days, from today on, costs on a path."""
     return [usual.of(day) * level // _SAME for day, level in zip(days, levels, strict=False)]
 
 

@@ -39,6 +39,9 @@ READ_DAYS = 2 * HISTORY_DAYS + 1
 """Today, the history, and as many days before it: an org that was quiet all through its history has had one."""
 
 
+MONTH_DAYS_MAX = 31
+
+
 class SpendShown(Documented):
     """Rupees a day over the four weeks after today; null with fewer than 3 days of history."""
 
@@ -163,7 +166,7 @@ def _reached_on(key: KeyView, spent_nano: Mapping[int, int], now_ms: int) -> int
     left_nano = key.budget_nano - key.spent_this_month_nano
     if left_nano <= 0:
         return ist.day_of(now_ms)
-    made = forecast(spent_nano, now_ms)
+    made = forecast(spent_nano, now_ms, MONTH_DAYS_MAX)
     day = made and made.reached_this_month(left_nano)
     ends_before = day is not None and key.expires_ms is not None and key.expires_ms <= ist.day_start_ms(day)
     return None if ends_before else day
