@@ -164,12 +164,12 @@ class Usual:
     def stopping(self) -> Iterator[int] | None:
         """Return the path on which each week falls as the last one did, None where it did not fall clearly.
 
-        Clearly is by more than one and a half standard deviations of the difference of two weeks.
+        Clearly is by more than the standard deviation of the difference of two weeks.
         """
         if len(self._days) < _TWO_WEEKS:
             return None
         last, before = sum(self._days[-_WEEK:]), sum(self._days[-_TWO_WEEKS:-_WEEK])
-        if last >= before or 4 * (before - last) ** 2 <= 9 * _TWO_WEEKS * self._variance:
+        if last >= before or (before - last) ** 2 <= _TWO_WEEKS * self._variance:
             return None
         return self._falling_by_week(last, before)
 

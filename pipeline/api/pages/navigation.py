@@ -18,6 +18,8 @@ class NavigationEntry(NamedTuple):
 
 MEMBERS = (
     NavigationEntry("/overview", "Overview"),
+    NavigationEntry("/activity", "Activity"),
+    NavigationEntry("/keys", "Keys"),
     NavigationEntry("/billing", "Billing"),
 )
 """For members of an org; what somebody sees there is their org's."""

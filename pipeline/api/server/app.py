@@ -36,6 +36,7 @@ from pipeline.api.routes import (
     promos,
     rankings,
     receipts,
+    tokens,
     totals,
     usage,
     webhooks,
@@ -68,6 +69,7 @@ ROUTERS = (
     receipts.router,
     keys.router,
     key_use.router,
+    tokens.router,
     pincodes.router,
     pages.router,
     dashboard.router,
@@ -79,7 +81,8 @@ _DESCRIPTION = """Usage, activity and billing of a prepaid AI gateway.
 
 Days are IST (Asia/Kolkata). Money is in rupees, a JSON number exact to nine decimals: read it as a
 decimal. Every failure answers with one envelope, `{"error": {"message", "type", "code"}}`: branch on
-`code`. `/me/*` takes a session token, as `Authorization: Bearer TOKEN` or in the cookie `br_session`.
+`code`. `/me/*` takes a session token, as `Authorization: Bearer TOKEN` or in the cookie `br_session`; its GETs take an
+access token too, as `Authorization: Bearer brt-...`.
 """
 
 
@@ -95,7 +98,7 @@ def create_app(context: AppContext) -> FastAPI:
     )
     app.state.context = context
     app.state.metrics_text = health.MetricsText(context.registry)
-    app.state.shown_to_strangers = health.ShownToStrangers()
+    app.state.kept_health = health.KeptHealth(context)
     app.state.rankings = Rankings(context)
     app.state.pages = events.Pages(context)
     app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)

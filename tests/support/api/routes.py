@@ -43,6 +43,12 @@ ASKS_OWNER: dict[str, tuple[Try, ...]] = {
 }
 """Routes with a session that ask the account's owner."""
 
+OF_TOKENS: dict[str, tuple[Try, ...]] = {
+    "/me/tokens": (("GET", "/me/tokens", None), ("POST", "/me/tokens", {"name": "another"})),
+    "/me/tokens/{id}": (("DELETE", "/me/tokens/tok_theirs", None),),
+}
+"""Routes with a session about access tokens, which all servers know by themselves."""
+
 SIGNED_BY_RAZORPAY = {"/webhooks/razorpay"}
 OPERATORS = {
     "/operator/queries/{name}",
@@ -51,7 +57,18 @@ OPERATORS = {
     "/operator/reconcile",
     "/operator/settle/{payment_id}",
 }
-PAGES = {"/overview", "/billing", "/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
+PAGES = {
+    "/overview",
+    "/activity",
+    "/activity/{id}",
+    "/keys",
+    "/billing",
+    "/login",
+    "/logout",
+    "/assets/{version}/{name}",
+    "/docs",
+    "/docs/{name}",
+}
 
 OF_AN_ORG = {
     "/me/usage": ("",),

@@ -12,7 +12,11 @@ const WHEN = new Intl.DateTimeFormat("en-IN", {
 const DAY = new Intl.DateTimeFormat("en-IN", { timeZone: "UTC", day: "numeric", month: "short" });
 const DAY_AND_YEAR = new Intl.DateTimeFormat("en-IN", { timeZone: "UTC", day: "numeric", month: "short", year: "numeric" });
 const LONG_DAY = new Intl.DateTimeFormat("en-IN", { timeZone: "UTC", weekday: "short", day: "numeric", month: "short", year: "numeric" });
+const LONG_WHEN = new Intl.DateTimeFormat("en-IN", {
+  ...ZONE, day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
+});
 const DATE = new Intl.DateTimeFormat("en-CA", ZONE);
+const AGO = new Intl.RelativeTimeFormat("en-IN", { numeric: "auto" });
 const DAY_MS = 86_400_000;
 
 /** Write a whole number in Indian grouping: 1,23,456. */
@@ -26,6 +30,18 @@ export const clock = (instant) => CLOCK.format(new Date(instant));
 
 /** Write an instant as IST day and time. */
 export const when = (instant) => WHEN.format(new Date(instant));
+
+/** Write an instant as IST day, year included, and time. */
+export const longWhen = (instant) => `${LONG_WHEN.format(new Date(instant))} IST`;
+
+/** Write how long before another an instant was, in the largest whole unit. */
+export function ago(instant, now) {
+  const seconds = Math.max(0, Math.round((Date.parse(now) - Date.parse(instant)) / 1000));
+  for (const [size, unit] of [[86_400, "day"], [3600, "hour"], [60, "minute"]]) {
+    if (seconds >= size) return AGO.format(-Math.floor(seconds / size), unit);
+  }
+  return "less than a minute ago";
+}
 
 /** Write a day YYYY-MM-DD short. */
 export const day = (date) => DAY.format(new Date(`${date}T00:00:00Z`));
@@ -45,6 +61,12 @@ export const dayOf = (instant) => DATE.format(new Date(instant));
 /** Return the day so many days after one. */
 export function plusDays(date, days) {
   return new Date(Date.parse(`${date}T00:00:00Z`) + days * DAY_MS).toISOString().slice(0, 10);
+}
+
+/** Return the first day of the month after a day: budgets turn on it. */
+export function nextMonth(date) {
+  const [year, month] = date.split("-").map(Number);
+  return new Date(Date.UTC(year, month, 1)).toISOString().slice(0, 10);
 }
 
 /** Return how many days there are from one day to another. */
@@ -76,6 +98,20 @@ export function putMoney(element, text) {
   put(element, brief(text));
   element.title = shown(text);
   element.dataset.value = text;
+}
+
+/** Say by how much a number, a BigInt, is more or less than the one before; nothing where that was none. */
+export function delta(now, before) {
+  if (before === 0n) return "";
+  const percent = Number(((now - before) * 100n) / before);
+  return `${percent < 0 ? "▼" : "▲"} ${count(Math.abs(percent))} %`;
+}
+
+/** Return a new link. */
+export function linkTo(address, ...content) {
+  const link = made("a", "", ...content);
+  link.href = address;
+  return link;
 }
 
 /** Return a new element with a class and content. */
