@@ -85,7 +85,7 @@ def test_it_is_the_forecast_of_the_orgs_days_and_of_no_others(engine: Engine) ->
             spent[day] += row.cost_nano
     made = forecast(spent, NOW_MS)
     assert made is not None
-    balance_nano = 40 * sum(spent.values()) // READ_DAYS
+    balance_nano = 10 * sum(spent.values()) // READ_DAYS
     spend, ends = made.spend_per_day(), made.runs_out(balance_nano)
     assert ends is not None and ends.likely is not None and ends.latest is not None
     assert told(engine, account(balance_nano)) == {
