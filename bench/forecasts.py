@@ -24,8 +24,8 @@ from pipeline.demo.traffic import DAYS, history
 from pipeline.forecast import HORIZON_DAYS, forecast
 
 SEED = "forecasts of release 0.2"
-CASES, CASES_FULL = 200, 1_000
-DEMO_SEEDS, DEMO_SEEDS_FULL = 2, 6
+CASES, CASES_FULL = 100, 400
+DEMO_SEEDS, DEMO_SEEDS_FULL = 1, 4
 AIM_PERCENT = 80
 DEMO_MONTHS = 3
 
