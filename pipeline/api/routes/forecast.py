@@ -125,7 +125,7 @@ def answer(account: AccountView, lines: Iterable[bytes], now_ms: int) -> dict[st
         "as_of": moment(now_ms),
         "balance_inr": rupees(account.balance_nano),
         "spend_inr_per_day": _spend(made),
-        "runs_out_on": made and _runs_out(made.runs_out(account.balance_nano)),
+        "runs_out_on": None if made is None else _runs_out(made.runs_out(account.balance_nano)),
         "keys": [_key(key, of_key[key.key_id], now_ms) for key in account.keys if _is_in_force(key, now_ms)],
     }
 
@@ -142,11 +142,9 @@ def _spend(made: Forecast | None) -> dict[str, object]:
 
 
 def _runs_out(told: RunsOut | None) -> dict[str, object] | None:
-    return told and {
-        "earliest": _day(told.earliest),
-        "likely": _day(told.likely),
-        "latest": _day(told.latest),
-    }
+    if told is None:
+        return None
+    return {"earliest": _day(told.earliest), "likely": _day(told.likely), "latest": _day(told.latest)}
 
 
 def _key(key: KeyView, spent_nano: Mapping[int, int], now_ms: int) -> dict[str, object]:
@@ -167,7 +165,7 @@ def _reached_on(key: KeyView, spent_nano: Mapping[int, int], now_ms: int) -> int
     if left_nano <= 0:
         return ist.day_of(now_ms)
     made = forecast(spent_nano, now_ms, MONTH_DAYS_MAX)
-    day = made and made.reached_this_month(left_nano)
+    day = None if made is None else made.reached_this_month(left_nano)
     ends_before = day is not None and key.expires_ms is not None and key.expires_ms <= ist.day_start_ms(day)
     return None if ends_before else day
 
