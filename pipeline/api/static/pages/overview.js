@@ -6,11 +6,7 @@ import { DayChart } from "./daychart.js";
 import { at } from "./form.js";
 import { follow } from "./live.js";
 import { amount, brief, isSpent, nano, shown } from "./money.js";
-<<<<<<< HEAD
-import { bar, count, day, dayOf, dayRange, longDay, made, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
-=======
-import { count, day, dayOf, daysBetween, delta, linkTo, longDay, made, nextMonth, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
->>>>>>> main
+import { count, day, dayOf, dayRange, delta, linkTo, longDay, made, nextMonth, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
 
 const EVERY_MS = 4000;
 // Balance, forecast and keys are asked of the account's owner: when something was used, and once a minute.
@@ -141,25 +137,14 @@ function keyLine(key) {
   spent.title = shown(key.spent_this_month_inr);
   const line = made("li", "", name, spent);
   line.dataset.keyId = key.key_id;
-<<<<<<< HEAD
-  if (key.budget_inr === null) {
-    line.append(made("span", "small", key.tier === "trial" ? "Trial key: free, with a daily limit." : "No budget."));
-    return line;
-  }
-  const [used, budget] = [nano(key.spent_this_month_inr), nano(key.budget_inr)];
-  const left = budget - used;
-  const part = budget === 0n ? 1 : Number((used * 1000n) / budget) / 1000;
-  const words = left > 0n ? `${brief(amount(left))} left of ${brief(key.budget_inr)}${reached(key)}` : `Budget of ${brief(key.budget_inr)} is spent`;
-  line.append(bar(part, part >= 1 ? "full" : part >= 0.8 ? "near" : ""), made("span", "small", words));
-=======
   const { drawn, words } = budgetOf(key);
-  line.append(...(drawn ? [drawn] : []), made("span", "small", words));
->>>>>>> main
+  line.append(...(drawn ? [drawn] : []), made("span", "small", words + reached(key)));
   return line;
 }
 
-/** Say when a key's budget will likely be spent, where that is before the month ends. */
+/** Say when a key's budget will likely be spent, where it is not yet and will be before the month ends. */
 function reached(key) {
+  if (isBudgetSpent(key)) return "";
   const told = known.forecast?.keys.find((each) => each.key_id === key.key_id);
   return told?.reached_on ? `, likely spent on ${day(told.reached_on)}` : "";
 }
