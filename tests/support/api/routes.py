@@ -119,7 +119,7 @@ PUBLIC = {"/v1/rankings", "/v1/catalog", "/v1/models", "/healthz"}
 TEXT = {"/metrics"}
 
 
-NEEDS_NO_SESSION = {"/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
+NEEDS_NO_SESSION = PAGES - PAGES_OF_AN_ORG
 """The pages, and their files, that strangers see. Every other page is 401 for them."""
 
 OWNER: frozenset[Role] = frozenset({"owner"})
@@ -163,7 +163,7 @@ def verbs_of_the_product() -> set[tuple[str, str]]:
 
 def expected() -> dict[tuple[str, str], Access]:
     """Return who may ask for each verb and path, by the lists here."""
-    reads = (*OF_AN_ORG, *FILES_OF_AN_ORG, *BY_ID)
+    reads = (*OF_AN_ORG, *FILES_OF_AN_ORG, *BY_ID, *SEARCHES)
     return {
         **{("GET", path): Access.MEMBERS for path in (*reads, *PAGES - NEEDS_NO_SESSION)},
         **{
