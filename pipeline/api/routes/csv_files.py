@@ -77,7 +77,7 @@ async def events_csv(
     The range is chosen as for `/me/activity`. Requests that come meanwhile are not in it.
     """
     days = bounded_range(filters.first, filters.last, context.now_ms())
-    pieces = _pieces_of_events(context, session.scope, days, filters)
+    pieces = _pieces_of_events(context, exports, session.scope, days, filters)
     return await _file("requests", session.org, days, EVENT_COLUMNS, pieces, exports)
 
 
@@ -90,7 +90,7 @@ async def activity_csv(
     The range is chosen as for `/me/activity`.
     """
     days = bounded_range(filters.first, filters.last, context.now_ms())
-    pieces = _pieces_of_days(context, session.scope, days, filters)
+    pieces = _pieces_of_days(context, exports, session.scope, days, filters)
     return await _file("usage", session.org, days, DAY_COLUMNS, pieces, exports)
 
 
@@ -148,7 +148,7 @@ def _attachment(name: str) -> str:
 
 
 async def _pieces_of_events(
-    context: AppContext, scope: OrgScope, days: Range, filters: Filters
+    context: AppContext, exports: Exports, scope: OrgScope, days: Range, filters: Filters
 ) -> AsyncIterator[bytes]:
     names = await _key_names(context, scope, days)
     from_rid = 0
@@ -156,9 +156,10 @@ async def _pieces_of_events(
         bound = query("events_csv").of_org(
             scope, **_values(days, filters, names), from_rid=from_rid, rows=ROWS_A_PIECE
         )
-        piece = await context.engine.async_bytes(
-            bound.sql, bound.parameters, output="CSV", settings=_SETTINGS
-        )
+        async with exports.reading:
+            piece = await context.engine.async_bytes(
+                bound.sql, bound.parameters, output="CSV", settings=_SETTINGS
+            )
         if not piece:
             return
         yield piece
@@ -167,16 +168,17 @@ async def _pieces_of_events(
 
 
 async def _pieces_of_days(
-    context: AppContext, scope: OrgScope, days: Range, filters: Filters
+    context: AppContext, exports: Exports, scope: OrgScope, days: Range, filters: Filters
 ) -> AsyncIterator[bytes]:
     names = await _key_names(context, scope, days)
     first = days.first
     while first <= days.last:
         last = min(days.last, _later(first, DAYS_A_PIECE - 1))
         bound = query("activity_csv").of_org(scope, **_values(Range(first, last), filters, names))
-        piece = await context.engine.async_bytes(
-            bound.sql, bound.parameters, output="CSV", settings=_SETTINGS
-        )
+        async with exports.reading:
+            piece = await context.engine.async_bytes(
+                bound.sql, bound.parameters, output="CSV", settings=_SETTINGS
+            )
         if piece:
             yield piece
         first = _later(last, 1)
