@@ -160,7 +160,7 @@ def test_an_access_token_opens_what_reads_of_its_org_and_nothing_else(served: Ap
     _, token = access_token(served)
 
     def asked(verb: str, path: str, headers: Headers) -> Response:
-        body = None if verb == "GET" else {}
+        body: dict[str, str] | None = None if verb == "GET" else {}
         return served.client.request(verb, filled(path), json=body, headers=headers, follow_redirects=False)
 
     for (verb, path), who in sorted(expected().items()):
