@@ -69,17 +69,20 @@ def register(app: typer.Typer) -> None:
 
 
 class Outside:
-    """Stand-ins for Razorpay and the mail server, where the environment names no real ones."""
+    """Stand-ins: for a gateway, and for Razorpay and the mail server where the environment names no real ones."""
 
     def __init__(self) -> None:
         """Choose ports, and secrets that live as long as this run."""
         self.razorpay_port, self.smtp_port, self.inbox_port = (ports.free(_HOST) for _ in range(3))
+        self.gateway_port = ports.free(_HOST)
+        self.gateway_url = f"http://{_HOST}:{self.gateway_port}"
         self.key_secret, self.webhook_secret = secrets.token_hex(16), secrets.token_hex(16)
         self.own_razorpay = variable("razorpay_key_id") in os.environ
         self.own_smtp = variable("smtp_url") in os.environ
 
     def set_environment(self) -> None:
         """Point the product's processes at the stand-ins."""
+        os.environ[variable("gateway_url")] = self.gateway_url
         if not self.own_razorpay:
             url = f"http://{_HOST}:{self.razorpay_port}/v1"
             os.environ[variable("razorpay_url")] = url
@@ -110,19 +113,17 @@ class Outside:
 
 def children(at: Deployment, outside: Outside, data_dir: Path, seed: int, rate: float) -> list[Child]:
     """Return the demo's processes: the stand-ins, and the one that seeds and makes traffic."""
-    gateway_port = ports.free(_HOST)
-    gateway_url = f"http://{_HOST}:{gateway_port}"
     gateway = (
         *(sys.executable, "-m", "pipeline.standin.gateway", "--kafka-url", at.kafka_url),
-        *("--port", str(gateway_port), "--node", "demo", "--spool-dir", str(data_dir / "demo-spool")),
+        *("--port", str(outside.gateway_port), "--node", "demo", "--spool-dir", str(data_dir / "demo-spool")),
     )
     traffic = (
         *(sys.executable, "-m", "pipeline.demo.main", "--data-dir", str(data_dir), "--url", at.http_url),
-        *("--gateway-url", gateway_url, "--seed", str(seed), "--rate", str(rate)),
+        *("--gateway-url", outside.gateway_url, "--seed", str(seed), "--rate", str(rate)),
         *([] if outside.own_smtp else ["--inbox-url", f"http://{_HOST}:{outside.inbox_port}"]),
     )
     return [
         *outside.children(at, data_dir),
-        Child("gateway", gateway, f"{gateway_url}/healthz"),
+        Child("gateway", gateway, f"{outside.gateway_url}/healthz"),
         Child("demo", traffic, role=Settings),
     ]

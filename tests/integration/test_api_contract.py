@@ -22,6 +22,7 @@ from tests.support.api.routes import (
     FILES_OF_AN_ORG,
     NAMES_NOBODY,
     OF_AN_ORG,
+    OF_TOKENS,
     OPERATORS,
     PAGES,
     PUBLIC,
@@ -89,6 +90,7 @@ def test_every_route_is_classified(served: Api) -> None:
         | PUBLIC
         | TEXT
         | ASKS_OWNER.keys()
+        | OF_TOKENS.keys()
         | SIGNED_BY_RAZORPAY
     )
     assert set(document(served)["paths"]) == described
@@ -120,10 +122,66 @@ def test_no_answer_holds_another_orgs_data(served: Api) -> None:
 def test_every_route_of_an_org_refuses_without_a_session(served: Api) -> None:
     for path in (*OF_AN_ORG, *FILES_OF_AN_ORG, *(path.replace("{id}", "0") for path in BY_ID)):
         assert served.refused(path) == (401, "no_session", None)
-    for tries in ASKS_OWNER.values():
+    for tries in (*ASKS_OWNER.values(), *OF_TOKENS.values()):
         for method, path, body in tries:
             answer = served.client.request(method, path, json=body)
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "no_session"), path
+
+
+def token_of(served: Api, org: str, name: str = "reader") -> dict[str, str]:
+    """Return the headers of a program with an access token of an org."""
+    headers = {"Authorization": f"Bearer {served.token(org)}"}
+    made = served.client.post("/me/tokens", json={"name": name, "scope": "read"}, headers=headers)
+    assert made.status_code == 200, made.text
+    return {"Authorization": f"Bearer {made.json()['token']}"}
+
+
+def test_an_access_token_reads_what_a_session_of_its_org_reads(served: Api) -> None:
+    reader, session = token_of(served, "mine"), {"Authorization": f"Bearer {served.token('mine')}"}
+    paths = [path + tried for path, queries in (OF_AN_ORG | FILES_OF_AN_ORG).items() for tried in queries]
+    paths += [path.replace("{id}", str(public_id(of, EXPLAINED))) for path in BY_ID for of in (0, 1)]
+    tried = [
+        path for tries in (ASKS_OWNER | OF_TOKENS).values() for method, path, _ in tries if method == "GET"
+    ]
+    assert all(tried)
+    for path in (*paths, *tried):
+        by_token = served.client.get(path, headers=reader)
+        by_session = served.client.get(path, headers=session)
+        without_id = [
+            answer.text.replace(answer.headers["x-request-id"], "") for answer in (by_token, by_session)
+        ]
+        assert by_token.status_code == by_session.status_code and without_id[0] == without_id[1], path
+    assert served.client.get("/me/usage", headers=token_of(served, "theirs")).text != by_session.text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_an_access_token_does_nothing_but_read(served: Api, method: str) -> None:
+    """Every route of the app, with every verb that may change something."""
+    reader = token_of(served, "mine")
+    described = document(served)["paths"]
+    for path in paths_of(served.client.app):
+        answer = served.client.request(method, path, headers=reader, json={}, follow_redirects=False)
+        if method.lower() in described.get(path, {}) and path.startswith("/me/"):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden"), path
+        else:
+            # Razorpay's webhook wants its signature, the way in and out a session.
+            assert answer.status_code in (303, 401, 403, 404, 405, 503), path
+            assert "set-cookie" not in answer.headers or "max-age=0" in answer.headers["set-cookie"].lower()
+    session = {"Authorization": f"Bearer {served.token('mine')}"}
+    assert [each["name"] for each in served.client.get("/me/tokens", headers=session).json()["tokens"]] == [
+        "reader"
+    ]
+
+
+def test_an_access_token_is_no_session(served: Api) -> None:
+    token = token_of(served, "mine")["Authorization"].removeprefix("Bearer ")
+    for page in PAGES - {"/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}:
+        assert served.client.get(page, headers={"Authorization": f"Bearer {token}"}).status_code == 401
+    assert served.client.get("/login", params={"token": token}).status_code == 401
+    assert served.client.post("/login", data={"token": token}).status_code == 401
+    served.client.cookies.set("br_session", token)
+    assert served.refused("/me/usage") == (401, "no_session", None)
+    served.client.cookies.clear()
 
 
 def test_an_app_without_the_accounts_services_answers_that_they_are_not_available(served: Api) -> None:

@@ -40,7 +40,7 @@ def test_what_is_no_sender_is_refused(text: str) -> None:
     "url", ["https://checkout.razorpay.com/v1/checkout.js", "http://127.0.0.1:9000/c.js"]
 )
 def test_an_address_of_checkout_is_accepted(url: str) -> None:
-    assert Settings(checkout_url=url, public_url=url).checkout_url == url
+    assert Settings(checkout_url=url, public_url=url, gateway_url=url).checkout_url == url
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,8 @@ def test_what_could_change_a_policy_or_markup_is_refused(url: str) -> None:
         Settings(checkout_url=url)
     with pytest.raises(ValidationError):
         Settings(public_url=url)
+    with pytest.raises(ValidationError):
+        Settings(gateway_url=url)
 
 
 SECRETS = ("command_key", "session_secret", "operator_token", "razorpay_webhook_secret")
@@ -94,3 +96,13 @@ def test_a_role_sees_no_secret_but_its_own(role: type[CommonSettings], own: set[
     assert seen == {**{variable(name): "hush" for name in own}, **beside}
     whole = {variable(name): "hush" for name in secrets}
     assert environment_of(Settings, whole) == whole
+
+
+def test_an_instance_may_be_named_like_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container keeps its host's name when it is started again, and so does the pod of a StatefulSet."""
+    monkeypatch.setattr("socket.gethostname", lambda: "Metering-Worker-0.metering.svc")
+    assert CommonSettings(instance="@hostname").instance == "metering-worker-0"
+    assert CommonSettings(instance="worker-1").instance == "worker-1"
+    monkeypatch.setattr("socket.gethostname", lambda: "worker_1")
+    with pytest.raises(ValidationError, match="instance"):
+        CommonSettings(instance="@hostname")

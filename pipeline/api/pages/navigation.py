@@ -19,6 +19,7 @@ class NavigationEntry(NamedTuple):
 MEMBERS = (
     NavigationEntry("/overview", "Overview"),
     NavigationEntry("/activity", "Activity"),
+    NavigationEntry("/keys", "Keys"),
     NavigationEntry("/billing", "Billing"),
 )
 """For members of an org; what somebody sees there is their org's."""

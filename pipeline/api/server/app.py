@@ -35,6 +35,7 @@ from pipeline.api.routes import (
     promos,
     rankings,
     receipts,
+    tokens,
     totals,
     usage,
     webhooks,
@@ -66,6 +67,7 @@ ROUTERS = (
     receipts.router,
     keys.router,
     key_use.router,
+    tokens.router,
     pincodes.router,
     pages.router,
     dashboard.router,
@@ -77,7 +79,8 @@ _DESCRIPTION = """Usage, activity and billing of a prepaid AI gateway.
 
 Days are IST (Asia/Kolkata). Money is in rupees, a JSON number exact to nine decimals: read it as a
 decimal. Every failure answers with one envelope, `{"error": {"message", "type", "code"}}`: branch on
-`code`. `/me/*` takes a session token, as `Authorization: Bearer TOKEN` or in the cookie `br_session`.
+`code`. `/me/*` takes a session token, as `Authorization: Bearer TOKEN` or in the cookie `br_session`; its GETs take an
+access token too, as `Authorization: Bearer brt-...`.
 """
 
 
@@ -93,7 +96,7 @@ def create_app(context: AppContext) -> FastAPI:
     )
     app.state.context = context
     app.state.metrics_text = health.MetricsText(context.registry)
-    app.state.shown_to_strangers = health.ShownToStrangers()
+    app.state.kept_health = health.KeptHealth(context)
     app.state.rankings = Rankings(context)
     app.state.pages = events.Pages(context)
     app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)

@@ -42,6 +42,12 @@ ASKS_OWNER: dict[str, tuple[Try, ...]] = {
 }
 """Routes with a session that ask the account's owner."""
 
+OF_TOKENS: dict[str, tuple[Try, ...]] = {
+    "/me/tokens": (("GET", "/me/tokens", None), ("POST", "/me/tokens", {"name": "another"})),
+    "/me/tokens/{id}": (("DELETE", "/me/tokens/tok_theirs", None),),
+}
+"""Routes with a session about access tokens, which all servers know by themselves."""
+
 SIGNED_BY_RAZORPAY = {"/webhooks/razorpay"}
 OPERATORS = {
     "/operator/queries/{name}",
@@ -54,6 +60,7 @@ PAGES = {
     "/overview",
     "/activity",
     "/activity/{id}",
+    "/keys",
     "/billing",
     "/login",
     "/logout",

@@ -241,7 +241,7 @@ def test_assets_are_kept_for_long_under_their_version_only(client: TestClient) -
 def test_every_file_a_page_names_is_there_and_every_script_is_some_pages(client: TestClient) -> None:
     _signed_in(client)
     named: set[str] = set()
-    pages = [client.get(path).text for path in ("/billing", "/overview", "/activity")]
+    pages = [client.get(path).text for path in ("/billing", "/overview", "/activity", "/keys")]
     for text in (*pages, _request_page()):
         named |= set(re.findall(r'(?:src|href)="/assets/\w+/([^"]+)"', text))
     for name in list(named):
@@ -264,7 +264,7 @@ def _request_page() -> str:
     return bytes(rendering.page("request.html", session, here="/activity", id=80421).body).decode()
 
 
-@pytest.mark.parametrize("path", ["/billing", "/overview", "/activity"])
+@pytest.mark.parametrize("path", ["/billing", "/overview", "/activity", "/keys"])
 def test_the_scripts_of_a_page_are_small_where_they_travel(client: TestClient, path: str) -> None:
     named = set(re.findall(r'src="/assets/\w+/([^"]+)"', _signed_in(client).get(path).text))
     scripts = named.union(*(_imported(name) for name in named))
