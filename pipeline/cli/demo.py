@@ -1,7 +1,7 @@
 """`metering demo`: the whole product in the foreground, with a small believable platform in it.
 
 Owns: its options, and which processes the demo has beside the product's.
-Called by: `cli/main.py`.  Next: `local/supervisor.py`, `standin/gateway.py`, `demo/main.py`.
+Called by: `cli/main.py`.  Next: `local/supervisor.py`, `standin/gateway.py`, `demo/sign_in.py`, `demo/main.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.context import DATA_DIR, DataDir, settings_from_environment
+from pipeline.cli.context import DATA_DIR, DataDir, say, settings_from_environment
 from pipeline.cli.up import KAFKA_PORT, KafkaPort, Port
 from pipeline.local import ports, supervisor
 from pipeline.local.deployment import Deployment
@@ -55,6 +55,9 @@ def register(app: typer.Typer) -> None:
         rate: Rate = RATE,
     ) -> None:
         """Run the product with orgs, keys, 30 days of history and live traffic in it. Ctrl-C stops it."""
+        from pipeline.demo.platform import STARTUP
+        from pipeline.demo.sign_in import link_of, sign_in_address
+
         # What a person watches is the demo's own words; the log speaks up when something is broken.
         os.environ.setdefault(variable("log_level"), "error")
         outside = Outside()
@@ -62,10 +65,19 @@ def register(app: typer.Typer) -> None:
         given = {} if port is None else {"port": port}
         settings = settings_from_environment(Settings, weak_secrets=True, **given)
 
+        ready: list[Deployment] = []
+
         def beside(at: Deployment) -> Sequence[Child]:
+            ready.append(at)
             return children(at, outside, data_dir.absolute(), seed, rate)
 
-        asyncio.run(supervisor.up(data_dir, settings, kafka_port=kafka_port, when_ready=beside))
+        def link() -> str | None:
+            return link_of(STARTUP, ready[0].http_url, ready[0].session_secret) if ready else None
+
+        with sign_in_address(link) as address:
+            # The first line that anybody reads, before there is anything to see: the address waits by itself.
+            say(f"The overview, signed in: {address}")
+            asyncio.run(supervisor.up(data_dir, settings, kafka_port=kafka_port, when_ready=beside))
 
 
 class Outside:

@@ -25,7 +25,10 @@ from tests.support.api.routes import (
     OF_TOKENS,
     OPERATORS,
     PAGES,
+    PAGES_OF_AN_ORG,
     PUBLIC,
+    PUBLIC_PAGES,
+    SEARCHES,
     SIGNED_BY_RAZORPAY,
     TEXT,
     paths_of,
@@ -87,6 +90,7 @@ def test_every_route_is_classified(served: Api) -> None:
         OF_AN_ORG.keys()
         | FILES_OF_AN_ORG.keys()
         | BY_ID
+        | SEARCHES.keys()
         | PUBLIC
         | TEXT
         | ASKS_OWNER.keys()
@@ -107,20 +111,27 @@ def test_no_answer_holds_another_orgs_data(served: Api) -> None:
                 response = served.client.get(asked, headers=headers)
                 assert response.status_code == 200
                 assert other not in response.text, asked
-    for me, partition in (("mine", 0), ("theirs", 1)):
+    for me, other, partition in (("mine", "theirs", 0), ("theirs", "mine", 1)):
         headers = {"Authorization": f"Bearer {served.token(me)}"}
         for path in BY_ID:
             own = path.replace("{id}", str(public_id(partition, EXPLAINED)))
             assert me in served.client.get(own, headers=headers).text
             others = path.replace("{id}", str(public_id(1 - partition, EXPLAINED)))
             assert served.refused(others, me) == (404, "not_found", None)
+        for path, asked in SEARCHES.items():
+            for own_id in (public_id(partition, EXPLAINED), f"{me}_event_1"):
+                assert me in served.client.get(f"{path}{asked}{own_id}", headers=headers).text
+            for others_id in (public_id(1 - partition, EXPLAINED), f"{other}_event_1"):
+                found = served.client.get(f"{path}{asked}{others_id}", headers=headers)
+                assert found.status_code == 200 and other not in found.text
     for path in PUBLIC | TEXT:
         text = served.client.get(path).text
         assert "mine" not in text and "theirs" not in text, path
 
 
 def test_every_route_of_an_org_refuses_without_a_session(served: Api) -> None:
-    for path in (*OF_AN_ORG, *FILES_OF_AN_ORG, *(path.replace("{id}", "0") for path in BY_ID)):
+    searches = [f"{path}{asked}0" for path, asked in SEARCHES.items()]
+    for path in (*OF_AN_ORG, *FILES_OF_AN_ORG, *(path.replace("{id}", "0") for path in BY_ID), *searches):
         assert served.refused(path) == (401, "no_session", None)
     for tries in (*ASKS_OWNER.values(), *OF_TOKENS.values()):
         for method, path, body in tries:
@@ -175,8 +186,11 @@ def test_an_access_token_does_nothing_but_read(served: Api, method: str) -> None
 
 def test_an_access_token_is_no_session(served: Api) -> None:
     token = token_of(served, "mine")["Authorization"].removeprefix("Bearer ")
-    for page in PAGES - {"/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}:
+    for page in PAGES_OF_AN_ORG:
         assert served.client.get(page, headers={"Authorization": f"Bearer {token}"}).status_code == 401
+    for page in PUBLIC_PAGES:
+        shown = served.client.get(page, headers={"Authorization": f"Bearer {token}"}, follow_redirects=False)
+        assert shown.status_code == 200 and "mine" not in shown.text
     assert served.client.get("/login", params={"token": token}).status_code == 401
     assert served.client.post("/login", data={"token": token}).status_code == 401
     served.client.cookies.set("br_session", token)
@@ -199,6 +213,7 @@ def test_real_answers_fit_the_document(served: Api) -> None:
     described = document(served)
     headers = {"Authorization": f"Bearer {served.token('mine')}"}
     asked = [path + tried for path, queries in OF_AN_ORG.items() for tried in queries]
+    asked += [f"{path}{query}mine_event_{n}" for path, query in SEARCHES.items() for n in (1, 1_000)]
     for path in (*asked, *PUBLIC, "/me/activity?from=2000-01-01&to=2000-01-01"):
         check(described, path, served.client.get(path, headers=headers))
     for path in BY_ID:
@@ -243,7 +258,7 @@ def test_the_document_would_notice(served: Api) -> None:
 def test_the_documented_parameters_are_those_that_are_taken(served: Api) -> None:
     headers = {"Authorization": f"Bearer {served.token('mine')}"}
     for path, operations in document(served)["paths"].items():
-        if path not in OF_AN_ORG.keys() | FILES_OF_AN_ORG.keys() | PUBLIC - {"/healthz"}:
+        if path not in OF_AN_ORG.keys() | FILES_OF_AN_ORG.keys() | SEARCHES.keys() | PUBLIC - {"/healthz"}:
             continue
         named = [p["name"] for p in operations["get"].get("parameters", []) if p["in"] == "query"]
         error = served.client.get(f"{path}?no_such=1", headers=headers).json()["error"]

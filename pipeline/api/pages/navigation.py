@@ -24,7 +24,10 @@ MEMBERS = (
 )
 """For members of an org; what somebody sees there is their org's."""
 
-PUBLIC: tuple[NavigationEntry, ...] = ()
+PUBLIC = (
+    NavigationEntry("/rankings", "Rankings"),
+    NavigationEntry("/models", "Models"),
+)
 """For everybody."""
 
 

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from pipeline.api.http import errors
 from pipeline.api.http.edge import Edge
+from pipeline.api.pages.kept_pages import KeptPages
 from pipeline.api.routes import (
     activity,
     addresses,
@@ -33,8 +34,10 @@ from pipeline.api.routes import (
     pages,
     pincodes,
     promos,
+    public,
     rankings,
     receipts,
+    search,
     tokens,
     totals,
     usage,
@@ -54,6 +57,7 @@ ROUTERS = (
     csv_files.router,
     events.router,
     one_event.router,
+    search.router,
     rankings.router,
     catalog.router,
     models.router,
@@ -71,6 +75,7 @@ ROUTERS = (
     pincodes.router,
     pages.router,
     dashboard.router,
+    public.router,
     operator.router,
 )
 """All of them, whatever the app is made with: the order is that of the OpenAPI document."""
@@ -98,8 +103,10 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.metrics_text = health.MetricsText(context.registry)
     app.state.kept_health = health.KeptHealth(context)
     app.state.rankings = Rankings(context)
+    app.state.kept_pages = KeptPages(context.now_ms)
     app.state.pages = events.Pages(context)
     app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)
+    app.state.search_turns = asyncio.Semaphore(search.AT_ONCE)
     app.state.exports = Exports()
     app.state.coalesced_reads = CoalescedReads(context.engine)
     for router in ROUTERS:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import time
 from collections.abc import Coroutine, Iterator, Mapping
@@ -20,7 +21,7 @@ import uvloop
 
 from pipeline import logs, status_server, telemetry, topics
 from pipeline.api.http.addresses import Proxies
-from pipeline.api.http.bounded_connection import bounded_connections
+from pipeline.api.http.bounded_connection import CONNECTIONS_MAX, bounded_connections
 from pipeline.api.routes.health import engine_check
 from pipeline.api.server.app import ROUTERS, create_app
 from pipeline.api.server.status import ServerStatus, asking_owners
@@ -53,6 +54,8 @@ from pipeline.token_book import TokenBook
 log = logging.getLogger(__name__)
 
 EXIT_SOFTWARE = 70
+FILES_KEPT = 512
+"""For what is no connection of a client: Kafka, ClickHouse and its tables' files, and the connections being refused."""
 STOP_LIMIT_S = 8
 STATUS_PORT = 8002
 WORKER_ANSWER_S = 2.0
@@ -144,7 +147,11 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http=bounded_connections(Proxies(settings.proxies), settings.address_connections),
+                http=bounded_connections(
+                    Proxies(settings.proxies), settings.address_connections, connections_allowed()
+                ),
+                # With a library for it installed, uvicorn would hand connections over to it, past all bounds.
+                ws="none",
                 proxy_headers=bool(settings.proxies),
                 forwarded_allow_ips=settings.proxies,
                 timeout_graceful_shutdown=STOP_LIMIT_S,
@@ -182,6 +189,21 @@ def _serve_status(settings: Settings, status: ServerStatus) -> None:
             "port %d is taken (%s), so /livez and /readyz are nowhere: set METERING_SERVER_STATUS_PORT",
             *(STATUS_PORT, error),
         )
+
+
+def connections_allowed() -> int:
+    """Return how many connections this process may have, after asking the system for as many open files as it gives.
+
+    Where files run out, Kafka and ClickHouse could not be reached either: `FILES_KEPT` of them stay for these.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_MAX + FILES_KEPT
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return (
+        CONNECTIONS_MAX if soft == resource.RLIM_INFINITY else max(1, min(CONNECTIONS_MAX, soft - FILES_KEPT))
+    )
 
 
 def _migrate_now_or_later(engine: Engine) -> None:
