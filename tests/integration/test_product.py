@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from pipeline import topics
+from pipeline import ist, topics
 from pipeline.accounts.commands import AnyCommand, Barrier, Credit, encode
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.clients import producer
@@ -367,6 +367,27 @@ def test_every_route_of_the_product_is_classified(deployed: Deployment) -> None:
     paths = set(deployed.call("GET", "/openapi.json", None).json()["paths"])
     described = OF_AN_ORG.keys() | FILES_OF_AN_ORG.keys() | BY_ID | SEARCHES.keys() | PUBLIC | TEXT
     assert paths == described | ASKS_OWNER.keys() | OF_TOKENS.keys() | SIGNED_BY_RAZORPAY
+
+
+def test_a_statement_and_past_balances_are_what_was_posted(deployed: Deployment) -> None:
+    org = "org-statement"
+    month = ist.isoformat(time.time_ns() // 1_000_000)[:7]
+    balances = {}
+    for number in range(3):
+        deployed.metering("credit", org, "--inr", "5", "--reason", f"credit {number}")
+        deployed.publish(_event(org, f"statement-{number}"))
+        deployed.until(lambda n=number: deployed.get("/me/activity", org)["totals"]["requests"] == n + 1)  # type: ignore[misc]
+        balance_inr = deployed.get("/me/billing", org)["balance_inr"]
+        balances[ist.isoformat(time.time_ns() // 1_000_000)] = balance_inr
+        time.sleep(0.01)
+    assert len(set(balances.values())) == 3
+    for at, balance in balances.items():
+        assert deployed.get(f"/me/balance?at={at}", org) == {"at": at, "balance_inr": balance}
+    statement = deployed.get(f"/me/statements/{month}", org)
+    assert statement["closing_inr"] == deployed.get("/me/billing", org)["balance_inr"]
+    assert [entry["amount_inr"] for entry in statement["entries"]] == [5, 5, 5]
+    assert sum(debit["requests"] for debit in statement["debits"]) == 3
+    assert deployed.get("/me/statements", org)["statements"][0].items() <= statement.items()
 
 
 def test_an_unpriced_request_is_charged_when_redriven(deployed: Deployment, tmp_path: Path) -> None:
