@@ -51,6 +51,8 @@ META_KEY = b"m"
 SPENDING, PROFILE, SOURCE, RING_SLOT, UNPRICED_SLOT, NUMBERS_SLOT = b"b", b"p", b"n", b"r", b"x", b"c"
 ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT = b"o", b"y", b"f", b"u", b"d", b"a"
 IDENTITY = b"i"
+COPY_KEY = b"w"
+"""Key of the record of a copy that is still written by `metering mirror`: nobody may take the partition over."""
 MONEY = (ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT)
 
 
@@ -75,13 +77,23 @@ class Meta(Struct, forbid_unknown_fields=True):
     topic_ids: dict[str, str] = field(default_factory=dict)
 
 
+def decode_meta(value: bytes) -> Meta:
+    """Return what the record at META_KEY says. Raises NewerFormatError where a newer release wrote it."""
+    STATE.check(_unpack_format(value).format)
+    return _unpack_meta(value)
+
+
+def encode_meta(meta: Meta) -> bytes:
+    """Return the value of the record at META_KEY."""
+    return _pack(meta)
+
+
 def next_offsets(meta: bytes) -> dict[str, int]:
     """Return the next offset of each input topic, by the value of the record at META_KEY.
 
     Raises NewerFormatError where a newer release wrote it.
     """
-    STATE.check(_unpack_format(meta).format)
-    return _unpack_meta(meta).offsets
+    return decode_meta(meta).offsets
 
 
 class _Format(Struct):
@@ -132,6 +144,12 @@ class PartitionState:
 
         Raises StateError where it was written for another partition count, NewerFormatError where by a newer release.
         """
+        if COPY_KEY in records:
+            raise StateError(
+                f"partition {partition}: the topics are a copy that `metering mirror` writes. Once the first cluster is "
+                "lost, or stopped for good, `metering mirror --promote` makes them a deployment's own: see "
+                "docs/deploy.md, «When the cluster is lost»."
+            )
         state = cls(partition, partitions)
         state._restore_meta(records.get(META_KEY))
         slots: dict[bytes, list[bytes]] = {RING_SLOT: [], UNPRICED_SLOT: [], NUMBERS_SLOT: []}
@@ -167,8 +185,7 @@ class PartitionState:
     def _restore_meta(self, value: bytes | None) -> None:
         if value is None:
             return
-        STATE.check(_unpack_format(value).format)
-        self.meta = _unpack_meta(value)
+        self.meta = decode_meta(value)
         self.meta.format = STATE.number
         if self.meta.partitions != self.partitions:
             raise StateError(
@@ -284,7 +301,7 @@ class PartitionState:
 
     def save_meta(self) -> StateRecord:
         """Return the state record that tells how far the partition has come."""
-        return META_KEY, _pack(self.meta)
+        return META_KEY, encode_meta(self.meta)
 
 
 def _key_of_money(record: MoneyRecord) -> bytes:
