@@ -119,7 +119,7 @@ class Copier:
             _check_source(head.source_ids, ids)
         else:
             await _check_empty(target, partitions)
-            head = MirrorHead(source.servers, ids)
+            head = MirrorHead(source.servers, ids, journal=dict.fromkeys(range(partitions), 1))
         ends = await ends_of(target, [TopicPartition(*place) for place in level])
         level_ends = {place: ends[TopicPartition(*place)] for place in level}
         next_by_place = await _beginnings(source, partitions, places, level_ends)
@@ -218,7 +218,6 @@ class Copier:
         """Forget where inputs are that the state has read."""
         for record in records:
             if record.key == META_KEY and record.value is not None:
-                self.head.journal.setdefault(partition, 1)
                 for name, offset in next_offsets(record.value).items():
                     self._translation.at(TopicPlace(name, partition)).forget_before(offset)
 

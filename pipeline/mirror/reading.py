@@ -106,7 +106,9 @@ class MirrorReader:
             found = others.get(place, [])
             kept = found
             if place.topic in HELD:
-                kept = _older(found, newer_ms.get(place.partition), cut.positions.get(place.partition, 1))
+                kept = without_newer(
+                    found, newer_ms.get(place.partition), cut.positions.get(place.partition, 1)
+                )
             cut.records[place] = kept
             is_cut = len(kept) < len(found)
             next_offset = found[len(kept)].offset if is_cut else await self._others.position(place)
@@ -175,8 +177,14 @@ def _position(records: Sequence[ConsumerRecord], before: int) -> int:
     return before
 
 
-def _older(records: Sequence[ConsumerRecord], newer_ms: int | None, position: int) -> list[ConsumerRecord]:
-    """Return the first of a partition's records: those before the first that belongs to a unit whose state is not cut."""
+def without_newer(
+    records: Sequence[ConsumerRecord], newer_ms: int | None, position: int
+) -> list[ConsumerRecord]:
+    """Return the first of a partition's records, up to one that belongs to a unit whose state is not in the round.
+
+    `newer_ms` is when the first state record beyond the round was made, None where none is known; `position` the
+    journal's next position by the state in the round.
+    """
     for index, record in enumerate(records):
         is_newer = newer_ms is not None and record.timestamp >= newer_ms
         if record.topic == topics.JOURNAL:

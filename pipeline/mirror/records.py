@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from pipeline import topics
-from pipeline.accounts.verdicts import PROGRESS_KEY
+from pipeline.accounts import verdicts
 from pipeline.mail import outbox
-from pipeline.mail.protocol import OUTBOX_KEY
+from pipeline.mail import protocol as mail
 from pipeline.mirror.offsets import OffsetMap
 from pipeline.posting import set_aside
 from pipeline.posting.state import COPY_KEY, META_KEY, decode_meta, encode_meta
@@ -68,25 +68,35 @@ def translated(
 
     Offsets that it names must have been copied before. Raises NewerFormatError where a newer release wrote it.
     """
-    if place.topic == topics.VERDICTS and key == PROGRESS_KEY:
-        # How far verdicts count, by offsets of the first cluster: the next owner tells it anew with its first unit.
-        return None
-    if key is None or place.topic not in STATES:
-        return key, value
-    if key == topics.OWNER_KEY:
-        return None
-    if place.topic == topics.STATE:
-        return _state(place.partition, key, value, by)
-    if place.topic == topics.REDRIVE_STATE:
-        partition, _, offset = key.decode().partition("-")
-        at = by.of(topics.DEAD_LETTERS, int(partition)).exactly(int(offset))
-        return None if at is None else (f"{partition}-{at}".encode(), value)
-    if key == OUTBOX_KEY and value is not None:
-        kept = outbox.decode(value)
-        next_offset = by.of(topics.MAIL, place.partition).next_offset(kept.next_offset)
-        topic_id = by.topic_ids.get(topics.MAIL)
-        return key, outbox.encode(structs.replace(kept, next_offset=next_offset, topic_id=topic_id))
+    match place.topic, key:
+        case topics.VERDICTS, verdicts.PROGRESS_KEY:
+            # By offsets of the first cluster: the next owner tells it anew with its first unit.
+            return None
+        case topics.STATE | topics.MAIL_STATE | topics.REDRIVE_STATE, topics.OWNER_KEY:
+            return None
+        case topics.STATE, bytes():
+            return _state(place.partition, key, value, by)
+        case topics.REDRIVE_STATE, bytes():
+            return _mark_of_letter(key, value, by)
+        case topics.MAIL_STATE, mail.OUTBOX_KEY if value is not None:
+            return key, _outbox(place.partition, value, by)
     return key, value
+
+
+def _mark_of_letter(key: bytes, value: bytes | None, by: Translation) -> Translated | None:
+    """Return the mark of a dead letter that was redriven; None where the letter is gone."""
+    partition, _, offset = key.decode().partition("-")
+    at = by.of(topics.DEAD_LETTERS, int(partition)).exactly(int(offset))
+    return None if at is None else (f"{partition}-{at}".encode(), value)
+
+
+def _outbox(partition: int, value: bytes, by: Translation) -> bytes:
+    """Return what the mailer has still to send, and from where it reads on."""
+    kept = outbox.decode(value)
+    next_offset = by.of(topics.MAIL, partition).next_offset(kept.next_offset)
+    return outbox.encode(
+        structs.replace(kept, next_offset=next_offset, topic_id=by.topic_ids.get(topics.MAIL))
+    )
 
 
 def _state(partition: int, key: bytes, value: bytes | None, by: Translation) -> Translated | None:

@@ -144,12 +144,7 @@ class PartitionState:
 
         Raises StateError where it was written for another partition count, NewerFormatError where by a newer release.
         """
-        if COPY_KEY in records:
-            raise StateError(
-                f"partition {partition}: the topics are a copy that `metering mirror` writes. Once the first cluster is "
-                "lost, or stopped for good, `metering mirror --promote` makes them a deployment's own: see "
-                "docs/deploy.md, «When the cluster is lost»."
-            )
+        _refuse_copy(partition, records)
         state = cls(partition, partitions)
         state._restore_meta(records.get(META_KEY))
         slots: dict[bytes, list[bytes]] = {RING_SLOT: [], UNPRICED_SLOT: [], NUMBERS_SLOT: []}
@@ -302,6 +297,16 @@ class PartitionState:
     def save_meta(self) -> StateRecord:
         """Return the state record that tells how far the partition has come."""
         return META_KEY, encode_meta(self.meta)
+
+
+def _refuse_copy(partition: int, records: dict[bytes, bytes]) -> None:
+    """Raise StateError where the partition is one of a copy that is still written."""
+    if COPY_KEY in records:
+        raise StateError(
+            f"partition {partition}: the topics are a copy that `metering mirror` writes. Once the first cluster is "
+            "lost, or stopped for good, `metering mirror --promote` makes them a deployment's own: see "
+            "docs/deploy.md, «When the cluster is lost»."
+        )
 
 
 def _key_of_money(record: MoneyRecord) -> bytes:
