@@ -139,10 +139,16 @@ class Drill:
         )
 
     def metering(self, broker: Broker, *arguments: str) -> Any:
-        """Run a command against a cluster and return what it prints."""
+        """Run a command against a cluster and return what it prints; it must succeed."""
+        done = self.command(broker, *arguments)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout)
+
+    def command(self, broker: Broker, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command against a cluster."""
         assert self.running.server is not None
         environment = {**self.running.server.environment, "METERING_KAFKA_URL": broker.url}
-        done = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-m", "pipeline", *arguments],
             env=environment,
             capture_output=True,
@@ -150,8 +156,6 @@ class Drill:
             timeout=LIMIT_S,
             check=False,
         )
-        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
-        return json.loads(done.stdout)
 
     async def sign_up(self) -> None:
         """Sign some orgs up; the others have accounts that open at 0."""
@@ -179,18 +183,24 @@ class Drill:
         """Wait until the copy can be used and holds all that was there at an instant."""
         until = time.monotonic() + LIMIT_S
         while True:
-            told: dict[str, Any] = await asyncio.to_thread(self.metering, self.second, "mirror", "--status")
-            if told["usable"] and time.time() - told["age_s"] > at_s:
+            done = await asyncio.to_thread(self.command, self.second, "mirror", "--status")
+            told: dict[str, Any] = json.loads(done.stdout or "{}")
+            if told and told["usable"] and time.time() - told["age_s"] > at_s:
                 return told
-            assert time.monotonic() < until, told
+            assert done.returncode == 0 or "there is no copy" in done.stderr, done.stderr
+            assert time.monotonic() < until, f"{told}\n{self.copier.words()}"
 
     async def lose_the_first(self) -> None:
         """Take the first broker and its disk away, with everything that ran on it."""
         os.kill(self.first.process.pid, signal.SIGKILL)
         shutil.rmtree(self.first.home)
+        await self.disconnect()
+        self.running.stop()
+
+    async def disconnect(self) -> None:
+        """Disconnect from the first cluster. Safe to repeat."""
         await self.client.stop()
         await self.traffic.stop()
-        self.running.stop()
 
 
 async def _balance_nano(client: CommandClient, org: str) -> int:
@@ -223,6 +233,7 @@ async def drill(fresh_broker: Broker, second: Broker, tmp_path: Path) -> AsyncIt
         await made.sign_up()
         yield made
         copier.kill()
+        await made.disconnect()
 
 
 async def test_the_first_cluster_is_lost_and_the_second_goes_on(drill: Drill) -> None:
