@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 
 class Run(NamedTuple):
-    """`count` records, the first at the offset `source` of the first cluster and at `target` of the second."""
+    """`length` records, the first at the offset `source` of the first cluster and at `target` of the second."""
 
     source: int
     target: int
-    count: int
+    length: int
 
 
 class OffsetMap:
@@ -34,8 +34,8 @@ class OffsetMap:
         """Note that the record at an offset was copied to another."""
         if self.runs:
             run = self.runs[-1]
-            if (source, target) == (run.source + run.count, run.target + run.count):
-                self.runs[-1] = run._replace(count=run.count + 1)
+            if (source, target) == (run.source + run.length, run.target + run.length):
+                self.runs[-1] = run._replace(length=run.length + 1)
                 return
         self.runs.append(Run(source, target, 1))
 
@@ -48,14 +48,14 @@ class OffsetMap:
         if at < 0:
             return self.runs[0].target if self.runs else 0
         run = self.runs[at]
-        if source < run.source + run.count:
+        if source < run.source + run.length:
             return run.target + source - run.source
-        return self.runs[at + 1].target if at + 1 < len(self.runs) else run.target + run.count
+        return self.runs[at + 1].target if at + 1 < len(self.runs) else run.target + run.length
 
     def exactly(self, source: int) -> int | None:
         """Return where the record at `source` is, None where it was not copied."""
         at = self._last_run_from(source)
-        if at < 0 or source >= self.runs[at].source + self.runs[at].count:
+        if at < 0 or source >= self.runs[at].source + self.runs[at].length:
             return None
         return self.runs[at].target + source - self.runs[at].source
 

@@ -44,11 +44,11 @@ class MirroredPlace(Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     """How far a partition is copied: the first cluster's next offset, and where records are whose offsets are kept."""
 
     next_offset: int
-    runs: list[tuple[int, int, int]] = []
+    runs: list[Run] = []
 
     def offsets(self) -> OffsetMap:
         """Return where the records are."""
-        return OffsetMap(Run(*run) for run in self.runs)
+        return OffsetMap(self.runs)
 
 
 encode = msgspec.json.Encoder().encode
@@ -63,8 +63,7 @@ def key_of(place: TopicPlace) -> bytes:
 
 def place_record(place: TopicPlace, next_offset: int, offsets: OffsetMap | None) -> tuple[bytes, bytes]:
     """Return key and value of a partition's record."""
-    runs = [tuple(run) for run in offsets.runs] if offsets is not None else []
-    return key_of(place), encode(MirroredPlace(next_offset, runs))
+    return key_of(place), encode(MirroredPlace(next_offset, [] if offsets is None else offsets.runs))
 
 
 def places_of(records: Mapping[bytes, bytes]) -> dict[TopicPlace, MirroredPlace]:

@@ -166,7 +166,8 @@ async def _read_up_to(
 
 def _is_of_a_unit(record: ConsumerRecord) -> bool:
     """Whether a state record is one that its owner writes with a unit."""
-    return record.key != topics.OWNER_KEY and record.key[:1] != set_aside.MARK
+    key: bytes = record.key
+    return key != topics.OWNER_KEY and key[:1] != set_aside.MARK
 
 
 def _position(records: Sequence[ConsumerRecord], before: int) -> int:

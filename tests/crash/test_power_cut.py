@@ -92,9 +92,9 @@ async def test_what_the_embedded_broker_acknowledged_outlives_a_power_cut(
     await _charged(client, running, ROUNDS)
     await _publish(broker, ROUNDS_AFTER_THE_WAIT, ROUNDS)
     # Charged or not, they were acknowledged: the units that charge them are cut where they are.
-    left = disk.cut()
     os.kill(broker.process.pid, signal.SIGKILL)
     running.stop()
+    left = disk.cut()
     await client.stop()
     await broker.stop()
     try:

@@ -5,7 +5,7 @@ Owns: making, mounting and cutting it. Needs root and loop devices; who lacks th
 The kernel keeps what processes have written in its own memory until somebody asks for it to be on the disk (fsync), or half a
 minute has passed. The file that holds the file system has only what the kernel has handed to the disk. So a copy of
 it, taken at any moment and mounted, is what a machine finds after a power cut at that moment. A disk that says that data is
-safe while it is in the disk's own memory is not played.
+safe while it is in its own memory is not played, nor one that tears a block.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class LoopDisk:
         self._mount(image)
 
     def cut(self) -> Path:
-        """Cut the power: return where what is left is mounted. What still runs goes on on the old path."""
+        """Cut the power: return where what is left is mounted. Whoever wrote to it must have been killed before."""
         before = self._image()
         self._cuts += 1
         _run("cp", "--sparse=always", str(before), str(self._image()))

@@ -22,6 +22,7 @@ from pipeline.journal import FORMATS
 from pipeline.mail import outbox, record
 from pipeline.mail.outbox import Outbox, again
 from pipeline.mirror import progress
+from pipeline.mirror.offsets import Run
 from pipeline.mirror.progress import MirroredPlace, MirrorHead
 from pipeline.session_book import decode_session, encode_session, ended_org
 from pipeline.sink import ranges
@@ -71,7 +72,7 @@ JSON_RECORDS: dict[str, tuple[StoredFormat, bytes, Decode]] = {
     ),
     "mirrored place": (
         formats.MIRROR,
-        progress.encode(MirroredPlace(7, [(1, 2, 3)])),
+        progress.encode(MirroredPlace(7, [Run(1, 2, 3)])),
         progress.decode_place,
     ),
     "range": (
