@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -28,9 +28,9 @@ from pipeline.kafka.topic_ids import topic_ids
 from pipeline.mirror import progress
 from pipeline.mirror.progress import HEAD_KEY, MirroredPlace, MirrorHead
 from pipeline.mirror.reading import BEHIND_OFFSETS, CHUNK_BYTES, MirrorReader, MirrorRound, started_reader
-from pipeline.mirror.records import AHEAD, HELD, LEVEL, MAPPED, STATES, Translation, translated
+from pipeline.mirror.records import AHEAD, HELD, LEVEL, MAPPED, STATES, Translation, read_up_to, translated
 from pipeline.mirror.writing import Copied, MirrorError, MirrorWriter, started_writer
-from pipeline.posting.state import COPY_KEY, META_KEY, next_offsets
+from pipeline.posting.state import COPY_KEY, META_KEY
 from pipeline.settings import CommonSettings
 from pipeline.steps import TopicPlace
 
@@ -55,9 +55,9 @@ async def mirror(source: KafkaConnection, target: KafkaConnection, settings: Com
     as_copied = [replace(topic, broker_time=False) for topic in topics.TOPICS]
     while True:
         try:
-            await _refuse_promoted(target)
-            await ensure_topics(target, on_target, [*as_copied, topics.MIRROR])
             async with started_writer(target, settings.deployment) as writer:
+                await _refuse_promoted(target)
+                await ensure_topics(target, on_target, [*as_copied, topics.MIRROR])
                 copier = await Copier.begun(source, target, writer, partitions)
                 await copier.run()
         except ProducerFenced:
@@ -211,15 +211,9 @@ class Copier:
                 at.add(source, target)
         if place.topic == topics.JOURNAL and records:
             self.head.journal[place.partition] = read_headers(records[-1].headers, b"").last + 1
-        if place.topic == topics.STATE:
-            self._forget(place.partition, records)
-
-    def _forget(self, partition: int, records: Iterable[ConsumerRecord]) -> None:
-        """Forget where inputs are that the state has read."""
         for record in records:
-            if record.key == META_KEY and record.value is not None:
-                for name, offset in next_offsets(record.value).items():
-                    self._translation.at(TopicPlace(name, partition)).forget_before(offset)
+            for name, offset in read_up_to(place.topic, record.key, record.value).items():
+                self._translation.at(TopicPlace(name, place.partition)).forget_before(offset)
 
 
 def _large_parts(found: MirrorRound) -> Iterator[MirrorRound]:

@@ -20,7 +20,7 @@ from pipeline.accounts import verdicts
 from pipeline.mail import outbox
 from pipeline.mail import protocol as mail
 from pipeline.mirror.offsets import OffsetMap
-from pipeline.posting import set_aside
+from pipeline.posting import set_aside, state
 from pipeline.posting.state import COPY_KEY, META_KEY, decode_meta, encode_meta
 from pipeline.steps import TopicPlace
 
@@ -81,6 +81,16 @@ def translated(
         case topics.MAIL_STATE, mail.OUTBOX_KEY if value is not None:
             return key, _outbox(place.partition, value, by)
     return key, value
+
+
+def read_up_to(topic: str, key: bytes | None, value: bytes | None) -> Mapping[str, int]:
+    """Return up to which offset of the first cluster topics were read, by a state record: nobody goes back before that."""
+    match topic, key, value:
+        case topics.STATE, state.META_KEY, bytes():
+            return state.next_offsets(value)
+        case topics.MAIL_STATE, mail.OUTBOX_KEY, bytes():
+            return {topics.MAIL: outbox.decode(value).next_offset}
+    return {}
 
 
 def _mark_of_letter(key: bytes, value: bytes | None, by: Translation) -> Translated | None:

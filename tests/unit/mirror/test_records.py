@@ -10,7 +10,16 @@ from pipeline.mail import outbox
 from pipeline.mail.outbox import Outbox, again
 from pipeline.mail.protocol import OUTBOX_KEY
 from pipeline.mirror.offsets import OffsetMap, Run
-from pipeline.mirror.records import AHEAD, HELD, LEVEL, NOT_COPIED, STATES, Translation, translated
+from pipeline.mirror.records import (
+    AHEAD,
+    HELD,
+    LEVEL,
+    NOT_COPIED,
+    STATES,
+    Translation,
+    read_up_to,
+    translated,
+)
 from pipeline.posting import set_aside
 from pipeline.posting.state import (
     COPY_KEY,
@@ -112,3 +121,10 @@ def test_everything_else_is_copied_as_it_is(
 def test_no_worker_takes_over_what_is_still_being_copied() -> None:
     with pytest.raises(StateError, match="metering mirror --promote"):
         PartitionState.restored(0, 4, {COPY_KEY: b"kafka-1:9092"})
+
+
+def test_what_was_read_is_known_by_the_state_and_the_outbox() -> None:
+    meta = encode_meta(Meta(4, offsets={topics.REQUESTS: 110}))
+    assert read_up_to(topics.STATE, META_KEY, meta) == {topics.REQUESTS: 110}
+    assert read_up_to(topics.MAIL_STATE, OUTBOX_KEY, outbox.encode(Outbox(9))) == {topics.MAIL: 9}
+    assert read_up_to(topics.STATE, b"borg_1", b"m") == read_up_to(topics.REQUESTS, META_KEY, meta) == {}
