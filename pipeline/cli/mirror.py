@@ -14,7 +14,7 @@ import typer
 from aiokafka.errors import KafkaError
 
 from pipeline import logs
-from pipeline.cli.context import CommandError, print_json, settings_from_environment
+from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, role_settings_for
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.mirror.copier import mirror
@@ -42,13 +42,26 @@ def mirror_command(
     do_tell: Annotated[
         bool, typer.Option("--status", help="Print what the copy at METERING_KAFKA_URL holds.")
     ] = False,
+    max_age_s: Annotated[
+        float | None,
+        typer.Option(
+            "--max-age", help="With --status: exit 1 where the copy is older, in seconds, or of no use."
+        ),
+    ] = None,
+    data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Keep a copy of all topics on a second cluster, from which workers can go on when the first is lost."""
     if sum((to is not None, do_promote, do_tell)) != 1:
         raise typer.BadParameter("give one of --to, --promote and --status")
-    settings = settings_from_environment(CommonSettings)
+    settings = role_settings_for(CommonSettings, data_dir)
+    if do_promote:
+        print_json(_run(promote(settings.kafka, settings)))
+        return
     if to is None:
-        print_json(_run(promote(settings.kafka, settings) if do_promote else told(settings.kafka)))
+        found = _run(told(settings.kafka))
+        print_json(found)
+        if max_age_s is not None and (found.age_s > max_age_s or not found.usable):
+            raise typer.Exit(1)
         return
     if not to.startswith(SCHEME):
         raise typer.BadParameter(f"--to must look like {SCHEME}host:port")

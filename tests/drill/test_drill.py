@@ -240,7 +240,14 @@ async def test_the_first_cluster_is_lost_and_the_second_goes_on(drill: Drill) ->
     redriven = await _a_past(drill)
     await _copied_under_traffic(drill)
     going_on = await _nobody_works_on_a_copy_that_is_written(drill)
-    lost_at_s = await _lost(drill)
+    sink = _sink_beside_the_copying(drill, going_on)
+    try:
+        lost_at_s = await _lost(drill)
+    finally:
+        sink.signal(signal.SIGTERM)
+        assert sink.process is not None
+        await asyncio.to_thread(sink.process.wait, LIMIT_S)
+    assert sink.process.returncode == 0, sink.words()
     copied = _promoted(drill, lost_at_s)
     async with started(going_on, workers=1, partitions=PARTITIONS):
         drill.note(f"worker, sink and server are ready {time.monotonic() - lost_at_s:.1f} s after the loss")
@@ -297,6 +304,18 @@ async def _nobody_works_on_a_copy_that_is_written(drill: Drill) -> Product:
     assert "metering mirror --promote" in early.words()
     going_on.workers.clear()
     return going_on
+
+
+def _sink_beside_the_copying(drill: Drill, going_on: Product) -> Role:
+    """Start a sink on the copy: it fills the second site's database while the first cluster works."""
+    sink = going_on._role("sink", "sink")
+    migrated = subprocess.run(
+        [sys.executable, "-m", "pipeline", "migrate"], env=sink.environment, check=False
+    )
+    assert migrated.returncode == 0
+    sink.start()
+    drill.note("a sink writes the copied journal into a database of its own")
+    return sink
 
 
 async def _lost(drill: Drill) -> float:
