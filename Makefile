@@ -86,7 +86,7 @@ world: setup
 	$(BIN)/python -m pytest -s --durations 0 tests/world
 
 drill: setup
-	$(BIN)/python -m pytest -s tests/drill
+	$(BIN)/python -m pytest -s --timeout 1200 tests/drill
 
 # Never fails: without Chromium the browser tests are skipped and say so.
 browser:
