@@ -40,7 +40,7 @@ CHUNK_BYTES = 32 * 1024 * 1024
 BEHIND_OFFSETS = 50_000
 """A copy further behind than this first catches up, in several transactions; until then it cannot be used."""
 
-Records = dict[TopicPartition, list[ConsumerRecord]]
+Records = defaultdict[TopicPartition, list[ConsumerRecord]]
 
 
 @dataclass
@@ -50,7 +50,7 @@ class MirrorRound:
     `positions` are the next positions of the journal by the newest state read, by partition.
     """
 
-    records: Records = field(default_factory=dict)
+    records: dict[TopicPartition, list[ConsumerRecord]] = field(default_factory=dict)
     next_offsets: dict[TopicPartition, int] = field(default_factory=dict)
     positions: dict[int, int] = field(default_factory=dict)
 
@@ -81,6 +81,7 @@ class MirrorReader:
 
     async def round(self, positions: Mapping[int, int]) -> MirrorRound:
         """Read a round; `positions` are those of the round before, for partitions whose state did not change."""
+        found = MirrorRound(positions=dict(positions))
         # 1. to 3., as above.
         cuts = await self._states.end_offsets(self._states.assignment())
         ends = await self._asking.end_offsets(self._others.assignment())
@@ -88,40 +89,46 @@ class MirrorReader:
         others = await _read_up_to(self._others, ends)
         last = await self._asking.end_offsets([place for place in cuts if place.topic == topics.STATE])
         for place, records in (await _read_up_to(self._states, last)).items():
-            states.setdefault(place, []).extend(records)
-        cut = MirrorRound(positions=dict(positions))
-        newer_ms: dict[int, int] = {}
+            states[place] += records
+        newer_ms = {}
         for place, end in cuts.items():
-            found = states.get(place, [])
-            cut.records[place] = [record for record in found if record.offset < end]
-            cut.next_offsets[place] = end
-            if place.topic == topics.STATE:
-                cut.positions[place.partition] = _position(
-                    cut.records[place], positions.get(place.partition, 1)
-                )
-                newer = [r.timestamp for r in found if r.offset >= end and _is_of_a_unit(r)]
-                newer_ms.update({place.partition: newer[0]} if newer else {})
-            self._states.seek(place, end)
+            newer_ms[place] = self._cut_state(found, place, states[place], end)
         for place in ends:
-            found = others.get(place, [])
-            kept = found
-            if place.topic in HELD:
-                kept = without_newer(
-                    found, newer_ms.get(place.partition), cut.positions.get(place.partition, 1)
-                )
-            cut.records[place] = kept
-            is_cut = len(kept) < len(found)
-            next_offset = found[len(kept)].offset if is_cut else await self._others.position(place)
-            if is_cut:
-                self._others.seek(place, next_offset)
-            cut.next_offsets[place] = next_offset
+            newer = newer_ms.get(TopicPartition(topics.STATE, place.partition))
+            await self._cut_other(found, place, others[place], newer)
         # 4. All that names a catalog has been read.
         level_ends = await self._level.end_offsets(self._level.assignment())
         level = await _read_up_to(self._level, level_ends)
         for place in level_ends:
-            cut.records[place] = level.get(place, [])
-            cut.next_offsets[place] = await self._level.position(place)
-        return cut
+            found.records[place] = level[place]
+            found.next_offsets[place] = await self._level.position(place)
+        return found
+
+    def _cut_state(
+        self, into: MirrorRound, place: TopicPartition, records: list[ConsumerRecord], end: int
+    ) -> int | None:
+        """Take a state's records before `end` into a round; return when the first beyond it was made, if there is one."""
+        into.records[place] = [record for record in records if record.offset < end]
+        into.next_offsets[place] = end
+        self._states.seek(place, end)
+        if place.topic != topics.STATE:
+            return None
+        before = into.positions.get(place.partition, 1)
+        into.positions[place.partition] = _position(into.records[place], before)
+        beyond = (r.timestamp for r in records if r.offset >= end and _is_of_a_unit(r))
+        return next(beyond, None)
+
+    async def _cut_other(
+        self, into: MirrorRound, place: TopicPartition, records: list[ConsumerRecord], newer_ms: int | None
+    ) -> None:
+        """Take another partition's records into a round; what is held back is read again by the next one."""
+        kept = records
+        if place.topic in HELD:
+            kept = without_newer(records, newer_ms, into.positions.get(place.partition, 1))
+        if len(kept) < len(records):
+            self._others.seek(place, records[len(kept)].offset)
+        into.records[place] = kept
+        into.next_offsets[place] = await self._others.position(place)
 
 
 @asynccontextmanager
