@@ -9,7 +9,9 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -42,65 +44,68 @@ def disk(tmp_path: Path) -> Iterator[LoopDisk]:
         yield made
 
 
-async def _running(path: Path, home: Path) -> tuple[Broker, Product, CommandClient]:
-    """Start a broker on a disk, and a worker."""
-    broker = Broker(path / "kafka", ports.free())
-    await broker.start()
-    await ensure_topics(broker.connection, Settings(kafka_url=broker.url, partitions=PARTITIONS))
-    running = Product(broker, home)
-    running.add_worker().start()
-    client = CommandClient(broker.connection, COMMAND_KEYS)
-    await client.start()
-    return broker, running, client
+@dataclass
+class Powered:
+    """A broker on a disk, a worker, and a client."""
 
+    broker: Broker
+    running: Product
+    client: CommandClient
 
-async def _publish(broker: Broker, rounds: int, first: int) -> None:
-    """Publish an event of each org, again and again; return when the broker has acknowledged all."""
-    async with AIOKafkaProducer(bootstrap_servers=broker.servers, acks="all") as producer:
-        for number in range(first, first + rounds):
-            now = time_text(time.time_ns() // 1_000_000)
-            for org in ORGS:
-                value = packed(event(f"{org}-{number}", subject=org, time=now))
-                await producer.send_and_wait(REQUESTS, value, partition=partition_of(org, PARTITIONS))
+    @classmethod
+    @asynccontextmanager
+    async def on(cls, path: Path, home: Path) -> AsyncIterator[Powered]:
+        """Run them for as long as the block; at its end the broker is killed, whatever it has not synced."""
+        broker = Broker(path / "kafka", ports.free())
+        await broker.start()
+        running = Product(broker, home)
+        client = CommandClient(broker.connection, COMMAND_KEYS)
+        try:
+            await ensure_topics(broker.connection, Settings(kafka_url=broker.url, partitions=PARTITIONS))
+            running.add_worker().start()
+            await client.start()
+            yield cls(broker, running, client)
+        finally:
+            os.kill(broker.process.pid, signal.SIGKILL)
+            running.stop()
+            await client.stop()
+            await broker.stop()
 
+    async def publish(self, rounds: int, first: int) -> None:
+        """Publish an event of each org, again and again; return when the broker has acknowledged all."""
+        async with AIOKafkaProducer(bootstrap_servers=self.broker.servers, acks="all") as producer:
+            for number in range(first, first + rounds):
+                now = time_text(time.time_ns() // 1_000_000)
+                for org in ORGS:
+                    value = packed(event(f"{org}-{number}", subject=org, time=now))
+                    await producer.send_and_wait(REQUESTS, value, partition=partition_of(org, PARTITIONS))
 
-async def _charged(client: CommandClient, running: Product, events: int) -> None:
-    """Return when each org is charged for so many events, to the nano-rupee."""
-    until = time.monotonic() + LIMIT_S
-    for org in ORGS:
-        found = None
-        while found != -events * COST_NANO:
-            assert time.monotonic() < until, (
-                f"{org}: {found} and not {-events * COST_NANO}\n{running.all_words()}"
-            )
-            try:
-                account = await client.send(View(new_command_id(), org), 10)
-            except UnavailableError:
-                continue
-            assert isinstance(account, AccountView), account
-            found = account.balance_nano
-            await asyncio.sleep(0.05)
+    async def charged(self, events: int) -> None:
+        """Return when each org is charged for so many events, to the nano-rupee."""
+        until = time.monotonic() + LIMIT_S
+        for org in ORGS:
+            found = None
+            while found != -events * COST_NANO:
+                assert time.monotonic() < until, (
+                    f"{org}: {found} and not {-events * COST_NANO}\n{self.running.all_words()}"
+                )
+                try:
+                    account = await self.client.send(View(new_command_id(), org), 10)
+                except UnavailableError:
+                    continue
+                assert isinstance(account, AccountView), account
+                found = account.balance_nano
+                await asyncio.sleep(0.05)
 
 
 async def test_what_the_embedded_broker_acknowledged_outlives_a_power_cut(
     disk: LoopDisk, tmp_path: Path
 ) -> None:
-    broker, running, client = await _running(disk.path, tmp_path)
-    _, end = await publish_rates(broker.connection, "metering", lambda *_: [rate()])
-    await client.barrier(end)
-    await _publish(broker, ROUNDS, 0)
-    await _charged(client, running, ROUNDS)
-    await _publish(broker, ROUNDS_AFTER_THE_WAIT, ROUNDS)
-    # Charged or not, they were acknowledged: the units that charge them are cut where they are.
-    os.kill(broker.process.pid, signal.SIGKILL)
-    running.stop()
-    left = disk.cut()
-    await client.stop()
-    await broker.stop()
-    try:
-        broker, running, client = await _running(left, tmp_path)
-        await _charged(client, running, ROUNDS + ROUNDS_AFTER_THE_WAIT)
-        await client.stop()
-    finally:
-        running.stop()
-        await broker.stop()
+    async with Powered.on(disk.path, tmp_path) as before:
+        await publish_rates(before.broker.connection, "metering", lambda *_: [rate()])
+        await before.publish(ROUNDS, 0)
+        await before.charged(ROUNDS)
+        # Charged or not, these were acknowledged: the units that charge them are cut where they are.
+        await before.publish(ROUNDS_AFTER_THE_WAIT, ROUNDS)
+    async with Powered.on(disk.cut(), tmp_path) as after:
+        await after.charged(ROUNDS + ROUNDS_AFTER_THE_WAIT)
