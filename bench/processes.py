@@ -109,7 +109,8 @@ class Bench:
         """Start the server with the sink and the embedded ClickHouse in it."""
         port = free("127.0.0.1")
         self.http_url = f"http://127.0.0.1:{port}"
-        return self._start("server", ["-m", "pipeline", "server"], METERING_PORT=str(port))
+        ours = {"METERING_PORT": str(port), "METERING_SERVER_STATUS_PORT": str(free("127.0.0.1"))}
+        return self._start("server", ["-m", "pipeline", "server"], **ours)
 
     def program(self, name: str, *arguments: str) -> Process:
         """Start another program of the benchmarks."""

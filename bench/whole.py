@@ -3,8 +3,8 @@
 Owns: publishing live to real roles, and asking how many rows are queryable.
 Called by: `bench/__main__.py`.
 
-A row is queryable when its insert has returned, which is when the server counts it. The load generator,
-the broker, the worker and the server with the sink share the machine.
+In (b) a row is queryable when its insert has returned, as the server counts it; in (c) when a member's answer has it. The load
+generator, the broker, the worker and the server with the sink share the machine.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import asyncio
 import itertools
 import re
 import time
-from dataclasses import dataclass
 
 import httpx2
 
-from bench.events import orgs_of, record_values
+from bench.events import event, orgs_of, record_values
 from bench.kafka import Filler
-from bench.processes import Bench, bench, cpu_s_of
+from bench.processes import SESSION_SECRET, Bench, bench, cpu_s_of
 from bench.report import Report, percentile
 from pipeline import topics
+from pipeline.api.http.sessions import issue
 
 ORGS, BATCH = 1_000, 500
+MEMBERS_ORG = "org_of_the_member"
 ASK_EVERY_S, ASK_RARELY_S = 0.05, 0.5
 READY_LIMIT_S, LIMIT_S = 60, 180
 _ROWS = re.compile(r'^metering_sink_rows_total\{kind="requests"\} (\S+)$', re.MULTILINE)
@@ -54,12 +55,24 @@ class Queryable:
         return int(float(found[1])) if found else 0
 
 
-@dataclass(frozen=True)
-class Published:
-    """That `events` events in all were published when this record was, at `at_s`."""
+class Member:
+    """A member of one org, who asks how many requests it made.
 
-    at_s: float
-    events: int
+    `/metrics` would not do for latencies: its text is up to a second old.
+    """
+
+    def __init__(self, run: Bench, org: str) -> None:
+        """Sign in to the server of a bench."""
+        token = issue(SESSION_SECRET, org, "owner", "member@bench.example", time.time_ns() // 1_000_000)
+        self._url = f"{run.http_url}/me/activity/totals"
+        self._client = httpx2.AsyncClient(
+            trust_env=False, timeout=30, headers={"Authorization": f"Bearer {token}"}
+        )
+
+    async def requests(self) -> int:
+        """Return how many requests of the org the API knows. Raises httpx2.HTTPStatusError."""
+        answer = (await self._client.get(self._url)).raise_for_status().json()
+        return int(answer["totals"]["requests"])
 
 
 async def whole(*, full: bool) -> Report:
@@ -115,44 +128,49 @@ async def freshness(*, full: bool) -> Report:
         run.server()
         there = Queryable(run)
         await there.ready()
-        published: list[Published] = []
-        publishing = asyncio.create_task(_publish(run.servers, rate, seconds, size, published))
+        member = Member(run, MEMBERS_ORG)
+        published_at_s: list[float] = []
+        publishing = asyncio.create_task(_publish(run.servers, rate, seconds, size, published_at_s))
         took_ms: list[float] = []
         async with asyncio.timeout(LIMIT_S):
-            while not publishing.done() or len(took_ms) < len(published):
-                rows, now = await there.rows(), time.monotonic()
-                while len(took_ms) < len(published) and published[len(took_ms)].events <= rows:
-                    took_ms.append((now - published[len(took_ms)].at_s) * 1000)
+            while not publishing.done() or len(took_ms) < len(published_at_s):
+                known, now = await member.requests(), time.monotonic()
+                took_ms += [(now - at_s) * 1000 for at_s in published_at_s[len(took_ms) : known]]
                 await asyncio.sleep(ASK_EVERY_S)
         await publishing
-        span_s = published[-1].at_s - published[0].at_s
+        span_s = published_at_s[-1] - published_at_s[0]
         settled = took_ms[len(took_ms) // 5 :]
         report.add(
-            published[-1].events / span_s,
+            len(published_at_s) * size / span_s,
             percentile(settled, 0.5),
             percentile(settled, 0.99),
             max(settled),
             len(settled),
         )
         report.notes.append(
-            f"Asked every {ASK_EVERY_S * 1000:.0f} ms, which adds up to as much; the first fifth is left out."
+            f"A member asks every {ASK_EVERY_S * 1000:.0f} ms, which adds up to as much; the first fifth is left out."
         )
     return report
 
 
-async def _publish(servers: str, rate: int, seconds: int, size: int, published: list[Published]) -> None:
-    """Publish records of `size` events at a steady rate; one that is late is not waited for twice."""
+async def _publish(servers: str, rate: int, seconds: int, size: int, published_at_s: list[float]) -> None:
+    """Publish records of `size` events at a steady rate; one that is late is not waited for twice.
+
+    The last event of each record is the member's org's.
+    """
+    source, now_ms = "gateway/bench/0", time.time_ns() // 1_000_000
     values = record_values(
-        events=rate * seconds,
-        batch=size,
+        events=rate * seconds // size * (size - 1),
+        batch=size - 1,
         orgs=orgs_of(ORGS, 1, 0),
-        source="gateway/bench/0",
-        now_ms=time.time_ns() // 1_000_000,
+        source=source,
+        now_ms=now_ms,
     )
     async with Filler(servers) as filler:
         began = time.monotonic()
         for number, value in enumerate(values, start=1):
+            theirs = event(number, MEMBERS_ORG, f"{source}/member", now_ms).encode()
             await asyncio.sleep(max(0.0, began + number * size / rate - time.monotonic()))
             at_s = time.monotonic()
-            await filler.send(topics.REQUESTS, 0, value)
-            published.append(Published(at_s, number * size))
+            await filler.send(topics.REQUESTS, 0, value[:-1] + b"," + theirs + b"]")
+            published_at_s.append(at_s)

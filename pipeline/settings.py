@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Mapping
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -71,8 +72,8 @@ class CommonSettings(BaseSettings):
     """PEM file of that certificate's key, without a password; in the certificate's file where absent."""
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "metering"
     """Prefix of transactional ids and consumer groups: two deployments on one Kafka need two."""
-    instance: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
-    """This process's static member id in its consumer groups (Kafka's `group.instance.id`).
+    instance: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")] | None = None
+    """This process's static member id in its consumer groups (Kafka's `group.instance.id`); `@hostname` is the host's name.
 
     No two live processes of one role may share it, and a process keeps it over restarts: then Kafka gives it
     its partitions back as soon as it joins again, without waiting for the session of before to time out.
@@ -87,6 +88,11 @@ class CommonSettings(BaseSettings):
     """
     host: str = "127.0.0.1"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+    @field_validator("instance", mode="before")
+    @classmethod
+    def _host_name(cls, instance: object) -> object:
+        return socket.gethostname().partition(".")[0].lower() if instance == "@hostname" else instance
 
     @field_validator("kafka_url")
     @classmethod
@@ -130,10 +136,10 @@ class CommonSettings(BaseSettings):
 
 
 class StatusSettings(CommonSettings):
-    """What a role needs that serves /metrics and /healthz by itself."""
+    """What a role needs that says how it is on a port of its own."""
 
     worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
-    """Where a worker serves /metrics and /healthz, and a sink that runs apart."""
+    """Where a worker serves /livez, /readyz, /healthz and /metrics, and a sink that runs apart."""
 
 
 class SinkSettings(StatusSettings):
@@ -158,6 +164,8 @@ class SinkSettings(StatusSettings):
 class WorkerSettings(StatusSettings):
     """What a worker needs."""
 
+    ends_every_s: Annotated[float, Field(gt=0, le=86_400)] = 3600
+    """How often a worker compares where state, journal and inputs of a partition end: see docs/operations.md."""
     command_key: StrongSecret = None
     """Signs the commands that server and operators send, and workers carry out; two after a comma while it is renewed."""
 
@@ -207,6 +215,10 @@ class Settings(SinkSettings, WorkerSettings):
     """How many requests a second one session may send to a server, ten seconds of them at once."""
     server_sink: bool = True
     """Whether `metering server` runs the sink too; off where `metering sink` runs apart."""
+    server_status_port: Annotated[int | None, Field(ge=0, le=65535)] = None
+    """Where a server serves /livez, /readyz, /healthz and /metrics; where absent 8002, or nowhere if that is taken."""
+    stop_delay_s: Annotated[float, Field(ge=0, le=300)] = 3
+    """How long a server that is told to stop goes on answering, while /readyz says so and load balancers take it out."""
     events_kept_from: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] | None = None
     """The first IST month, 2026-03, whose requests ClickHouse has one by one, where older ones were dropped from it."""
     operator_token: StrongSecret = None

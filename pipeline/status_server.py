@@ -1,7 +1,11 @@
-"""`/metrics` and `/healthz` of a process that has no HTTP of its own: a worker, or a sink apart.
+"""What a process says of itself on a port of its own: `/livez`, `/readyz`, `/healthz` and `/metrics`.
 
-Owns: the two answers, and that silent connections keep nobody else from them.
-Called by: `worker/app.py`, `sink/main.py`.
+Owns: what the four answer, and that silent connections keep nobody else from them.
+Called by: `worker/app.py`, `sink/main.py`, `api/server/main.py`.
+
+`/livez` is 200 as long as the event loop moves: whoever finds it is not, starts the process again. `/readyz` is 200 while
+the role does its work, and 503 from the moment on that it is told to stop. `/healthz` names each part of the role, and
+is 200 once all of them are ready. All are answered from memory: asking costs neither Kafka nor ClickHouse anything.
 
 Each connection has a thread. There are at most `CONNECTIONS_MAX` of them, each for at most `CONNECTION_S`: who comes
 when all are taken takes the place of the oldest.
@@ -9,14 +13,15 @@ when all are taken takes the place of the oldest.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from socketserver import TCPServer, ThreadingMixIn
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
@@ -26,11 +31,53 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Health = Callable[[], dict[str, str | None]]
+Health: TypeAlias = Callable[[], Mapping[str, str | None]]
 """Each part by name, and what is wrong with it; None where it is ready."""
+
+Answer: TypeAlias = tuple[bool, Mapping[str, object]]
+"""Whether an answer is 200 or 503, and the JSON object in it."""
 
 CONNECTIONS_MAX = 32
 CONNECTION_S = 10.0
+BEAT_S = 1.0
+STILL_MAX_S = 30.0
+"""So long an event loop may stand still and count as alive. A large decision or a restore holds it for a second or two."""
+
+
+class RoleStatus:
+    """What a role says of itself. Its loop tells how it is; the threads of the status server read."""
+
+    def __init__(self, health: Health, ready: Callable[[], Answer] | None = None) -> None:
+        """Start alive. `ready` answers `/readyz` until the role stops; where absent, it is ready as `health` is."""
+        self._health, self._ready = health, ready or self.health
+        self._beat_at_s = time.monotonic()
+        self._is_stopping = False
+
+    async def beat(self) -> None:
+        """Show that the event loop moves, until cancelled."""
+        while True:
+            self._beat_at_s = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+
+    def stop(self) -> None:
+        """Note that the role was told to stop: from now on it is not ready, though it may go on answering."""
+        self._is_stopping = True
+
+    def live(self) -> Answer:
+        """Return what `/livez` says."""
+        still_s = time.monotonic() - self._beat_at_s
+        if still_s > STILL_MAX_S:
+            return False, {"process": f"its event loop has stood still for {still_s:.0f} s"}
+        return True, {"process": "ok"}
+
+    def ready(self) -> Answer:
+        """Return what `/readyz` says."""
+        return (False, {"process": "stopping"}) if self._is_stopping else self._ready()
+
+    def health(self) -> Answer:
+        """Return what `/healthz` says."""
+        parts = self._health()
+        return not any(parts.values()), {name: problem or "ok" for name, problem in parts.items()}
 
 
 class _Quiet(WSGIRequestHandler):
@@ -48,10 +95,10 @@ class StatusServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], health: Health) -> None:
+    def __init__(self, address: tuple[str, int], status: RoleStatus) -> None:
         """Listen. Raises OSError where the port is taken."""
         super().__init__(address, _Quiet)
-        self.set_app(_answers(health))
+        self.set_app(_answers(status))
         self._open: dict[socket.socket, float] = {}
         self._lock = Lock()
 
@@ -91,26 +138,28 @@ def _end(connection: socket.socket) -> None:
         log.debug("a connection was gone already")
 
 
-def _answers(health: Health) -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:
+def _answers(status: RoleStatus) -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:
     metrics = make_wsgi_app()
+    said = {"/livez": status.live, "/readyz": status.ready, "/healthz": status.health}
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
             return list(metrics(environ, start_response))
-        if path != "/healthz":
+        if path not in said:
             start_response("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"/metrics or /healthz\n"]
-        parts = health()
-        status = "200 OK" if not any(parts.values()) else "503 Service Unavailable"
-        start_response(status, [("Content-Type", "application/json")])
-        return [json.dumps({name: problem or "ok" for name, problem in parts.items()}).encode()]
+            return [f"/metrics, {', '.join(said)}\n".encode()]
+        is_good, words = said[path]()
+        start_response(
+            "200 OK" if is_good else "503 Service Unavailable", [("Content-Type", "application/json")]
+        )
+        return [json.dumps(words).encode()]
 
     return answer
 
 
-def serve(host: str, port: int, health: Health) -> StatusServer:
+def serve(host: str, port: int, status: RoleStatus) -> StatusServer:
     """Answer in threads for as long as the process lives. Raises OSError where the port is taken."""
-    server = StatusServer((host, port), health)
+    server = StatusServer((host, port), status)
     Thread(target=server.serve_forever, name="status", daemon=True).start()
     return server

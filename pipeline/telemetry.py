@@ -38,9 +38,44 @@ UNIT_EVENTS = Histogram(
 WORKER_BEHIND = Gauge(
     "metering_worker_behind_seconds", "Age of the newest event posted, when it was posted", ["partition"]
 )
-PARTITIONS_OWNED = Gauge("metering_worker_partitions", "Partitions this worker owns")
+PARTITIONS_OWNED = Gauge(
+    "metering_worker_partitions",
+    "Partitions this worker owns and works on: those that are being opened do not count",
+)
 ACCOUNTS = Gauge("metering_worker_accounts", "Accounts in this worker's memory", ["partition"])
 RESTORE = Histogram("metering_restore_seconds", "Time to take over a partition", buckets=_UNIT_SECONDS)
+
+LAG = Gauge(
+    "metering_lag_offsets",
+    "Offsets of a topic's partition between the broker's end and what is done here; markers of transactions count",
+    ["part", "topic", "partition"],
+)
+STANDING = Gauge(
+    "metering_standing_seconds",
+    "For how long a partition has had something to do and nothing of it was done; 0 where it moves",
+    ["part", "partition"],
+)
+OPENING = Gauge(
+    "metering_opening_seconds",
+    "For how long a partition has been assigned and is not open; absent where it is open",
+    ["part", "partition"],
+)
+BROKER_SILENT = Gauge(
+    "metering_broker_silent_seconds",
+    "For how long Kafka has not answered what a part asks all the time",
+    ["part"],
+)
+
+ENDS_DIFFER = Gauge(
+    "metering_ends_differ",
+    "1 where state, journal and inputs of a partition do not end together, else 0",
+    ["partition"],
+)
+ENDS_COMPARED = Gauge(
+    "metering_ends_compared_timestamp_seconds",
+    "When the ends of a partition were compared last, in seconds since 1970",
+    ["partition"],
+)
 
 BAD_RECORDS = Counter(
     "metering_bad_records_total", "Records of a followed topic that cannot be understood", ["topic"]

@@ -134,7 +134,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
             ),
             Graph(
                 "Partitions owned",
-                "By worker. The sum must be the partition count; less than that, and some orgs are not charged.",
+                "By worker, those that are open. The sum must be the partition count; less than that, and some orgs are not charged.",
                 "short",
                 (
                     Query("metering_worker_partitions", "{{instance}}"),
@@ -181,6 +181,57 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 " topic, partition and offset.",
                 "short",
                 (Query(rate("metering_bad_records_total", "topic", "60 * "), "{{topic}}"),),
+            ),
+        ),
+    ),
+    (
+        "Partitions",
+        (
+            Graph(
+                "Lag",
+                "Offsets between the broker's end of a topic's partition and what is done of it, the ten largest. Asked of"
+                " the broker every 2 s, so a reader that is stuck shows. Markers of transactions count as offsets.",
+                "short",
+                (
+                    Query(
+                        "topk(10, max by (part, topic, partition) (metering_lag_offsets))",
+                        "{{part}} {{topic}} {{partition}}",
+                    ),
+                ),
+            ),
+            Graph(
+                "Standing still",
+                "For how long a partition has had something to do and nothing of it was done, the ten longest. A worker ends"
+                " itself after 10 s of it, 60 s where it waits for Kafka.",
+                "s",
+                (
+                    Query(
+                        "topk(10, max by (part, partition) (metering_standing_seconds))",
+                        "{{part}} {{partition}}",
+                    ),
+                ),
+            ),
+            Graph(
+                "Opening",
+                "For how long a partition has been assigned and not open. Some seconds after a start or a rebalance.",
+                "s",
+                (Query("max by (part, partition) (metering_opening_seconds)", "{{part}} {{partition}}"),),
+            ),
+            Graph(
+                "Ends that differ",
+                "Partitions whose state, journal and inputs do not end together, and the hours since the one that was compared"
+                " longest ago. Above 0 a topic has lost records: the runbook says what to do before anything is restarted.",
+                "short",
+                (
+                    Query("sum(metering_ends_differ)", "differ"),
+                    Query("(time() - min(metering_ends_compared_timestamp_seconds)) / 3600", "hours since"),
+                ),
+            ),
+            Graph(
+                "Kafka's silence",
+                "For how long Kafka has not answered what each part asks every 2 s. After 10 s the part is not ready.",
+                "s",
+                (Query("max by (part, instance) (metering_broker_silent_seconds)", "{{part}} {{instance}}"),),
             ),
         ),
     ),

@@ -146,7 +146,7 @@ def addresses(url: str, gateway_url: str, inbox_url: str | None) -> str:
         (
             *([f"  mails      {inbox_url}"] if inbox_url else []),
             f"  API        {url}/docs",
-            f"  pages      {url}/overview, {url}/billing",
+            f"  pages      {url}/overview, {url}/activity, {url}/billing",
             f"  metrics    {url}/metrics",
             f"  gateway    {gateway_url}/v1  (OpenAI's form; a stand-in: its answers are canned)",
         )

@@ -15,6 +15,8 @@ from pipeline.kafka.clients import started_consumer
 from pipeline.steps import Headers
 from pipeline.topics import OUTPUT_BYTES_MAX
 
+KEY_BACK = 64
+"""So many of the last offsets are looked through first for a key that is written all the time."""
 FETCH = {"max_partition_fetch_bytes": OUTPUT_BYTES_MAX, "fetch_max_bytes": 2 * OUTPUT_BYTES_MAX}
 
 
@@ -54,6 +56,31 @@ async def last_committed(kafka: KafkaConnection, where: TopicPartition) -> Consu
             return found
         # What is aborted stands between: look further back.
         back *= 8
+
+
+async def last_of_key(kafka: KafkaConnection, where: TopicPartition, key: bytes) -> bytes | None:
+    """Return the newest committed value of a key, looked for from the end of a partition; None where there is none."""
+    end = (await ends_of(kafka, [where]))[where]
+    back = KEY_BACK
+    while True:
+        found = None
+        async for records in read_to_end(kafka, where, last=back):
+            for record in records:
+                if record.key == key:
+                    found = record.value
+        if found is not None or back >= end:
+            return found
+        back *= 8
+
+
+async def extents_of(
+    kafka: KafkaConnection, places: Sequence[TopicPartition]
+) -> dict[TopicPartition, tuple[int, int]]:
+    """Return of each partition the first offset that it has, and the one after its last committed record or marker."""
+    async with started_consumer(kafka) as consumer:
+        begins = await consumer.beginning_offsets(places)
+        ends = await consumer.end_offsets(places)
+    return {place: (int(begins[place]), int(ends[place])) for place in places}
 
 
 async def last_headers(kafka: KafkaConnection, where: TopicPartition) -> Headers | None:

@@ -74,6 +74,11 @@ class CommandClient:
         self._follower = TopicFollower(kafka, [Subscription(topics.REPLIES, self._take)], from_end=True)
         self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
 
+    @property
+    def partitions(self) -> int:
+        """How many partitions there are, once it has started."""
+        return self._partitions
+
     async def start(self) -> None:
         """Connect. Raises a KafkaError, TimeoutError or PartitionsError where that cannot be done."""
         self._partitions = await partition_count(self._kafka)
@@ -108,18 +113,21 @@ class CommandClient:
 
         Raises UnavailableError naming a partition that nobody answered for.
         """
-        replies = await asyncio.gather(
+        return await asyncio.gather(
             *(
-                self._ask(Barrier(new_command_id(), catalog_offset, promos_offset), partition, None, limit_s)
+                self._barrier(Barrier(new_command_id(), catalog_offset, promos_offset), partition, limit_s)
                 for partition in range(self._partitions)
             )
         )
-        reached = []
-        for reply in replies:
-            answer: BarrierReached | CommandRefusal = answer_of(Barrier, reply)
-            assert isinstance(answer, BarrierReached), "an owner never refuses a barrier"
-            reached.append(answer)
-        return reached
+
+    async def ask_owner(self, partition: int, limit_s: float = ANSWER_LIMIT_S) -> None:
+        """Return once the owner of a partition has answered. Raises UnavailableError."""
+        await self._barrier(Barrier(new_command_id()), partition, limit_s)
+
+    async def _barrier(self, command: Barrier, partition: int, limit_s: float) -> BarrierReached:
+        answer = answer_of(Barrier, await self._ask(command, partition, None, limit_s))
+        assert isinstance(answer, BarrierReached), "an owner never refuses a barrier"
+        return answer
 
     async def _ask(self, command: Command[R], partition: int, org: str | None, limit_s: float) -> Reply:
         assert self._producer is not None

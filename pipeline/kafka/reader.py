@@ -3,9 +3,11 @@
 Owns: membership, opening a partition before anything of it is read, and back-pressure: no more is
 fetched for a partition before its last batch is done, or while its handler has no room for more.
 Called by: `worker/service.py`, `sink/sink.py` and `mail/mailer.py`, each with a handler of its own.
+Next: `kafka/group_watch.py` compares what is done with the broker's ends.
 
-All topics read together have the same partition count, and the Range assignor gives the same partition
-of each to one member. On assignment the handler fences and restores, and says where to read from; what
+All topics read together have the same partition count, and `kafka/assignor.py` gives the same partition of each
+to one member. Members of an earlier release may share out otherwise, so a partition counts as given to the member that
+has it of the first topic, which every release reads. On assignment the handler fences and restores, and says where to read from; what
 the group committed is never used to decide that. A large restore may take longer than a session lasts, and
 a member sends no heartbeat inside a rebalance callback, so opening happens beside it: until a partition is
 open it is paused, and nothing of it is read.
@@ -15,19 +17,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import OffsetOutOfRangeError
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import clients
+from pipeline.kafka.assignor import StickyNumbers
 from pipeline.kafka.attempts import ClientCancelledError, is_cancelled
 from pipeline.kafka.extent import check_beginnings, check_ends
+from pipeline.kafka.group_watch import Ends, GroupWatch, in_words
 from pipeline.kafka.offsets import GroupOffsets
 from pipeline.topics import OUTPUT_BYTES_MAX
 
@@ -35,6 +39,7 @@ log = logging.getLogger(__name__)
 
 POLL_MS = 500
 REVOKE_LIMIT_S = 30.0
+STOP_LIMIT_S = 5.0
 SESSION_TIMEOUT_MS = 10_000
 HEARTBEAT_MS = 1_000
 """How long a member may go without learning that others have to share its partitions."""
@@ -81,13 +86,14 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
         `done` is asked after each fetch whose batches are done for the next offset of each topic of a partition, and
         the group's offsets are set to what it returns, for tools that show the lag. Without it the reader leaves them
-        alone.
+        alone, and what is fetched counts as done.
         """
         self._topics = tuple(topics)
         self._handler = handler
         self._instance = None if instance is None else f"{instance}-{_mark_of(topics)}"
         self._pumps: dict[int, _Pump] = {}
         self._fetched: dict[int, dict[str, int]] = {}
+        self._done_offsets: dict[TopicPartition, int] = {}
         self._failure: asyncio.Future[None] | None = None
         self._kafka, self._group, self._fetch_bytes = kafka, group, fetch_bytes
         self.interruptible = interruptible
@@ -95,8 +101,10 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._has_room: Callable[[int], bool] | None = None
         self._opened = asyncio.Event()
         self._offsets: GroupOffsets | None = None
-        self._assigned = False
+        self._assigned = self._handing_on = False
         self._consumer: AIOKafkaConsumer | None = None
+        self._watch = GroupWatch(kafka, group, topics)
+        self._looked: Callable[[Ends | None], None] = lambda _ends: None
 
     async def run(self) -> None:
         """Read until cancelled. Raises whatever a handler raised: the caller must end the process."""
@@ -104,7 +112,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._consumer = clients.consumer(
             self._kafka,
             group_id=self._group,
-            partition_assignment_strategy=[RangePartitionAssignor],
+            partition_assignment_strategy=[StickyNumbers()],
             group_instance_id=self._instance,
             session_timeout_ms=SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=HEARTBEAT_MS,
@@ -122,6 +130,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         beside = [asyncio.create_task(self.guard(self._offsets.run()))]
         try:
             await self._consumer.start()
+            beside.append(asyncio.create_task(self.guard(self._watch.run(self, self._looked))))
             if self.takes_together:
                 beside.append(asyncio.create_task(self.guard(self._take_together())))
             await self._failure
@@ -129,7 +138,17 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             await self._stop_pumps(list(self._pumps))
             for task in beside:
                 task.cancel()
+            await asyncio.wait(beside, timeout=STOP_LIMIT_S)
             await self._consumer.stop()
+
+    def watch_as(self, part: str, looked: Callable[[Ends | None], None] | None = None) -> None:
+        """Have metrics name this reader's part of the product; the group's name is there otherwise.
+
+        `looked` is told the broker's ends of what is open every few seconds, None where it does not answer; whatever it
+        raises ends `run`. To be called before `run`.
+        """
+        self._watch = GroupWatch(self._kafka, part, self._topics)
+        self._looked = looked or self._looked
 
     def take_together(self, has_room: Callable[[int], bool]) -> None:
         """Have one task take all partitions, for a handler that gathers what it is given and returns at once.
@@ -153,8 +172,11 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 may_take = self._has_room(partition)
                 (self._consumer.resume if may_take else self._consumer.pause)(*pump.places)
 
-    def note_opened(self) -> None:
-        """Have a partition that is open now taken with the others, as far as there is room."""
+    def note_opened(self, partition: int) -> None:
+        """Note that a partition is open now. Those that are taken together have it taken, as far as there is room."""
+        self._watch.note_open(partition)
+        if not self.takes_together:
+            return
         self.ask_for_room()
         self._opened.set()
 
@@ -172,9 +194,12 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 await self._opened.wait()
                 continue
             self.ask_for_room()
-            for place, records in (await self.fetch(places, TAKE_RECORDS)).items():
+            batches = await self.fetch(places, TAKE_RECORDS)
+            self._handing_on = True
+            for place, records in batches.items():
                 if (pump := self._pumps.get(place.partition)) is not None and pump.is_open:
                     await self._handler.process(place.topic, place.partition, records)
+            self._handing_on = False
 
     async def fetch(
         self, places: Sequence[TopicPartition], max_records: int | None = None
@@ -204,20 +229,47 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         await check_ends(self._consumer, offsets)
 
     @property
-    def joined(self) -> bool:
-        """Whether the group has assigned partitions, maybe none, and those are open."""
-        return self._assigned and all(pump.is_open for pump in self._pumps.values())
+    def problem(self) -> str | None:
+        """What keeps this member from reading, None where the group has assigned partitions, maybe none, and those are open."""
+        if self._watch.problem is not None or not self._assigned:
+            return self._watch.problem or "joining the group"
+        opening = self.opening()
+        return f"opening partition {in_words(opening)}" if opening else None
+
+    def open_places(self) -> list[TopicPartition]:
+        """Return each topic's partitions that are open here."""
+        return [place for pump in self._pumps.values() if pump.is_open for place in pump.places]
+
+    def opening(self) -> dict[int, float]:
+        """Return the partitions that are being opened, and since when by the monotonic clock, in seconds."""
+        return {p: pump.assigned_at_s for p, pump in list(self._pumps.items()) if not pump.is_open}
+
+    async def done_offsets(self) -> dict[TopicPartition, int]:
+        """Return the offset below which everything is done, of each place that is open."""
+        if self.takes_together and not self._handing_on:
+            # Nothing is between the client and the handler: what the client is past is in the handler's hands.
+            for place, offset in (await self.positions(self.open_places())).items():
+                self._fetched.setdefault(place.partition, {})[place.topic] = offset
+                self.report_done(place.partition)
+        return {
+            place: self._done_offsets[place] for place in self.open_places() if place in self._done_offsets
+        }
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        """Finish the batch in hand of each revoked partition, then let it go."""
+        """Finish the batch in hand of each revoked partition, then let it go. Nothing is ours before the next assignment."""
+        self._assigned = False
         await self.guard(self._stop_pumps(sorted({tp.partition for tp in revoked})))
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Start to open each partition; it is read from where its owner's state says."""
         assert self._consumer is not None
-        for partition in sorted({tp.partition for tp in assigned}):
+        self._consumer.pause(*assigned)
+        for partition in sorted(place.partition for place in assigned if place.topic == self._topics[0]):
             places = [TopicPartition(topic, partition) for topic in self._topics]
-            self._consumer.pause(*places)
+            if absent := [place for place in places if place not in assigned]:
+                log.warning("nobody reads %s before the members of an earlier release are gone", absent)
+                places = [place for place in places if place in assigned]
+            self._watch.note_opening(partition)
             self._pumps[partition] = _Pump(self, self._consumer, partition, places, self._handler)
         self._assigned = True
 
@@ -252,18 +304,23 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         return self._fetched[partition] != before
 
     def report_done(self, partition: int) -> None:
-        """Have the group's offsets set to what is done of a partition, soon."""
+        """Have the group's offsets set to what is done of a partition, soon, and its lag shown."""
+        of_topics = self.fetched(partition) if self._done is None else self._done(partition)
+        done = {TopicPartition(topic, partition): offset for topic, offset in of_topics.items()}
+        self._done_offsets.update(done)
         if self._done is not None and self._offsets is not None:
-            done = self._done(partition)
-            self._offsets.note({TopicPartition(topic, partition): n for topic, n in done.items()})
+            self._offsets.note(done)
 
     async def _stop_pumps(self, partitions: Sequence[int]) -> None:
         pumps = [self._pumps.pop(partition) for partition in partitions if partition in self._pumps]
         await asyncio.gather(*(pump.stop() for pump in pumps))
         if self._offsets is not None:
             await self._offsets.give_up(partitions)
+        self._watch.forget(partitions)
         for partition in partitions:
             self._fetched.pop(partition, None)
+            for topic in self._topics:
+                self._done_offsets.pop(TopicPartition(topic, partition), None)
 
 
 def _mark_of(topics: Sequence[str]) -> str:
@@ -289,6 +346,7 @@ class _Pump:
         self._reader, self._consumer, self._handler = reader, consumer, handler
         self._partition, self.places = partition, places
         self.is_open = False
+        self.assigned_at_s = time.monotonic()
         self._fetching = False
         self._stopping = False
         self._task = asyncio.create_task(reader.guard(self._run()))
@@ -318,9 +376,8 @@ class _Pump:
             self._consumer.seek(place, offset)
         self._reader.note_fetched(self._partition, offsets)
         self.is_open = True
-        if self._reader.takes_together:
-            self._reader.note_opened()
-        else:
+        self._reader.note_opened(self._partition)
+        if not self._reader.takes_together:
             self._consumer.resume(*self.places)
         self._reader.report_done(self._partition)
 

@@ -63,6 +63,8 @@ class Deployment:
     operator_token: str = field(repr=False)
     command_key: str = field(repr=False)
     kafka_security: KafkaSecurity = field(default_factory=KafkaSecurity)
+    server_status_url: str = ""
+    """Where the server says how it is; empty where an `up` of an earlier release runs."""
 
 
 @asynccontextmanager

@@ -189,6 +189,7 @@ class _Supervisor:
             clickhouse_url=settings.clickhouse_url or f"chdb://{self._data_dir / 'clickhouse'}",
             http_url=_url(settings.host, settings.port or ports.free(settings.host)),
             worker_url=_url(settings.host, worker_port or ports.free(settings.host)),
+            server_status_url=_url(settings.host, settings.server_status_port or ports.free(settings.host)),
             deployment=settings.deployment,
             partitions=settings.partitions,
             session_secret=(
@@ -310,6 +311,9 @@ def _environment(at: Deployment, settings: Settings, instance: str) -> dict[str,
         "METERING_HOST": settings.host,
         "METERING_PORT": at.http_url.rpartition(":")[2],
         "METERING_WORKER_PORT": at.worker_url.rpartition(":")[2],
+        "METERING_SERVER_STATUS_PORT": at.server_status_url.rpartition(":")[2],
+        # Nothing sends requests here that would have to learn of a stop first.
+        "METERING_STOP_DELAY_S": "0",
     }
 
 

@@ -49,6 +49,7 @@ class Mailer:
             interruptible=True,
             done=self._next_offsets,
         )
+        self._reader.watch_as("mail")
 
     async def run(self) -> None:
         """Read and send until cancelled. Raises what must end the process."""
@@ -100,4 +101,4 @@ class Mailer:
     @property
     def problem(self) -> str | None:
         """What keeps mails from being read, None where nothing does. A mail server that is down does not."""
-        return None if self._reader.joined else "joining the group"
+        return self._reader.problem

@@ -101,7 +101,8 @@ class MailPartition:
         await self.close()
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Disconnect. How many mails wait, the next owner shows."""
+        telemetry.MAIL_WAITING.remove(self._topic.partition)
         await self._log.close()
 
     async def run(self) -> None:

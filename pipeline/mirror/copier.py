@@ -28,7 +28,17 @@ from pipeline.kafka.topic_ids import topic_ids
 from pipeline.mirror import progress
 from pipeline.mirror.progress import HEAD_KEY, MirroredPlace, MirrorHead
 from pipeline.mirror.reading import BEHIND_OFFSETS, CHUNK_BYTES, MirrorReader, MirrorRound, started_reader
-from pipeline.mirror.records import AHEAD, HELD, LEVEL, MAPPED, STATES, Translation, read_up_to, translated
+from pipeline.mirror.records import (
+    AHEAD,
+    HELD,
+    LEVEL,
+    MAPPED,
+    NAMED,
+    STATES,
+    Translation,
+    read_up_to,
+    translated,
+)
 from pipeline.mirror.writing import Copied, MirrorError, MirrorWriter, started_writer
 from pipeline.posting.state import COPY_KEY, META_KEY
 from pipeline.settings import CommonSettings
@@ -124,7 +134,7 @@ class Copier:
         level_ends = {place: ends[TopicPartition(*place)] for place in level}
         next_by_place = await _beginnings(source, partitions, places, level_ends)
         translation = Translation(
-            await topic_ids(target, MAPPED),
+            await topic_ids(target, NAMED),
             {place: of.offsets() for place, of in places.items() if place.topic in MAPPED},
         )
         copier = cls(source, writer, head, translation, next_by_place, level_ends)

@@ -31,7 +31,7 @@ from pipeline.kafka.bounded import FETCH
 from pipeline.kafka.clients import started_consumer
 from pipeline.mirror.records import AHEAD, HELD, LEVEL, STATES
 from pipeline.posting import set_aside
-from pipeline.posting.state import META_KEY, decode_meta
+from pipeline.posting.state import META_KEY, read_meta
 from pipeline.steps import TopicPlace
 
 POLL_MS = 20
@@ -181,7 +181,7 @@ def _position(records: Sequence[ConsumerRecord], before: int) -> int:
     """Return the journal's next position by the newest of these state records."""
     for record in reversed(records):
         if record.key == META_KEY and record.value is not None:
-            return decode_meta(record.value).position
+            return read_meta(record.value).position
     return before
 
 

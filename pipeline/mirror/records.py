@@ -21,7 +21,8 @@ from pipeline.mail import outbox
 from pipeline.mail import protocol as mail
 from pipeline.mirror.offsets import OffsetMap
 from pipeline.posting import set_aside, state
-from pipeline.posting.state import COPY_KEY, META_KEY, decode_meta, encode_meta
+from pipeline.posting.protocol import OWN_TOPICS
+from pipeline.posting.state import COPY_KEY, META_KEY, encode_meta, read_meta
 from pipeline.steps import TopicPlace
 
 STATES = (topics.STATE, topics.MAIL_STATE, topics.REDRIVE_STATE)
@@ -39,6 +40,8 @@ journal; `metering verify` reads all, once."""
 
 MAPPED = (*topics.INPUTS, topics.MAIL, topics.DEAD_LETTERS)
 """The topics whose offsets somebody keeps."""
+NAMED = (*OWN_TOPICS, topics.MAIL)
+"""The topics whose ids somebody keeps."""
 
 
 @dataclass
@@ -114,11 +117,11 @@ def _state(partition: int, key: bytes, value: bytes | None, by: Translation) -> 
     if key == COPY_KEY:
         return None
     if key == META_KEY and value is not None:
-        meta = decode_meta(value)
+        meta = read_meta(value)
         meta.offsets = {
             name: by.of(name, partition).next_offset(offset) for name, offset in meta.offsets.items()
         }
-        meta.topic_ids = {name: by.topic_ids[name] for name in topics.INPUTS if name in by.topic_ids}
+        meta.topic_ids = {name: by.topic_ids[name] for name in OWN_TOPICS if name in by.topic_ids}
         return key, encode_meta(meta)
     if key[:1] == set_aside.MARK:
         topic, offset = set_aside.place_of(key)

@@ -49,6 +49,10 @@ from pipeline.steps import (
 T = TypeVar("T")
 
 
+OWN_TOPICS = (*topics.INPUTS, topics.JOURNAL, topics.STATE)
+"""The topics that have to be the ones that a partition's last owner had."""
+
+
 @dataclass(frozen=True)
 class AwaitCatalog(Step[None]):
     """Wait until the rates and promo codes have been read up to these offsets, which commands name."""
@@ -90,7 +94,7 @@ def take_over(
 
     `accepted` holds the ids of topics, by name, that an operator lets stand in for those that were read: they are
     read from their beginning. Raises StateError where the state does not fit, NewerFormatError where a newer
-    release wrote it, AnotherTopicError where an input is another topic than the one that was read, MixedHistoriesError
+    release wrote it, AnotherTopicError where a topic is another one than the last owner had, MixedHistoriesError
     where state or journal are of another deployment, and what the steps raise.
     """
     # 1. From here on no earlier owner writes.
@@ -98,9 +102,10 @@ def take_over(
     # 2. So what is read now is the whole truth.
     records = yield from Restore(TopicPlace(topics.STATE, partition))
     state = PartitionState.restored(partition, partitions, records)
-    # 3. Its offsets are those of the very topics that were read, not only of their names.
-    ids = yield from TopicIds((*topics.INPUTS, topics.JOURNAL))
-    has_another = note_topics(state, {name: ids[name] for name in topics.INPUTS if name in ids}, accepted)
+    # 3. Its offsets are those of the very topics that were read, not only of their names; and a state topic that was made
+    #    anew under a worker holds only what was changed since.
+    ids = yield from TopicIds(OWN_TOPICS)
+    has_another = note_topics(state, ids, accepted)
     # 4. State and journal are of this deployment, and end with the same unit.
     last = yield from LastHeaders(TopicPlace(topics.JOURNAL, partition))
     is_new = note_identity(state, deployment, last, ids.get(topics.JOURNAL, ""))
@@ -158,7 +163,9 @@ def _enter(state: PartitionState) -> WorkerProtocol[None]:
 
 
 def note_topics(state: PartitionState, found: Mapping[str, str], accepted: Mapping[str, str]) -> bool:
-    """Note the ids of the input topics, which the next unit keeps; return whether another topic was accepted.
+    """Note the ids of a partition's topics, which the next unit keeps; return whether another topic was accepted.
+
+    An input that is another one is read from its beginning.
 
     Raises AnotherTopicError where one is another topic and not accepted.
     """
@@ -168,7 +175,7 @@ def note_topics(state: PartitionState, found: Mapping[str, str], accepted: Mappi
         for name, topic_id in found.items()
         if takes_another(name, meta.topic_ids.get(name), topic_id, accepted)
     ]
-    meta.offsets.update(dict.fromkeys(others, 0))
+    meta.offsets.update((name, 0) for name in others if name in topics.INPUTS)
     meta.topic_ids.update(found)
     return bool(others)
 

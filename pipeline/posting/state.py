@@ -64,7 +64,8 @@ class Meta(Struct, forbid_unknown_fields=True):
     """How far a partition has come: written by every unit.
 
     `offsets` is the next offset of each input topic, `position` the next of the journal; `posted_ms` is
-    the newest time of posting, which never falls. `topic_ids` is Kafka's id of each input topic. `format` is that of all
+    the newest time of posting, which never falls. `topic_ids` is Kafka's id of each input topic, of the journal and of the
+    state topic itself. `format` is that of all
     records of the topic together: a state of an older one is read, and its records are written anew as units touch them.
     """
 
@@ -77,10 +78,10 @@ class Meta(Struct, forbid_unknown_fields=True):
     topic_ids: dict[str, str] = field(default_factory=dict)
 
 
-def decode_meta(value: bytes) -> Meta:
-    """Return what the record at META_KEY says. Raises NewerFormatError where a newer release wrote it."""
-    STATE.check(_unpack_format(value).format)
-    return _unpack_meta(value)
+def read_meta(meta: bytes) -> Meta:
+    """Return what the value of the record at META_KEY says. Raises NewerFormatError where a newer release wrote it."""
+    STATE.check(_unpack_format(meta).format)
+    return _unpack_meta(meta)
 
 
 def encode_meta(meta: Meta) -> bytes:
@@ -93,7 +94,7 @@ def next_offsets(meta: bytes) -> dict[str, int]:
 
     Raises NewerFormatError where a newer release wrote it.
     """
-    return decode_meta(meta).offsets
+    return read_meta(meta).offsets
 
 
 class _Format(Struct):
@@ -180,7 +181,7 @@ class PartitionState:
     def _restore_meta(self, value: bytes | None) -> None:
         if value is None:
             return
-        self.meta = decode_meta(value)
+        self.meta = read_meta(value)
         self.meta.format = STATE.number
         if self.meta.partitions != self.partitions:
             raise StateError(

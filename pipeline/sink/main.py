@@ -15,6 +15,7 @@ from pipeline.clickhouse.client import open_engine
 from pipeline.kafka.attempts import ClientCancelledError
 from pipeline.settings import MissingSettingError, SinkSettings
 from pipeline.sink.sink import Sink
+from pipeline.status_server import RoleStatus
 
 
 def main(settings: SinkSettings) -> int:
@@ -24,19 +25,27 @@ def main(settings: SinkSettings) -> int:
         raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
     engine = open_engine(settings.clickhouse_url)
     sink = Sink(settings, engine)
-    status_server.serve(settings.host, settings.worker_port, lambda: {"sink": sink.problem})
-    uvloop.run(run_until_stopped(sink))
+    status = RoleStatus(lambda: {"sink": sink.problem})
+    status_server.serve(settings.host, settings.worker_port, status)
+    uvloop.run(run_until_stopped(sink, status))
     return 0
 
 
-async def run_until_stopped(sink: Sink) -> None:
+async def run_until_stopped(sink: Sink, status: RoleStatus) -> None:
     """Run the sink until SIGTERM or SIGINT. Raises what ends it before, a cancellation that nobody asked for too."""
     task = asyncio.create_task(sink.run())
-    loop = asyncio.get_running_loop()
+    beating = asyncio.create_task(status.beat())
+
+    def stop() -> None:
+        status.stop()
+        task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
         await task
     except asyncio.CancelledError:
         if not task.cancelling():
             raise ClientCancelledError from None
+    finally:
+        beating.cancel()

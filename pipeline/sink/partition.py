@@ -130,7 +130,8 @@ class SinkPartition:
         await self._log.commit({place: [Output(HOLD_KEY, ranges.encode(hold))]})
 
     async def close(self) -> None:
-        """Disconnect. What was not recorded stays in the journal for the next owner."""
+        """Disconnect. What was not recorded stays in the journal for the next owner, who shows how far behind it is."""
+        telemetry.SINK_BEHIND.remove(self._partition)
         await self._log.close()
 
     def add(self, records: Sequence[ConsumerRecord]) -> None:

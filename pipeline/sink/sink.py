@@ -53,6 +53,7 @@ class Sink:
             interruptible=True,
             done=self._next_offsets,
         )
+        self._reader.watch_as("sink")
         self._budget = ByteBudget(settings.sink_memory_mib * MIB, self._reader.ask_for_room)
         self._pace = Pace()
         self._reader.take_together(self._budget.may_take)
@@ -121,9 +122,16 @@ class Sink:
         return self._pace.wait_s(time.monotonic(), turns_a_second(owned, self._count))
 
     def _next_offsets(self, partition: int) -> Mapping[str, int]:
-        """Return the offset up to which a partition is in ClickHouse, for the group."""
-        owned = self._partitions.get(partition)
-        return {} if owned is None else {topics.JOURNAL: owned[0].next_offset}
+        """Return the offset up to which a partition is in ClickHouse, for the group.
+
+        Where nothing waits it is past the markers of transactions too, which are no records.
+        """
+        if partition not in self._partitions:
+            return {}
+        writer, _ = self._partitions[partition]
+        fetched = self._reader.fetched(partition).get(topics.JOURNAL, 0)
+        done = writer.next_offset if writer.waiting_since_ms is not None else max(writer.next_offset, fetched)
+        return {topics.JOURNAL: done}
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if (error := error_of(task)) is not None:
@@ -147,4 +155,4 @@ class Sink:
         problems = [problem for problem in (self._waiting, *(one.problem for one in writers)) if problem]
         if problems:
             return problems[0]
-        return None if self._reader.joined else "joining the group"
+        return self._reader.problem

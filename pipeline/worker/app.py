@@ -17,6 +17,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import faust
 import uvloop
@@ -25,6 +26,7 @@ from faust.app.base import BootStrategy as FaustBootStrategy
 from pipeline import logs, status_server, topics
 from pipeline.kafka.attempts import ClientCancelledError, is_cancelled
 from pipeline.settings import WorkerSettings
+from pipeline.status_server import RoleStatus
 from pipeline.worker.service import PartitionReader, PendingUnit
 
 log = logging.getLogger(__name__)
@@ -49,8 +51,8 @@ class App(faust.App):
     BootStrategy = BootStrategy
 
 
-def create_app(settings: WorkerSettings) -> tuple[App, PartitionReader]:
-    """Return the worker's app and its reader. Nothing is connected before the app is started."""
+def create_app(settings: WorkerSettings) -> tuple[App, PartitionReader, RoleStatus]:
+    """Return the worker's app, its reader and what it says of itself. Nothing is connected before the app is started."""
     app = App(
         settings.deployment,
         broker=f"kafka://{settings.kafka_servers}",
@@ -81,10 +83,15 @@ def create_app(settings: WorkerSettings) -> tuple[App, PartitionReader]:
 
     # Faust types channels for its own events only.
     reader = PartitionReader(settings, channels)  # type: ignore[arg-type]
+    status = RoleStatus(lambda: {"worker": reader.problem})
 
     @app.service
     class Reader(faust.Service):
         """Reads the partitions that the group assigns, for as long as the app runs."""
+
+        @faust.Service.task
+        async def _beat(self) -> None:
+            await status.beat()
 
         async def on_start(self) -> None:
             """Let the channels flow: with Faust's Kafka off, nobody else does."""
@@ -95,17 +102,32 @@ def create_app(settings: WorkerSettings) -> tuple[App, PartitionReader]:
             with fatal():
                 await reader.run()
 
-    return app, reader
+    return app, reader, status
+
+
+class Worker(faust.Worker):
+    """A Faust worker that is not ready any more from the moment on that it is told to stop."""
+
+    def __init__(self, app: App, status: RoleStatus, **options: Any) -> None:
+        """Prepare; `options` are Faust's."""
+        super().__init__(app, **options)
+        self._status = status
+
+    async def stop(self) -> None:
+        """Stop, as a signal asks for."""
+        self._status.stop()
+        await super().stop()
 
 
 def main(settings: WorkerSettings) -> int:
     """Run a worker until it is told to stop; the exit code."""
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    app, reader = create_app(settings)
-    status_server.serve(settings.host, settings.worker_port, lambda: {"worker": reader.problem})
-    worker = faust.Worker(
+    app, _, status = create_app(settings)
+    status_server.serve(settings.host, settings.worker_port, status)
+    worker = Worker(
         app,
+        status,
         loglevel=settings.log_level.upper(),
         logging_config=logs.config(settings.log_level),
         quiet=True,

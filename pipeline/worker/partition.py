@@ -120,10 +120,18 @@ class Partition:
         log.info("partition %d is ours, %d accounts", self._partition, len(self._state))
         return dict(self._state.meta.offsets)
 
+    @property
+    def topic_ids(self) -> Mapping[str, str]:
+        """The ids of the partition's topics, by name, as of the take-over."""
+        return self._state.meta.topic_ids
+
     async def close(self) -> None:
         """Let the partition go; the batch in hand, if any, is finished first."""
         async with self._lock:
             self.is_open = False
+            # Its next owner shows them.
+            telemetry.WORKER_BEHIND.remove(self._partition)
+            telemetry.ACCOUNTS.remove(self._partition)
             await self._log.close()
 
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:

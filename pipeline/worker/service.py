@@ -1,6 +1,6 @@
-"""The reader of the worker: a Faust service around the group reader, and the watchdog beside it.
+"""The reader of the worker: which partitions are ours, and the watchdog beside them.
 
-Owns: which partitions are ours, handing their batches on, and noticing that work stands still.
+Owns: handing batches of the group reader on to the agents, and noticing that work stands still.
 Called by: `worker/app.py`. Next: the agents there, then `worker/partition.py`.
 """
 
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 
 from pipeline import telemetry, topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.kafka.catalog import to_rates
-from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.follow import TopicFollower
+from pipeline.kafka.group_watch import Ends
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.promos import to_promos
 from pipeline.kafka.reader import GroupReader
 from pipeline.settings import WorkerSettings
+from pipeline.worker.ends_watch import EndsWatch
 from pipeline.worker.partition import Catalog, Partition, worker_group
 from pipeline.worker.standstill import BrokerContact
 
@@ -39,7 +39,6 @@ UNIT_EVERY_S = 0.04
 of CPU in worker and broker, however little is in it: one after the other they would take all the CPU there is. What
 comes meanwhile is in the next one; a partition that was idle waits for nothing."""
 TELL_EVERY_S = 0.2
-WATCH_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,7 @@ class PartitionReader:
             [to_rates(self._rates), to_promos(self._promos)],
             count_bad=telemetry.count_bad_record,
         )
+        self._ends = EndsWatch(settings.kafka, settings.ends_every_s)
         self._reader = GroupReader(
             settings.kafka,
             worker_group(settings.deployment),
@@ -94,13 +94,15 @@ class PartitionReader:
             instance=settings.instance,
             done=self._done,
         )
+        self._reader.watch_as("worker", self._look)
 
     async def run(self) -> None:
         """Read the catalog to its end, then work until cancelled. Raises what must end the process."""
         self._partitions = await partition_count(self._settings.kafka)
         await self._follower.start()
         tasks = [
-            asyncio.create_task(part) for part in (self._watch(), self._tell_progress(), self._reader.run())
+            asyncio.create_task(part)
+            for part in (self._tell_progress(), self._ends.run(), self._reader.run())
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -115,7 +117,7 @@ class PartitionReader:
     @property
     def problem(self) -> str | None:
         """What keeps this worker from working, None where it works or waits for a partition."""
-        return None if self._reader.joined else "reading the catalog, joining the group"
+        return self._reader.problem
 
     async def open(self, partition: int) -> Mapping[str, int]:
         """Take a partition over; see `kafka/reader.py`."""
@@ -132,7 +134,8 @@ class PartitionReader:
         )
         self._owned[partition] = owned
         offsets = await owned.open()
-        telemetry.PARTITIONS_OWNED.set(len(self._owned))
+        self._ends.opened(partition, dict(owned.topic_ids))
+        self._count_owned()
         return offsets
 
     async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> None:
@@ -152,9 +155,13 @@ class PartitionReader:
     async def close(self, partition: int) -> None:
         """Let a partition go."""
         owned = self._owned.pop(partition, None)
+        self._ends.closed(partition)
         if owned is not None:
             await owned.close()
-        telemetry.PARTITIONS_OWNED.set(len(self._owned))
+        self._count_owned()
+
+    def _count_owned(self) -> None:
+        telemetry.PARTITIONS_OWNED.set(sum(owned.is_open for owned in self._owned.values()))
 
     async def _tell_progress(self) -> None:
         """Have each partition tell how far its verdicts count, where its units have left that untold."""
@@ -166,24 +173,18 @@ class PartitionReader:
         """Return up to where the inputs of a partition are done when no batch of it is in hand: all that is fetched."""
         return self._reader.fetched(partition)
 
-    async def _watch(self) -> None:
-        """Ask the broker itself for the ends of the inputs, so that a stuck reader cannot hide its lag."""
-        # The ends of what is committed: while a producer's transaction is open, nobody can read on.
-        async with started_consumer(self._settings.kafka, request_timeout_ms=5_000) as probe:
-            while True:
-                await asyncio.sleep(WATCH_EVERY_S)
-                owned = {p: partition for p, partition in self._owned.items() if partition.is_open}
-                places = [TopicPartition(topic, p) for topic in topics.INPUTS for p in owned]
-                try:
-                    ends = await probe.end_offsets(places) if places else {}
-                except (KafkaError, TimeoutError) as error:
-                    log.warning("the ends of the inputs cannot be asked: %r", error)
-                    self._contact.failed()
-                    # What is fetched is known without the broker, and so is what of it is in hand.
-                    ends = dict.fromkeys(places, 0)
-                else:
-                    self._contact.answered(time.monotonic())
-                self._check_progress(owned, ends, time.monotonic())
+    def _look(self, ends: Ends | None) -> None:
+        """Take what the broker says of the ends of the inputs, None where it does not answer."""
+        owned = {p: partition for p, partition in self._owned.items() if partition.is_open}
+        now = time.monotonic()
+        if ends is None:
+            self._contact.failed()
+            # What is fetched is known without the broker, and so is what of it is in hand.
+            ends = {TopicPartition(topic, p): 0 for topic in topics.INPUTS for p in owned}
+        else:
+            self._contact.answered(now)
+            ends = {place: end for place, end in ends.items() if place.partition in owned}
+        self._check_progress(owned, ends, now)
 
     def _check_progress(
         self, owned: Mapping[int, Partition], ends: Mapping[TopicPartition, int], now: float

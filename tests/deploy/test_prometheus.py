@@ -60,7 +60,7 @@ def test_every_role_is_scraped_where_it_listens(job: str) -> None:
     (found,) = SCRAPED[job]["dns_sd_configs"]
     assert found["names"] == [job]
     assert job in SERVICES
-    assert f"127.0.0.1:{found['port']}/healthz" in SERVICES[job]["healthcheck"]["test"][-1]
+    assert f"127.0.0.1:{found['port']}/readyz" in SERVICES[job]["healthcheck"]["test"][-1]
 
 
 def test_the_rules_do_as_they_say() -> None:

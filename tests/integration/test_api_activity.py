@@ -58,6 +58,7 @@ def expected(rows: Iterable[Request], **filters: str) -> dict[str, Any]:
             {"key_id": k, "key_name": NAMES.get(k, (None, None))[1]}
             for k in sorted({r.key_id for r in of_range})
         ],
+        "providers": sorted({r.provider for r in of_range if r.provider}),
     }
 
 

@@ -10,10 +10,13 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from prometheus_client import REGISTRY
 
 from pipeline.connection import KafkaConnection
+from pipeline.kafka import group_watch
 from pipeline.kafka.extent import InputCutOffError, InputShortenedError
 from pipeline.kafka.reader import SESSION_TIMEOUT_MS, TAKE_RECORDS, GroupReader
+from pipeline.local.broker import Broker
 
 PARTITIONS = 2
 
@@ -197,6 +200,65 @@ async def test_the_groups_offsets_follow_what_is_done(kafka_servers: str) -> Non
                 await asyncio.sleep(0.001)
         # Left in order, it says its last word before it goes.
         assert await _committed(kafka_servers, topic) == {0: 2, 1: 7}
+
+
+class OpensLater(Doing):
+    """Opens nothing before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_open = asyncio.Event()
+
+    async def open(self, partition: int) -> Mapping[str, int]:
+        await self.may_open.wait()
+        return await super().open(partition)
+
+
+def _shown(name: str, part: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(f"metering_{name}", {"part": part, **labels})
+
+
+async def test_what_is_opening_what_is_stuck_and_what_is_behind_shows_while_it_is_ours(
+    kafka_servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_watch, "WATCH_EVERY_S", 0.05)
+    topic, doing = f"shown-{time.monotonic_ns()}", OpensLater()
+    await _create(kafka_servers, topic)
+
+    def lag() -> float | None:
+        return _shown("lag_offsets", topic, topic=topic, partition="0")
+
+    async with AIOKafkaProducer(bootstrap_servers=kafka_servers) as producer:
+        async with _reading(kafka_servers, topic, doing) as reader:
+            assert reader.problem == "joining the group"
+            await _until(lambda: reader.problem == "opening partition 0, 1")
+            await _until(lambda: (_shown("opening_seconds", topic, partition="0") or 0) > 0)
+            doing.may_open.set()
+            await _until(lambda: reader.problem is None)
+            assert _shown("opening_seconds", topic, partition="0") is None
+            for value in (b"1", b"2", b"3"):
+                await producer.send_and_wait(topic, value, partition=0)
+            # A batch is in hand and does not end: the broker's end is told against what is done, not what is fetched.
+            await _until(lambda: lag() == 3 and (_shown("standing_seconds", topic, partition="0") or 0) > 0)
+            doing.go_on.set()
+            await _until(lambda: (lag(), _shown("standing_seconds", topic, partition="0")) == (0, 0))
+        assert lag() is None
+        assert _shown("standing_seconds", topic, partition="0") is None
+
+
+async def test_a_broker_that_is_gone_is_told_and_so_is_its_return(
+    fresh_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WATCH_EVERY_S", 0.05), ("SILENT_LIMIT_S", 1.0), ("ASK_LIMIT_MS", 500)):
+        monkeypatch.setattr(group_watch, name, value)
+    await _create(fresh_broker.servers, "left")
+    async with _reading(fresh_broker.servers, "left", Doing()) as reader:
+        await _until(lambda: reader.problem is None)
+        await fresh_broker.stop()
+        await _until(lambda: str(reader.problem).startswith("Kafka has not answered for "))
+        await _until(lambda: (_shown("broker_silent_seconds", "left") or 0) > 1)
+        await fresh_broker.start()
+        await _until(lambda: reader.problem is None)
 
 
 def test_who_reads_other_topics_has_another_name() -> None:

@@ -412,3 +412,27 @@ def _requests(deployed: Deployment, org: str) -> int:
     requests = deployed.get("/me/usage", org)["totals"]["today"]["requests"]
     assert isinstance(requests, int)
     return requests
+
+
+def test_every_role_is_ready_and_nothing_is_behind_by_the_brokers_own_ends(deployed: Deployment) -> None:
+    worker, server = deployed.product.workers[0], deployed.product.server
+    assert server is not None
+
+    def lags(url: str, part: str) -> list[str]:
+        lines = httpx2.get(f"{url}/metrics", trust_env=False).text.splitlines()
+        return [line for line in lines if line.startswith(f'metering_lag_offsets{{part="{part}"')]
+
+    def is_done() -> bool:
+        # Markers of transactions, which end what each topic has, are no work that waits.
+        found = [lags(role.status_url, part) for part, role in parts.items()]
+        return list(map(len, found)) == [3 * PARTITIONS, PARTITIONS, PARTITIONS] and all(
+            line.endswith(" 0.0") for lines in found for line in lines
+        )
+
+    parts = {"worker": worker, "sink": server, "mail": server}
+    deployed.until(is_done)
+    for role in (worker, server):
+        for path in ("/livez", "/readyz", "/healthz"):
+            answer = httpx2.get(f"{role.status_url}{path}", trust_env=False)
+            assert answer.status_code == 200, answer.text
+    assert httpx2.get(f"{server.status_url}/readyz", trust_env=False).json()["routes_away"] == []

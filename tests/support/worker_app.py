@@ -50,7 +50,7 @@ async def _main(*, bad: bool, stray: bool) -> None:
     run = _stray if stray else _never_read
     PartitionReader.run = run  # type: ignore[method-assign,assignment]  # it would connect
     logs.configure("info")
-    app, reader = worker.create_app(
+    app, reader, _ = worker.create_app(
         Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY))
     )
     reader._owned = {0: cast(Partition, _Partition(bad=bad))}

@@ -94,3 +94,13 @@ def test_a_role_sees_no_secret_but_its_own(role: type[CommonSettings], own: set[
     assert seen == {**{variable(name): "hush" for name in own}, **beside}
     whole = {variable(name): "hush" for name in secrets}
     assert environment_of(Settings, whole) == whole
+
+
+def test_an_instance_may_be_named_like_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container keeps its host's name when it is started again, and so does the pod of a StatefulSet."""
+    monkeypatch.setattr("socket.gethostname", lambda: "Metering-Worker-0.metering.svc")
+    assert CommonSettings(instance="@hostname").instance == "metering-worker-0"
+    assert CommonSettings(instance="worker-1").instance == "worker-1"
+    monkeypatch.setattr("socket.gethostname", lambda: "worker_1")
+    with pytest.raises(ValidationError, match="instance"):
+        CommonSettings(instance="@hostname")

@@ -1,24 +1,71 @@
-"""The status server of a worker, over real sockets."""
+"""What a role says of itself on a port of its own, over real sockets."""
 
 from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 
 from pipeline import status_server
-from pipeline.status_server import CONNECTIONS_MAX
+from pipeline.status_server import CONNECTIONS_MAX, STILL_MAX_S, RoleStatus
+
+
+@contextmanager
+def _served(status: RoleStatus) -> Iterator[int]:
+    server = status_server.serve("127.0.0.1", 0, status)
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    server = status_server.serve("127.0.0.1", 0, lambda: {"worker": None})
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
+    with _served(RoleStatus(lambda: {"worker": None})) as served:
+        yield served
+
+
+def _ask(port: int, path: str) -> tuple[int, Any]:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as refused:
+        return refused.code, json.load(refused)
+
+
+def test_a_part_that_is_not_well_is_named_and_does_not_make_it_dead() -> None:
+    problems: dict[str, str | None] = {"worker": None}
+    with _served(RoleStatus(lambda: problems)) as port:
+        for path in ("/healthz", "/readyz"):
+            assert _ask(port, path) == (200, {"worker": "ok"})
+        problems["worker"] = "joining the group"
+        for path in ("/healthz", "/readyz"):
+            assert _ask(port, path) == (503, {"worker": "joining the group"})
+        assert _ask(port, "/livez") == (200, {"process": "ok"})
+
+
+def test_who_is_told_to_stop_is_not_ready_and_alive_to_the_end() -> None:
+    status = RoleStatus(lambda: {"worker": None})
+    with _served(status) as port:
+        status.stop()
+        assert _ask(port, "/readyz") == (503, {"process": "stopping"})
+        assert _ask(port, "/livez") == (200, {"process": "ok"})
+        assert _ask(port, "/healthz") == (200, {"worker": "ok"})
+
+
+def test_a_loop_that_stands_still_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    status = RoleStatus(lambda: {"worker": None})
+    real = time.monotonic
+    with _served(status) as port:
+        monkeypatch.setattr(time, "monotonic", lambda: real() + STILL_MAX_S + 1)
+        code, said = _ask(port, "/livez")
+        assert code == 503 and said["process"].startswith("its event loop has stood still for 31 s")
 
 
 def test_silent_and_half_headed_connections_block_nobody(port: int) -> None:

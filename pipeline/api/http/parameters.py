@@ -8,7 +8,7 @@ Called by: the routers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
@@ -33,7 +33,8 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _NUMBER = re.compile(r"[0-9]{1,20}\Z")
 
 
-def _plain_day(text: object) -> date:
+def plain_day(text: object) -> date:
+    """Return the day that a parameter's text names. Raises ValueError where it names none."""
     try:
         if isinstance(text, str) and _DAY.match(text):
             day = date.fromisoformat(text)
@@ -51,7 +52,7 @@ def plain_number(text: object) -> object:
     return text
 
 
-Day = Annotated[date, BeforeValidator(_plain_day)]
+Day = Annotated[date, BeforeValidator(plain_day)]
 From = Annotated[Day | None, Query(alias="from", description="First IST day, included")]
 To = Annotated[Day | None, Query(alias="to", description="Last IST day, included")]
 Model = Annotated[str | None, Query(description="Only this model")]
@@ -162,3 +163,26 @@ async def filters_of(
 
 
 FiltersOf = Annotated[Filters, Depends(filters_of)]
+
+
+def filters_of_form(fields: Iterable[tuple[str, str]]) -> Filters:
+    """Return the filters in the fields of a form, where an empty field filters nothing.
+
+    Raises ApiError for an unknown or repeated field, and for a day that is none.
+    """
+    given: dict[str, str] = {}
+    for name, value in fields:
+        if name not in FILTERS:
+            raise invalid(name, f"there is no filter {name!r}; there are {', '.join(FILTERS)}")
+        if name in given:
+            raise invalid(name, f"{name} is given more than once")
+        given[name] = value
+    days: dict[str, date | None] = dict.fromkeys(("from", "to"))
+    for name in days:
+        if given.get(name):
+            try:
+                days[name] = plain_day(given[name])
+            except ValueError as error:
+                raise invalid(name, f"{name} {error}; {given[name]!r} is none") from None
+    model, key_id, provider = (given.get(name, "") for name in ("model", "key_id", "provider"))
+    return Filters(days["from"], days["to"], model, key_id, provider)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fastapi import Response
 
 from pipeline.api.http.sessions import Session
-from pipeline.api.pages import assets
+from pipeline.api.pages import assets, navigation
 from pipeline.api.pages.policy import plain_policy
 from pipeline.api.pages.templates import template
 
@@ -26,7 +26,16 @@ def page(
     **values: object,
 ) -> Response:
     """Return a page for whoever looks at it. `here` is the address of its place in the navigation, if it has one."""
-    html = template(name).render(assets=ASSETS, session=session, here=here, **values)
+    # Who has not yet agreed to sign in (`token`) is shown as a stranger.
+    is_member = session is not None and "token" not in values
+    html = template(name).render(
+        assets=ASSETS,
+        session=session,
+        is_member=is_member,
+        places=navigation.places(is_member=is_member),
+        here=here,
+        **values,
+    )
     headers = {
         "Content-Security-Policy": policy,
         "Cache-Control": "private, no-store",

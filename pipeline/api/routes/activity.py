@@ -101,7 +101,7 @@ class NamedKey(Documented):
 
 
 class ActivityAnswer(Documented):
-    """Activity as filtered; `models` and `keys` are those of the range, the filters aside."""
+    """Activity as filtered; `models`, `keys` and `providers` are those of the range, the filters aside."""
 
     from_: Annotated[DayText, Field(alias="from")]
     to: DayText
@@ -113,6 +113,7 @@ class ActivityAnswer(Documented):
     totals: ActivityTotals
     models: list[str]
     keys: list[NamedKey]
+    providers: list[str]
 
 
 class _Sums(Struct, frozen=True):
@@ -218,6 +219,7 @@ def _summaries(context: AppContext, scope: OrgScope, sums: list[_Sums]) -> dict[
             {"key_id": key_id, "key_name": context.key_name(scope, key_id)}
             for key_id in sorted(line.key_id for line in keys)
         ],
+        "providers": sorted({line.provider for line in routes if line.provider}),
     }
 
 

@@ -1,16 +1,23 @@
-"""The pages of an org: `/overview`. Their numbers are asked of the JSON API by the browser.
+"""The pages of an org: `/overview`, `/activity`, `/activity/{id}`. The browser asks the JSON API for their numbers.
 
-Called by: `api/server/app.py`. Next: `api/templates/`, `api/static/pages/overview.js`.
+Called by: `api/server/app.py`. Next: `api/templates/`, and of the scripts in `api/static/pages/` those of the same names.
 """
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from pipeline import ist
+from pipeline.api.http.errors import ApiError
+from pipeline.api.http.parameters import FILTERS, Range, bounded_range, filters_of_form, plain_day
 from pipeline.api.pages.rendering import page
+from pipeline.api.routes.one_event import Id, row_of
 from pipeline.api.routes.page_route import PageRoute
+from pipeline.api.services.context import AppContext
 from pipeline.api.services.dependencies import ContextOf, Member
+
+MEASURES = ("cost", "tokens", "requests")
+"""What the chart can show, the first where the address says nothing."""
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -18,5 +25,55 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 @router.get("/overview")
 async def overview(context: ContextOf, session: Member) -> Response:
     """How much is left, how long it lasts, what was used, and what is refused now."""
-    today = ist.date_of(ist.day_of(context.now_ms()))
-    return page("overview.html", session, here="/overview", today=today.isoformat())
+    return page("overview.html", session, here="/overview", today=_today(context))
+
+
+@router.get("/activity")
+async def activity(request: Request, context: ContextOf, session: Member) -> Response:
+    """What was used and what it cost over a range of days, with filters; 400 for a bad one, with all of them kept."""
+    fields = request.query_params.multi_items()
+    show = request.query_params.get("show", "")
+    days, problem = _chosen([field for field in fields if field[0] != "show"], context.now_ms())
+    given = {name: request.query_params.get(name, "") for name in FILTERS}
+    if days is not None:
+        given |= {"from": days.first.isoformat(), "to": days.last.isoformat()}
+    return page(
+        "activity.html",
+        session,
+        status=200 if problem is None else problem.code.status,
+        here="/activity",
+        today=_today(context),
+        show=show if show in MEASURES else MEASURES[0],
+        given=given,
+        # A browser shows nothing of such a text in a field for days.
+        no_days=[name for name in ("from", "to") if given[name] and not _is_day(given[name])],
+        problem=problem,
+    )
+
+
+@router.get("/activity/{id}")
+async def one_request(context: ContextOf, session: Member, id: Id) -> Response:  # noqa: A002 - the path's own name
+    """One request and why it cost what it cost; 404 for one that the org does not have."""
+    row = await row_of(context, session.scope, id)
+    return page("request.html", session, here="/activity", id=row.id)
+
+
+def _chosen(fields: list[tuple[str, str]], now_ms: int) -> tuple[Range | None, ApiError | None]:
+    """Return the days that the fields of the form choose, or else what is wrong with the fields."""
+    try:
+        filters = filters_of_form(fields)
+        return bounded_range(filters.first, filters.last, now_ms), None
+    except ApiError as error:
+        return None, error
+
+
+def _is_day(text: str) -> bool:
+    try:
+        plain_day(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _today(context: AppContext) -> str:
+    return ist.date_of(ist.day_of(context.now_ms())).isoformat()

@@ -1,6 +1,6 @@
 """`GET /healthz` and `/metrics`: is it ready, and how is it doing.
 
-Called by: `api/server/app.py`. Next: the checks in `AppContext`, which ask each part.
+Called by: `api/server/app.py`. Next: the checks in `AppContext`, which say how each part is.
 """
 
 from __future__ import annotations
@@ -58,18 +58,19 @@ IsOperator = Annotated[bool, Depends(is_operator)]
     response_model=dict[str, str],
     responses={503: {"model": dict[str, str], "description": "A part is not ready; it says why"}},
 )
-async def healthz(request: Request, context: ContextOf, operator: IsOperator) -> JSONResponse:
+async def healthz(request: Request, operator: IsOperator) -> JSONResponse:
     """200 once every part is ready, else 503; each part by its name, `ok` or what is wrong.
 
     Strangers, who come from public addresses or through a proxy, are told of one part, `server`.
     """
-    if operator:
-        found = await _parts(context.checks)
-        return JSONResponse(found, 200 if _is_ready(found) else 503)
-    kept = request.app.state.shown_to_strangers
-    assert isinstance(kept, ShownToStrangers)
-    is_ready = await kept.is_ready(context)
-    return JSONResponse({"server": READY if is_ready else "not ready"}, 200 if is_ready else 503)
+    kept = request.app.state.kept_health
+    assert isinstance(kept, KeptHealth)
+    problems = await kept.problems()
+    is_ready = not any(problems.values())
+    words = {name: problem or READY for name, problem in problems.items()}
+    if not operator:
+        words = {"server": READY if is_ready else "not ready"}
+    return JSONResponse(words, 200 if is_ready else 503)
 
 
 @router.get(
@@ -98,31 +99,23 @@ class MetricsText:
         return self._text
 
 
-class ShownToStrangers:
-    """Whether the server is ready, found out at most once a second: strangers cannot make it ask its parts more."""
+class KeptHealth:
+    """Each part and what is wrong with it, found out at most once a second: nobody can make a server ask its parts more."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: AppContext) -> None:
         """Start with nothing found out."""
-        self._is_ready, self._found_ms, self._asking = False, -KEPT_MS, asyncio.Lock()
+        self._context, self._asking = context, asyncio.Lock()
+        self._problems: Mapping[str, str | None] = {}
+        self._found_ms = -KEPT_MS
 
-    async def is_ready(self, context: AppContext) -> bool:
-        """Return whether every part is ready, or was at most a second ago."""
+    async def problems(self) -> Mapping[str, str | None]:
+        """Return what is wrong with each part, None where nothing is; of now, or of at most a second ago."""
         async with self._asking:
-            now_ms = context.now_ms()
+            now_ms, checks = self._context.now_ms(), self._context.checks
             if not 0 <= now_ms - self._found_ms < KEPT_MS:
-                self._is_ready = _is_ready(await _parts(context.checks))
-                self._found_ms = now_ms
-            return self._is_ready
-
-
-def _is_ready(parts: Mapping[str, str]) -> bool:
-    return all(said == READY for said in parts.values())
-
-
-async def _parts(checks: Mapping[str, Check]) -> dict[str, str]:
-    """Return each part by its name, `ok` or what is wrong with it."""
-    problems = await asyncio.gather(*(_ask(name, check) for name, check in checks.items()))
-    return {name: problem or READY for name, problem in zip(checks, problems, strict=True)}
+                found = await asyncio.gather(*(_ask(name, check) for name, check in checks.items()))
+                self._problems, self._found_ms = dict(zip(checks, found, strict=True)), now_ms
+            return self._problems
 
 
 async def _ask(name: str, check: Check) -> str | None:

@@ -23,7 +23,7 @@ from pipeline.api.routes.events import Event, shown_event
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.dependencies import ContextOf, SignedIn, signed_in
 from pipeline.catalog.rating import REQUEST, CostLine, Free, cost_lines, why_free
-from pipeline.clickhouse.queries import query
+from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.journal import RequestRow
 from pipeline.money import format_rate
 from pipeline.usage import CLASSES, OTHER_CLASSES
@@ -100,13 +100,7 @@ Id = Annotated[
 )
 async def one_event(session: SignedIn, context: ContextOf, id: Id) -> Response:  # noqa: A002 - the path's own name
     """One request: what was used, and what each part of it cost."""
-    bound = query("one_event").of_org(session.scope, rid=BEFORE_MAX - 1 - id)
-    rows = await context.engine.async_query(
-        bound.sql, bound.parameters, row=RequestRow, settings={"max_threads": 1}
-    )
-    if not rows:
-        raise not_found("the org has no such request")
-    [row] = rows
+    row = await row_of(context, session.scope, id)
     return json_answer(
         {
             **shown_event(row, context.key_name(session.scope, row.key_id)),
@@ -123,6 +117,18 @@ async def one_event(session: SignedIn, context: ContextOf, id: Id) -> Response: 
             "cost": _explained(row, context),
         }
     )
+
+
+async def row_of(context: AppContext, scope: OrgScope, public_id: int) -> RequestRow:
+    """Return a request of an org. Raises ApiError 404 where the org has none with this id, and what the engine raises."""
+    bound = query("one_event").of_org(scope, rid=BEFORE_MAX - 1 - public_id)
+    rows = await context.engine.async_query(
+        bound.sql, bound.parameters, row=RequestRow, settings={"max_threads": 1}
+    )
+    if not rows:
+        raise not_found("the org has no such request")
+    [row] = rows
+    return row
 
 
 def _explained(row: RequestRow, context: AppContext) -> dict[str, object]:

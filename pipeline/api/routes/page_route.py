@@ -53,10 +53,13 @@ async def problem_page(request: Request, error: ApiError) -> Response:
     code = error.code
     if code is RefusalCode.NO_SESSION:
         return page("login.html", None, status=401, problem=None)
+    of_activity = request.url.path.startswith("/activity/")
     answer = page(
         "problem.html",
         session,
         status=code.status,
+        here="/activity" if of_activity else "",
+        of_activity=of_activity,
         title=_TITLES.get(code, "This cannot be shown"),
         words=_WORDS.get(code, f"{error.message[:1].upper()}{error.message[1:]}."),
     )

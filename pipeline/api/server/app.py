@@ -93,7 +93,7 @@ def create_app(context: AppContext) -> FastAPI:
     )
     app.state.context = context
     app.state.metrics_text = health.MetricsText(context.registry)
-    app.state.shown_to_strangers = health.ShownToStrangers()
+    app.state.kept_health = health.KeptHealth(context)
     app.state.rankings = Rankings(context)
     app.state.pages = events.Pages(context)
     app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)

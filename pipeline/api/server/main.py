@@ -12,28 +12,30 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 
 import uvicorn
 import uvloop
 
-from pipeline import logs, telemetry, topics
+from pipeline import logs, status_server, telemetry, topics
 from pipeline.api.http.addresses import Proxies
 from pipeline.api.http.bounded_connection import bounded_connections
 from pipeline.api.routes.health import engine_check
-from pipeline.api.server.app import create_app
+from pipeline.api.server.app import ROUTERS, create_app
+from pipeline.api.server.status import ServerStatus, asking_owners
 from pipeline.api.server.supervised import SupervisedPart
 from pipeline.api.services.accounts import account_services
 from pipeline.api.services.context import AppContext, Check, rate_of
 from pipeline.api.services.key_directory import KeyDirectory
 from pipeline.api.services.sessions import SessionRegister
+from pipeline.api.services.worker_watch import WorkerWatch
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
 from pipeline.clickhouse.migrate import migrate
 from pipeline.kafka.attempts import error_of
 from pipeline.kafka.catalog import to_rates
-from pipeline.kafka.commands import CommandClient, UnavailableError
+from pipeline.kafka.commands import CommandClient
 from pipeline.kafka.follow import StaleError, Subscription, TopicFollower
 from pipeline.kafka.sessions import SessionLog, to_sessions
 from pipeline.mail.mailer import Mailer
@@ -48,8 +50,8 @@ log = logging.getLogger(__name__)
 
 EXIT_SOFTWARE = 70
 STOP_LIMIT_S = 8
-WORKER_CHECK_S = 2.0
-WORKER_FRESH_S = 5.0
+STATUS_PORT = 8002
+WORKER_ANSWER_S = 2.0
 FOLLOWER_FRESH_S = 30.0
 
 
@@ -68,10 +70,14 @@ def main(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -> int:
+    status = ServerStatus()
+    _serve_status(settings, status)
+    beating = asyncio.create_task(status.role.beat())
     engine = open_engine(clickhouse_url)
     await asyncio.to_thread(_migrate_now_or_later, engine)
     async with AsyncExitStack() as stack:
         stack.callback(engine.close)
+        stack.callback(beating.cancel)
         directory, rates, order_index, book = (
             KeyDirectory(),
             RateTable(),
@@ -97,6 +103,9 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         stack.push_async_callback(session_log.stop)
         await client.start()
         stack.push_async_callback(client.stop)
+        workers = WorkerWatch(
+            client.partitions, lambda partition: client.ask_owner(partition, WORKER_ANSWER_S)
+        )
         accounts = account_services(settings, client, order_index, directory)
         stack.push_async_callback(accounts.close)
         supervised = {"mail": SupervisedPart("mailer", lambda: Mailer(settings))}
@@ -110,7 +119,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 rates=rates,
                 session_secret=session_secret,
                 now_ms=_now_ms,
-                checks=_checks(engine, client, follower, supervised),
+                checks=_checks(engine, workers, follower, supervised),
                 behind_ms=beside_api.behind_ms,
                 accounts=accounts,
                 settings=settings,
@@ -121,7 +130,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 known_sessions=SessionRegister(session_secret, _now_ms, book, session_log.write),
             )
         )
-        server = uvicorn.Server(
+        server = Server(
             uvicorn.Config(
                 app,
                 host=settings.host,
@@ -136,13 +145,37 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
             )
         )
         beside = [part.run() for part in supervised.values()]
+        beside += [workers.run(), status.look(app.state.kept_health, list(asking_owners(ROUTERS)))]
         if accounts.razorpay is not None:
             returns = ReturnsPoller(accounts.intake, accounts.razorpay)
             beside += [
                 reconcile_open_orders(accounts.intake, order_index, _now_ms),
                 returns.run(_now_ms, settings.reconcile_every_s),
             ]
-        return await _until_stopped(server, beside)
+        return await until_stopped(server, beside, status, settings.stop_delay_s)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, told to stop by `until_stopped` alone."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def _serve_status(settings: Settings, status: ServerStatus) -> None:
+    """Serve the status port. Raises OSError where a port that was set is taken."""
+    port = settings.server_status_port
+    try:
+        status_server.serve(settings.host, STATUS_PORT if port is None else port, status.role)
+    except OSError as error:
+        if port is not None:
+            raise
+        log.warning(
+            "port %d is taken (%s), so /livez and /readyz are nowhere: set METERING_SERVER_STATUS_PORT",
+            *(STATUS_PORT, error),
+        )
 
 
 def _migrate_now_or_later(engine: Engine) -> None:
@@ -157,17 +190,37 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, None, None]]) -> int:
-    """Serve until a signal stops the server or a part beside it ends by itself; the exit code."""
-    # uvicorn raises the signal that ended it once more: the parts beside it still have to end in order then.
+async def until_stopped(
+    server: uvicorn.Server, beside: list[Coroutine[None, None, None]], status: ServerStatus, delay_s: float
+) -> int:
+    """Serve until a signal stops the server or a part beside it ends by itself; the exit code.
+
+    A server that is told to stop is not ready from then on, and goes on answering for a while: who sends it requests has
+    to learn of that first. A second signal ends that while.
+    """
+    told = asyncio.Event()
+
+    def stop() -> None:
+        if told.is_set():
+            server.should_exit = True
+        status.role.stop()
+        told.set()
+
+    async def drain() -> None:
+        await told.wait()
+        await asyncio.sleep(delay_s)
+        server.should_exit = True
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     serving = asyncio.create_task(server.serve())
+    draining = asyncio.create_task(drain())
     others = [asyncio.create_task(part) for part in beside]
     await asyncio.wait([serving, *others], return_when=asyncio.FIRST_COMPLETED)
     failed = [task for task in others if task.done()]
+    status.role.stop()
     server.should_exit = True
-    for task in others:
+    for task in (draining, *others):
         task.cancel()
     await asyncio.wait([serving, *others], timeout=STOP_LIMIT_S + 2)
     for task in failed:
@@ -177,9 +230,9 @@ async def _until_stopped(server: uvicorn.Server, beside: list[Coroutine[None, No
 
 
 def _checks(
-    engine: Engine, client: CommandClient, follower: TopicFollower, supervised: Mapping[str, SupervisedPart]
+    engine: Engine, workers: WorkerWatch, follower: TopicFollower, supervised: Mapping[str, SupervisedPart]
 ) -> dict[str, Check]:
-    """Return what `/healthz` asks: each part by name."""
+    """Return what `/healthz` asks, each part by name. All but the engine say what is known already."""
 
     async def kafka() -> str | None:
         try:
@@ -191,7 +244,7 @@ def _checks(
     return {
         "kafka": kafka,
         "clickhouse": engine_check(engine),
-        "worker": WorkerCheck(client),
+        "worker": workers.problem,
         **{name: part.problem for name, part in supervised.items()},
     }
 
@@ -219,25 +272,3 @@ class SinkBeside:
         except StaleError:
             return None
         return None if self._sink is None else self._sink.behind_ms(org, _now_ms())
-
-
-class WorkerCheck:
-    """Whether somebody answers for every partition: asked by a real command, seldom."""
-
-    def __init__(self, client: CommandClient) -> None:
-        """Ask through a client."""
-        self._client = client
-        self._answered_at = float("-inf")
-        self._asking = asyncio.Lock()
-
-    async def __call__(self) -> str | None:
-        """Return what is wrong, None where every partition has an owner."""
-        async with self._asking:
-            if time.monotonic() - self._answered_at < WORKER_FRESH_S:
-                return None
-            try:
-                await self._client.barrier(limit_s=WORKER_CHECK_S)
-            except UnavailableError as error:
-                return str(error)
-            self._answered_at = time.monotonic()
-            return None

@@ -50,7 +50,17 @@ OPERATORS = {
     "/operator/reconcile",
     "/operator/settle/{payment_id}",
 }
-PAGES = {"/overview", "/billing", "/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
+PAGES = {
+    "/overview",
+    "/activity",
+    "/activity/{id}",
+    "/billing",
+    "/login",
+    "/logout",
+    "/assets/{version}/{name}",
+    "/docs",
+    "/docs/{name}",
+}
 
 OF_AN_ORG = {
     "/me/usage": ("",),

@@ -60,6 +60,14 @@ class Role:
             )
 
     @property
+    def status_url(self) -> str:
+        """Where it says how it is."""
+        port = self.environment[
+            "METERING_SERVER_STATUS_PORT" if self.command == "server" else "METERING_WORKER_PORT"
+        ]
+        return f"http://127.0.0.1:{port}"
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended."""
         return self.process is not None and self.process.poll() is None
@@ -125,7 +133,8 @@ class Product:
         """Add the server, not yet started."""
         port = ports.free()
         self.http_url = f"http://127.0.0.1:{port}"
-        self.server = self._role("server", "server", METERING_PORT=str(port), METERING_INSTANCE="server")
+        ours = {"METERING_PORT": str(port), "METERING_SERVER_STATUS_PORT": str(ports.free())}
+        self.server = self._role("server", "server", METERING_INSTANCE="server", **ours)
         return self.server
 
     async def ready(self) -> None:

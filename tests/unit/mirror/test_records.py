@@ -14,6 +14,7 @@ from pipeline.mirror.records import (
     AHEAD,
     HELD,
     LEVEL,
+    NAMED,
     NOT_COPIED,
     STATES,
     Translation,
@@ -21,14 +22,15 @@ from pipeline.mirror.records import (
     translated,
 )
 from pipeline.posting import set_aside
+from pipeline.posting.protocol import OWN_TOPICS
 from pipeline.posting.state import (
     COPY_KEY,
     META_KEY,
     Meta,
     PartitionState,
     StateError,
-    decode_meta,
     encode_meta,
+    read_meta,
 )
 from pipeline.steps import TopicPlace
 from tests.support.mails import MAIL
@@ -36,7 +38,7 @@ from tests.support.mails import MAIL
 REQUESTS, BILLING = TopicPlace(topics.REQUESTS, 1), TopicPlace(topics.BILLING, 1)
 STATE, LETTERS = TopicPlace(topics.STATE, 1), TopicPlace(topics.DEAD_LETTERS, 1)
 OUTBOX, MAILS = TopicPlace(topics.MAIL_STATE, 1), TopicPlace(topics.MAIL, 1)
-NEW_IDS = {name: f"new-{name}" for name in (*topics.INPUTS, topics.MAIL)}
+NEW_IDS = {name: f"new-{name}" for name in NAMED}
 
 
 def _translation() -> Translation:
@@ -61,9 +63,9 @@ def test_a_partition_reads_on_where_it_would_have_on_the_first_cluster() -> None
     copied = translated(STATE, META_KEY, encode_meta(meta), _translation())
     assert copied is not None
     assert copied[1] is not None
-    found = decode_meta(copied[1])
+    found = read_meta(copied[1])
     assert found.offsets == {topics.REQUESTS: 11, topics.BILLING: 0}
-    assert found.topic_ids == {name: f"new-{name}" for name in topics.INPUTS}
+    assert found.topic_ids == {name: f"new-{name}" for name in OWN_TOPICS}
     assert (found.position, found.posted_ms, found.swept_day, found.partitions) == (77, 5, 3, 4)
 
 

@@ -12,6 +12,7 @@ import pytest
 from pipeline.kafka.attempts import ClientCancelledError
 from pipeline.sink.main import run_until_stopped
 from pipeline.sink.sink import Sink
+from pipeline.status_server import RoleStatus
 
 
 class _Runs:
@@ -29,9 +30,11 @@ class _Runs:
 
 async def test_a_signal_ends_it_well() -> None:
     async with asyncio.timeout(10):
-        await run_until_stopped(cast("Sink", _Runs(stray=False)))
+        status = RoleStatus(lambda: {"sink": None})
+        await run_until_stopped(cast("Sink", _Runs(stray=False)), status)
+    assert status.ready() == (False, {"process": "stopping"})
 
 
 async def test_a_cancellation_that_nobody_asked_for_is_an_error() -> None:
     with pytest.raises(ClientCancelledError):
-        await run_until_stopped(cast("Sink", _Runs(stray=True)))
+        await run_until_stopped(cast("Sink", _Runs(stray=True)), RoleStatus(lambda: {"sink": None}))

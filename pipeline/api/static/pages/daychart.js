@@ -26,15 +26,20 @@ export class DayChart {
     this.drawn = "";
     for (const button of section.querySelectorAll("[data-measure]")) {
       button.addEventListener("click", () => {
-        this.measure = button.dataset.measure;
-        for (const each of section.querySelectorAll("[data-measure]")) {
-          each.setAttribute("aria-pressed", String(each === button));
-        }
+        this.choose(button.dataset.measure);
         switched(this.measure);
-        this.draw();
       });
     }
     DARK.addEventListener("change", () => this.draw());
+  }
+
+  /** Show another measure, or the first where the name is of none. */
+  choose(measure) {
+    this.measure = measure in MEASURES ? measure : "cost";
+    for (const each of this.section.querySelectorAll("[data-measure]")) {
+      each.setAttribute("aria-pressed", String(each.dataset.measure === this.measure));
+    }
+    this.draw();
   }
 
   /** Show the rows of a range, { day, model, requests, tokens, cost_inr } each. */
@@ -54,7 +59,7 @@ export class DayChart {
     this.section.querySelector(".canvas").hidden = this.rows.length === 0;
     const label = (bin) => (weekly ? `week of ${day(bin)}` : day(bin));
     this.legend(models, measure);
-    this.table(models, bins, label, measure);
+    this.table(models, bins, weekly ? "Week" : "Day", label, measure);
     this.bars(models, bins, weekly, measure);
   }
 
@@ -97,8 +102,8 @@ export class DayChart {
     this.section.querySelector(".legend").replaceChildren(...rows);
   }
 
-  table(models, bins, label, measure) {
-    const head = made("tr", "", made("th", "", "Day"), ...models.map(({ name }) => made("th", "number", name)), made("th", "number", "All"));
+  table(models, bins, unit, label, measure) {
+    const head = made("tr", "", made("th", "", unit), ...models.map(({ name }) => made("th", "number", name)), made("th", "number", "All"));
     const rows = bins.map((bin, index) => {
       const all = models.reduce((sum, model) => sum + model.sums[index], 0n);
       const first = made("th", "", label(bin.first));

@@ -8,7 +8,8 @@ const PATIENCE_MAX_MS = 60_000;
 
 /**
  * Call `look` now and every `everyMs` while the page is visible. It returns the `as_of` of what it showed, or throws
- * a Failure: then what is shown stays, its age is told, and it is asked again ever more slowly.
+ * a Failure: then what is shown stays, its age is told, and it is asked again ever more slowly. Returns a function that
+ * looks again at once, for when something else is to be shown.
  */
 export function follow(look, everyMs) {
   let timer = 0;
@@ -16,10 +17,12 @@ export function follow(look, everyMs) {
   let lookedAt = 0;
   let failures = 0;
   let busy = false;
+  let again = false;
   let over = false;
 
   async function turn() {
     clearTimeout(timer);
+    again = busy;
     if (busy || over || document.visibilityState !== "visible") return;
     busy = true;
     try {
@@ -37,6 +40,7 @@ export function follow(look, everyMs) {
       busy = false;
     }
     age();
+    if (again && !over) return turn();
     if (!over) timer = setTimeout(turn, Math.min(everyMs * 2 ** failures, PATIENCE_MAX_MS));
   }
 
@@ -50,7 +54,8 @@ export function follow(look, everyMs) {
 
   document.addEventListener("visibilitychange", turn);
   setInterval(age, 1000);
-  return turn();
+  turn();
+  return turn;
 }
 
 function tell(failure, again, over) {

@@ -5,7 +5,7 @@ import { DayChart } from "./daychart.js";
 import { at } from "./form.js";
 import { follow } from "./live.js";
 import { amount, brief, isSpent, nano, shown } from "./money.js";
-import { bar, count, day, dayOf, daysBetween, longDay, made, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
+import { bar, count, day, dayOf, daysBetween, delta, linkTo, longDay, made, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
 
 const EVERY_MS = 4000;
 // Balance and keys are asked of the account's owner: when something was used, and once a minute.
@@ -88,10 +88,7 @@ function showActivity() {
 const metric = (name) => page.querySelector(`[data-metric="${name}"]`);
 
 function showDelta(name, now, before) {
-  const place = page.querySelector(`[data-delta="${name}"]`);
-  if (before === 0n) return put(place, "");
-  const percent = Number(((now - before) * 100n) / before);
-  return put(place, `${percent < 0 ? "▼" : "▲"} ${count(Math.abs(percent))} %`);
+  put(page.querySelector(`[data-delta="${name}"]`), delta(now, before));
 }
 
 function showBalance() {
@@ -140,7 +137,7 @@ function showKeys() {
 }
 
 function keyLine(key) {
-  const name = made("span", "name", key.name);
+  const name = made("span", "name", linkTo(`/activity?${new URLSearchParams({ key_id: key.key_id })}`, key.name));
   const spent = made("span", "number", brief(key.spent_this_month_inr));
   spent.title = shown(key.spent_this_month_inr);
   const line = made("li", "", name, spent);
@@ -187,4 +184,4 @@ function refusal(who, code, words, action, address) {
   return line;
 }
 
-await follow(look, EVERY_MS);
+follow(look, EVERY_MS);

@@ -11,6 +11,9 @@ const WHEN = new Intl.DateTimeFormat("en-IN", {
 });
 const DAY = new Intl.DateTimeFormat("en-IN", { timeZone: "UTC", day: "numeric", month: "short" });
 const LONG_DAY = new Intl.DateTimeFormat("en-IN", { timeZone: "UTC", weekday: "short", day: "numeric", month: "short", year: "numeric" });
+const LONG_WHEN = new Intl.DateTimeFormat("en-IN", {
+  ...ZONE, day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
+});
 const DATE = new Intl.DateTimeFormat("en-CA", ZONE);
 const DAY_MS = 86_400_000;
 
@@ -25,6 +28,9 @@ export const clock = (instant) => CLOCK.format(new Date(instant));
 
 /** Write an instant as IST day and time. */
 export const when = (instant) => WHEN.format(new Date(instant));
+
+/** Write an instant as IST day, year included, and time. */
+export const longWhen = (instant) => `${LONG_WHEN.format(new Date(instant))} IST`;
 
 /** Write a day YYYY-MM-DD short. */
 export const day = (date) => DAY.format(new Date(`${date}T00:00:00Z`));
@@ -69,6 +75,20 @@ export function putMoney(element, text) {
   put(element, brief(text));
   element.title = shown(text);
   element.dataset.value = text;
+}
+
+/** Say by how much a number, a BigInt, is more or less than the one before; nothing where that was none. */
+export function delta(now, before) {
+  if (before === 0n) return "";
+  const percent = Number(((now - before) * 100n) / before);
+  return `${percent < 0 ? "▼" : "▲"} ${count(Math.abs(percent))} %`;
+}
+
+/** Return a new link. */
+export function linkTo(address, ...content) {
+  const link = made("a", "", ...content);
+  link.href = address;
+  return link;
 }
 
 /** Return a new element with a class and content. */

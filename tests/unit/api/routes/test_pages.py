@@ -10,8 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from pipeline.api.http.sessions import Role, issue
-from pipeline.api.pages import assets
+from pipeline.api.http.sessions import Role, Session, issue
+from pipeline.api.pages import assets, rendering
 from pipeline.api.server.app import create_app
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.sessions import SessionRegister
@@ -241,9 +241,9 @@ def test_assets_are_kept_for_long_under_their_version_only(client: TestClient) -
 def test_every_file_a_page_names_is_there_and_every_script_is_some_pages(client: TestClient) -> None:
     _signed_in(client)
     named: set[str] = set()
-    for path in ("/billing", "/overview"):
-        page = client.get(path).text
-        named |= set(re.findall(r'(?:src|href)="/assets/\w+/([^"]+)"', page))
+    pages = [client.get(path).text for path in ("/billing", "/overview", "/activity")]
+    for text in (*pages, _request_page()):
+        named |= set(re.findall(r'(?:src|href)="/assets/\w+/([^"]+)"', text))
     for name in list(named):
         named |= _imported(name)
     assert named == set(assets._FILES)
@@ -259,7 +259,12 @@ def _imported(name: str, known: frozenset[str] = frozenset()) -> set[str]:
     return found.union(*(_imported(each, known | found) for each in found))
 
 
-@pytest.mark.parametrize("path", ["/billing", "/overview"])
+def _request_page() -> str:
+    session = Session("org_acme", "member", "asha@acme.example", "a session", NOW_MS, NOW_MS + 1)
+    return bytes(rendering.page("request.html", session, here="/activity", id=80421).body).decode()
+
+
+@pytest.mark.parametrize("path", ["/billing", "/overview", "/activity"])
 def test_the_scripts_of_a_page_are_small_where_they_travel(client: TestClient, path: str) -> None:
     named = set(re.findall(r'src="/assets/\w+/([^"]+)"', _signed_in(client).get(path).text))
     scripts = named.union(*(_imported(name) for name in named))
@@ -268,6 +273,61 @@ def test_the_scripts_of_a_page_are_small_where_they_travel(client: TestClient, p
     assert one.headers["content-encoding"] == "gzip" and one.text
     plain = client.get(f"/assets/{assets.VERSION}/money.js", headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers and plain.content == assets._FILES["money.js"]
+
+
+@pytest.mark.parametrize(
+    ("query", "first", "last"),
+    [
+        ("", "2026-05-14", "2026-06-12"),
+        ("?from=2026-06-01&to=2026-06-03&model=&key_id=&provider=&show=tokens", "2026-06-01", "2026-06-03"),
+        ("?to=2026-03-01", "2026-01-31", "2026-03-01"),
+        ("?from=2025-06-12&to=2026-06-12", "2025-06-12", "2026-06-12"),
+    ],
+)
+def test_the_days_of_the_activity_page_are_those_of_the_api(
+    client: TestClient, query: str, first: str, last: str
+) -> None:
+    answer = _signed_in(client, "member").get(f"/activity{query}")
+    assert answer.status_code == 200 and 'id="activity"' in answer.text
+    for name, day in (("from", first), ("to", last)):
+        assert f'name="{name}" type="date" value="{day}"' in answer.text
+    chosen = "tokens" if "tokens" in query else "cost"
+    assert f'data-show="{chosen}"' in answer.text
+    policy = answer.headers["content-security-policy"]
+    assert "script-src 'self';" in policy and "unsafe" not in policy
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("from=2026-02-30", "From must be a day YYYY-MM-DD"),
+        ("to=soon", "&#39;soon&#39; is none"),
+        ("from=2025-05-01&to=2026-06-04", "are 400 days; 366 is the most"),
+        ("from=2026-06-02&to=2026-06-01", "lies after"),
+        ("colour=red", "There is no filter"),
+        ("from=2026-06-01&from=2026-06-02", "given more than once"),
+        ("to=%3Cscript%3E", "&lt;script&gt;"),
+    ],
+)
+def test_a_bad_address_is_told_in_words_with_its_filters_kept(
+    client: TestClient, query: str, words: str
+) -> None:
+    answer = _signed_in(client).get(f"/activity?{query}&model=krutrim-2&key_id=key_%22_01&provider=e2e")
+    assert answer.status_code == 400 and words in answer.text
+    assert (
+        '<option value="krutrim-2" selected>' in answer.text
+        and '<option value="e2e" selected>' in answer.text
+    )
+    assert '<option value="key_&#34;_01" selected>' in answer.text
+    assert 'id="activity"' not in answer.text and "<script>" not in answer.text
+    kept = re.findall(r"(?:^|&)(?:from|to)=([\w-]+)", query)
+    assert all(f'value="{day}"' in answer.text for day in kept[-1:])
+
+
+@pytest.mark.parametrize("name", ["none", "-1", "1.5", "99999999999999999999"])
+def test_what_is_no_requests_id_is_told_on_a_page(client: TestClient, name: str) -> None:
+    answer = _signed_in(client).get(f"/activity/{name}?model=krutrim-2")
+    assert answer.status_code == 400 and 'href="/activity" data-keeps-filters' in answer.text
 
 
 def test_a_pin_code_is_looked_up_for_who_has_a_session(client: TestClient) -> None:
