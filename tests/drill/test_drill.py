@@ -46,7 +46,7 @@ ORGS = [f"org-{n}" for n in range(20)]
 SIGNED_UP = ORGS[:8]
 SIGNUP_NANO = 100_000_000_000
 LATER_PRICED = {("beta", "three"): (20_000, 20_000, 80_000)}
-BEFORE_THE_COPY, BETWEEN_KILLS, NOT_COPIED, AFTERWARDS = 6_000, 800, 400, 800
+BEFORE_THE_COPY, BETWEEN_KILLS, NOT_COPIED, AFTERWARDS = 4_000, 500, 300, 500
 COPIER_KILLS = 3
 LIMIT_S = 150.0
 
@@ -239,8 +239,9 @@ async def drill(fresh_broker: Broker, second: Broker, tmp_path: Path) -> AsyncIt
 
 async def test_the_first_cluster_is_lost_and_the_second_goes_on(drill: Drill) -> None:
     redriven = await _a_past(drill)
-    await _copied_under_traffic(drill)
-    going_on = await _nobody_works_on_a_copy_that_is_written(drill)
+    going_on = Product(drill.second, drill.home / "second")
+    going_on.home.mkdir()
+    await _copied_under_traffic(drill, going_on)
     sink = going_on._role("sink", "sink")
     try:
         await _fills_its_database(drill, sink)
@@ -279,12 +280,14 @@ async def _a_past(drill: Drill) -> int:
     return int(redriven)
 
 
-async def _copied_under_traffic(drill: Drill) -> None:
-    """Copy, and kill the copier under traffic again and again."""
+async def _copied_under_traffic(drill: Drill, going_on: Product) -> None:
+    """Copy, and kill the copier under traffic again and again; a worker that is started on the copy ends."""
     began_s = time.time()
     drill.copier.start()
     await drill.copy_is_newer_than(began_s)
     drill.note(f"the copy has caught up {time.time() - began_s:.1f} s after its copier's start")
+    early = going_on.add_worker(named=False)
+    early.start()
     for _ in range(COPIER_KILLS):
         await drill.traffic.publish(BETWEEN_KILLS)
         drill.copier.kill()
@@ -292,20 +295,11 @@ async def _copied_under_traffic(drill: Drill) -> None:
         await drill.traffic.publish(BETWEEN_KILLS)
     told = await drill.copy_is_newer_than(time.time())
     drill.note(f"copied on after {COPIER_KILLS} kills of the copier; as of {told['age_s']} s ago")
-
-
-async def _nobody_works_on_a_copy_that_is_written(drill: Drill) -> Product:
-    """Start a worker on the copy, which has to end; return the product that is to go on there."""
-    going_on = Product(drill.second, drill.home / "second")
-    going_on.home.mkdir()
-    early = going_on.add_worker(named=False)
-    early.start()
     assert early.process is not None
     assert await asyncio.to_thread(early.process.wait, LIMIT_S) == EXIT_SOFTWARE
     assert StateError.__name__ in early.words()
     assert "metering mirror --promote" in early.words()
     going_on.workers.clear()
-    return going_on
 
 
 async def _fills_its_database(drill: Drill, sink: Role) -> None:
