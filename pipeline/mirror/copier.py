@@ -61,8 +61,11 @@ async def mirror(source: KafkaConnection, target: KafkaConnection, settings: Com
     """
     partitions = await partition_count(source)
     on_target = settings.model_copy(update={"partitions": partitions})
-    # With the time stamps that records have on the first cluster; the promotion sets the topics right.
-    as_copied = [replace(topic, broker_time=False) for topic in topics.TOPICS]
+    # With the time stamps that records have on the first cluster, and whatever size they come to when they are compressed
+    # another way; the promotion sets the topics right.
+    as_copied = [
+        replace(topic, broker_time=False, bytes_max=topics.OUTPUT_BYTES_MAX) for topic in topics.TOPICS
+    ]
     while True:
         try:
             async with started_writer(target, settings.deployment) as writer:
@@ -107,13 +110,14 @@ class Copier:
         writer: MirrorWriter,
         head: MirrorHead,
         translation: Translation,
-        next_by_place: dict[TopicPlace, int],
+        begins: dict[TopicPlace, int],
+        kept: dict[TopicPlace, int],
         level_ends: dict[TopicPlace, int],
     ) -> None:
         """Take what `begun` has found."""
         self._source, self._writer = source, writer
         self.head, self._translation = head, translation
-        self._next, self._level_ends = next_by_place, level_ends
+        self._begins, self._kept, self._level_ends = begins, kept, level_ends
 
     @classmethod
     async def begun(
@@ -132,12 +136,13 @@ class Copier:
             head = MirrorHead(source.servers, ids, journal=dict.fromkeys(range(partitions), 1))
         ends = await ends_of(target, [TopicPartition(*place) for place in level])
         level_ends = {place: ends[TopicPartition(*place)] for place in level}
-        next_by_place = await _beginnings(source, partitions, places, level_ends)
+        begins = await _beginnings(source, partitions, places, level_ends)
+        next_offsets = {place: of.next_offset for place, of in places.items()}
         translation = Translation(
             await topic_ids(target, NAMED),
             {place: of.offsets() for place, of in places.items() if place.topic in MAPPED},
         )
-        copier = cls(source, writer, head, translation, next_by_place, level_ends)
+        copier = cls(source, writer, head, translation, begins, next_offsets, level_ends)
         if HEAD_KEY not in kept:
             # Before anything else: from here on no worker takes the copy for a deployment of its own.
             async with writer.transaction():
@@ -151,7 +156,7 @@ class Copier:
         """Copy a round, again and again. Raises what Kafka raises."""
         clock = asyncio.get_running_loop().time
         told = None
-        async with started_reader(self._source, self._next) as reader:
+        async with started_reader(self._source, self._begins) as reader:
             while True:
                 began = clock()
                 await self.copy_round(reader)
@@ -191,8 +196,8 @@ class Copier:
             changed = []
             for at, next_offset in found.next_offsets.items():
                 place = TopicPlace(*at)
-                if self._next.get(place) != next_offset or found.records.get(at):
-                    self._next[place] = next_offset
+                if self._kept.get(place) != next_offset or found.records.get(at):
+                    self._kept[place] = next_offset
                     changed.append(
                         progress.place_record(place, next_offset, self._translation.offsets.get(place))
                     )
