@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | crash | upgrade | world | drill | browser | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | drill | browser | pictures | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,20 +7,21 @@ UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill browser check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill browser pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
 	@echo "make demo    run the product with a small platform in it"
 	@echo "make test    run the tests"
 	@echo "make simulate try the books against crashes in simulation (SIMULATE='--total 100000000' for longer)"
-	@echo "make fuzz    post spoilt Kafka records (FUZZ='--records 1000000 --seed 7' for more)"
+	@echo "make fuzz    post spoilt Kafka records (FUZZ='--records 1000000 --seed 7' for more), or malformed HTTP requests (FUZZ='--requests 100000')"
 	@echo "make sbom    list what the product is made of in sbom.json (CycloneDX)"
 	@echo "make crash   kill and freeze real processes for ten minutes (CHAOS_SECONDS=N)"
 	@echo "make upgrade replace real processes by a newer release and back, in a minute"
 	@echo "make world   do to one product all that providers, producers, payers and operators do, in some minutes"
 	@echo "make drill   lose a cluster and go on from its copy on a second one, in some minutes"
 	@echo "make browser install Chromium for the browser tests, where apt can"
+	@echo "make pictures make pictures of all pages in docs/pictures, from the demo"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
 	@echo "make lock    bring requirements.lock up to date with pyproject.toml"
@@ -100,6 +101,9 @@ browser:
 	else \
 		echo "no Chromium here (apt-get install chromium): the browser tests are skipped" >&2; \
 	fi
+
+pictures: setup browser
+	$(BIN)/python -m tests.support.pictures
 
 check: setup
 	$(BIN)/ruff format --check .

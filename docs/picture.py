@@ -60,8 +60,8 @@ READERS = (
     Party("Gateway nodes", ("admit or refuse", "from memory"), (topics.VERDICTS, topics.KEYS)),
     Party(
         "API",
-        ("names of keys, replies,", "orders not yet paid,", "sessions that are over"),
-        (topics.REPLIES, topics.ORDERS, topics.SESSIONS),
+        ("names of keys, replies,", "orders not yet paid,", "sessions that are over,", "access tokens"),
+        (topics.REPLIES, topics.ORDERS, topics.SESSIONS, topics.TOKENS),
     ),
     Party(
         "Sink", ("each row once, into", "ClickHouse and its roll-ups"), (topics.JOURNAL, topics.SINK_STATE)
@@ -72,7 +72,10 @@ READERS = (
     ),
     Party("The next owner", ("restores, then goes on",), (topics.STATE,)),
 )
-OWN = {topics.REDRIVE_STATE, topics.SINK_STATE, topics.MAIL_STATE, topics.SESSIONS, topics.VERIFY_STATE}
+OWN = {
+    *(topics.REDRIVE_STATE, topics.SINK_STATE, topics.MAIL_STATE, topics.VERIFY_STATE),
+    *(topics.SESSIONS, topics.TOKENS),
+}
 """Topics in which processes other than the worker keep what they know: they write and read them."""
 BESIDE = ((topics.KEYS, "API"),)
 """Topics that somebody reads beside the party they stand with."""

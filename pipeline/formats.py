@@ -93,6 +93,7 @@ KEYS = StoredFormat(topics.KEYS, 1)
 VERDICTS = StoredFormat(topics.VERDICTS, 1)
 ORDERS = StoredFormat(topics.ORDERS, 1)
 SESSIONS = StoredFormat(topics.SESSIONS, 1)
+TOKENS = StoredFormat(topics.TOKENS, 1, rewritten=True)
 MAIL = StoredFormat(topics.MAIL, 1, rewritten=True)
 OUTBOX = StoredFormat(topics.MAIL_STATE, 2, rewritten=True)
 RANGES = StoredFormat(topics.SINK_STATE, 3, rewritten=True)
@@ -115,6 +116,7 @@ ALL = (
     VERDICTS,
     ORDERS,
     SESSIONS,
+    TOKENS,
     MAIL,
     OUTBOX,
     RANGES,

@@ -9,7 +9,7 @@ import logging.config
 from dataclasses import dataclass
 from typing import Any
 
-_NOISY = ("aiokafka", "faust", "mode", "asyncio", "kafka", "uvicorn.access", "httpx2")
+_NOISY = ("aiokafka", "faust", "mode", "asyncio", "kafka", "uvicorn.access", "uvicorn.error", "httpx2")
 _KAFKA_CLIENT = "aiokafka"
 AGAIN_S = 60.0
 """How often the client tells of one condition that goes on."""
@@ -36,9 +36,10 @@ class ClientLines(logging.Filter):
     where trying does not help, its caller gets an error, and says so itself. Tracebacks stay errors.
     """
 
-    def __init__(self) -> None:
-        """Start with nothing said."""
+    def __init__(self, level: str = "WARNING") -> None:
+        """Start with nothing said. `level` is what libraries speak up from: the client's own level is not the one told."""
         super().__init__()
+        self._level = logging.getLevelNamesMapping()[level]
         self._conditions: dict[tuple[str, str], _Condition] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -47,6 +48,8 @@ class ClientLines(logging.Filter):
             return True
         if record.levelno > logging.WARNING and not record.exc_info:
             record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        if record.levelno < self._level:
+            return False
         text, now_s = str(record.msg), record.created
         condition = self._condition(record.name, text, now_s)
         condition.last_s = now_s
@@ -76,7 +79,7 @@ def config(level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-        "filters": {"client": {"()": ClientLines}},
+        "filters": {"client": {"()": ClientLines, "level": quiet}},
         "handlers": {
             "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["client"]}
         },

@@ -124,6 +124,20 @@ class RefusalCode(StrEnum):
         "a key is made by an org that has the most active keys it may have",
         "revoke a key",
     )
+    DUPLICATE_TOKEN_NAME = (
+        "duplicate_token_name",
+        400,
+        "an access token in force has this name already",
+        "an access token is made with the name of another one of the org that is in force",
+        "choose another name, or revoke the other token",
+    )
+    TOKEN_LIMIT_REACHED = (
+        "token_limit_reached",
+        400,
+        "the org has as many access tokens as it may have",
+        "an access token is made by an org that has the most it may have in force",
+        "revoke a token",
+    )
     TRIAL_CEILING = (
         "trial_ceiling",
         400,
@@ -152,6 +166,13 @@ class RefusalCode(StrEnum):
         "`/me/*` is called without a session, or with one that is over",
         "sign in again",
     )
+    INVALID_TOKEN = (
+        "invalid_token",
+        401,
+        "this access token is not valid: unknown, expired or revoked",
+        "`/me/*` is called with a `brt-...` that is unknown, expired or revoked",
+        "make another token: `POST /me/tokens` or the page `/keys`",
+    )
     INVALID_API_KEY = (
         "invalid_api_key",
         401,
@@ -170,7 +191,7 @@ class RefusalCode(StrEnum):
         "forbidden",
         403,
         "the role may not do this",
-        "the session's role may not do this, or another site's page asked for it",
+        "the session's role may not do this, an access token is to do more than read, or another site's page asked for it",
         "ask an owner of the org",
     )
     NOT_FOUND = (

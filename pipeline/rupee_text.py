@@ -1,7 +1,7 @@
-"""Amounts as people read them: rupees in Indian grouping, and in words.
+"""Amounts as people read them: rupees in Indian grouping, and in words; counts in the same grouping.
 
 Owns: how an amount is written for a person. What programs read is `money.format_inr`.
-Called by: receipts and mails. No amount is ever rounded up, and none goes through a float.
+Called by: receipts, mails and pages. No amount is ever rounded up, and none goes through a float.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from num2words import num2words
 from pipeline.money import NANO_PER_PAISA, NANO_PER_RUPEE, AmountError
 
 _EXACT = "#,##,##0.00#######"
+_COUNT = "#,##,##0"
 
 
 def grouped(amount_nano: int, *, symbol: str = "₹") -> str:
@@ -26,6 +27,11 @@ def grouped(amount_nano: int, *, symbol: str = "₹") -> str:
 def grouped_paise(amount_nano: int, *, symbol: str = "₹") -> str:
     """Return an amount with two decimals: what is below a paisa is left off, towards the lower amount."""
     return grouped(amount_nano - amount_nano % NANO_PER_PAISA, symbol=symbol)
+
+
+def grouped_count(count: int) -> str:
+    """Return a count as 1,23,456."""
+    return str(format_decimal(count, format=_COUNT, locale="en_IN"))
 
 
 def in_words(amount_nano: int) -> str:

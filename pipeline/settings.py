@@ -204,6 +204,8 @@ class Settings(SinkSettings, WorkerSettings):
     """Where browsers reach the server, https://billing.example.in: for links in mails and safe cookies."""
     checkout_url: str = CHECKOUT_URL
     """Razorpay's Checkout, the only thing a page loads from elsewhere, and only to top up."""
+    gateway_url: str | None = None
+    """Where programs send requests, https://gateway.example.in: shown with a new key."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     proxies: str = ""
     """Addresses and networks of the proxies before the server, after commas: their X-Forwarded-For is believed."""
@@ -246,7 +248,7 @@ class Settings(SinkSettings, WorkerSettings):
             ipaddress.ip_network(part)
         return text
 
-    @field_validator("public_url", "checkout_url")
+    @field_validator("public_url", "checkout_url", "gateway_url")
     @classmethod
     def _web_address(cls, url: str | None) -> str | None:
         # It ends up in a policy header and in markup: an address and nothing else.

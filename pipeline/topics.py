@@ -19,6 +19,7 @@ PROMOS = "metering.promos"
 ORDERS = "metering.orders"
 REPLIES = "metering.replies"
 SESSIONS = "metering.sessions"
+TOKENS = "metering.tokens"
 MAIL = "metering.mail"
 DEAD_LETTERS = "metering.dead-letters"
 STATE = "metering.state.accounts"
@@ -47,6 +48,9 @@ ORDERS_KEPT_MS = 35 * _DAY_MS
 """How long servers know an order by themselves. Of an older one, paid or not, Razorpay is asked when it is needed."""
 SESSIONS_KEPT_MS = 2 * _DAY_MS
 """How long it is known that a session is over. No session may last longer than half of it: `session_book.py`."""
+
+TOKENS_KEPT_MS = 400 * _DAY_MS
+"""How long an access token's record is kept: as long as one may last, and is told of after its end: `token_book.py`."""
 
 # A compacted topic is read from its beginning by everyone who starts, and its newest segment is never compacted. So
 # segments are short, and what is superseded goes soon: a start reads little more than there are keys.
@@ -124,6 +128,14 @@ TOPICS = (
     Topic(ORDERS, compacted=True, tombstones_ms=_DAY_MS, retention_ms=ORDERS_KEPT_MS),
     Topic(REPLIES, retention_ms=_DAY_MS),
     Topic(SESSIONS, partitioned=False, retention_ms=SESSIONS_KEPT_MS, segment_ms=_HOUR_MS, broker_time=True),
+    Topic(
+        TOKENS,
+        partitioned=False,
+        compacted=True,
+        tombstones_ms=_DAY_MS,
+        retention_ms=TOKENS_KEPT_MS,
+        broker_time=True,
+    ),
     Topic(MAIL, retention_ms=60 * _DAY_MS),
     Topic(DEAD_LETTERS),
     Topic(STATE, compacted=True),

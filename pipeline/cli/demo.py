@@ -1,7 +1,7 @@
 """`metering demo`: the whole product in the foreground, with a small believable platform in it.
 
 Owns: its options, and which processes the demo has beside the product's.
-Called by: `cli/main.py`.  Next: `local/supervisor.py`, `standin/gateway.py`, `demo/main.py`.
+Called by: `cli/main.py`.  Next: `local/supervisor.py`, `standin/gateway.py`, `demo/sign_in.py`, `demo/main.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.context import DATA_DIR, DataDir, settings_from_environment
+from pipeline.cli.context import DATA_DIR, DataDir, say, settings_from_environment
 from pipeline.cli.up import KAFKA_PORT, KafkaPort, Port
 from pipeline.local import ports, supervisor
 from pipeline.local.deployment import Deployment
@@ -55,6 +55,9 @@ def register(app: typer.Typer) -> None:
         rate: Rate = RATE,
     ) -> None:
         """Run the product with orgs, keys, 30 days of history and live traffic in it. Ctrl-C stops it."""
+        from pipeline.demo.platform import STARTUP
+        from pipeline.demo.sign_in import link_of, sign_in_address
+
         # What a person watches is the demo's own words; the log speaks up when something is broken.
         os.environ.setdefault(variable("log_level"), "error")
         outside = Outside()
@@ -62,24 +65,36 @@ def register(app: typer.Typer) -> None:
         given = {} if port is None else {"port": port}
         settings = settings_from_environment(Settings, weak_secrets=True, **given)
 
+        ready: list[Deployment] = []
+
         def beside(at: Deployment) -> Sequence[Child]:
+            ready.append(at)
             return children(at, outside, data_dir.absolute(), seed, rate)
 
-        asyncio.run(supervisor.up(data_dir, settings, kafka_port=kafka_port, when_ready=beside))
+        def link() -> str | None:
+            return link_of(STARTUP, ready[0].http_url, ready[0].session_secret) if ready else None
+
+        with sign_in_address(link) as address:
+            # The first line that anybody reads, before there is anything to see: the address waits by itself.
+            say(f"The overview, signed in: {address}")
+            asyncio.run(supervisor.up(data_dir, settings, kafka_port=kafka_port, when_ready=beside))
 
 
 class Outside:
-    """Stand-ins for Razorpay and the mail server, where the environment names no real ones."""
+    """Stand-ins: for a gateway, and for Razorpay and the mail server where the environment names no real ones."""
 
     def __init__(self) -> None:
         """Choose ports, and secrets that live as long as this run."""
         self.razorpay_port, self.smtp_port, self.inbox_port = (ports.free(_HOST) for _ in range(3))
+        self.gateway_port = ports.free(_HOST)
+        self.gateway_url = f"http://{_HOST}:{self.gateway_port}"
         self.key_secret, self.webhook_secret = secrets.token_hex(16), secrets.token_hex(16)
         self.own_razorpay = variable("razorpay_key_id") in os.environ
         self.own_smtp = variable("smtp_url") in os.environ
 
     def set_environment(self) -> None:
         """Point the product's processes at the stand-ins."""
+        os.environ[variable("gateway_url")] = self.gateway_url
         if not self.own_razorpay:
             url = f"http://{_HOST}:{self.razorpay_port}/v1"
             os.environ[variable("razorpay_url")] = url
@@ -110,19 +125,17 @@ class Outside:
 
 def children(at: Deployment, outside: Outside, data_dir: Path, seed: int, rate: float) -> list[Child]:
     """Return the demo's processes: the stand-ins, and the one that seeds and makes traffic."""
-    gateway_port = ports.free(_HOST)
-    gateway_url = f"http://{_HOST}:{gateway_port}"
     gateway = (
         *(sys.executable, "-m", "pipeline.standin.gateway", "--kafka-url", at.kafka_url),
-        *("--port", str(gateway_port), "--node", "demo", "--spool-dir", str(data_dir / "demo-spool")),
+        *("--port", str(outside.gateway_port), "--node", "demo", "--spool-dir", str(data_dir / "demo-spool")),
     )
     traffic = (
         *(sys.executable, "-m", "pipeline.demo.main", "--data-dir", str(data_dir), "--url", at.http_url),
-        *("--gateway-url", gateway_url, "--seed", str(seed), "--rate", str(rate)),
+        *("--gateway-url", outside.gateway_url, "--seed", str(seed), "--rate", str(rate)),
         *([] if outside.own_smtp else ["--inbox-url", f"http://{_HOST}:{outside.inbox_port}"]),
     )
     return [
         *outside.children(at, data_dir),
-        Child("gateway", gateway, f"{gateway_url}/healthz"),
+        Child("gateway", gateway, f"{outside.gateway_url}/healthz"),
         Child("demo", traffic, role=Settings),
     ]

@@ -1,6 +1,6 @@
 """The commands on sessions: session, session revoke.
 
-Called by: `cli/main.py`. Next: `api/http/sessions.py` signs tokens, `kafka/sessions.py` tells the servers.
+Called by: `cli/main.py`. Next: `api/http/sessions.py` signs tokens, `kafka/sessions.py` and `kafka/tokens.py` tell the servers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from aiokafka.errors import KafkaError
 
 from pipeline import ist
 from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
+from pipeline.kafka.commands import UnavailableError
+from pipeline.kafka.follow import SilentTopicError
 from pipeline.kafka.sessions import write_session
+from pipeline.kafka.tokens import revoke_tokens
 from pipeline.session_book import ended_org
 
 session_app = typer.Typer(help="Print a signed session token for the HTTP API; or end sessions.")
@@ -58,15 +61,27 @@ def revoke(
     org: Annotated[str, typer.Option(help="The org whose members are signed out.")],
     data_dir: DataDir = DATA_DIR,
 ) -> None:
-    """End all sessions of an org that were issued before now, at every server. Its members sign in again."""
+    """End all sessions of an org that were issued before now, at every server, and revoke its access tokens.
+
+    Its members sign in again. A token that a session makes in the moment before every server knows is not revoked:
+    look at the page /keys, or run it again.
+    """
     settings, now_ms = settings_for(data_dir), _now_ms()
+    if settings.session_secret is None:
+        raise CommandError("METERING_SESSION_SECRET is not set: access tokens cannot be revoked without it")
+    secret = settings.session_secret.get_secret_value()
+
+    async def end() -> int:
+        await write_session(settings.kafka, ended_org(org, now_ms))
+        return await revoke_tokens(settings.kafka, secret, org, _now_ms)
+
     try:
-        asyncio.run(write_session(settings.kafka, ended_org(org, now_ms)))
-    except (KafkaError, OSError) as error:
+        revoked = asyncio.run(end())
+    except (KafkaError, OSError, UnavailableError, SilentTopicError) as error:
         raise CommandError(
-            f"Kafka cannot be written: {error!r}; nobody knows whether sessions ended"
+            f"Kafka cannot be written: {error!r}; nobody knows whether sessions ended and tokens were revoked"
         ) from None
-    print_json({"org": org, "issued_before": ist.isoformat(now_ms)})
+    print_json({"org": org, "issued_before": ist.isoformat(now_ms), "tokens_revoked": revoked})
 
 
 def _now_ms() -> int:

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import msgspec
 from msgspec import Struct
 
-from pipeline.api.http.sessions import DEFAULT_TTL_S, issue
+from pipeline.api.pages import navigation
 from pipeline.demo.platform import DemoOrg
+from pipeline.demo.sign_in import token_of
 
 SHOWN_LIMIT_S = 90.0
 PATHS_TO_TRY = ("/me/usage", "/me/activity", "/me/activity/events?limit=5", "/me/billing")
+CHAT = b'{"model": "sarvam-m", "messages": [{"role": "user", "content": "Namaste"}]}\n'
+"""The body of a request to the stand-in gateway."""
 _AGAIN_S = 0.25
 _CENTS = Decimal("0.01")
 
@@ -63,17 +68,8 @@ class Member:
 
     def __init__(self, client: httpx2.AsyncClient, url: str, org: DemoOrg, session_secret: str) -> None:
         """Sign a session for the org's owner."""
-        self.org, self._session_secret = org, session_secret
-        self.token = self._new_token()
+        self.org, self.token = org, token_of(org, session_secret)
         self._client, self._url = client, url
-
-    def link(self) -> str:
-        """Return a link that signs a browser in: once, and within a minute."""
-        return f"{self._url}/login?token={self._new_token()}"
-
-    def _new_token(self) -> str:
-        org = self.org
-        return issue(self._session_secret, org.org, "owner", org.email, now_ms=_now_ms(), ttl_s=DEFAULT_TTL_S)
 
     async def line(self) -> Line:
         """Return the org's figures. Raises httpx2.HTTPError while the product cannot answer."""
@@ -144,27 +140,30 @@ def addresses(url: str, gateway_url: str, inbox_url: str | None) -> str:
     """Return where everything is."""
     return "\n".join(
         (
+            f"  pages      {_listed(url, navigation.MEMBERS)}  (the address in the first line signs you in)",
+            f"  for all    {url}/, {_listed(url, navigation.PUBLIC)}",
             *([f"  mails      {inbox_url}"] if inbox_url else []),
             f"  API        {url}/docs",
-            f"  pages      {url}/overview, {url}/activity, {url}/billing",
             f"  metrics    {url}/metrics",
             f"  gateway    {gateway_url}/v1  (OpenAI's form; a stand-in: its answers are canned)",
         )
     )
 
 
-def to_try(url: str, gateway_url: str, sign_in_url: str, members: list[Member], api_key: str) -> str:
-    """Return the sessions, and lines to paste into a shell."""
+def _listed(url: str, entries: Iterable[navigation.NavigationEntry]) -> str:
+    return ", ".join(f"{url}{entry.address}" for entry in entries)
+
+
+def to_try(url: str, gateway_url: str, members: list[Member], api_key: str, chat_file: Path) -> str:
+    """Return the sessions, and lines to paste into a shell. `chat_file` has the body of a request (`CHAT`)."""
     first = members[0]
     tokens = "\n".join(f"  {_variable(m.org)}='{m.token}'   # {m.org.name}, owner" for m in members)
     ask = f'curl -s -H "Authorization: Bearer ${_variable(first.org)}"'
-    chat = '{"model": "sarvam-m", "messages": [{"role": "user", "content": "Namaste"}]}'
     lines = [f"  {ask} '{url}{path}'" for path in PATHS_TO_TRY]
     lines.append(f"  curl -s '{url}/v1/rankings'")
-    lines.append(f"  # the overview, signed in: {sign_in_url}")
     lines.append(
         f"  curl -s -H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json' "
-        f"-d '{chat}' '{gateway_url}/v1/chat/completions'"
+        f"-d '@{chat_file}' '{gateway_url}/v1/chat/completions'"
     )
     return "\n".join(("Sessions:", tokens, "To try:", *lines))
 
@@ -175,7 +174,3 @@ def _variable(org: DemoOrg) -> str:
 
 def _placed(cell: str, width: int, column: int) -> str:
     return cell.ljust(width) if column < 2 else cell.rjust(width)  # noqa: PLR2004 - names first, then figures
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

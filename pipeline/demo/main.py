@@ -2,7 +2,7 @@
 
 Owns: the order of these, and what is printed, all of it on stderr.
 Run as `python -m pipeline.demo.main` by the supervisor, once the product is ready (`cli/demo.py`).
-Next: `demo/seeding.py`, `demo/answers.py`, `demo/sign_in.py`, `demo/live.py`.
+Next: `demo/seeding.py`, `demo/answers.py`, `demo/live.py`.
 
 It may be killed at any moment and started again.
 """
@@ -26,11 +26,11 @@ from pipeline.demo.live import LiveTraffic
 from pipeline.demo.marker import Marker, MarkerError
 from pipeline.demo.platform import ORGS, STARTUP
 from pipeline.demo.seeding import SeedingError, seed
-from pipeline.demo.sign_in import sign_in_address
 from pipeline.kafka.commands import UnavailableError
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.settings import Settings
 
+CHAT_FILE = "demo-chat.json"
 _GATEWAY_LIMIT_S = 60.0
 _AGAIN_S = 0.1
 _EXPECTED = (SeedingError, MarkerError, CatalogError, KafkaError, UnavailableError, PartitionsError, OSError)
@@ -91,9 +91,10 @@ async def _run(given: argparse.Namespace) -> None:
         say("\nWhat the API answers now:\n" + answers.table(lines))
         say("\nOpen:\n" + answers.addresses(given.url, given.gateway_url, given.inbox_url))
         api_key = platform.api_keys[STARTUP.keys[0].key_id]
-        with sign_in_address(members[0].link) as sign_in_url:
-            say(answers.to_try(given.url, given.gateway_url, sign_in_url, members, api_key))
-            await _go_on(given, client, platform)
+        chat_file = given.data_dir / CHAT_FILE
+        chat_file.write_bytes(answers.CHAT)
+        say(answers.to_try(given.url, given.gateway_url, members, api_key, chat_file))
+        await _go_on(given, client, platform)
 
 
 async def _go_on(given: argparse.Namespace, client: httpx2.AsyncClient, platform: Marker) -> None:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.kafka.admin import ensure_topics
 from pipeline.local import deployment, ports, processes
@@ -37,6 +39,7 @@ _READY_AGAIN_SECONDS = 0.2
 _READY_SAID_EVERY_SECONDS = 5.0
 _HEALTH_SECONDS_MAX = 2.0
 _HEALTH_WORDS_MAX = 300
+_READY = "ok"
 _PORT_SECONDS_MAX = 3.0
 # Together below the 30 s within which everything stops.
 _CHILD_STOP_SECONDS_MAX = 10.0
@@ -281,7 +284,17 @@ async def _health(client: httpx2.AsyncClient, child: Child) -> str | None:
         answer = await client.get(child.health_url)
     except httpx2.HTTPError:
         return "does not answer yet"
-    return None if answer.status_code == httpx2.codes.OK else answer.text[:_HEALTH_WORDS_MAX]
+    return None if answer.status_code == httpx2.codes.OK else _what_is_not_ready(answer.content)
+
+
+def _what_is_not_ready(answer: bytes) -> str:
+    """Return in words what an answer of /healthz says of the parts that are not ready."""
+    try:
+        parts = msgspec.json.decode(answer, type=dict[str, str])
+    except msgspec.MsgspecError:
+        return "is not ready"
+    told = ", ".join(f"{name} {said}" for name, said in parts.items() if said != _READY)
+    return told[:_HEALTH_WORDS_MAX] or "is not ready"
 
 
 async def _until_free(port: int, host: str, option: str) -> None:

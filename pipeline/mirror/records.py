@@ -30,7 +30,7 @@ STATES = (topics.STATE, topics.MAIL_STATE, topics.REDRIVE_STATE)
 HELD = (topics.JOURNAL, topics.VERDICTS, topics.KEYS, topics.ORDERS, topics.MAIL, topics.DEAD_LETTERS)
 """What the worker of the partition alone writes, in the transaction of its state: of these nothing may be copied that
 is newer than the copied state."""
-AHEAD = (topics.REQUESTS, topics.BILLING, topics.MOVED, topics.SESSIONS)
+AHEAD = (topics.REQUESTS, topics.BILLING, topics.MOVED, topics.SESSIONS, topics.TOKENS)
 """What may be copied further than the state has come: it is read from there."""
 LEVEL = (topics.CATALOG, topics.PROMOS)
 """Copied to the same offsets."""

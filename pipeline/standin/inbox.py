@@ -3,7 +3,8 @@
 Owns: the files of its directory. Nothing leaves the machine.
 Called by: the demo, or by hand: `python -m pipeline.standin.inbox --port 2525 --http-port 8025 --dir mails`.
 
-The first line on stdout is JSON with both addresses, once they can be reached.
+Where it takes a free port, its first line on stdout is JSON with both addresses, once they can be reached; who names the
+ports knows them.
 """
 
 from __future__ import annotations
@@ -158,14 +159,12 @@ def main() -> None:
     )
     parser.add_argument("--dir", type=Path, default=Path("mails"), help="where mails are kept, as .eml files")
     given = parser.parse_args()
-    asyncio.run(
-        serve(
-            Inbox(given.dir),
-            given.port,
-            given.http_port,
-            lambda addresses: print(json.dumps(addresses), flush=True),
-        )
-    )
+
+    def announce(addresses: dict[str, str]) -> None:
+        if not (given.port and given.http_port):
+            print(json.dumps(addresses), flush=True)
+
+    asyncio.run(serve(Inbox(given.dir), given.port, given.http_port, announce))
 
 
 if __name__ == "__main__":

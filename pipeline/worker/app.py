@@ -134,6 +134,8 @@ def main(settings: WorkerSettings) -> int:
         loop=loop,
         redirect_stdouts=False,
     )
+    # It moves the cursor of whatever stdout is, a file too.
+    worker.spinner = None
     _collect_rarely()
     worker.execute_from_commandline()
 

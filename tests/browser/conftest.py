@@ -6,34 +6,23 @@ none, these tests are skipped and say so.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.support.chromium import FLAGS, chromium_path
 from tests.support.product.dashboard import Dashboard, dashboard
 from tests.support.product.razorpay import shop
 from tests.support.product.requests import price
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-)
 TIMEOUT_MS = 15_000
 
 
 @pytest.fixture(scope="package")
 def chromium() -> str:
     """The path of Chromium; where there is none, the tests are skipped before anything is started."""
-    path = os.environ.get("METERING_TEST_CHROMIUM") or shutil.which("chromium")
+    path = chromium_path()
     if path is None:
         pytest.skip("no Chromium here: `make browser` installs Debian's")
     return path

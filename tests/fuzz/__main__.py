@@ -1,115 +1,51 @@
-"""Post spoilt records of all kinds, and hold that nothing is raised, nothing is lost, and the books add up.
+"""Fuzz by a seed: spoilt Kafka records through the core, or malformed HTTP requests at the doors of the product.
 
-`python -m tests.fuzz --records 1000000 --seed 7`; the same seed posts the same records. Exit code 1 at the first
-difference, with the seed and the unit it was found in.
+`python -m tests.fuzz --records 1000000 --seed 7` posts records (`tests/fuzz/records.py`); the same seed posts the same
+ones. `--requests 100000` sends requests to a product of its own instead, one in ten of them made from the OpenAPI
+document (`tests/fuzz/doors.py`). Exit code 1 where something went wrong, and what it was.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import sys
 import time
-from collections import Counter
 
-from pipeline.journal import LedgerRow, RequestRow, decode_rows
-from pipeline.posting.unit import UnitOutput
-from pipeline.topics import BILLING, MOVED, REQUESTS
-from tests.fuzz.spoilt import spoilt_command, spoilt_events
-from tests.support.builders import Books, Record, everything
-
-RECORDS_A_UNIT = 400
-RESTORED_EVERY = 25
-PARTITIONS = 2
+from tests.fuzz.doors import UNLIMITED, fuzz_doors
+from tests.fuzz.records import fuzz
+from tests.support.product.razorpay import shop
 
 
-class Ledger:
-    """The books once more, from the journal alone: what each org was debited and credited, in nano-rupees."""
-
-    def __init__(self) -> None:
-        """Start with nothing."""
-        self.balances: Counter[str] = Counter()
-        self.counts: Counter[str] = Counter()
-
-    def take(self, outcome: UnitOutput) -> int:
-        """Take in what a unit posted; return how many requests that were."""
-        posted = 0
-        for record in outcome.journal:
-            for row in decode_rows(record):
-                if isinstance(row, RequestRow):
-                    posted += 1
-                    self.balances[row.org] -= row.cost_nano
-                elif isinstance(row, LedgerRow):
-                    self.balances[row.org] += row.amount_nano
-        self.counts["requests posted"] += posted
-        for letter in outcome.dead_letters:
-            self.counts[f"dead letters: {letter.reason}"] += 1
-        for name in ("events", "duplicates", "moved", "commands"):
-            self.counts[name] += outcome.counts[name]
-        return posted
+def _records(count: int, seed: int) -> list[str]:
+    ledger, wrong = fuzz(count, seed)
+    _say(sorted(ledger.counts.items()))
+    return [] if wrong is None else [wrong]
 
 
-def post(books: Books, rng: random.Random, number: int) -> tuple[str, UnitOutput, int]:
-    """Post a unit of spoilt records; return its topic, its outcome and how many records it had."""
-    topic = rng.choice((REQUESTS, REQUESTS, REQUESTS, REQUESTS, MOVED, BILLING))
-    records: list[Record] = []
-    for n in range(RECORDS_A_UNIT):
-        value = spoilt_command(rng) if topic == BILLING else spoilt_events(rng, number + n)
-        record = books.record(topic, value)
-        if topic == BILLING and rng.random() < 0.1:
-            record.headers = rng.choice(((), (("mac", rng.randbytes(20)),), (("mac", b"1.1." + b"0" * 64),)))
-        records.append(record)
-    return topic, books.post(records), len(records)
+def _requests(count: int, seed: int) -> list[str]:
+    with shop(**UNLIMITED) as running:
+        fuzzed = fuzz_doors(running, count - count // 10, count // 10, seed)
+    _say([*sorted(fuzzed.kinds.items()), *((str(s), n) for s, n in sorted(fuzzed.statuses.items()))])
+    return fuzzed.wrong
 
 
-def problem(topic: str, outcome: UnitOutput, posted: int, records: int) -> str | None:
-    """Return what of a unit's records is nowhere, None where each of them went somewhere."""
-    counts, letters = outcome.counts, len(outcome.dead_letters)
-    if topic == BILLING:
-        told = len(outcome.replies) + letters
-        return None if told == records else f"{records} commands, {told} answered or set aside"
-    found = posted + counts["duplicates"] + counts["moved"] + letters
-    return None if found == counts["events"] else f"{counts['events']} events, {found} of them found again"
-
-
-def books_problem(books: Books, ledger: Ledger) -> str | None:
-    """Return where state, journal and a restored state do not say the same, None where they do."""
-    for org in books.state.orgs() | ledger.balances.keys():
-        in_state, in_journal = books.balance_nano(org), ledger.balances[org]
-        if in_state != in_journal:
-            return f"{org!r}: {in_state} nano-rupees by the state, {in_journal} by the journal"
-    return (
-        None if everything(books.restore()) == everything(books.state) else "the state comes back another one"
-    )
-
-
-def fuzz(records: int, seed: int) -> tuple[Ledger, str | None]:
-    """Post `records` records of a seed; return the account of it, and the first difference if there was one."""
-    rng, books, ledger, done, units = random.Random(seed), Books(0, PARTITIONS), Ledger(), 0, 0
-    while done < records:
-        topic, outcome, count = post(books, rng, done)
-        done, units = done + count, units + 1
-        wrong = problem(topic, outcome, ledger.take(outcome), count)
-        if wrong is None and (units % RESTORED_EVERY == 0 or done >= records):
-            wrong = books_problem(books, ledger)
-        if wrong is not None:
-            return ledger, f"seed {seed}, unit {units} of {topic}: {wrong}"
-    ledger.counts["records"] = done
-    return ledger, None
+def _say(counts: list[tuple[str, int]]) -> None:
+    for name, count in counts:
+        sys.stdout.write(f"{count:>12,} {name}\n")
 
 
 def main() -> int:
     """Run it; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--requests", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     started = time.monotonic()
-    ledger, wrong = fuzz(given.records, given.seed)
-    for name, count in sorted(ledger.counts.items()):
-        sys.stdout.write(f"{count:>12,} {name}\n")
-    sys.stdout.write(f"{time.monotonic() - started:>12,.1f} seconds\n{wrong or 'the books add up'}\n")
-    return 0 if wrong is None else 1
+    wrong = _requests(given.requests, given.seed) if given.requests else _records(given.records, given.seed)
+    sys.stdout.write(f"{time.monotonic() - started:>12,.1f} seconds\n")
+    sys.stdout.write("\n".join([*wrong, "this went wrong" if wrong else "nothing went wrong"]) + "\n")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fuzz.__main__ import fuzz
+from tests.fuzz.records import fuzz
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -22,9 +22,13 @@ from tests.support.api.routes import (
     FILES_OF_AN_ORG,
     NAMES_NOBODY,
     OF_AN_ORG,
+    OF_TOKENS,
     OPERATORS,
     PAGES,
+    PAGES_OF_AN_ORG,
     PUBLIC,
+    PUBLIC_PAGES,
+    SEARCHES,
     SIGNED_BY_RAZORPAY,
     TEXT,
     paths_of,
@@ -86,9 +90,11 @@ def test_every_route_is_classified(served: Api) -> None:
         OF_AN_ORG.keys()
         | FILES_OF_AN_ORG.keys()
         | BY_ID
+        | SEARCHES.keys()
         | PUBLIC
         | TEXT
         | ASKS_OWNER.keys()
+        | OF_TOKENS.keys()
         | SIGNED_BY_RAZORPAY
     )
     assert set(document(served)["paths"]) == described
@@ -105,25 +111,91 @@ def test_no_answer_holds_another_orgs_data(served: Api) -> None:
                 response = served.client.get(asked, headers=headers)
                 assert response.status_code == 200
                 assert other not in response.text, asked
-    for me, partition in (("mine", 0), ("theirs", 1)):
+    for me, other, partition in (("mine", "theirs", 0), ("theirs", "mine", 1)):
         headers = {"Authorization": f"Bearer {served.token(me)}"}
         for path in BY_ID:
             own = path.replace("{id}", str(public_id(partition, EXPLAINED)))
             assert me in served.client.get(own, headers=headers).text
             others = path.replace("{id}", str(public_id(1 - partition, EXPLAINED)))
             assert served.refused(others, me) == (404, "not_found", None)
+        for path, asked in SEARCHES.items():
+            for own_id in (public_id(partition, EXPLAINED), f"{me}_event_1"):
+                assert me in served.client.get(f"{path}{asked}{own_id}", headers=headers).text
+            for others_id in (public_id(1 - partition, EXPLAINED), f"{other}_event_1"):
+                found = served.client.get(f"{path}{asked}{others_id}", headers=headers)
+                assert found.status_code == 200 and other not in found.text
     for path in PUBLIC | TEXT:
         text = served.client.get(path).text
         assert "mine" not in text and "theirs" not in text, path
 
 
 def test_every_route_of_an_org_refuses_without_a_session(served: Api) -> None:
-    for path in (*OF_AN_ORG, *FILES_OF_AN_ORG, *(path.replace("{id}", "0") for path in BY_ID)):
+    searches = [f"{path}{asked}0" for path, asked in SEARCHES.items()]
+    for path in (*OF_AN_ORG, *FILES_OF_AN_ORG, *(path.replace("{id}", "0") for path in BY_ID), *searches):
         assert served.refused(path) == (401, "no_session", None)
-    for tries in ASKS_OWNER.values():
+    for tries in (*ASKS_OWNER.values(), *OF_TOKENS.values()):
         for method, path, body in tries:
             answer = served.client.request(method, path, json=body)
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "no_session"), path
+
+
+def token_of(served: Api, org: str, name: str = "reader") -> dict[str, str]:
+    """Return the headers of a program with an access token of an org."""
+    headers = {"Authorization": f"Bearer {served.token(org)}"}
+    made = served.client.post("/me/tokens", json={"name": name, "scope": "read"}, headers=headers)
+    assert made.status_code == 200, made.text
+    return {"Authorization": f"Bearer {made.json()['token']}"}
+
+
+def test_an_access_token_reads_what_a_session_of_its_org_reads(served: Api) -> None:
+    reader, session = token_of(served, "mine"), {"Authorization": f"Bearer {served.token('mine')}"}
+    paths = [path + tried for path, queries in (OF_AN_ORG | FILES_OF_AN_ORG).items() for tried in queries]
+    paths += [path.replace("{id}", str(public_id(of, EXPLAINED))) for path in BY_ID for of in (0, 1)]
+    tried = [
+        path for tries in (ASKS_OWNER | OF_TOKENS).values() for method, path, _ in tries if method == "GET"
+    ]
+    assert all(tried)
+    for path in (*paths, *tried):
+        by_token = served.client.get(path, headers=reader)
+        by_session = served.client.get(path, headers=session)
+        without_id = [
+            answer.text.replace(answer.headers["x-request-id"], "") for answer in (by_token, by_session)
+        ]
+        assert by_token.status_code == by_session.status_code and without_id[0] == without_id[1], path
+    assert served.client.get("/me/usage", headers=token_of(served, "theirs")).text != by_session.text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_an_access_token_does_nothing_but_read(served: Api, method: str) -> None:
+    """Every route of the app, with every verb that may change something."""
+    reader = token_of(served, "mine")
+    described = document(served)["paths"]
+    for path in paths_of(served.client.app):
+        answer = served.client.request(method, path, headers=reader, json={}, follow_redirects=False)
+        if method.lower() in described.get(path, {}) and path.startswith("/me/"):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden"), path
+        else:
+            # Razorpay's webhook wants its signature, the way in and out a session.
+            assert answer.status_code in (303, 401, 403, 404, 405, 503), path
+            assert "set-cookie" not in answer.headers or "max-age=0" in answer.headers["set-cookie"].lower()
+    session = {"Authorization": f"Bearer {served.token('mine')}"}
+    assert [each["name"] for each in served.client.get("/me/tokens", headers=session).json()["tokens"]] == [
+        "reader"
+    ]
+
+
+def test_an_access_token_is_no_session(served: Api) -> None:
+    token = token_of(served, "mine")["Authorization"].removeprefix("Bearer ")
+    for page in PAGES_OF_AN_ORG:
+        assert served.client.get(page, headers={"Authorization": f"Bearer {token}"}).status_code == 401
+    for page in PUBLIC_PAGES:
+        shown = served.client.get(page, headers={"Authorization": f"Bearer {token}"}, follow_redirects=False)
+        assert shown.status_code == 200 and "mine" not in shown.text
+    assert served.client.get("/login", params={"token": token}).status_code == 401
+    assert served.client.post("/login", data={"token": token}).status_code == 401
+    served.client.cookies.set("br_session", token)
+    assert served.refused("/me/usage") == (401, "no_session", None)
+    served.client.cookies.clear()
 
 
 def test_an_app_without_the_accounts_services_answers_that_they_are_not_available(served: Api) -> None:
@@ -141,6 +213,7 @@ def test_real_answers_fit_the_document(served: Api) -> None:
     described = document(served)
     headers = {"Authorization": f"Bearer {served.token('mine')}"}
     asked = [path + tried for path, queries in OF_AN_ORG.items() for tried in queries]
+    asked += [f"{path}{query}mine_event_{n}" for path, query in SEARCHES.items() for n in (1, 1_000)]
     for path in (*asked, *PUBLIC, "/me/activity?from=2000-01-01&to=2000-01-01"):
         check(described, path, served.client.get(path, headers=headers))
     for path in BY_ID:
@@ -185,7 +258,7 @@ def test_the_document_would_notice(served: Api) -> None:
 def test_the_documented_parameters_are_those_that_are_taken(served: Api) -> None:
     headers = {"Authorization": f"Bearer {served.token('mine')}"}
     for path, operations in document(served)["paths"].items():
-        if path not in OF_AN_ORG.keys() | FILES_OF_AN_ORG.keys() | PUBLIC - {"/healthz"}:
+        if path not in OF_AN_ORG.keys() | FILES_OF_AN_ORG.keys() | SEARCHES.keys() | PUBLIC - {"/healthz"}:
             continue
         named = [p["name"] for p in operations["get"].get("parameters", []) if p["in"] == "query"]
         error = served.client.get(f"{path}?no_such=1", headers=headers).json()["error"]

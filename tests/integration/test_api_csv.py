@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+import gc
 import io
 import re
 from collections import defaultdict
@@ -182,3 +184,35 @@ def test_one_file_of_an_org_and_few_in_all_at_a_time(engine: Engine) -> None:
             with exports.one_of("b"), exports.one_of("c"), exports.one_of("d"):
                 assert served.refused(DAYS, "org_b") == (429, "rate_limit_exceeded", None)
         assert read(served, DAYS, "org_a") == []
+
+
+async def test_a_client_that_leaves_gives_the_place_of_its_file_back_at_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when its pieces are collected as garbage, which may be minutes later: there are few places."""
+    monkeypatch.setattr(csv_files, "ROWS_A_PIECE", 2)
+    insert(engine, [request(id=public_id(0, n), org="org_a", at_ms=NOW_MS - n) for n in range(20)])
+    with api(engine) as served:
+        app: Any = served.client.app
+        sent, left = list[Any](), asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+            if len(sent) > 2:
+                left.set()
+                await asyncio.Event().wait()
+
+        headers = [(b"authorization", f"Bearer {served.token('org_a')}".encode())]
+        scope = {"type": "http", "method": "GET", "path": EVENTS, "query_string": b"", "headers": headers}
+        gc.disable()
+        try:
+            await asyncio.wait_for(app(scope, receive, send), 10)
+            assert len(sent) == 3
+            with app.state.exports.one_of("org_a"):
+                pass
+        finally:
+            gc.enable()

@@ -25,6 +25,8 @@ from pipeline.local import deployment
 READY_LIMIT_S = 150.0
 STOP_LIMIT_S = 30.0
 LIMIT_S = 60.0
+FOR_PROGRAMS = ('{"', "\x1b")
+"""What JSON begins with, and what moves a terminal's cursor."""
 
 
 class Demo:
@@ -136,7 +138,7 @@ def expected(home: Path) -> dict[str, int]:
 @pytest.mark.timeout(900)
 def test_killed_while_seeding_finished_once_watched_and_stopped(start: Callable[..., Demo]) -> None:
     killed = start("--rate", "0")
-    killed.until("History: ")
+    _is_calm(killed.until("History: "))
     killed.stop(signal.SIGKILL)
 
     whole = start("--rate", "0")
@@ -148,16 +150,24 @@ def test_killed_while_seeding_finished_once_watched_and_stopped(start: Callable[
         assert whole.ask(org.org, "/me/billing")["balance_inr"] > 0
         # The table a person sees has the same figure in it.
         assert re.search(rf"{org.org} .*\b{history_of[org.org]:,}\b", said)
-    for words in ("/docs", "/billing", "/metrics", "/v1/chat/completions", "curl", "Authorization: Bearer"):
+    for words in (
+        "/docs",
+        "/me/billing",
+        "/metrics",
+        "/v1/chat/completions",
+        "curl",
+        "Authorization: Bearer",
+    ):
         assert words in said
-    # The printed address signs a browser in, whenever it is opened.
-    [address] = re.findall(r"signed in: (\S+)", said)
+    # The first line's address signs a browser in, whenever it is opened.
+    [address] = re.findall(r"\AThe overview, signed in: (\S+)\n", said)
     for _ in range(2):
         with httpx2.Client(trust_env=False, follow_redirects=True, timeout=20) as browser:
             page = browser.get(address)
             assert page.status_code == 200 and page.url.path == "/overview"
     whole.command("verify")
     whole.stop(signal.SIGTERM)
+    assert not any(unwanted in whole.said() for unwanted in FOR_PROGRAMS), whole.said()
 
     watched = start("--rate", "10")
     watched.until("is in already")
@@ -172,3 +182,9 @@ def test_killed_while_seeding_finished_once_watched_and_stopped(start: Callable[
     watched.until(f"Served again: {AGENCY.name}", LIMIT_S)
     watched.command("verify")
     watched.stop(signal.SIGTERM)
+
+
+def _is_calm(said: str) -> None:
+    """Nothing of a healthy start looks like a failure, is written for programs, or moves a terminal's cursor."""
+    for unwanted in ("WARNING", "ERROR", "CRITICAL", "Traceback", *FOR_PROGRAMS):
+        assert unwanted not in said, said

@@ -29,8 +29,10 @@ from tests.support.api.routes import (
     BY_ID,
     FILES_OF_AN_ORG,
     OF_AN_ORG,
+    OF_TOKENS,
     OPERATORS,
     PUBLIC,
+    SEARCHES,
     SIGNED_BY_RAZORPAY,
     TEXT,
     THEIRS,
@@ -38,7 +40,10 @@ from tests.support.api.routes import (
 from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
 from tests.support.product.processes import product
 
-FOLLOWED = (topics.CATALOG, topics.PROMOS, topics.KEYS, topics.ORDERS, topics.VERDICTS, topics.SESSIONS)
+FOLLOWED = (
+    *(topics.CATALOG, topics.PROMOS, topics.KEYS, topics.ORDERS, topics.VERDICTS),
+    *(topics.SESSIONS, topics.TOKENS),
+)
 
 COST_INR = 0.0075
 """200 prompt tokens, 64 of them cached, and 112 completion tokens of krutrim-2 at krutrim."""
@@ -136,7 +141,7 @@ def test_a_credit_that_whoever_may_write_the_topic_makes_up_is_refused_and_count
 def test_deleted_keys_and_bad_records_stop_nobody_and_are_counted(deployed: Deployment) -> None:
     """All of these were there before the parts started, and the other tests here find them working."""
     server = deployed.call("GET", "/metrics", None).text
-    for topic in (topics.CATALOG, topics.KEYS, topics.ORDERS):
+    for topic in (topics.CATALOG, topics.KEYS, topics.ORDERS, topics.SESSIONS, topics.TOKENS):
         assert f'metering_bad_records_total{{topic="{topic}"}} 2.0' in server
     made = deployed.metering("promo", "create", "AFTER-NONSENSE", "--bonus-inr", "5")
     assert made["code"] == "AFTER-NONSENSE"
@@ -261,14 +266,33 @@ def test_keys_from_making_to_revoking(deployed: Deployment) -> None:
     assert sixth.json()["error"]["code"] == "key_limit_reached"
 
 
+def test_a_token_from_making_to_revoking(deployed: Deployment) -> None:
+    org, body = "org-tokens", {"name": "books", "scope": "read", "expires_days": 30}
+    made = deployed.call("POST", "/me/tokens", org, json=body, headers={"Idempotency-Key": "t-1"}).json()
+    same = deployed.call("POST", "/me/tokens", org, json=body, headers={"Idempotency-Key": "t-1"})
+    assert same.json() == made
+    reader = {"Authorization": f"Bearer {made['token']}"}
+    assert deployed.call("GET", "/me/usage", None, headers=reader).status_code == 200
+    revoked = deployed.call("DELETE", f"/me/tokens/{made['id']}", org)
+    assert revoked.json()["revoked"] is True
+    told = deployed.call("GET", "/me/usage", None, headers=reader)
+    assert (told.status_code, told.json()["error"]["code"]) == (401, "invalid_token")
+    assert [each["revoked"] for each in deployed.get("/me/tokens", org)["tokens"]] == [True]
+    assert made["token"] not in deployed.product.all_words()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
         ("POST", "/me/keys", {"name": "x"}),
         ("PATCH", "/me/keys/key_1", {"name": "x"}),
+        ("POST", "/me/tokens", {"name": "x"}),
+        ("DELETE", "/me/tokens/tok_1", None),
     ],
 )
-def test_a_member_may_not_change_keys(deployed: Deployment, method: str, path: str, body: Any) -> None:
+def test_a_member_may_not_change_keys_and_tokens(
+    deployed: Deployment, method: str, path: str, body: Any
+) -> None:
     answer = deployed.call(method, path, "org-roles", role="member", json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
 
@@ -289,8 +313,11 @@ def test_a_session_is_exchanged_once_and_an_operator_ends_those_of_an_org(deploy
         assert browser.get("/billing").status_code == 200
         assert httpx2.get(f"{url}/login", params={"token": token}, trust_env=False).status_code == 401
         assert (status(token), status(inside)) == (401, 200)
-        assert deployed.metering("session", "revoke", "--org", org)["org"] == org
-        deployed.until(lambda: status(inside) == 401)
+        reader = deployed.call("POST", "/me/tokens", org, json={"name": "reader"}).json()["token"]
+        others = deployed.call("POST", "/me/tokens", "org_stays", json={"name": "reader"}).json()["token"]
+        assert deployed.metering("session", "revoke", "--org", org)["tokens_revoked"] == 1
+        deployed.until(lambda: status(inside) == status(reader) == 401)
+        assert status(others) == 200
         assert browser.get("/billing").status_code == 401
         # Others stay signed in, and who signs in again is in, until they sign out.
         assert deployed.call("GET", "/me/usage", "org_stays").status_code == 200
@@ -310,7 +337,9 @@ def test_no_answer_of_the_owners_holds_another_orgs_data(deployed: Deployment) -
         made = deployed.call("POST", "/me/keys", org, json={"name": f"{org}-name"})
         assert made.status_code == 200
     theirs = deployed.get("/me/keys", THEIRS)["keys"][0]["key_id"]
-    for tries in ASKS_OWNER.values():
+    token = deployed.call("POST", "/me/tokens", "org-mine", json={"name": "reader"}).json()["token"]
+    reader = {"Authorization": f"Bearer {token}"}
+    for tries in (*ASKS_OWNER.values(), *OF_TOKENS.values()):
         for method, path, body in tries:
             asked = path.format(key_id=theirs)
             answer = deployed.call(method, asked, "org-mine", json=body)
@@ -319,6 +348,11 @@ def test_no_answer_of_the_owners_holds_another_orgs_data(deployed: Deployment) -
             assert THEIRS not in shown, asked
             assert theirs not in shown, asked
             assert deployed.call(method, asked, None, json=body).status_code == 401, asked
+            read = deployed.call(method, asked, None, headers=reader, json=body)
+            if method == "GET":
+                assert (read.status_code, read.text) == (answer.status_code, answer.text), asked
+            else:
+                assert (read.status_code, read.json()["error"]["code"]) == (403, "forbidden"), asked
     stolen = deployed.call("PATCH", f"/me/keys/{theirs}", "org-mine", json={"revoked": True})
     absent = deployed.call("PATCH", "/me/keys/key_none", "org-mine", json={"revoked": True})
     assert (stolen.status_code, stolen.json()["error"]["code"]) == (404, "not_found")
@@ -331,8 +365,8 @@ def test_no_answer_of_the_owners_holds_another_orgs_data(deployed: Deployment) -
 def test_every_route_of_the_product_is_classified(deployed: Deployment) -> None:
     """A new route fails here until somebody has said how it is tried with two orgs."""
     paths = set(deployed.call("GET", "/openapi.json", None).json()["paths"])
-    described = OF_AN_ORG.keys() | FILES_OF_AN_ORG.keys() | BY_ID | PUBLIC | TEXT
-    assert paths == described | ASKS_OWNER.keys() | SIGNED_BY_RAZORPAY
+    described = OF_AN_ORG.keys() | FILES_OF_AN_ORG.keys() | BY_ID | SEARCHES.keys() | PUBLIC | TEXT
+    assert paths == described | ASKS_OWNER.keys() | OF_TOKENS.keys() | SIGNED_BY_RAZORPAY
 
 
 def test_an_unpriced_request_is_charged_when_redriven(deployed: Deployment, tmp_path: Path) -> None:

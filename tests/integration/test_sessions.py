@@ -15,7 +15,8 @@ from pipeline.api.services.sessions import SessionRegister
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.follow import TopicFollower
-from pipeline.kafka.sessions import SessionLog, to_sessions, write_session
+from pipeline.kafka.followed_log import FollowedLog
+from pipeline.kafka.sessions import session_writer, to_sessions, write_session
 from pipeline.session_book import SessionBook, ended_org
 from pipeline.settings import CommonSettings
 
@@ -36,10 +37,10 @@ async def server(kafka: KafkaConnection) -> AsyncIterator[SessionRegister]:
         follower = TopicFollower(kafka, [to_sessions(book)])
         await follower.start()
         stack.push_async_callback(follower.stop)
-        log = SessionLog(kafka, follower)
+        log = FollowedLog(kafka, follower)
         await log.start()
         stack.push_async_callback(log.stop)
-        yield SessionRegister(SECRET, now_ms, book, log.write)
+        yield SessionRegister(SECRET, now_ms, book, session_writer(log))
 
 
 def is_good(register: SessionRegister, token: str) -> bool:

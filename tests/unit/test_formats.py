@@ -27,6 +27,7 @@ from pipeline.mirror.progress import MirroredPlace, MirrorHead
 from pipeline.session_book import decode_session, encode_session, ended_org
 from pipeline.sink import ranges
 from pipeline.sink.ranges import Intent, RangePart
+from pipeline.token_book import TokenRecord, decode_token, encode_token
 from tests.support.builders import rate
 from tests.support.mails import MAIL
 
@@ -34,6 +35,7 @@ Decode = Callable[[bytes], Any]
 
 ALERT = alerts.LowBalance("alert:org_1:7", "org_1", "asha@acme.example", "Acme Labs", 1, 2, 3)
 KEY = Key("key_1", "n", "br-", "00", "standard", 5)
+TOKEN = TokenRecord("tok_1", "org_1", "n", "brt-", "00", "n", "f", 5, 7)
 ORDER = Order("order_1", "org_1", 10_000, 7)
 JSON_RECORDS: dict[str, tuple[StoredFormat, bytes, Decode]] = {
     "rate": (
@@ -59,6 +61,7 @@ JSON_RECORDS: dict[str, tuple[StoredFormat, bytes, Decode]] = {
         encode_session(ended_org("org_1", 5)),
         decode_session,
     ),
+    "token": (formats.TOKENS, encode_token(TOKEN), decode_token),
     "mail": (formats.MAIL, alerts.encode(ALERT), record.decode),
     "outbox": (
         formats.OUTBOX,
@@ -115,8 +118,8 @@ def test_a_record_that_names_no_format_is_of_the_first(value: bytes, decode: Dec
     assert decode(msgspec.json.encode(without)) == decode(value)
 
 
-def test_what_a_mailer_or_a_sink_writes_back_has_nothing_that_it_does_not_know() -> None:
-    for name in ("outbox", "range"):
+def test_what_is_written_back_as_a_whole_has_nothing_that_it_does_not_know() -> None:
+    for name in ("token", "outbox", "range"):
         _, value, decode = JSON_RECORDS[name]
         with pytest.raises(msgspec.ValidationError, match="unknown field `more`"):
             decode(msgspec.json.encode({**msgspec.json.decode(value), "more": 1}))

@@ -24,6 +24,7 @@ from pipeline.mail.record import Mail
 from pipeline.posting.answers import StoredAnswer
 from pipeline.posting.state import Meta
 from pipeline.sink.ranges import Intent, RangePart, RebuildHold
+from pipeline.token_book import TokenRecord
 
 MAIL_FIELDS: dict[type[Struct], str] = {Mail: "id org kind to org_name balance_nano threshold_nano at_ms"}
 FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
@@ -49,6 +50,12 @@ FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
             Dispute: "dispute_id payment_id org status amount_paise deducted_paise counted_paise problem",
             NamedCredit: "command_id org fingerprint balance_nano",
             Stray: "payment_id order_id amount_paise currency",
+        },
+    ),
+    formats.TOKENS: (
+        1,
+        {
+            TokenRecord: "id org name prefix hash nonce fingerprint created_ms expires_ms revoked_ms signature",
         },
     ),
     formats.MAIL: (1, MAIL_FIELDS),

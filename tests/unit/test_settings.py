@@ -40,7 +40,7 @@ def test_what_is_no_sender_is_refused(text: str) -> None:
     "url", ["https://checkout.razorpay.com/v1/checkout.js", "http://127.0.0.1:9000/c.js"]
 )
 def test_an_address_of_checkout_is_accepted(url: str) -> None:
-    assert Settings(checkout_url=url, public_url=url).checkout_url == url
+    assert Settings(checkout_url=url, public_url=url, gateway_url=url).checkout_url == url
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,8 @@ def test_what_could_change_a_policy_or_markup_is_refused(url: str) -> None:
         Settings(checkout_url=url)
     with pytest.raises(ValidationError):
         Settings(public_url=url)
+    with pytest.raises(ValidationError):
+        Settings(gateway_url=url)
 
 
 SECRETS = ("command_key", "session_secret", "operator_token", "razorpay_webhook_secret")

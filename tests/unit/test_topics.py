@@ -7,7 +7,7 @@ import pytest
 from pipeline import topics
 from pipeline.topics import OUTPUT_BYTES_MAX, TOPICS, Topic
 
-_KEPT_FOR_A_TIME = {topics.ORDERS}
+_KEPT_FOR_A_TIME = {topics.ORDERS, topics.TOKENS}
 """Compacted topics of which old records go all the same."""
 _KEPT_FOR_EVER = {topics.JOURNAL, topics.DEAD_LETTERS}
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from pipeline.accounts.commands import CommandRefusal
@@ -91,12 +92,12 @@ def refused(refusal: CommandRefusal) -> ApiError:
 def answer(error: ApiError, request_id: str | None) -> Response:
     """Return the answer that tells of an error."""
     body: dict[str, object] = {
-        "message": error.message,
+        "message": _text(error.message),
         "type": error.code.type,
         "code": error.code,
     }
     if error.param is not None:
-        body["param"] = error.param
+        body["param"] = _text(error.param)
     if request_id is not None:
         body["request_id"] = request_id
     content = msgspec.json.encode({"error": {**body, **error.more}})
@@ -114,6 +115,8 @@ def install(app: FastAPI, problem_page: Callable[[Request, ApiError], Awaitable[
         wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
         if told.code is RefusalCode.NOT_FOUND and wants_page:
             return await problem_page(request, told)
+        if told.code is RefusalCode.METHOD_NOT_ALLOWED:
+            told.headers["Allow"] = ", ".join(sorted(_verbs_at(app, request.scope["path"])))
         return answer(told, getattr(request.state, "request_id", None))
 
     for kind in (ApiError, RequestValidationError, HTTPException, EngineUnavailable):
@@ -130,7 +133,7 @@ def told_of(error: Exception) -> ApiError:  # noqa: PLR0911 - one case a kind of
         case BadBodyError():
             return invalid(error.param, error.detail)
         case HTTPException(status_code=405):
-            return ApiError(RefusalCode.METHOD_NOT_ALLOWED, headers=error.headers)
+            return ApiError(RefusalCode.METHOD_NOT_ALLOWED)
         case HTTPException(status_code=404):
             return not_found("no such endpoint")
         case HTTPException():
@@ -140,6 +143,17 @@ def told_of(error: Exception) -> ApiError:  # noqa: PLR0911 - one case a kind of
             log.warning("the engine is not available: %s", error)
             return unavailable()
     raise error
+
+
+def _text(given: str) -> str:
+    """Return a text that can be written: JSON may escape half of a surrogate pair, which UTF-8 cannot have."""
+    return given.encode("utf-8", "replace").decode()
+
+
+def _verbs_at(app: FastAPI, path: str) -> set[str]:
+    """Return all verbs that an address takes: each has a route of its own, and the framework names the first one's."""
+    routes = iter_route_contexts(app.routes)
+    return {verb for route in routes if route.path_regex.match(path) for verb in route.methods or ()}
 
 
 def _invalid(errors: Sequence[Mapping[str, object]]) -> ApiError:

@@ -41,6 +41,11 @@ class Session:
     expires_ms: int
 
     @property
+    def manages_keys(self) -> bool:
+        """Whether it may make, change and revoke keys and access tokens."""
+        return self.role != "member"
+
+    @property
     def scope(self) -> OrgScope:
         """What this session's queries may see."""
         return OrgScope(self.org)

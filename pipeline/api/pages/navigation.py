@@ -19,11 +19,15 @@ class NavigationEntry(NamedTuple):
 MEMBERS = (
     NavigationEntry("/overview", "Overview"),
     NavigationEntry("/activity", "Activity"),
+    NavigationEntry("/keys", "Keys"),
     NavigationEntry("/billing", "Billing"),
 )
 """For members of an org; what somebody sees there is their org's."""
 
-PUBLIC: tuple[NavigationEntry, ...] = ()
+PUBLIC = (
+    NavigationEntry("/rankings", "Rankings"),
+    NavigationEntry("/models", "Models"),
+)
 """For everybody."""
 
 

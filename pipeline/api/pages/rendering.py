@@ -26,9 +26,15 @@ def page(
     **values: object,
 ) -> Response:
     """Return a page for whoever looks at it. `here` is the address of its place in the navigation, if it has one."""
+    html = rendered(name, session, here=here, **values)
+    return Response(html, status, media_type="text/html", headers=page_headers("private, no-store", policy))
+
+
+def rendered(name: str, session: Session | None, *, here: str = "", **values: object) -> str:
+    """Return the text of a page, as `page` sends it."""
     # Who has not yet agreed to sign in (`token`) is shown as a stranger.
     is_member = session is not None and "token" not in values
-    html = template(name).render(
+    return template(name).render(
         assets=ASSETS,
         session=session,
         is_member=is_member,
@@ -36,10 +42,13 @@ def page(
         here=here,
         **values,
     )
-    headers = {
+
+
+def page_headers(cache_control: str, policy: str = plain_policy()) -> dict[str, str]:
+    """Return the headers that pages have."""
+    return {
         "Content-Security-Policy": policy,
-        "Cache-Control": "private, no-store",
+        "Cache-Control": cache_control,
         # Razorpay asks which site opened its Checkout; no path and no query is told.
         "Referrer-Policy": "strict-origin-when-cross-origin",
     }
-    return Response(html, status, media_type="text/html", headers=headers)

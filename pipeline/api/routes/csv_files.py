@@ -10,13 +10,14 @@ The form is RFC 4180's but for line feeds alone between lines; amounts are in ru
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import date, timedelta
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from pipeline.api.http.answers import PRIVATE, failures
 from pipeline.api.http.parameters import BEFORE_MAX, FILTERS, Filters, FiltersOf, Range, bounded_range, only
@@ -103,7 +104,7 @@ async def _file(
 ) -> StreamingResponse:
     """Return the answer that sends the pieces after a line of column names. Raises what the first piece raises."""
 
-    async def whole() -> AsyncIterator[bytes]:
+    async def whole() -> AsyncGenerator[bytes]:
         with exports.one_of(org):
             head = ",".join(columns).encode() + b"\n"
             async for piece in pieces:
@@ -114,15 +115,30 @@ async def _file(
 
     lines = whole()
     first = await anext(lines)
-
-    async def with_first() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in lines:
-            yield piece
-
     name = f"{what}_{org}_{days.first}_{days.last}.csv"
     headers = {"Cache-Control": PRIVATE, "Content-Disposition": _attachment(name)}
-    return StreamingResponse(with_first(), media_type="text/csv; charset=utf-8", headers=headers)
+    return _FileAnswer(first, lines, headers)
+
+
+class _FileAnswer(StreamingResponse):
+    """A file, piece by piece. Its place among `Exports` is free again however it ends, as soon as it does."""
+
+    def __init__(self, first: bytes, more: AsyncGenerator[bytes], headers: dict[str, str]) -> None:
+        self._more = more
+        super().__init__(_after(first, more), media_type="text/csv; charset=utf-8", headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # Where the client has left, the pieces would be let go of when they are collected as garbage.
+            await self._more.aclose()
+
+
+async def _after(first: bytes, more: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in more:
+        yield piece
 
 
 def _attachment(name: str) -> str:

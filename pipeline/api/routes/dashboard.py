@@ -1,4 +1,4 @@
-"""The pages of an org: `/overview`, `/activity`, `/activity/{id}`. The browser asks the JSON API for their numbers.
+"""The pages of an org: `/overview`, `/activity`, `/activity/{id}`, `/keys`. The browser asks the JSON API for their numbers.
 
 Called by: `api/server/app.py`. Next: `api/templates/`, and of the scripts in `api/static/pages/` those of the same names.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from pipeline import ist
+from pipeline.accounts.model import ACTIVE_KEYS_MAX, TRIAL_REQUESTS_PER_DAY, TRIAL_REQUESTS_PER_MINUTE
 from pipeline.api.http.errors import ApiError
 from pipeline.api.http.parameters import FILTERS, Range, bounded_range, filters_of_form, plain_day
 from pipeline.api.pages.rendering import page
@@ -15,6 +16,10 @@ from pipeline.api.routes.one_event import Id, row_of
 from pipeline.api.routes.page_route import PageRoute
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.dependencies import ContextOf, Member
+from pipeline.api.services.tokens import TOKENS_MAX
+
+UNKNOWN_GATEWAY = "https://GATEWAY"
+"""What a command shows where nobody has said where the gateway is: people put their own in its place."""
 
 MEASURES = ("cost", "tokens", "requests")
 """What the chart can show, the first where the address says nothing."""
@@ -56,6 +61,21 @@ async def one_request(context: ContextOf, session: Member, id: Id) -> Response: 
     """One request and why it cost what it cost; 404 for one that the org does not have."""
     row = await row_of(context, session.scope, id)
     return page("request.html", session, here="/activity", id=row.id)
+
+
+@router.get("/keys")
+async def keys(context: ContextOf, session: Member) -> Response:
+    """The org's keys and access tokens; who may not change them sees them all the same."""
+    return page(
+        "keys.html",
+        session,
+        here="/keys",
+        gateway_url=(context.gateway_url or UNKNOWN_GATEWAY).rstrip("/"),
+        keys_max=ACTIVE_KEYS_MAX,
+        tokens_max=TOKENS_MAX,
+        trial_day=TRIAL_REQUESTS_PER_DAY,
+        trial_minute=TRIAL_REQUESTS_PER_MINUTE,
+    )
 
 
 def _chosen(fields: list[tuple[str, str]], now_ms: int) -> tuple[Range | None, ApiError | None]:

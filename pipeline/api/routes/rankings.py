@@ -60,7 +60,15 @@ class _ModelRow(Struct, array_like=True, frozen=True):
     tokens: int
 
 
-class _Computed(Struct, frozen=True):
+Ranked = list[tuple[str, int, int]]
+"""Models with their requests and tokens, most tokens first."""
+
+
+class Ranking(Struct, frozen=True):
+    """The rankings as they were computed: the models of each window, and the same as JSON."""
+
+    as_of_ms: int
+    windows: dict[str, Ranked]
     answer: bytes
     empty: bool
     first_day: date
@@ -73,27 +81,30 @@ class Rankings:
     def __init__(self, context: AppContext) -> None:
         """Start with nothing kept."""
         self._context = context
-        self._latest: _Computed | None = None
-        self._under_way: asyncio.Task[_Computed] | None = None
+        self._latest: Ranking | None = None
+        self._under_way: asyncio.Task[Ranking] | None = None
 
-    async def answer(self) -> Response:
+    async def latest(self) -> Ranking:
         """Return the rankings. Raises EngineUnavailable where they cannot be computed."""
         latest = self._latest
-        if latest is None or not self._is_fresh(latest):
-            latest = await self._compute_once()
+        return latest if latest is not None and self._is_fresh(latest) else await self._compute_once()
+
+    async def answer(self) -> Response:
+        """Return the rankings as an answer. Raises EngineUnavailable where they cannot be computed."""
+        latest = await self.latest()
         return json_answer(latest.answer, _NOT_CACHED if latest.empty else _CACHE_CONTROL)
 
-    def _is_fresh(self, computed: _Computed) -> bool:
+    def _is_fresh(self, computed: Ranking) -> bool:
         now_ms = self._context.now_ms()
         return now_ms < computed.until_ms and computed.first_day == last_days(now_ms, DAYS).first
 
-    async def _compute_once(self) -> _Computed:
+    async def _compute_once(self) -> Ranking:
         if self._under_way is None or self._under_way.done():
             self._under_way = asyncio.create_task(self._compute())
         # A caller that leaves must not end the computation that others wait for.
         return await asyncio.shield(self._under_way)
 
-    async def _compute(self) -> _Computed:
+    async def _compute(self) -> Ranking:
         metrics.RANKINGS_COMPUTED.inc()
         now_ms = self._context.now_ms()
         days, recent = last_days(now_ms, DAYS), last_days(now_ms, RECENT_DAYS)
@@ -105,21 +116,33 @@ class Rankings:
             "7d": _ranked((row.model, row.recent_requests, row.recent_tokens) for row in rows),
             "30d": _ranked((row.model, row.requests, row.tokens) for row in rows),
         }
-        answer = msgspec.json.encode({"as_of": moment(now_ms), "windows": windows})
-        computed = _Computed(answer, not rows, days.first, now_ms + KEPT_MS)
+        shown = {name: [_shown(*model) for model in models] for name, models in windows.items()}
+        answer = msgspec.json.encode({"as_of": moment(now_ms), "windows": shown})
+        computed = Ranking(now_ms, windows, answer, not rows, days.first, now_ms + KEPT_MS)
         self._latest = None if computed.empty else computed
         return computed
 
 
-def _ranked(models: Iterable[tuple[str, int, int]]) -> list[dict[str, object]]:
+def _ranked(models: Iterable[tuple[str, int, int]]) -> Ranked:
     """Return models with their requests and tokens, most tokens first, those without requests left out."""
-    used = sorted((m for m in models if m[1]), key=lambda m: (-m[2], -m[1], m[0]))
-    return [{"model": model, "requests": requests, "tokens": tokens} for model, requests, tokens in used]
+    return sorted((m for m in models if m[1]), key=lambda m: (-m[2], -m[1], m[0]))
+
+
+def _shown(model: str, requests: int, tokens: int) -> dict[str, object]:
+    return {"model": model, "requests": requests, "tokens": tokens}
+
+
+async def rankings_of(request: Request) -> Rankings:
+    """Return the rankings of the app that a request came to."""
+    shared = request.app.state.rankings
+    assert isinstance(shared, Rankings)
+    return shared
+
+
+RankingsOf = Annotated[Rankings, Depends(rankings_of)]
 
 
 @router.get("/v1/rankings", response_model=RankingsAnswer, responses=failures(400))
-async def rankings(request: Request, _checked: Annotated[None, Depends(only())]) -> Response:
+async def rankings(shared: RankingsOf, _checked: Annotated[None, Depends(only())]) -> Response:
     """The most used models on the catalog over the last 7 and 30 IST days. No session; kept two minutes."""
-    shared = request.app.state.rankings
-    assert isinstance(shared, Rankings)
     return await shared.answer()

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from pipeline.api.http import errors
 from pipeline.api.http.edge import Edge
+from pipeline.api.pages.kept_pages import KeptPages
 from pipeline.api.routes import (
     activity,
     addresses,
@@ -33,8 +34,11 @@ from pipeline.api.routes import (
     pages,
     pincodes,
     promos,
+    public,
     rankings,
     receipts,
+    search,
+    tokens,
     totals,
     usage,
     webhooks,
@@ -53,6 +57,7 @@ ROUTERS = (
     csv_files.router,
     events.router,
     one_event.router,
+    search.router,
     rankings.router,
     catalog.router,
     models.router,
@@ -66,9 +71,11 @@ ROUTERS = (
     receipts.router,
     keys.router,
     key_use.router,
+    tokens.router,
     pincodes.router,
     pages.router,
     dashboard.router,
+    public.router,
     operator.router,
 )
 """All of them, whatever the app is made with: the order is that of the OpenAPI document."""
@@ -77,7 +84,8 @@ _DESCRIPTION = """Usage, activity and billing of a prepaid AI gateway.
 
 Days are IST (Asia/Kolkata). Money is in rupees, a JSON number exact to nine decimals: read it as a
 decimal. Every failure answers with one envelope, `{"error": {"message", "type", "code"}}`: branch on
-`code`. `/me/*` takes a session token, as `Authorization: Bearer TOKEN` or in the cookie `br_session`.
+`code`. `/me/*` takes a session token, as `Authorization: Bearer TOKEN` or in the cookie `br_session`; its GETs take an
+access token too, as `Authorization: Bearer brt-...`.
 """
 
 
@@ -95,8 +103,10 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.metrics_text = health.MetricsText(context.registry)
     app.state.kept_health = health.KeptHealth(context)
     app.state.rankings = Rankings(context)
+    app.state.kept_pages = KeptPages(context.now_ms)
     app.state.pages = events.Pages(context)
     app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)
+    app.state.search_turns = asyncio.Semaphore(search.AT_ONCE)
     app.state.exports = Exports()
     app.state.coalesced_reads = CoalescedReads(context.engine)
     for router in ROUTERS:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import time
 from collections.abc import Coroutine, Iterator, Mapping
@@ -20,7 +21,7 @@ import uvloop
 
 from pipeline import logs, status_server, telemetry, topics
 from pipeline.api.http.addresses import Proxies
-from pipeline.api.http.bounded_connection import bounded_connections
+from pipeline.api.http.bounded_connection import CONNECTIONS_MAX, bounded_connections
 from pipeline.api.routes.health import engine_check
 from pipeline.api.server.app import ROUTERS, create_app
 from pipeline.api.server.status import ServerStatus, asking_owners
@@ -29,6 +30,7 @@ from pipeline.api.services.accounts import account_services
 from pipeline.api.services.context import AppContext, Check, rate_of
 from pipeline.api.services.key_directory import KeyDirectory
 from pipeline.api.services.sessions import SessionRegister
+from pipeline.api.services.tokens import TokenRegister
 from pipeline.api.services.worker_watch import WorkerWatch
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
@@ -37,7 +39,9 @@ from pipeline.kafka.attempts import error_of
 from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.commands import CommandClient
 from pipeline.kafka.follow import StaleError, Subscription, TopicFollower
-from pipeline.kafka.sessions import SessionLog, to_sessions
+from pipeline.kafka.followed_log import FollowedLog
+from pipeline.kafka.sessions import session_writer, to_sessions
+from pipeline.kafka.tokens import to_tokens, token_writer
 from pipeline.mail.mailer import Mailer
 from pipeline.payments.order_index import OrderIndex
 from pipeline.payments.order_poller import reconcile_open_orders
@@ -45,10 +49,13 @@ from pipeline.payments.returns_poller import ReturnsPoller
 from pipeline.session_book import SessionBook
 from pipeline.settings import MissingSettingError, Settings
 from pipeline.sink.sink import Sink
+from pipeline.token_book import TokenBook
 
 log = logging.getLogger(__name__)
 
 EXIT_SOFTWARE = 70
+FILES_KEPT = 512
+"""For what is no connection of a client: Kafka, ClickHouse and its tables' files, and the connections being refused."""
 STOP_LIMIT_S = 8
 STATUS_PORT = 8002
 WORKER_ANSWER_S = 2.0
@@ -78,29 +85,27 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
     async with AsyncExitStack() as stack:
         stack.callback(engine.close)
         stack.callback(beating.cancel)
-        directory, rates, order_index, book = (
-            KeyDirectory(),
-            RateTable(),
-            OrderIndex(int(settings.reconcile_every_s * 1000)),
-            SessionBook(_now_ms),
-        )
+        directory, rates = KeyDirectory(), RateTable()
+        order_index = OrderIndex(int(settings.reconcile_every_s * 1000))
+        session_book, token_book = SessionBook(_now_ms), TokenBook(session_secret, _now_ms)
         follower = TopicFollower(
             settings.kafka,
             [
                 to_rates(rates),
                 Subscription(topics.KEYS, directory.put, directory.delete),
                 Subscription(topics.ORDERS, order_index.put, order_index.delete),
-                to_sessions(book),
+                to_sessions(session_book),
+                to_tokens(token_book),
             ],
             count_bad=telemetry.count_bad_record,
         )
         client = CommandClient(settings.kafka, settings.command_keys)
-        session_log = SessionLog(settings.kafka, follower)
-        # Nobody is let in before everything was read: a session that was ended must not open anything for a moment.
+        followed_log = FollowedLog(settings.kafka, follower)
+        # Nobody is let in before everything was read: what was ended or revoked must not open anything for a moment.
         await follower.start()
         stack.push_async_callback(follower.stop)
-        await session_log.start()
-        stack.push_async_callback(session_log.stop)
+        await followed_log.start()
+        stack.push_async_callback(followed_log.stop)
         await client.start()
         stack.push_async_callback(client.stop)
         workers = WorkerWatch(
@@ -125,9 +130,13 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 settings=settings,
                 public_url=settings.public_url,
                 checkout_url=settings.checkout_url,
+                gateway_url=settings.gateway_url,
                 address_requests=rate_of(settings.address_requests_per_s),
                 session_requests=rate_of(settings.session_requests_per_s),
-                known_sessions=SessionRegister(session_secret, _now_ms, book, session_log.write),
+                known_sessions=SessionRegister(
+                    session_secret, _now_ms, session_book, session_writer(followed_log)
+                ),
+                known_tokens=TokenRegister(session_secret, _now_ms, token_book, token_writer(followed_log)),
             )
         )
         server = Server(
@@ -138,7 +147,11 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http=bounded_connections(Proxies(settings.proxies), settings.address_connections),
+                http=bounded_connections(
+                    Proxies(settings.proxies), settings.address_connections, connections_allowed()
+                ),
+                # With a library for it installed, uvicorn would hand connections over to it, past all bounds.
+                ws="none",
                 proxy_headers=bool(settings.proxies),
                 forwarded_allow_ips=settings.proxies,
                 timeout_graceful_shutdown=STOP_LIMIT_S,
@@ -176,6 +189,21 @@ def _serve_status(settings: Settings, status: ServerStatus) -> None:
             "port %d is taken (%s), so /livez and /readyz are nowhere: set METERING_SERVER_STATUS_PORT",
             *(STATUS_PORT, error),
         )
+
+
+def connections_allowed() -> int:
+    """Return how many connections this process may have, after asking the system for as many open files as it gives.
+
+    Where files run out, Kafka and ClickHouse could not be reached either: `FILES_KEPT` of them stay for these.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_MAX + FILES_KEPT
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return (
+        CONNECTIONS_MAX if soft == resource.RLIM_INFINITY else max(1, min(CONNECTIONS_MAX, soft - FILES_KEPT))
+    )
 
 
 def _migrate_now_or_later(engine: Engine) -> None:

@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from pipeline.api.http.limiter import RequestRate
 from pipeline.api.services.accounts import AccountServices
 from pipeline.api.services.sessions import SessionRegister
+from pipeline.api.services.tokens import TokenRegister
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope
@@ -37,7 +38,7 @@ class AppContext:
 
     An app may be made without `accounts`: then the routes that ask an account's owner answer 503. Without
     `settings` the operator's routes answer 404, as they do without an operator's token. Without `known_sessions`
-    that a session is over is known to this app alone.
+    that a session is over is known to this app alone, and so are its access tokens without `known_tokens`.
     """
 
     engine: Engine
@@ -56,6 +57,8 @@ class AppContext:
     """What browsers see, where a proxy stands before the server."""
     checkout_url: str = CHECKOUT_URL
     """The script of Razorpay's Checkout, for the billing page."""
+    gateway_url: str | None = None
+    """Where programs send requests: what the page of keys shows with a new key."""
 
     address_requests: RequestRate = field(default_factory=lambda: rate_of(ADDRESS_REQUESTS_PER_S))
     """How many requests each network address may send."""
@@ -63,11 +66,18 @@ class AppContext:
     """How many requests each session may send."""
     known_sessions: SessionRegister | None = None
     """Which sessions are good, as all servers know it."""
+    known_tokens: TokenRegister | None = None
+    """Which access tokens are good, as all servers know it."""
 
     @cached_property
     def sessions(self) -> SessionRegister:
         """Which sessions are good."""
         return self.known_sessions or SessionRegister.of_this_process(self.session_secret, self.now_ms)
+
+    @cached_property
+    def tokens(self) -> TokenRegister:
+        """Which access tokens are good."""
+        return self.known_tokens or TokenRegister.of_this_process(self.session_secret, self.now_ms)
 
     def key_name(self, scope: OrgScope, key_id: str) -> str | None:
         """Return the current name of an org's key; None for a key that is unknown or another org's.

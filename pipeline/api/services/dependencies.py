@@ -1,7 +1,7 @@
 """What a route can ask for in its parameters: the app's context, its services, and who is asking.
 
 Owns: the FastAPI dependencies of all routes, so that a router is a module's value and needs nothing handed in.
-Called by: every module of `api/routes/`. Next: `api/services/context.py`, `api/services/sessions.py`.
+Called by: every module of `api/routes/`. Next: `api/services/context.py`, `api/services/sessions.py`, `api/services/tokens.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pipeline.api.services.accounts import AccountServices
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
 from pipeline.outcomes import RefusalCode
+from pipeline.token_book import START
 
 
 async def context_of(request: Request) -> AppContext:
@@ -49,7 +50,9 @@ async def coalesced_reads_of(request: Request) -> CoalescedReads:
 
 CoalescedReadsOf = Annotated[CoalescedReads, Depends(coalesced_reads_of)]
 
-_bearer = HTTPBearer(auto_error=False, description="A session token")
+_bearer = HTTPBearer(
+    auto_error=False, description="A session token; or an access token, `brt-...`, which only reads"
+)
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="A session token")
 
 
@@ -59,18 +62,37 @@ async def signed_in(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     cookie: Annotated[str | None, Depends(_cookie)],
 ) -> Session:
-    """Return the caller's session, from the Authorization header or else the cookie; 401 without one."""
+    """Return the caller's session, from the Authorization header or else the cookie; 401 without one.
+
+    An access token opens one too, in the header and to read: whatever is no GET is 403.
+    """
+    reads = request.method in ("GET", "HEAD")
     token = bearer.credentials if bearer is not None else cookie
-    if bearer is None and request.method not in ("GET", "HEAD"):
+    if bearer is None and not reads:
         # A browser sends the cookie along whoever made the page that asks.
         check_same_origin(request, context.public_url)
-    try:
-        session = context.sessions.session(token or "")
-    except InvalidSessionError:
-        raise ApiError(RefusalCode.NO_SESSION, headers={"WWW-Authenticate": "Bearer"}) from None
+    if bearer is not None and bearer.credentials.startswith(START):
+        session = _opened_by(context, bearer.credentials, reads=reads)
+    else:
+        try:
+            session = context.sessions.session(token or "")
+        except InvalidSessionError:
+            raise ApiError(RefusalCode.NO_SESSION, headers={"WWW-Authenticate": "Bearer"}) from None
     wait_ms = context.session_requests.take(session.session_id, context.now_ms())
     if wait_ms:
         raise too_many(wait_ms)
+    return session
+
+
+def _opened_by(context: AppContext, access_token: str, *, reads: bool) -> Session:
+    """Return what an access token opens. Raises ApiError 401, or 403 where it is not to read."""
+    try:
+        session = context.tokens.session(access_token)
+    except InvalidSessionError:
+        headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        raise ApiError(RefusalCode.INVALID_TOKEN, headers=headers) from None
+    if not reads:
+        raise ApiError(RefusalCode.FORBIDDEN, "an access token only reads; this needs a session")
     return session
 
 
@@ -116,9 +138,12 @@ OwnerSession = Annotated[Session, Depends(owner_only)]
 
 
 async def key_manager(session: SignedIn) -> Session:
-    """Return the session of who may change keys; 403 for a member."""
-    if session.role == "member":
-        raise ApiError(RefusalCode.FORBIDDEN, "only an owner or an admin of the org may change its keys")
+    """Return the session of who may change keys and access tokens; 403 for a member."""
+    if not session.manages_keys:
+        raise ApiError(
+            RefusalCode.FORBIDDEN,
+            "only an owner or an admin of the org may change its keys and access tokens",
+        )
     return session
 
 

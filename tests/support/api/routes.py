@@ -1,15 +1,20 @@
 """Every route of the product by who may call it, and what each is tried with.
 
-Owns: the lists. A new route fails test_api_contract.py and test_product.py until it stands here.
+Owns: the lists. A new route, or a new verb of one, fails test_api_probe.py, test_api_contract.py and test_product.py until
+it stands here: in one list by what it answers, and in `CHANGED_BY` if members change something with it.
 """
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.types import ASGIApp
+
+from pipeline.api.http.sessions import Role
+from pipeline.api.server.app import ROUTERS
 
 THEIRS = "org-theirs"
 
@@ -42,6 +47,12 @@ ASKS_OWNER: dict[str, tuple[Try, ...]] = {
 }
 """Routes with a session that ask the account's owner."""
 
+OF_TOKENS: dict[str, tuple[Try, ...]] = {
+    "/me/tokens": (("GET", "/me/tokens", None), ("POST", "/me/tokens", {"name": "another"})),
+    "/me/tokens/{id}": (("DELETE", "/me/tokens/tok_theirs", None),),
+}
+"""Routes with a session about access tokens, which all servers know by themselves."""
+
 SIGNED_BY_RAZORPAY = {"/webhooks/razorpay"}
 OPERATORS = {
     "/operator/queries/{name}",
@@ -50,11 +61,13 @@ OPERATORS = {
     "/operator/reconcile",
     "/operator/settle/{payment_id}",
 }
+PAGES_OF_AN_ORG = {"/overview", "/activity", "/activity/{id}", "/keys", "/billing"}
+"""Pages that need a session in the cookie."""
+
+PUBLIC_PAGES = {"/", "/rankings", "/models"}
 PAGES = {
-    "/overview",
-    "/activity",
-    "/activity/{id}",
-    "/billing",
+    *PAGES_OF_AN_ORG,
+    *PUBLIC_PAGES,
     "/login",
     "/logout",
     "/assets/{version}/{name}",
@@ -99,10 +112,82 @@ NAMES_NOBODY = {"/me/activity/totals"}
 BY_ID = {"/me/activity/events/{id}"}
 """Routes that need a session and name one thing of the org by its id."""
 
+SEARCHES = {"/me/search": "?q="}
+"""Routes that need a session and name one thing of the org by an id in the query."""
+
 PUBLIC = {"/v1/rankings", "/v1/catalog", "/v1/models", "/healthz"}
 TEXT = {"/metrics"}
 
 
+NEEDS_NO_SESSION = {"/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
+"""The pages, and their files, that strangers see. Every other page is 401 for them."""
+
+OWNER: frozenset[Role] = frozenset({"owner"})
+MANAGERS: frozenset[Role] = frozenset({"owner", "admin"})
+CHANGED_BY: dict[tuple[str, str], frozenset[Role]] = {
+    ("PUT", "/me/billing/address"): OWNER,
+    ("PUT", "/me/billing/threshold"): OWNER,
+    ("POST", "/me/billing/promo/check"): OWNER,
+    ("POST", "/me/billing/orders"): OWNER,
+    ("POST", "/me/billing/verify"): OWNER,
+    ("POST", "/me/keys"): MANAGERS,
+    ("PATCH", "/me/keys/{key_id}"): MANAGERS,
+    ("POST", "/me/tokens"): MANAGERS,
+    ("DELETE", "/me/tokens/{id}"): MANAGERS,
+}
+"""Which roles may ask for each route of an org that changes something. What only reads is for all."""
+
+
+class Access(Enum):
+    """Who is answered what they ask a route for."""
+
+    ANYBODY = "anybody"
+    MEMBERS = "who has a session"
+    OPERATORS = "who has the operator's token"
+    RAZORPAY = "who signs as Razorpay"
+
+
+def verbs_of(app: ASGIApp) -> set[tuple[str, str]]:
+    """Return each verb and path that an app answers, documented or not, as its routes themselves say."""
+    routes = iter_route_contexts(cast(FastAPI, app).routes)
+    return {(verb, str(route.path)) for route in routes for verb in route.methods or ()}
+
+
+def verbs_of_the_product() -> set[tuple[str, str]]:
+    """Return each verb and path of the product's routers."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    for router in ROUTERS:
+        app.include_router(router)
+    return verbs_of(app)
+
+
+def expected() -> dict[tuple[str, str], Access]:
+    """Return who may ask for each verb and path, by the lists here."""
+    reads = (*OF_AN_ORG, *FILES_OF_AN_ORG, *BY_ID)
+    return {
+        **{("GET", path): Access.MEMBERS for path in (*reads, *PAGES - NEEDS_NO_SESSION)},
+        **{
+            (verb, path): Access.MEMBERS
+            for path, tries in (ASKS_OWNER | OF_TOKENS).items()
+            for verb, _, _ in tries
+        },
+        **{
+            ("GET", path): Access.ANYBODY
+            for path in (*PUBLIC, *TEXT, *NEEDS_NO_SESSION - {"/logout"}, "/openapi.json")
+        },
+        # The framework's own route of the document.
+        ("HEAD", "/openapi.json"): Access.ANYBODY,
+        **{("POST", path): Access.ANYBODY for path in ("/login", "/logout")},
+        **{("POST", path): Access.OPERATORS for path in OPERATORS},
+        **{("POST", path): Access.RAZORPAY for path in SIGNED_BY_RAZORPAY},
+    }
+
+
+def unclassified(app: ASGIApp) -> set[tuple[str, str]]:
+    """Return each verb and path that an app answers and no list here says who may ask for."""
+    return verbs_of(app) - expected().keys()
+
+
 def paths_of(app: ASGIApp) -> set[str]:
     """Return the path of every route of an app, as it was declared, documented or not."""
-    return {str(route.path) for route in iter_route_contexts(cast(FastAPI, app).routes)}
+    return {path for _, path in verbs_of(app)}

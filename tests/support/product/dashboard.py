@@ -154,13 +154,18 @@ def failing(page: Page, path: str, error: ApiError, times: int = 1) -> None:
 
 
 def losing(page: Page, path: str, error: ApiError, times: int = 1) -> None:
-    """Have the product do what a path is asked so many times, and an error come in place of its answer."""
+    """Have the product do what a path is asked to change so many times, and an error come in place of its answer."""
+    left = [times]
 
     def lose(route: Route) -> None:
+        if route.request.method == "GET" or not left[0]:
+            route.fallback()
+            return
+        left[0] -= 1
         route.fetch()
         _fulfil(route, error)
 
-    page.route(re.compile(rf"{path}(\?|$)"), lose, times=times)
+    page.route(re.compile(rf"{path}(\?|$)"), lose)
 
 
 def _fulfil(route: Route, error: ApiError) -> None:

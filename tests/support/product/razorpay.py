@@ -204,7 +204,7 @@ async def _mails(servers: str, org: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def shop(make: Callable[[Broker, Path], Product] = Product, **environment: str) -> Iterator[Shop]:
+def shop(make: Callable[[Broker, Path], Product] = Product, /, **environment: str) -> Iterator[Shop]:
     """Run the product that `make` returns for a broker and a directory, and the stand-in with it."""
     home = Path(tempfile.mkdtemp(prefix="metering-shop-"))
     broker = Broker(home / "kafka", ports.free(), synced=False)

@@ -9,6 +9,14 @@ import httpx2
 from pipeline.demo.sign_in import sign_in_address
 
 
+def test_before_there_is_anything_to_open_a_visitor_waits_and_goes_on() -> None:
+    links: list[str | None] = [None, "http://127.0.0.1:1/login?token=t"]
+    with sign_in_address(lambda: links.pop(0)) as address:
+        waits = httpx2.get(address, trust_env=False)
+        assert (waits.status_code, waits.headers["refresh"]) == (200, "1") and "starting" in waits.text
+        assert httpx2.get(address, trust_env=False).status_code == 303
+
+
 def test_each_visit_is_sent_on_with_a_link_of_its_own() -> None:
     numbers = itertools.count(1)
     with sign_in_address(lambda: f"http://127.0.0.1:1/login?token=t{next(numbers)}") as address:

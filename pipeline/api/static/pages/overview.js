@@ -1,11 +1,12 @@
 // The overview: what is left and how long it lasts, today and 30 days, the chart, keys, and what is refused.
 
 import { Failure, read } from "./api.js";
+import { budgetOf, isBudgetSpent } from "./budget.js";
 import { DayChart } from "./daychart.js";
 import { at } from "./form.js";
 import { follow } from "./live.js";
 import { amount, brief, isSpent, nano, shown } from "./money.js";
-import { bar, count, day, dayOf, daysBetween, delta, linkTo, longDay, made, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
+import { count, day, dayOf, daysBetween, delta, linkTo, longDay, made, nextMonth, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
 
 const EVERY_MS = 4000;
 // Balance and keys are asked of the account's owner: when something was used, and once a minute.
@@ -119,20 +120,14 @@ function spendPerDay() {
   return { mean: sums(rows).cost / BigInt(days), days };
 }
 
-function nextMonth() {
-  const [year, month] = known.today.split("-").map(Number);
-  return new Date(Date.UTC(year, month, 1)).toISOString().slice(0, 10);
-}
-
 const isActive = (key) => !key.revoked && !isExpired(key);
 const isExpired = (key) => key.expires_at !== null && key.expires_at <= known.activity.as_of;
-const isBudgetSpent = (key) => key.budget_inr !== null && nano(key.spent_this_month_inr) >= nano(key.budget_inr);
 
 function showKeys() {
   const keys = known.keys.keys.filter(isActive);
   keys.sort((one, other) => (nano(one.spent_this_month_inr) < nano(other.spent_this_month_inr) ? 1 : -1));
   at("keys-none").hidden = keys.length > 0;
-  put(at("keys-note"), keys.length ? `Spent this month. Budgets turn on ${longDay(nextMonth())}, 00:00 IST.` : "");
+  put(at("keys-note"), keys.length ? `Spent this month. Budgets turn on ${longDay(nextMonth(known.today))}, 00:00 IST.` : "");
   putAll(at("keys"), keys.map(keyLine));
 }
 
@@ -142,15 +137,8 @@ function keyLine(key) {
   spent.title = shown(key.spent_this_month_inr);
   const line = made("li", "", name, spent);
   line.dataset.keyId = key.key_id;
-  if (key.budget_inr === null) {
-    line.append(made("span", "small", key.tier === "trial" ? "Trial key: free, with a daily limit." : "No budget."));
-    return line;
-  }
-  const [used, budget] = [nano(key.spent_this_month_inr), nano(key.budget_inr)];
-  const left = budget - used;
-  const part = budget === 0n ? 1 : Number((used * 1000n) / budget) / 1000;
-  const words = left > 0n ? `${brief(amount(left))} left of ${brief(key.budget_inr)}` : `Budget of ${brief(key.budget_inr)} is spent`;
-  line.append(bar(part, part >= 1 ? "full" : part >= 0.8 ? "near" : ""), made("span", "small", words));
+  const { drawn, words } = budgetOf(key);
+  line.append(...(drawn ? [drawn] : []), made("span", "small", words));
   return line;
 }
 
@@ -163,11 +151,11 @@ function showRefused() {
   for (const key of keys) {
     const today = known.usage.keys.find((each) => each.key_id === key.key_id)?.today.requests || 0;
     if (isExpired(key)) {
-      refused.push(refusal(key.name, "401 invalid_api_key", `This key expired on ${longDay(dayOf(key.expires_at))}. Make a new one.`));
+      refused.push(refusal(key.name, "401 invalid_api_key", `This key expired on ${longDay(dayOf(key.expires_at))}. Make a new one.`, "Keys", "/keys"));
     } else if (isBudgetSpent(key) && key.tier !== "trial") {
-      refused.push(refusal(key.name, "429 budget_exceeded", `Its budget of ${brief(key.budget_inr)} is spent. Raise it, or wait for ${day(nextMonth())}.`));
+      refused.push(refusal(key.name, "429 budget_exceeded", `Its budget of ${brief(key.budget_inr)} is spent. Raise it, or wait for ${day(nextMonth(known.today))}.`, "Keys", "/keys"));
     } else if (key.daily_limit !== null && today >= key.daily_limit) {
-      refused.push(refusal(key.name, "429 daily_limit_reached", `Its ${count(key.daily_limit)} requests of today are used. It goes on at 00:00 IST, or with a higher limit.`));
+      refused.push(refusal(key.name, "429 daily_limit_reached", `Its ${count(key.daily_limit)} requests of today are used. It goes on at 00:00 IST, or with a higher limit.`, "Keys", "/keys"));
     }
   }
   putAll(at("refused"), refused);

@@ -15,6 +15,7 @@ const LONG_WHEN = new Intl.DateTimeFormat("en-IN", {
   ...ZONE, day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
 });
 const DATE = new Intl.DateTimeFormat("en-CA", ZONE);
+const AGO = new Intl.RelativeTimeFormat("en-IN", { numeric: "auto" });
 const DAY_MS = 86_400_000;
 
 /** Write a whole number in Indian grouping: 1,23,456. */
@@ -32,6 +33,15 @@ export const when = (instant) => WHEN.format(new Date(instant));
 /** Write an instant as IST day, year included, and time. */
 export const longWhen = (instant) => `${LONG_WHEN.format(new Date(instant))} IST`;
 
+/** Write how long before another an instant was, in the largest whole unit. */
+export function ago(instant, now) {
+  const seconds = Math.max(0, Math.round((Date.parse(now) - Date.parse(instant)) / 1000));
+  for (const [size, unit] of [[86_400, "day"], [3600, "hour"], [60, "minute"]]) {
+    if (seconds >= size) return AGO.format(-Math.floor(seconds / size), unit);
+  }
+  return "less than a minute ago";
+}
+
 /** Write a day YYYY-MM-DD short. */
 export const day = (date) => DAY.format(new Date(`${date}T00:00:00Z`));
 
@@ -44,6 +54,12 @@ export const dayOf = (instant) => DATE.format(new Date(instant));
 /** Return the day so many days after one. */
 export function plusDays(date, days) {
   return new Date(Date.parse(`${date}T00:00:00Z`) + days * DAY_MS).toISOString().slice(0, 10);
+}
+
+/** Return the first day of the month after a day: budgets turn on it. */
+export function nextMonth(date) {
+  const [year, month] = date.split("-").map(Number);
+  return new Date(Date.UTC(year, month, 1)).toISOString().slice(0, 10);
 }
 
 /** Return how many days there are from one day to another. */

@@ -30,3 +30,10 @@ def test_near_is_this_machine_and_private_networks_without_a_proxy() -> None:
     assert [is_near(a, Headers({})) for a in ("8.8.8.8", "2a00::1", "testclient", "")] == [False] * 4
     for header in ("X-Forwarded-For", "forwarded"):
         assert not is_near("127.0.0.1", Headers({header: "10.0.0.1"}))
+
+
+def test_an_ipv4_address_on_a_socket_for_both_families_is_that_ipv4_address() -> None:
+    assert counted_as("::ffff:192.0.2.1") == "192.0.2.1" != counted_as("::ffff:192.0.2.2")
+    assert Proxies("10.0.0.0/8").trusts("::ffff:10.1.1.1")
+    assert is_near("::ffff:127.0.0.1", Headers({}))
+    assert not is_near("::ffff:8.8.8.8", Headers({}))

@@ -90,3 +90,7 @@ def test_every_route_that_takes_json_refuses_a_key_that_is_given_twice() -> None
         )
         error = answer.json()["error"]
         assert (answer.status_code, error["param"], error["message"]) == (400, "x", "x is given twice"), path
+        # Half of a surrogate pair is no text that an answer could name.
+        half = rb'{"\ud800": 1, "\ud800": 2}'
+        answer = client.request(method, path, content=half, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "?"), path
