@@ -32,7 +32,7 @@ BY_ANY_ROUTE = frozenset({400, 404, 405, 413, 414, 429, 431})
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
-class Documented:
+class AsDocumented:
     """Asks a server what its document suggests, as each member in turn or as nobody."""
 
     def __init__(

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.api.http.sessions import ROLES, issue
-from tests.fuzz.documented import Documented
+from tests.fuzz.documented import AsDocumented
 from tests.fuzz.malformed import Maker, RawRequest, Routes
 from tests.fuzz.outcome import Fuzzed
 from tests.fuzz.wire import exchange
@@ -43,7 +43,7 @@ def fuzz_doors(shop: Shop, requests: int, documented: int, seed: int) -> Fuzzed:
     maker = Maker(seed, _routes(document, _ids(shop)))
     asyncio.run(_send(address.hostname, address.port, maker, requests, fuzzed))
     if not fuzzed.wrong:
-        Documented(document, shop.product.http_url, _tokens(), seed, fuzzed).ask(documented)
+        AsDocumented(document, shop.product.http_url, _tokens(), seed, fuzzed).ask(documented)
     after = [(role.name, role.process.pid) for role in shop.product.roles() if role.process and role.running]
     if after != before:
         fuzzed.wrong.append(f"a process ended: {before} before, {after} after\n{shop.product.all_words()}")

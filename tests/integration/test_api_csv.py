@@ -9,14 +9,16 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from pipeline import ist
+from pipeline.api.http.cells import safe_cell
 from pipeline.api.routes import csv_files
-from pipeline.api.services.exports import Exports, safe_cell
+from pipeline.api.services.exports import FILES_AT_ONCE, Exports
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineUnavailable
 from pipeline.journal import public_id
@@ -181,7 +183,9 @@ def test_one_file_of_an_org_and_few_in_all_at_a_time(engine: Engine) -> None:
         with exports.one_of("org_a"):
             assert served.refused(EVENTS, "org_a") == (429, "rate_limit_exceeded", None)
             assert read(served, EVENTS, "org_b") == []
-            with exports.one_of("b"), exports.one_of("c"), exports.one_of("d"):
+            with ExitStack() as others:
+                for number in range(FILES_AT_ONCE - 1):
+                    others.enter_context(exports.one_of(f"other_{number}"))
                 assert served.refused(DAYS, "org_b") == (429, "rate_limit_exceeded", None)
         assert read(served, DAYS, "org_a") == []
 
@@ -194,7 +198,8 @@ async def test_a_client_that_leaves_gives_the_place_of_its_file_back_at_once(
     insert(engine, [request(id=public_id(0, n), org="org_a", at_ms=NOW_MS - n) for n in range(20)])
     with api(engine) as served:
         app: Any = served.client.app
-        sent, left = list[Any](), asyncio.Event()
+        sent, free, left = list[Any](), list[bool](), asyncio.Event()
+        app.state.exports.reading = asyncio.Semaphore(1)
 
         async def receive() -> dict[str, Any]:
             await left.wait()
@@ -203,6 +208,7 @@ async def test_a_client_that_leaves_gives_the_place_of_its_file_back_at_once(
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
             if len(sent) > 2:
+                free.append(not app.state.exports.reading.locked())
                 left.set()
                 await asyncio.Event().wait()
 
@@ -212,6 +218,8 @@ async def test_a_client_that_leaves_gives_the_place_of_its_file_back_at_once(
         try:
             await asyncio.wait_for(app(scope, receive, send), 10)
             assert len(sent) == 3
+            # While it was not taken it kept nobody from being read for.
+            assert free == [True]
             with app.state.exports.one_of("org_a"):
                 pass
         finally:

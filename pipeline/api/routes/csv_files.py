@@ -13,17 +13,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import date, timedelta
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from pipeline.api.http.answers import PRIVATE, failures
+from pipeline.api.http.answers import PRIVATE, attachment, failures
+from pipeline.api.http.cells import FORMULA, safe_cell
 from pipeline.api.http.parameters import BEFORE_MAX, FILTERS, Filters, FiltersOf, Range, bounded_range, only
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.dependencies import ContextOf, SignedIn, signed_in
-from pipeline.api.services.exports import FORMULA, Exports, safe_cell
+from pipeline.api.services.exports import Exports
 from pipeline.clickhouse.queries import OrgScope, query
 
 router = APIRouter(tags=["activity"], dependencies=[Depends(signed_in), Depends(only(*FILTERS))])
@@ -77,7 +77,7 @@ async def events_csv(
     The range is chosen as for `/me/activity`. Requests that come meanwhile are not in it.
     """
     days = bounded_range(filters.first, filters.last, context.now_ms())
-    pieces = _pieces_of_events(context, session.scope, days, filters)
+    pieces = _pieces_of_events(context, exports, session.scope, days, filters)
     return await _file("requests", session.org, days, EVENT_COLUMNS, pieces, exports)
 
 
@@ -90,7 +90,7 @@ async def activity_csv(
     The range is chosen as for `/me/activity`.
     """
     days = bounded_range(filters.first, filters.last, context.now_ms())
-    pieces = _pieces_of_days(context, session.scope, days, filters)
+    pieces = _pieces_of_days(context, exports, session.scope, days, filters)
     return await _file("usage", session.org, days, DAY_COLUMNS, pieces, exports)
 
 
@@ -116,7 +116,7 @@ async def _file(
     lines = whole()
     first = await anext(lines)
     name = f"{what}_{org}_{days.first}_{days.last}.csv"
-    headers = {"Cache-Control": PRIVATE, "Content-Disposition": _attachment(name)}
+    headers = {"Cache-Control": PRIVATE, "Content-Disposition": attachment(name)}
     return _FileAnswer(first, lines, headers)
 
 
@@ -141,14 +141,8 @@ async def _after(first: bytes, more: AsyncIterator[bytes]) -> AsyncIterator[byte
         yield piece
 
 
-def _attachment(name: str) -> str:
-    """Return the header that has a browser keep a file under a name (RFC 6266), whatever is in the name."""
-    plain = "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "_" for char in name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-
-
 async def _pieces_of_events(
-    context: AppContext, scope: OrgScope, days: Range, filters: Filters
+    context: AppContext, exports: Exports, scope: OrgScope, days: Range, filters: Filters
 ) -> AsyncIterator[bytes]:
     names = await _key_names(context, scope, days)
     from_rid = 0
@@ -156,9 +150,10 @@ async def _pieces_of_events(
         bound = query("events_csv").of_org(
             scope, **_values(days, filters, names), from_rid=from_rid, rows=ROWS_A_PIECE
         )
-        piece = await context.engine.async_bytes(
-            bound.sql, bound.parameters, output="CSV", settings=_SETTINGS
-        )
+        async with exports.reading:
+            piece = await context.engine.async_bytes(
+                bound.sql, bound.parameters, output="CSV", settings=_SETTINGS
+            )
         if not piece:
             return
         yield piece
@@ -167,16 +162,17 @@ async def _pieces_of_events(
 
 
 async def _pieces_of_days(
-    context: AppContext, scope: OrgScope, days: Range, filters: Filters
+    context: AppContext, exports: Exports, scope: OrgScope, days: Range, filters: Filters
 ) -> AsyncIterator[bytes]:
     names = await _key_names(context, scope, days)
     first = days.first
     while first <= days.last:
         last = min(days.last, _later(first, DAYS_A_PIECE - 1))
         bound = query("activity_csv").of_org(scope, **_values(Range(first, last), filters, names))
-        piece = await context.engine.async_bytes(
-            bound.sql, bound.parameters, output="CSV", settings=_SETTINGS
-        )
+        async with exports.reading:
+            piece = await context.engine.async_bytes(
+                bound.sql, bound.parameters, output="CSV", settings=_SETTINGS
+            )
         if piece:
             yield piece
         first = _later(last, 1)

@@ -1,43 +1,37 @@
-"""How many files are made at the same time, and names that are safe in a spreadsheet.
+"""How many files are open and how many are read for at the same time.
 
-Owns: `Exports`, and what counts as a formula.
+Owns: `Exports`.
 Called by: `api/routes/csv_files.py`.
 """
 
 from __future__ import annotations
 
-import re
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.api.http.errors import too_many
 
-AT_ONCE, AT_ONCE_AN_ORG = 4, 1
+READS_AT_ONCE = 4
+FILES_AT_ONCE, FILES_AN_ORG = 16, 1
+"""A file is open until its client has taken it, which a slow one makes long: so more are open than are read for. Each
+holds a piece in memory."""
 AGAIN_MS = 5_000
-
-FORMULA = r"^\s*[=+\-@＝＋－＠]|^[\t\r\n]"  # noqa: RUF001 - full-width signs begin formulas too
-"""A text that a spreadsheet may take for a formula, as OWASP's «CSV Injection» has it; the engine reads the same pattern."""
-
-_is_formula = re.compile(FORMULA).search
-
-
-def safe_cell(text: str) -> str:
-    """Return a text as a cell that no spreadsheet computes."""
-    return f"'{text}" if _is_formula(text) else text
 
 
 class Exports:
-    """The files that are being made. A whole range is long, so few of them run beside the other answers."""
+    """The files that are being made. A whole range is long, so few are read for beside the other answers."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start with none. A piece is read while `reading` is held, which is not held while it is sent."""
         self._running: Counter[str] = Counter()
+        self.reading = asyncio.Semaphore(READS_AT_ONCE)
 
     @contextmanager
     def one_of(self, org: str) -> Iterator[None]:
         """Count a file of an org while it is made. Raises ApiError 429 where there are too many already."""
-        if self._running.total() >= AT_ONCE or self._running[org] >= AT_ONCE_AN_ORG:
+        if self._running.total() >= FILES_AT_ONCE or self._running[org] >= FILES_AN_ORG:
             raise too_many(AGAIN_MS)
         self._running[org] += 1
         try:

@@ -42,6 +42,9 @@ ASKS_OWNER: dict[str, tuple[Try, ...]] = {
     ),
     "/me/billing/receipts/{payment_id}": (("GET", "/me/billing/receipts/pay_theirs", None),),
     "/me/billing/pin/{pin}": (("GET", "/me/billing/pin/560001", None),),
+    "/me/balance": (("GET", "/me/balance?at=2026-06-01T00:00:00Z", None),),
+    "/me/statements": (("GET", "/me/statements", None),),
+    "/me/statements/{month}": (("GET", "/me/statements/2026-06", None),),
     "/me/keys": (("GET", "/me/keys", None), ("POST", "/me/keys", {"name": "another"})),
     "/me/keys/{key_id}": (("PATCH", "/me/keys/{key_id}", {"name": "stolen"}),),
 }
@@ -118,8 +121,7 @@ SEARCHES = {"/me/search": "?q="}
 PUBLIC = {"/v1/rankings", "/v1/catalog", "/v1/models", "/healthz"}
 TEXT = {"/metrics"}
 
-
-NEEDS_NO_SESSION = {"/login", "/logout", "/assets/{version}/{name}", "/docs", "/docs/{name}"}
+NEEDS_NO_SESSION = PAGES - PAGES_OF_AN_ORG
 """The pages, and their files, that strangers see. Every other page is 401 for them."""
 
 OWNER: frozenset[Role] = frozenset({"owner"})
@@ -163,9 +165,9 @@ def verbs_of_the_product() -> set[tuple[str, str]]:
 
 def expected() -> dict[tuple[str, str], Access]:
     """Return who may ask for each verb and path, by the lists here."""
-    reads = (*OF_AN_ORG, *FILES_OF_AN_ORG, *BY_ID)
+    reads = (*OF_AN_ORG, *FILES_OF_AN_ORG, *BY_ID, *SEARCHES)
     return {
-        **{("GET", path): Access.MEMBERS for path in (*reads, *PAGES - NEEDS_NO_SESSION)},
+        **{("GET", path): Access.MEMBERS for path in (*reads, *PAGES_OF_AN_ORG)},
         **{
             (verb, path): Access.MEMBERS
             for path, tries in (ASKS_OWNER | OF_TOKENS).items()
