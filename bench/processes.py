@@ -142,7 +142,7 @@ class Bench:
 async def bench(partitions: int) -> AsyncIterator[Bench]:
     """Run a fresh embedded broker with all topics and rates; everything is ended and removed at the end."""
     home = Path(tempfile.mkdtemp(prefix="metering-bench-"))
-    broker = Broker(home / "kafka", 0, synced=False)
+    broker = Broker(home / "kafka", 0)
     running = Bench(broker, home, partitions)
     try:
         await broker.start()

@@ -38,8 +38,6 @@ _LOG_TAIL = 20_000
 # Room for a batch's own header around the largest record.
 _BATCH_BYTES_MAX = OUTPUT_BYTES_MAX + 64 * 1024
 
-_SYNC = "log.flush.interval.messages"
-
 _SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -59,8 +57,6 @@ _SETTINGS = {
     # A laptop may be shut for months: what was committed and who was fenced must still be known then.
     "offsets.retention.minutes": str(10 * 365 * 24 * 60),
     "transactional.id.expiration.ms": str(2**31 - 1),
-    # No other broker has what this one acknowledges: it is on the disk first, so that a power cut takes nothing of it.
-    _SYNC: "1",
     # Small segments: compaction starts early, and little is read again after a kill.
     "log.segment.bytes": str(128 * 1024 * 1024),
 }
@@ -69,18 +65,13 @@ _SETTINGS = {
 class Broker:
     """Apache Kafka on a data directory. One process at a time may run it there."""
 
-    def __init__(self, home: Path, port: int, *, keep_open: Sequence[int] = (), synced: bool = True) -> None:
-        """`home` is made where absent; `port` 0 takes a free one; `keep_open` is handed to the process.
-
-        Not `synced`, what it acknowledges is on the disk within half a minute only: for who can do without, as a
-        transaction takes several times as long otherwise.
-        """
+    def __init__(self, home: Path, port: int, *, keep_open: Sequence[int] = ()) -> None:
+        """`home` is made where absent; `port` 0 takes a free one; `keep_open` is handed to the process."""
         self.home = home.absolute()
         self.log = self.home / "broker.log"
         self._data = self.home / "data"
         self.port = port or ports.free(HOST)
         self._keep_open = tuple(keep_open)
-        self._synced = synced
         self._process: processes.Process | None = None
 
     @property
@@ -174,8 +165,6 @@ class Broker:
             "controller.quorum.voters": f"1@{HOST}:{controller_port}",
             "log.dirs": str(data),
         }
-        if not self._synced:
-            del settings[_SYNC]
         path = self.home / "server.properties"
         # A backslash is the one character that a properties file reads otherwise.
         lines = (f"{name}={value}\n".replace("\\", "\\\\") for name, value in settings.items())

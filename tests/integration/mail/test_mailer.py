@@ -38,7 +38,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     The tests share it, as one mailer follows another: each begins where the one before has ended.
     """
-    broker = Broker(tmp_path_factory.mktemp("kafka"), 0, synced=False)
+    broker = Broker(tmp_path_factory.mktemp("kafka"), 0)
     asyncio.run(broker.start())
     asyncio.run(ensure_topics(broker.connection, Settings(partitions=1)))
     yield broker.servers
