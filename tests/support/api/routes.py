@@ -118,6 +118,8 @@ SEARCHES = {"/me/search": "?q="}
 PUBLIC = {"/v1/rankings", "/v1/catalog", "/v1/models", "/healthz"}
 TEXT = {"/metrics"}
 
+NEEDS_NO_SESSION = PAGES - PAGES_OF_AN_ORG
+"""The pages, and their files, that strangers see. Every other page is 401 for them."""
 
 OWNER: frozenset[Role] = frozenset({"owner"})
 MANAGERS: frozenset[Role] = frozenset({"owner", "admin"})
@@ -161,7 +163,6 @@ def verbs_of_the_product() -> set[tuple[str, str]]:
 def expected() -> dict[tuple[str, str], Access]:
     """Return who may ask for each verb and path, by the lists here."""
     reads = (*OF_AN_ORG, *FILES_OF_AN_ORG, *BY_ID, *SEARCHES)
-    open_pages = PAGES - PAGES_OF_AN_ORG - {"/logout"}
     return {
         **{("GET", path): Access.MEMBERS for path in (*reads, *PAGES_OF_AN_ORG)},
         **{
@@ -169,7 +170,10 @@ def expected() -> dict[tuple[str, str], Access]:
             for path, tries in (ASKS_OWNER | OF_TOKENS).items()
             for verb, _, _ in tries
         },
-        **{("GET", path): Access.ANYBODY for path in (*PUBLIC, *TEXT, *open_pages, "/openapi.json")},
+        **{
+            ("GET", path): Access.ANYBODY
+            for path in (*PUBLIC, *TEXT, *NEEDS_NO_SESSION - {"/logout"}, "/openapi.json")
+        },
         # The framework's own route of the document.
         ("HEAD", "/openapi.json"): Access.ANYBODY,
         **{("POST", path): Access.ANYBODY for path in ("/login", "/logout")},
