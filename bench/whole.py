@@ -112,7 +112,22 @@ async def whole(*, full: bool) -> Report:
         report.add("load generator", None, made / events * 1e6)
         for name, pid in pids.items():
             report.add(name, None, (cpu_s_of(pid) - before[name]) / events * 1e6)
+        for what, held in _on_disk(run).items():
+            report.notes.append(f"On disk, {what}: {held / events:.1f} bytes an event.")
     return report
+
+
+def _on_disk(run: Bench) -> dict[str, int]:
+    """Return the bytes on disk by topic and by table: the segments of one without their indexes, which are allocated ahead."""
+    kept = (topics.REQUESTS, topics.JOURNAL, topics.STATE)
+    logs = {name: run.home.glob(f"kafka/**/{name}-[0-9]*/*.log") for name in kept}
+    tables = {
+        f"table {path.name}": path.resolve().rglob("*") for path in run.home.glob("clickhouse/data/[!s]*/*")
+    }
+    return {
+        name: sum(path.stat().st_size for path in found if path.is_file())
+        for name, found in {**logs, **tables}.items()
+    }
 
 
 async def freshness(*, full: bool) -> Report:

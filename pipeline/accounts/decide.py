@@ -82,6 +82,9 @@ class MoneyRecords(Protocol):
     def answer(self, org: str, command_id: str) -> RememberedAnswer | None:
         """Return what a command of an org that may be repeated for a day was answered."""
 
+    def next_id(self) -> int:
+        """Return the id that the next row of the journal takes."""
+
 
 def known_of(  # noqa: PLR0911 - one case a command
     command: AnyAccountCommand, records: MoneyRecords, promos: PromoTable
@@ -107,7 +110,9 @@ def known_of(  # noqa: PLR0911 - one case a command
                 payment=records.payment(command.payment_id) if command.payment_id else None,
                 answer=records.answer(command.org, command.answered) if command.answered else None,
             )
-        case SignUp() | CreateKey() | ChangeKey() | SetAddress() | SetThreshold() | View():
+        case View():
+            return Known(next_id=records.next_id())
+        case SignUp() | CreateKey() | ChangeKey() | SetAddress() | SetThreshold():
             return NOTHING
     assert_never(command)
 
@@ -150,7 +155,7 @@ def decide(
         case Credit():
             return _typed(command, corrections.credit(account, command, known))
         case View():
-            return _typed(command, Posting(_view(account, at_ms)))
+            return _typed(command, Posting(_view(account, known.next_id, at_ms)))
         case _:
             return _decide_billing(account, command, at_ms, known)
 
@@ -238,7 +243,7 @@ def _sign_up(account: Account, command: SignUp, at_ms: int) -> Posting[SignedUp]
     return Posting(SignedUp(account.org, signed_up=True), entries=(credit,), profile=signed_up)
 
 
-def _view(account: Account, at_ms: int) -> AccountView:
+def _view(account: Account, next_id: int, at_ms: int) -> AccountView:
     """Return the account as its members may see it."""
     profile, spending = account.profile, account.spending
     month, day = ist.month_of(at_ms), ist.day_of(at_ms)
@@ -272,6 +277,8 @@ def _view(account: Account, at_ms: int) -> AccountView:
         threshold_nano=profile.threshold_nano,
         address=view_of_address(profile.address) if profile.address else None,
         keys=shown,
+        next_id=next_id,
+        posted_ms=at_ms,
     )
 
 

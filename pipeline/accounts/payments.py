@@ -133,6 +133,8 @@ class Known(Struct, frozen=True):
     dispute: Dispute | None = None
     credit: NamedCredit | None = None
     answer: RememberedAnswer | None = None
+    next_id: int = 0
+    """The id that the next row of the journal takes."""
 
 
 NOTHING = Known()

@@ -193,7 +193,11 @@ class KeyView(Struct, frozen=True):
 
 
 class AccountView(Struct, frozen=True):
-    """An account as its members may see it. `entry_id` is the newest ledger entry's id, 0 before one."""
+    """An account as its members may see it. `entry_id` is the newest ledger entry's id, 0 before one.
+
+    The view holds all rows of the journal below `next_id`, and at `posted_ms`: later rows have higher ids, and are not posted
+    earlier. Both are 0 where a worker of an earlier release answers.
+    """
 
     org: str
     name: str
@@ -204,6 +208,8 @@ class AccountView(Struct, frozen=True):
     threshold_nano: int | None
     address: AddressView | None
     keys: list[KeyView]
+    next_id: int = 0
+    posted_ms: int = 0
 
 
 class BarrierReached(Struct, frozen=True):

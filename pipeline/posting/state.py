@@ -41,6 +41,7 @@ from pipeline.accounts.payments import (
 from pipeline.accounts.payments import encode as encode_money
 from pipeline.formats import STATE
 from pipeline.identity import DeploymentIdentity
+from pipeline.journal import public_id
 from pipeline.partitioning import partition_of
 from pipeline.posting import answers, set_aside
 from pipeline.posting.answers import KeyedAnswers
@@ -240,6 +241,10 @@ class PartitionState:
         """Return an operator's credit by its command's id."""
         value = self._money.get(NAMED_CREDIT + command_id.encode())
         return decode_named_credit(value) if value is not None else None
+
+    def next_id(self) -> int:
+        """Return the public id that the next journal row takes."""
+        return public_id(self.partition, self.meta.position)
 
     def answer(self, org: str, command_id: str) -> RememberedAnswer | None:
         """Return what a command of an org that may be repeated for a day was answered."""

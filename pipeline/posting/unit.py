@@ -35,7 +35,6 @@ from pipeline.journal import (
     encode_rows,
     encode_values,
     position_of,
-    public_id,
 )
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting import progress
@@ -227,7 +226,7 @@ class Unit:
 
     def next_id(self) -> int:
         """Return the public id that the next journal row takes."""
-        return public_id(self.state.partition, self.state.meta.position)
+        return self.state.next_id()
 
     def took_ids(self, next_id: int) -> None:
         """Note that all ids below `next_id` are taken."""

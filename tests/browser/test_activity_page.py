@@ -51,6 +51,11 @@ def _open(page: Page, org: Org, query: str = "") -> None:
     expect(page.locator(".waiting")).to_have_count(0)
 
 
+def _look(page: Page) -> None:
+    """Have the page look at once, as it does when somebody comes back to it."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
 def _day(days_ago: int) -> str:
     today = ist.date_of(ist.day_of(int(time.time() * 1000)))
     return (today - timedelta(days=days_ago)).isoformat()
@@ -88,7 +93,7 @@ def test_its_numbers_are_the_apis_whatever_the_filters(page: Page, busy: Org) ->
     expect(served.filter(has_text="none: failed before one was asked")).to_have_count(1)
     quick: dict[str, Any] = get("/me/activity/latency", busy.name)["models"][0]
     speed = page.locator("#speed tr").filter(has_text="krutrim-2").locator("td")
-    expect(speed).to_have_text(["2", "20%", f"{quick['p50_ms']} ms", f"{quick['p95_ms']:,} ms"])
+    expect(speed).to_have_text([f"{quick['p50_ms']} ms", f"{quick['p95_ms']:,} ms", "2", "20%"])
     assert quick["p50_ms"] < quick["p95_ms"] == 2_500
 
 
@@ -152,6 +157,7 @@ def test_paging_loses_and_repeats_nothing_while_requests_arrive(page: Page, long
     first = _ids(page)
     assert len(first) == 50
     send(long, [request(long) for _ in range(3)])
+    _look(page)
     announced = page.locator("#arrived")
     expect(announced).to_have_text(re.compile("3 new requests . show"))
     assert _ids(page) == first
@@ -239,9 +245,11 @@ def test_what_is_empty_is_told_from_what_the_filters_leave_out_and_from_what_is_
     expect(page.locator("#latency-result")).to_contain_text("Nothing was lost")
     expect(page.locator('[data-metric="requests"]')).to_have_attribute("data-value", "12")
     expect(page.locator("[data-event-id]")).to_have_count(12)
+    _look(page)
     expect(page.locator("#latency-result")).to_have_text("")
     expect(page.locator("#speed")).to_contain_text("2,500 ms")
     page.context.clear_cookies()
+    _look(page)
     expect(page.locator("#page-result")).to_contain_text("Your session is over")
     assert _value(page, "requests") == "12"
 

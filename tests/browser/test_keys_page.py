@@ -108,6 +108,27 @@ def test_a_key_is_made_and_shown_once(page: Page, product: Dashboard) -> None:
     assert api_key not in page.content() and page.locator("#secret").inner_text() == ""
 
 
+def test_a_key_that_may_have_been_made_is_made_once_when_it_is_asked_for_again(
+    page: Page, product: Dashboard
+) -> None:
+    org, sent = product.org("100"), Sent(page)
+    page.clock.install()
+    _open(page, org)
+    losing(page, "/me/keys", ApiError(RefusalCode.UNAVAILABLE), times=5)
+    page.get_by_role("button", name="New key").click()
+    _dialog(page).get_by_label("Name").fill("ci")
+    _dialog(page).get_by_role("button", name="Make the key").click()
+    told = page.locator("#key-form-result")
+    for _ in range(200):
+        if "does not work right now" in told.inner_text():
+            break
+        page.clock.run_for(500)
+    _dialog(page).get_by_role("button", name="Make the key").click()
+    expect(page.get_by_role("heading", name="Your new key")).to_be_visible()
+    assert len(sent.bodies("/me/keys")) == 6 and len(set(sent.keys())) == 1
+    assert len(_keys(org)) == 1
+
+
 def test_a_key_is_changed_and_revoked(page: Page, product: Dashboard) -> None:
     org, sent = product.org("100"), Sent(page)
     given = {"name": "ci", "budget_inr": 1200.5, "daily_limit": 500, "expires_days": 30}

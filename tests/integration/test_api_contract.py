@@ -25,9 +25,7 @@ from tests.support.api.routes import (
     OF_TOKENS,
     OPERATORS,
     PAGES,
-    PAGES_OF_AN_ORG,
     PUBLIC,
-    PUBLIC_PAGES,
     SEARCHES,
     SIGNED_BY_RAZORPAY,
     TEXT,
@@ -149,13 +147,10 @@ def token_of(served: Api, org: str, name: str = "reader") -> dict[str, str]:
 
 def test_an_access_token_reads_what_a_session_of_its_org_reads(served: Api) -> None:
     reader, session = token_of(served, "mine"), {"Authorization": f"Bearer {served.token('mine')}"}
-    paths = [path + tried for path, queries in (OF_AN_ORG | FILES_OF_AN_ORG).items() for tried in queries]
+    paths = [*OF_AN_ORG, *FILES_OF_AN_ORG]
     paths += [path.replace("{id}", str(public_id(of, EXPLAINED))) for path in BY_ID for of in (0, 1)]
-    tried = [
-        path for tries in (ASKS_OWNER | OF_TOKENS).values() for method, path, _ in tries if method == "GET"
-    ]
-    assert all(tried)
-    for path in (*paths, *tried):
+    paths += [path for tries in (ASKS_OWNER | OF_TOKENS).values() for verb, path, _ in tries if verb == "GET"]
+    for path in paths:
         by_token = served.client.get(path, headers=reader)
         by_session = served.client.get(path, headers=session)
         without_id = [
@@ -163,39 +158,6 @@ def test_an_access_token_reads_what_a_session_of_its_org_reads(served: Api) -> N
         ]
         assert by_token.status_code == by_session.status_code and without_id[0] == without_id[1], path
     assert served.client.get("/me/usage", headers=token_of(served, "theirs")).text != by_session.text
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_an_access_token_does_nothing_but_read(served: Api, method: str) -> None:
-    """Every route of the app, with every verb that may change something."""
-    reader = token_of(served, "mine")
-    described = document(served)["paths"]
-    for path in paths_of(served.client.app):
-        answer = served.client.request(method, path, headers=reader, json={}, follow_redirects=False)
-        if method.lower() in described.get(path, {}) and path.startswith("/me/"):
-            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden"), path
-        else:
-            # Razorpay's webhook wants its signature, the way in and out a session.
-            assert answer.status_code in (303, 401, 403, 404, 405, 503), path
-            assert "set-cookie" not in answer.headers or "max-age=0" in answer.headers["set-cookie"].lower()
-    session = {"Authorization": f"Bearer {served.token('mine')}"}
-    assert [each["name"] for each in served.client.get("/me/tokens", headers=session).json()["tokens"]] == [
-        "reader"
-    ]
-
-
-def test_an_access_token_is_no_session(served: Api) -> None:
-    token = token_of(served, "mine")["Authorization"].removeprefix("Bearer ")
-    for page in PAGES_OF_AN_ORG:
-        assert served.client.get(page, headers={"Authorization": f"Bearer {token}"}).status_code == 401
-    for page in PUBLIC_PAGES:
-        shown = served.client.get(page, headers={"Authorization": f"Bearer {token}"}, follow_redirects=False)
-        assert shown.status_code == 200 and "mine" not in shown.text
-    assert served.client.get("/login", params={"token": token}).status_code == 401
-    assert served.client.post("/login", data={"token": token}).status_code == 401
-    served.client.cookies.set("br_session", token)
-    assert served.refused("/me/usage") == (401, "no_session", None)
-    served.client.cookies.clear()
 
 
 def test_an_app_without_the_accounts_services_answers_that_they_are_not_available(served: Api) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from pipeline import ist
+from pipeline.api.http.cells import safe_cell
 from pipeline.api.routes import csv_files
-from pipeline.api.services.exports import FILES_AT_ONCE, Exports, safe_cell
+from pipeline.api.services.exports import FILES_AT_ONCE, Exports
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineUnavailable
 from pipeline.journal import public_id

@@ -13,10 +13,13 @@ from typing import Any, cast
 import jwt
 import pytest
 from fastapi import APIRouter, FastAPI
+from httpx2 import Response
 from starlette.routing import compile_path
 
 from pipeline.api.http.sessions import ROLES, Role, issue
 from pipeline.clickhouse.client import Engine
+from pipeline.ist import DAY_MS
+from pipeline.token_book import token_text
 from tests.support.api.client import SECRET, Api, api
 from tests.support.api.routes import (
     CHANGED_BY,
@@ -145,6 +148,68 @@ def test_a_page_of_another_site_changes_nothing_by_a_members_cookie(served: Api)
         for headers in others:
             answer = served.client.request(verb, filled(path), json={}, headers=headers)
             assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden"), (verb, path)
+
+
+def access_token(served: Api, name: str = "reader") -> tuple[str, str]:
+    """Return the id and the text of a new access token."""
+    made = served.client.post("/me/tokens", json={"name": name}, headers=bearer(served.token("mine")))
+    return made.json()["id"], made.json()["token"]
+
+
+def test_an_access_token_opens_what_reads_of_its_org_and_nothing_else(served: Api) -> None:
+    _, token = access_token(served)
+
+    def asked(verb: str, path: str, headers: Headers) -> Response:
+        body: dict[str, str] | None = None if verb == "GET" else {}
+        return served.client.request(verb, filled(path), json=body, headers=headers, follow_redirects=False)
+
+    for (verb, path), who in sorted(expected().items()):
+        by_token = asked(verb, path, bearer(token))
+        if who is not Access.MEMBERS or path in PAGES:
+            assert by_token.status_code == asked(verb, path, {}).status_code, (verb, path)
+        elif verb == "GET":
+            by_session = asked(verb, path, bearer(served.token("mine", "member")))
+            assert by_token.status_code == by_session.status_code != 401, (verb, path)
+        else:
+            assert (by_token.status_code, by_token.json()["error"]["code"]) == (403, "forbidden"), (
+                verb,
+                path,
+            )
+        if who is Access.MEMBERS:
+            assert asked(verb, path, cookie(token)).status_code == 401, (verb, path)
+    for refused in (
+        served.client.get("/login", params={"token": token}),
+        served.client.post("/login", data={"token": token}),
+    ):
+        assert refused.status_code == 401 and "set-cookie" not in refused.headers
+    listed = served.client.get("/me/tokens", headers=bearer(token)).json()["tokens"]
+    assert [(each["name"], each["revoked"]) for each in listed] == [("reader", False)]
+
+
+def test_what_is_no_access_token_or_is_over_opens_nothing_of_an_org(served: Api) -> None:
+    token_id, revoked = access_token(served)
+    session = bearer(served.token("mine"))
+    assert served.client.delete(f"/me/tokens/{token_id}", headers=session).status_code == 200
+    _, expired = access_token(served, "expired")
+    bad = [
+        "brt-",
+        token_text(b"guessed " * 3),
+        expired[:-1],
+        expired.upper().replace("BRT-", "brt-"),
+        revoked,
+        expired,
+    ]
+    served.clock[0] += 90 * DAY_MS
+    for verb, path in of(Access.MEMBERS):
+        if path in PAGES:
+            continue
+        for token in bad:
+            answer = served.client.request(verb, filled(path), json={}, headers=bearer(token))
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_token"), (
+                verb,
+                path,
+            )
+            assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
 
 def test_operators_routes_are_not_there_for_members(served: Api) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import msgspec
 from fastapi import Response
@@ -58,6 +59,18 @@ class ErrorAnswer(Documented):
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what the OpenAPI document says of a route's failures."""
     return {status: {"model": ErrorAnswer} for status in (*statuses, 503)}
+
+
+def attachment(name: str) -> str:
+    """Return the header that has a browser keep a file under a name (RFC 6266), whatever is in the name."""
+    plain = "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "_" for char in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def preferred_type(accept: str, offered: Sequence[str]) -> str:
+    """Return which of the offered media types an Accept header names first, the first offered where it names none."""
+    ranges = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    return next((each for each in ranges if each in offered), offered[0])
 
 
 def rupees(amount_nano: int) -> msgspec.Raw:

@@ -24,7 +24,7 @@ _METHODS = {
     "bank_transfer": "Bank transfer",
 }
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light; --ink: #14201c; --soft: #55635e; --line: #cfd8d4; --brand: #0b5d4e; }
 * { box-sizing: border-box; }
 html { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
@@ -62,17 +62,22 @@ nav a { color: var(--brand); }
   dl div, .about { break-inside: avoid; }
 }
 """
-_SCRIPT = 'document.getElementById("print").addEventListener("click", () => window.print());'
+SCRIPT = 'document.getElementById("print").addEventListener("click", () => window.print());'
 
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-POLICY = (
-    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+def policy_of(style: str) -> str:
+    """Return the content policy of a page to print: one style, the script that prints, and nothing from anywhere."""
+    return (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(SCRIPT)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+POLICY = policy_of(STYLE)
 """The page's content policy: its one style and its one script, and nothing from anywhere."""
 
 
@@ -95,8 +100,8 @@ def render(receipt: Receipt) -> str:
         rows.append(("Billing address", _lines(address.name, address.line1, address.line2, place)))
         rows.append(("GSTIN of the payer", address.gstin or ""))
     return template("receipt.html").render(
-        style=_STYLE,
-        script=_SCRIPT,
+        style=STYLE,
+        script=SCRIPT,
         payment_id=receipt.payment_id,
         amount=grouped(receipt.amount_nano),
         words=in_words(receipt.amount_nano),

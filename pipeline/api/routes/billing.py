@@ -12,7 +12,6 @@ import time
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
-from msgspec import Struct
 
 from pipeline.accounts.commands import CommandRefusal, View
 from pipeline.accounts.results import AccountView
@@ -22,6 +21,7 @@ from pipeline.api.http.parameters import BEFORE_MAX, LIMIT_DEFAULT, Before, Limi
 from pipeline.api.services.dependencies import AccountsOf, ContextOf, SignedIn, signed_in
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope, query
+from pipeline.journal import LedgerRow
 from pipeline.kafka.commands import CommandClient, UnavailableError, new_command_id
 
 ENTRIES_LIMIT_S = 2.5
@@ -54,29 +54,19 @@ class BillingAnswer(Documented):
     next_before: int | None
 
 
-class _EntryRow(Struct, array_like=True, frozen=True):
-    id: int
-    posted_ms: int
-    kind: str
-    amount_nano: int
-    balance_after_nano: int
-    payment_id: str
-    order_id: str
-    promo_code: str
-    note: str
-
-    def shown(self) -> dict[str, object]:
-        return {
-            "id": self.id,
-            "at": moment(self.posted_ms),
-            "kind": self.kind,
-            "amount_inr": rupees(self.amount_nano),
-            "balance_after_inr": rupees(self.balance_after_nano),
-            "payment_id": self.payment_id or None,
-            "order_id": self.order_id or None,
-            "promo_code": self.promo_code or None,
-            "note": self.note or None,
-        }
+def shown_entry(row: LedgerRow) -> dict[str, object]:
+    """Return a money event as answers show it."""
+    return {
+        "id": row.id,
+        "at": moment(row.posted_ms),
+        "kind": row.kind,
+        "amount_inr": rupees(row.amount_nano),
+        "balance_after_inr": rupees(row.balance_after_nano),
+        "payment_id": row.payment_id or None,
+        "order_id": row.order_id or None,
+        "promo_code": row.promo_code or None,
+        "note": row.note or None,
+    }
 
 
 @router.get("/me/billing", response_model=BillingAnswer, responses=failures(400, 401))
@@ -97,7 +87,7 @@ async def billing(
             "balance_inr": rupees(account.balance_nano),
             "threshold_inr": None if threshold_nano is None else rupees(threshold_nano),
             "address": account.address,
-            "entries": [row.shown() for row in shown],
+            "entries": [shown_entry(row) for row in shown],
             "next_before": shown[-1].id if len(rows) > limit else None,
         }
     )
@@ -116,7 +106,7 @@ async def view_account(client: CommandClient, org: str) -> AccountView:
 
 async def _page(
     engine: Engine, scope: OrgScope, before: int | None, rows: int, newest_id: int
-) -> list[_EntryRow]:
+) -> list[LedgerRow]:
     """Return a page of the ledger once it is written up to an id. Raises ApiError 503 where it is not.
 
     The owner's answer may be a moment ahead of ClickHouse; an answer must hold every entry whose command
@@ -128,7 +118,7 @@ async def _page(
     deadline = time.monotonic() + ENTRIES_LIMIT_S
     while True:
         page = await engine.async_query(
-            bound.sql, bound.parameters, row=_EntryRow, settings={"max_threads": 1}
+            bound.sql, bound.parameters, row=LedgerRow, settings={"max_threads": 1}
         )
         is_there = newest_id == 0 or any(row.id >= newest_id for row in page)
         if is_there or (before is not None and before <= newest_id):

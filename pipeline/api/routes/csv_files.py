@@ -13,17 +13,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import date, timedelta
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from pipeline.api.http.answers import PRIVATE, failures
+from pipeline.api.http.answers import PRIVATE, attachment, failures
+from pipeline.api.http.cells import FORMULA, safe_cell
 from pipeline.api.http.parameters import BEFORE_MAX, FILTERS, Filters, FiltersOf, Range, bounded_range, only
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.dependencies import ContextOf, SignedIn, signed_in
-from pipeline.api.services.exports import FORMULA, Exports, safe_cell
+from pipeline.api.services.exports import Exports
 from pipeline.clickhouse.queries import OrgScope, query
 
 router = APIRouter(tags=["activity"], dependencies=[Depends(signed_in), Depends(only(*FILTERS))])
@@ -116,7 +116,7 @@ async def _file(
     lines = whole()
     first = await anext(lines)
     name = f"{what}_{org}_{days.first}_{days.last}.csv"
-    headers = {"Cache-Control": PRIVATE, "Content-Disposition": _attachment(name)}
+    headers = {"Cache-Control": PRIVATE, "Content-Disposition": attachment(name)}
     return _FileAnswer(first, lines, headers)
 
 
@@ -139,12 +139,6 @@ async def _after(first: bytes, more: AsyncIterator[bytes]) -> AsyncIterator[byte
     yield first
     async for piece in more:
         yield piece
-
-
-def _attachment(name: str) -> str:
-    """Return the header that has a browser keep a file under a name (RFC 6266), whatever is in the name."""
-    plain = "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "_" for char in name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 async def _pieces_of_events(

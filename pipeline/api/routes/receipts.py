@@ -19,6 +19,7 @@ from pipeline.api.http.answers import (
     failures,
     json_answer,
     moment,
+    preferred_type,
     rupees,
 )
 from pipeline.api.http.errors import not_found
@@ -29,6 +30,8 @@ from pipeline.api.services.dependencies import AccountsOf, SignedIn
 from pipeline.payments.receipts import receipt_of
 
 router = APIRouter(tags=["billing"])
+
+JSON, PAGE = "application/json", "text/html"
 
 
 class ReceiptAnswer(Documented):
@@ -68,7 +71,7 @@ async def receipt(
         found = await receipt_of(accounts.client, session.org, payment_id)
     if found is None:
         raise not_found("the org has no such payment")
-    if wants_page(request.headers.get("Accept", "")):
+    if preferred_type(request.headers.get("Accept", ""), (JSON, PAGE)) == PAGE:
         headers = {"Cache-Control": PRIVATE, "Content-Security-Policy": POLICY}
         return HTMLResponse(render(found), headers=headers)
     return json_answer(
@@ -86,11 +89,3 @@ async def receipt(
             "paid_at": moment(found.paid_at_ms),
         }
     )
-
-
-def wants_page(accept: str) -> bool:
-    """Whether an Accept header asks for HTML before JSON."""
-    ranges = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    if "text/html" not in ranges:
-        return False
-    return "application/json" not in ranges or ranges.index("text/html") < ranges.index("application/json")

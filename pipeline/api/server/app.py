@@ -17,6 +17,7 @@ from pipeline.api.pages.kept_pages import KeptPages
 from pipeline.api.routes import (
     activity,
     addresses,
+    balance,
     billing,
     catalog,
     csv_files,
@@ -38,6 +39,7 @@ from pipeline.api.routes import (
     rankings,
     receipts,
     search,
+    statements,
     tokens,
     totals,
     usage,
@@ -48,6 +50,7 @@ from pipeline.api.routes.rankings import Rankings
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.exports import Exports
+from pipeline.api.services.history import History
 
 ROUTERS = (
     usage.router,
@@ -69,6 +72,8 @@ ROUTERS = (
     orders.router,
     webhooks.router,
     receipts.router,
+    balance.router,
+    statements.router,
     keys.router,
     key_use.router,
     tokens.router,
@@ -109,6 +114,10 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.search_turns = asyncio.Semaphore(search.AT_ONCE)
     app.state.exports = Exports()
     app.state.coalesced_reads = CoalescedReads(context.engine)
+    app.state.history = None
+    if context.accounts is not None:
+        kept_from = context.settings.events_kept_from if context.settings else None
+        app.state.history = History(context.engine, context.accounts, kept_from)
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app, problem_page)

@@ -17,6 +17,7 @@ from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session
 from pipeline.api.services.accounts import AccountServices
 from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
+from pipeline.api.services.history import History
 from pipeline.outcomes import RefusalCode
 from pipeline.token_book import START
 
@@ -39,6 +40,16 @@ async def accounts_of(context: ContextOf) -> AccountServices:
 
 
 AccountsOf = Annotated[AccountServices, Depends(accounts_of)]
+
+
+async def history_of(request: Request, _asked: AccountsOf) -> History:
+    """Return what tells the past of the app's orgs, which asks the accounts' owners."""
+    history = request.app.state.history
+    assert isinstance(history, History)
+    return history
+
+
+HistoryOf = Annotated[History, Depends(history_of)]
 
 
 async def coalesced_reads_of(request: Request) -> CoalescedReads:

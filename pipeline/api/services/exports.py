@@ -1,13 +1,12 @@
-"""How many files are open and how many are read for at the same time, and names that are safe in a spreadsheet.
+"""How many files are open and how many are read for at the same time.
 
-Owns: `Exports`, and what counts as a formula.
+Owns: `Exports`.
 Called by: `api/routes/csv_files.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,16 +18,6 @@ FILES_AT_ONCE, FILES_AN_ORG = 16, 1
 """A file is open until its client has taken it, which a slow one makes long: so more are open than are read for. Each
 holds a piece in memory."""
 AGAIN_MS = 5_000
-
-FORMULA = r"^\s*[=+\-@＝＋－＠]|^[\t\r\n]"  # noqa: RUF001 - full-width signs begin formulas too
-"""A text that a spreadsheet may take for a formula, as OWASP's «CSV Injection» has it; the engine reads the same pattern."""
-
-_is_formula = re.compile(FORMULA).search
-
-
-def safe_cell(text: str) -> str:
-    """Return a text as a cell that no spreadsheet computes."""
-    return f"'{text}" if _is_formula(text) else text
 
 
 class Exports:

@@ -42,6 +42,9 @@ ASKS_OWNER: dict[str, tuple[Try, ...]] = {
     ),
     "/me/billing/receipts/{payment_id}": (("GET", "/me/billing/receipts/pay_theirs", None),),
     "/me/billing/pin/{pin}": (("GET", "/me/billing/pin/560001", None),),
+    "/me/balance": (("GET", "/me/balance?at=2026-06-01T00:00:00Z", None),),
+    "/me/statements": (("GET", "/me/statements", None),),
+    "/me/statements/{month}": (("GET", "/me/statements/2026-06", None),),
     "/me/keys": (("GET", "/me/keys", None), ("POST", "/me/keys", {"name": "another"})),
     "/me/keys/{key_id}": (("PATCH", "/me/keys/{key_id}", {"name": "stolen"}),),
 }

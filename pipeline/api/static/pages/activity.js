@@ -113,8 +113,10 @@ function showBefore(view, { totals, previous }) {
   for (const name of [...COUNTS, "cost_inr"]) {
     const place = page.querySelector(`[data-before="${name}"]`);
     const isMoney = name === "cost_inr";
-    put(place, previous ? `${isMoney ? brief(previous.totals[name]) : count(previous.totals[name])} in the ${days(view.days)} before` : "");
-    place.title = previous && isMoney ? shown(previous.totals[name]) : "";
+    const earlier = previous && previous.totals.requests > 0 ? previous.totals[name] : null;
+    const words = earlier === null ? "nothing" : isMoney ? brief(earlier) : count(earlier);
+    put(place, previous ? `${words} in the ${days(view.days)} before` : "");
+    place.title = isMoney && earlier !== null ? shown(earlier) : "";
     const [now, before] = [totals, previous?.totals].map((each) => each && (isMoney ? nano(each[name]) : BigInt(each[name])));
     put(page.querySelector(`[data-delta="${name}"]`), previous && name !== "errors" ? delta(now, before) : "");
   }
@@ -130,7 +132,7 @@ function showTop(id, rows, named) {
     const part = largest ? Number((size(row) * 1000n) / largest) / 1000 : 0;
     return line(
       [linkTo(filters.address(filter), name), bar(part)],
-      [count(row.requests)], [count(row.tokens)], money(row.cost_inr),
+      money(row.cost_inr), [count(row.requests)], [count(row.tokens)],
     );
   });
   putAll(at(id), lines);
@@ -153,7 +155,7 @@ function showProviders(rows) {
         : linkTo(filters.address({ model: row.model, provider: row.provider }), row.provider);
       const shown = line(
         [model, made("span", "served", provider, bar(row.requests / all))],
-        [count(row.requests)], [share(row.requests, all)], money(row.cost_inr),
+        money(row.cost_inr), [count(row.requests)], [share(row.requests, all)],
       );
       shown.className = index ? "" : "first";
       return shown;
@@ -180,7 +182,7 @@ function showSpeed() {
   const lines = rows.map(([name, { requests, errors }]) => {
     const times = known.latency?.get(name);
     const took = (time) => [times ? `${count(times[time])} ms` : "–"];
-    return line([made("span", "name", name)], [count(errors)], [share(errors, requests)], took("p50_ms"), took("p95_ms"));
+    return line([made("span", "name", name)], took("p50_ms"), took("p95_ms"), [count(errors)], [share(errors, requests)]);
   });
   putAll(at("speed"), lines);
 }

@@ -65,8 +65,7 @@ export function change(method, path, body, key = newKey()) {
 }
 
 /** The same as `change`, several times over while the server cannot: with one key it has one effect. */
-export async function changePatiently(method, path, body, tries = 5) {
-  const key = newKey();
+export async function changePatiently(method, path, body, key = newKey(), tries = 5) {
   for (let left = tries - 1; ; left -= 1) {
     try {
       return await change(method, path, body, key);

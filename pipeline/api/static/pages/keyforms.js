@@ -1,12 +1,13 @@
 // The dialogs of the page of keys: making and changing one, showing it once, and the question before it is revoked.
 
-import { change, changePatiently, read } from "./api.js";
+import { change, changePatiently, newKey, read } from "./api.js";
 import { copy } from "./copy.js";
 import { at, doing, mark, say } from "./form.js";
 import { typed } from "./money.js";
 import { dayOf, longDay } from "./show.js";
 
 const AT_GATEWAY = "Gateways know within a second.";
+const asked = { text: "", key: "" };
 let changing = null;
 let revoking = null;
 
@@ -81,14 +82,28 @@ function wrong(form, name, words) {
   return null;
 }
 
+/** Ask for a key or token to be made. Where nobody knows whether it was, the same asked again makes no second one. */
+async function makeOnce(path, given) {
+  const text = JSON.stringify(given);
+  if (asked.text !== path + text) Object.assign(asked, { text: path + text, key: newKey() });
+  try {
+    const made = await changePatiently("POST", path, text, asked.key);
+    asked.text = "";
+    return made;
+  } catch (failure) {
+    if (!failure.passes) asked.text = "";
+    throw failure;
+  }
+}
+
 async function sendKey(gateway, done) {
   const given = keyGiven();
   if (given === null) return;
   given.tier = at("key-form").elements.tier.value;
-  const key = await changePatiently("POST", "/me/keys", given);
+  const key = await makeOnce("/me/keys", given);
   at("key-dialog").close();
-  await done("keys", `“${key.name}” is made. ${AT_GATEWAY}`);
   reveal("Your new key", key.key, await gatewayCommand(gateway, key.key), gateway);
+  await done("keys", `“${key.name}” is made. ${AT_GATEWAY}`);
 }
 
 async function sendChange(done) {
@@ -113,11 +128,11 @@ async function sendToken(done) {
     return;
   }
   const body = { name, scope: "read", expires_days: form.elements.expires_days.value };
-  const token = await changePatiently("POST", "/me/tokens", body);
+  const token = await makeOnce("/me/tokens", body);
   at("token-dialog").close();
-  await done("tokens", `“${token.name}” is made.`);
   const command = `curl -H 'Authorization: Bearer ${token.token}' \\\n  ${location.origin}/me/usage`;
   reveal("Your new access token", token.token, command);
+  await done("tokens", `“${token.name}” is made.`);
 }
 
 /** Return the command that sends a first request with a key, to a model that the catalog has. */

@@ -147,7 +147,8 @@ function expiry(instant) {
   const line = fact("Expires", longDay(dayOf(instant)), `${when(instant)} IST`);
   if (left <= SOON_DAYS) {
     line.classList.add("soon");
-    line.lastChild.append(left === 0 ? " · today" : ` · in ${count(left)} ${left === 1 ? "day" : "days"}`);
+    const words = left === 0 ? "today" : `in ${count(left)} ${left === 1 ? "day" : "days"}`;
+    line.lastChild.append(" ", made("span", "left-of-it", words));
   }
   return line;
 }

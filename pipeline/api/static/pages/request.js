@@ -63,6 +63,7 @@ function showRequest(found) {
 function late({ at: finished, posted_at: posted }) {
   const ms = Date.parse(posted) - Date.parse(finished);
   if (ms < 0) return "";
+  if (ms < 1000) return `, ${ms} ms later`;
   if (ms < 120_000) return `, ${(ms / 1000).toFixed(1)} s later`;
   return `, ${count(Math.round(ms / 60_000))} min later`;
 }

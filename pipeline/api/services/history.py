@@ -1,0 +1,168 @@
+"""What an org's balance was at any instant, and its statements: read from the rows, and exact.
+
+Owns: how long rows are waited for, and which rows an answer about the past is made of.
+Called by: the routes of statements and past balances, by way of `api/services/dependencies.py`. Next: `statements.py` has the rules.
+
+The time of posting never falls within a partition, so once the account's owner has answered, all that was posted before its
+answer is in the journal. It names the id that the next row takes; when the row before that is in the database, so
+is everything up to then. From there on that part of the past is known not to change.
+
+A ledger entry has the balance after it, so a balance is that of the newest entry before the instant, less what requests
+cost since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from pipeline import ist
+from pipeline.accounts.commands import View
+from pipeline.accounts.results import AccountView
+from pipeline.api.http.errors import not_found, unavailable
+from pipeline.api.http.parameters import BEFORE_MAX
+from pipeline.api.services.accounts import AccountServices, answered_in_time
+from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.queries import OrgScope, query
+from pipeline.events import LATE_MS
+from pipeline.journal import PARTITIONS_MAX, LedgerRow, position_of
+from pipeline.kafka.commands import new_command_id
+from pipeline.statements import (
+    Debit,
+    MonthSums,
+    Statement,
+    StatementError,
+    StatementLine,
+    checked,
+    months,
+    text_of,
+)
+
+log = logging.getLogger(__name__)
+
+ROWS_LIMIT_S, ROWS_POLL_S = 5.0, 0.05
+ORGS_KEPT = 10_000
+ONE_THREAD = {"max_threads": 1}
+
+
+@dataclass
+class History:
+    """The past of one server's orgs. `kept_from` is the first month, YYYY-MM, whose single requests are still kept."""
+
+    engine: Engine
+    accounts: AccountServices
+    kept_from: str | None = None
+    _complete_ms: dict[str, int] = field(default_factory=dict)
+    """Up to before which instant all rows of an org are in the database, as far as this server knows."""
+
+    async def balance_nano(self, scope: OrgScope, at_ms: int) -> int:
+        """Return the balance right after everything that was posted up to an instant. Raises ApiError."""
+        if at_ms < self._complete_ms.get(scope.org, 0):
+            return await self._balance_nano(scope, at_ms, BEFORE_MAX)
+        now = await self._all_until_now(scope)
+        if at_ms >= now.posted_ms:
+            raise unavailable()
+        return await self._balance_nano(scope, at_ms, now.next_id)
+
+    async def lines(self, scope: OrgScope) -> list[StatementLine]:
+        """Return the months of an org, newest first. Raises ApiError."""
+        now = await self._all_until_now(scope)
+        bound = query("statement_months").of_org(scope, below=now.next_id)
+        sums = await self.engine.async_query(bound.sql, bound.parameters, row=MonthSums)
+        found = months(sums, now.posted_ms)
+        if found and found[0].closing_nano != now.balance_nano and not self.kept_from:
+            self._refuse(StatementError(f"the months of {scope.org} do not add up to its balance"))
+        return [line for line in found if self._keeps(ist.month_start_ms(line.month))]
+
+    async def statement(self, scope: OrgScope, month: int) -> Statement:
+        """Return the statement of a month YYYYMM. Raises ApiError where there is none, or it cannot be told now."""
+        start_ms, end_ms = ist.month_start_ms(month), ist.month_end_ms(month)
+        now = await self._all_until_now(scope)
+        if start_ms > now.posted_ms:
+            raise not_found(f"{text_of(month)} has not begun")
+        if not self._keeps(start_ms):
+            raise not_found(f"the single requests of {text_of(month)} are not kept any more")
+        through_ms = min(end_ms - 1, now.posted_ms)
+        statement = Statement(
+            scope.org,
+            month,
+            through_ms,
+            end_ms <= now.posted_ms,
+            await self._balance_nano(scope, start_ms - 1, now.next_id),
+            await self._entries(scope, start_ms, through_ms, now.next_id),
+            await self._debits(scope, start_ms, through_ms, now.next_id),
+        )
+        closing_nano = (
+            await self._balance_nano(scope, through_ms, now.next_id) if statement.closed else now.balance_nano
+        )
+        try:
+            return checked(statement, closing_nano)
+        except StatementError as error:
+            self._refuse(error)
+
+    async def _all_until_now(self, scope: OrgScope) -> AccountView:
+        """Return the account as it is now, once all rows up to now are in the database. Raises ApiError 503 else."""
+        async with answered_in_time():
+            view = await self.accounts.ask(View(new_command_id(), scope.org))
+        if not view.next_id:
+            # The worker is of an earlier release, and does not say.
+            raise unavailable()
+        deadline = time.monotonic() + ROWS_LIMIT_S
+        while not await self._is_written(view.next_id - PARTITIONS_MAX):
+            if time.monotonic() > deadline:
+                raise unavailable()
+            await asyncio.sleep(ROWS_POLL_S)
+        if len(self._complete_ms) >= ORGS_KEPT:
+            self._complete_ms.clear()
+        self._complete_ms[scope.org] = view.posted_ms
+        return view
+
+    async def _is_written(self, row_id: int) -> bool:
+        if not position_of(row_id)[1]:
+            return True
+        bound = query("has_row").of_platform(id=row_id)
+        found = await self.engine.async_query(
+            bound.sql, bound.parameters, row=tuple[int], settings=ONE_THREAD
+        )
+        return found[0][0] > 0
+
+    async def _balance_nano(self, scope: OrgScope, at_ms: int, below: int) -> int:
+        bound = query("ledger_around").of_org(scope, at_ms=at_ms, below=below)
+        found = await self.engine.async_query(
+            bound.sql, bound.parameters, row=tuple[int, int, int, int], settings=ONE_THREAD
+        )
+        entry_id, entry_ms, balance_nano, next_entry_id = found[0]
+        if not self._keeps(entry_ms) and entry_ms < at_ms:
+            raise not_found("the single requests of that time are not kept any more")
+        end = min(next_entry_id or below, below)
+        bound = query("debits_up_to").of_org(
+            scope,
+            at_ms=at_ms,
+            from_rid=BEFORE_MAX - end,
+            to_rid=BEFORE_MAX - 1 - entry_id,
+        )
+        debits = await self.engine.async_query(bound.sql, bound.parameters, row=tuple[int])
+        return balance_nano - debits[0][0]
+
+    async def _entries(self, scope: OrgScope, from_ms: int, to_ms: int, below: int) -> list[LedgerRow]:
+        bound = query("statement_entries").of_org(scope, from_ms=from_ms, to_ms=to_ms, below=below)
+        return await self.engine.async_query(bound.sql, bound.parameters, row=LedgerRow, settings=ONE_THREAD)
+
+    async def _debits(self, scope: OrgScope, from_ms: int, to_ms: int, below: int) -> list[Debit]:
+        bound = query("statement_debits").of_org(scope, from_ms=from_ms, to_ms=to_ms, below=below)
+        return await self.engine.async_query(bound.sql, bound.parameters, row=Debit)
+
+    def _keeps(self, at_ms: int) -> bool:
+        """Whether all single requests are kept that were posted since an instant."""
+        if self.kept_from is None:
+            return True
+        # A request may be posted so long after its day, by which it is kept.
+        oldest = ist.date_of(max(ist.day_of(at_ms - LATE_MS) - 1, 0))
+        return oldest.isoformat() >= f"{self.kept_from}-01"
+
+    def _refuse(self, error: StatementError) -> NoReturn:
+        log.error("%s", error)
+        raise unavailable()
