@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import answers, debit, floods, gateway, recovery, restart, starts, whole
+from bench import answers, debit, floods, forecasts, gateway, recovery, restart, starts, whole
 from bench.report import Report, machine
 
 QUICK_EVENTS = 5_000_000
@@ -32,6 +32,7 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, Callable[[], Corouti
         "f": lambda: answers.answers(events=arguments.events, full=full, keep=arguments.keep),
         **{name: partial(run, full=full) for name, run in gateway.BENCHMARKS.items()},
         "h": lambda: floods.floods(full=full),
+        "p": lambda: forecasts.forecasts(full=full),
         "r": lambda: recovery.recovery(full=full),
         "s": lambda: starts.starts(full=full),
     }
@@ -41,7 +42,7 @@ def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "names", nargs="*", help="which: a b c d e f g1 g2 g3 g4 h r s; all where none is named"
+        "names", nargs="*", help="which: a b c d e f g1 g2 g3 g4 h p r s; all where none is named"
     )
     parser.add_argument("--full", action="store_true", help="more runs, larger loads, the whole grid")
     parser.add_argument("--events", type=int, default=QUICK_EVENTS, help="(f) how many events to answer from")

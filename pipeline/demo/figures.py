@@ -53,7 +53,7 @@ def figures(
     month_start_ms = ist.month_start_ms(ist.month_of(now_ms))
     for batch in batches:
         for event in batch.events:
-            cost = _cost_of_event(event["data"], event["time"], rates)
+            cost = cost_of_event(event["data"], event["time"], rates)
             spent[batch.org] += cost[0]
             if cost[1] >= month_start_ms:
                 spent_this_month[event["data"]["key_id"]] += cost[0]
@@ -90,7 +90,7 @@ def _credits(org: DemoOrg, spent_nano: int, soon_nano: int) -> tuple[Credits, ..
     return tuple(part for part in parts if part.amount_nano)
 
 
-def _cost_of_event(data: dict[str, object], time: str, rates: RateTable) -> tuple[int, int]:
+def cost_of_event(data: dict[str, object], time: str, rates: RateTable) -> tuple[int, int]:
     """Return what an event of the past costs in nano-rupees, and when it was in milliseconds."""
     at_ms = ist.ms_of(datetime.fromisoformat(time))
     usage = data["usage"]

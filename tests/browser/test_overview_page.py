@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -52,8 +53,8 @@ def test_its_numbers_are_the_apis(page: Page, busy: Org) -> None:
     expect(page.locator('[data-before="requests"]')).to_have_text("1")
     # What is smaller than a paisa is not nothing.
     expect(page.locator('[data-metric="today_cost_inr"]')).to_have_text("₹0.0081")
-    expect(page.locator("#lasts")).to_contain_text("Lasts about")
-    expect(page.locator("#lasts-why")).to_contain_text("A mean, not a forecast")
+    expect(page.locator("#lasts")).to_have_text("Lasts longer than a year.")
+    expect(page.locator("#lasts-why")).to_contain_text("with weekdays told apart")
     expect(page.locator("#fresh")).to_contain_text("IST, ")
     chart = page.locator('[data-chart="days"]')
     expect(chart.locator(".legend .name")).to_have_text(["<b>gpt</b>", "krutrim-2", "sarvam-m"])
@@ -103,6 +104,26 @@ def test_what_is_refused_is_told_with_what_to_do(page: Page, product: Dashboard)
     expect(refused.nth(0).get_by_role("link")).to_have_attribute("href", "/billing")
     expect(refused.nth(1)).to_contain_text("429 budget_exceeded")
     expect(page.locator("#keys li")).to_contain_text("Budget of ₹0.001 is spent")
+
+
+def test_how_long_it_lasts_and_when_a_budget_is_spent(page: Page, product: Dashboard) -> None:
+    org = product.org("0.2")
+    key = product.shop.post("/me/keys", org.name, {"name": "production", "budget_inr": 0.2})
+    _open(page, org)
+    expect(page.locator("#lasts")).to_have_text("How long it lasts can be told after 3 days of requests.")
+    # A day costs 0.0081; not all that has been spent is of this month.
+    send(org, [request(org, days, data__key_id=key["key_id"]) for days in range(12, -1, -1)])
+    told = product.shop.get("/me/forecast", org.name)
+    days = {name: date.fromisoformat(day) for name, day in told["runs_out_on"].items()}
+    assert days["earliest"] <= days["likely"] <= days["latest"]
+    assert 10 <= (days["likely"] - date.fromisoformat(told["as_of"][:10])).days <= 13
+    page.reload()
+    expect(page.locator("#lasts")).to_contain_text(f"{days['latest'].day} {days['latest']:%b}")
+    expect(page.locator("#lasts-why")).to_contain_text("At ₹0.0081 a day")
+    [row] = told["keys"]
+    spent_on = row["reached_on"] and f"likely spent on {date.fromisoformat(row['reached_on']):%-d %b}"
+    line = page.locator(f'#keys li[data-key-id="{key["key_id"]}"]')
+    expect(line).to_contain_text(spent_on or "left of ₹0.2")
 
 
 def test_an_org_without_requests_is_told_the_next_step(page: Page, product: Dashboard) -> None:

@@ -23,6 +23,7 @@ Try = tuple[str, str, Any]
 
 ASKS_OWNER: dict[str, tuple[Try, ...]] = {
     "/me/billing": (("GET", "/me/billing", None), ("GET", "/me/billing?limit=200", None)),
+    "/me/forecast": (("GET", "/me/forecast", None),),
     "/me/billing/address": (
         ("PUT", "/me/billing/address", {"name": "Mine", "line1": "1 Road", "pin": "560001"}),
     ),

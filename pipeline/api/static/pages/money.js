@@ -1,9 +1,9 @@
 // Amounts of money as text, digit for digit: no number type ever holds one.
 
-/** Parse JSON, leaving every amount and price (fields named for rupees, inr) as the text the server wrote. */
+/** Parse JSON, leaving every amount and price (fields named for rupees, inr, and those of `spend_inr_per_day`) as the text the server wrote. */
 export function parseExactly(text) {
   // Inside a JSON string every quote has a backslash before it, so this can only match a field's name.
-  return JSON.parse(text.replace(/"((?:\w+_)?inr(?:_per_mtok)?)":\s*(-?[0-9][0-9.eE+-]*)/g, '"$1":"$2"'));
+  return JSON.parse(text.replace(/"((?:\w+_)?inr(?:_per_mtok)?|low|likely|high)":\s*(-?[0-9][0-9.eE+-]*)/g, '"$1":"$2"'));
 }
 
 /** Split an amount into { sign, rupees, paise, below }: grouped the Indian way, below a paisa apart. */

@@ -6,17 +6,16 @@ import { DayChart } from "./daychart.js";
 import { at } from "./form.js";
 import { follow } from "./live.js";
 import { amount, brief, isSpent, nano, shown } from "./money.js";
-import { count, day, dayOf, daysBetween, delta, linkTo, longDay, made, nextMonth, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
+import { count, day, dayOf, dayRange, delta, linkTo, longDay, made, nextMonth, plusDays, put, putAll, putCount, putMoney, share } from "./show.js";
 
 const EVERY_MS = 4000;
-// Balance and keys are asked of the account's owner: when something was used, and once a minute.
+// Balance, forecast and keys are asked of the account's owner: when something was used, and once a minute.
 const OWNER_EVERY_MS = 60_000;
 const WINDOW = 30;
-const MEAN_DAYS = 28;
 
 const page = at("overview");
 const chart = new DayChart(page.querySelector('[data-chart="days"]'));
-const known = { today: page.dataset.today, activity: null, usage: null, billing: null, keys: null };
+const known = { today: page.dataset.today, activity: null, usage: null, billing: null, forecast: null, keys: null };
 let used = null;
 let ownerAskedAt = -Infinity;
 
@@ -40,6 +39,7 @@ async function look() {
   if (now !== used || performance.now() - ownerAskedAt > OWNER_EVERY_MS) {
     await Promise.all([
       part("billing", "/me/billing?limit=1", "balance-result"),
+      part("forecast", "/me/forecast", "forecast-result"),
       part("keys", "/me/keys", "keys-result"),
     ]);
     used = now;
@@ -93,31 +93,31 @@ function showDelta(name, now, before) {
 }
 
 function showBalance() {
-  const balance = known.billing.balance_inr;
+  const { balance_inr: balance } = known.billing;
   putMoney(metric("balance_inr"), balance);
-  const { mean, days } = spendPerDay();
   if (isSpent(balance)) {
     put(at("lasts"), "It is used up.");
     put(at("lasts-why"), "");
-  } else if (mean === 0n) {
-    put(at("lasts"), "Nothing is being spent.");
-    put(at("lasts-why"), "");
-  } else {
-    const left = nano(balance) / mean;
-    const until = left > 3650n ? "" : `, until ${longDay(plusDays(known.today, Number(left)))}`;
-    put(at("lasts"), left === 0n ? "Lasts less than a day." : `Lasts about ${count(left)} ${left === 1n ? "day" : "days"}${until}.`);
-    put(at("lasts-why"), `At ${brief(amount(mean))} a day, the mean of the ${days === 1 ? "day" : `${days} days`} before today. A mean, not a forecast: weekdays are not told apart.`);
+  } else if (known.forecast) {
+    showForecast(known.forecast);
   }
 }
 
-/** Return the mean cost of the days before today, 28 at most, beginning with the first that had requests. */
-function spendPerDay() {
-  const from = plusDays(known.today, -MEAN_DAYS);
-  const rows = known.activity.days.filter((row) => row.day >= from && row.day < known.today);
-  if (rows.length === 0) return { mean: sums(known.activity.days.filter((row) => row.day === known.today)).cost, days: 1 };
-  const hasEarlier = known.activity.days.some((row) => row.day < from);
-  const days = hasEarlier ? MEAN_DAYS : daysBetween(rows[0].day, known.today);
-  return { mean: sums(rows).cost / BigInt(days), days };
+function showForecast({ as_of, spend_inr_per_day: spend, runs_out_on: ends }) {
+  put(at("lasts"), lasts(spend, ends, dayOf(as_of)));
+  if (spend.likely === null || isSpent(spend.high)) return put(at("lasts-why"), "");
+  const between = spend.low === spend.high ? "" : `, between ${brief(spend.low)} and ${brief(spend.high)}`;
+  put(at("lasts-why"), `At ${brief(spend.likely)} a day${between}. By the days before today, 28 at most, with weekdays told apart. Such a forecast holds in 4 of 5 cases or more.`);
+}
+
+/** Say how long a balance lasts: until one day, or from the earliest to the latest, which may be open. */
+function lasts(spend, ends, today) {
+  if (spend.likely === null) return "How long it lasts can be told after 3 days of requests.";
+  if (ends === null) return isSpent(spend.high) ? "Nothing is being spent." : "Lasts longer than a year.";
+  const likely = ends.likely === null ? "" : `, likely ${dayRange(ends.likely, ends.likely, today)}`;
+  if (ends.latest === null) return `Lasts until ${dayRange(ends.earliest, ends.earliest, today)} at least${likely}, perhaps longer than a year.`;
+  if (ends.earliest === ends.latest) return `Lasts until ${dayRange(ends.latest, ends.latest, today)}.`;
+  return `Lasts until ${dayRange(ends.earliest, ends.latest, today)}${likely}.`;
 }
 
 const isActive = (key) => !key.revoked && !isExpired(key);
@@ -138,8 +138,15 @@ function keyLine(key) {
   const line = made("li", "", name, spent);
   line.dataset.keyId = key.key_id;
   const { drawn, words } = budgetOf(key);
-  line.append(...(drawn ? [drawn] : []), made("span", "small", words));
+  line.append(...(drawn ? [drawn] : []), made("span", "small", words + reached(key)));
   return line;
+}
+
+/** Say when a key's budget will likely be spent, where it is not yet and will be before the month ends. */
+function reached(key) {
+  if (isBudgetSpent(key)) return "";
+  const told = known.forecast?.keys.find((each) => each.key_id === key.key_id);
+  return told?.reached_on ? `, likely spent on ${day(told.reached_on)}` : "";
 }
 
 function showRefused() {

@@ -10,6 +10,7 @@ const WHEN = new Intl.DateTimeFormat("en-IN", {
   ...ZONE, day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
 });
 const DAY = new Intl.DateTimeFormat("en-IN", { timeZone: "UTC", day: "numeric", month: "short" });
+const DAY_AND_YEAR = new Intl.DateTimeFormat("en-IN", { timeZone: "UTC", day: "numeric", month: "short", year: "numeric" });
 const LONG_DAY = new Intl.DateTimeFormat("en-IN", { timeZone: "UTC", weekday: "short", day: "numeric", month: "short", year: "numeric" });
 const LONG_WHEN = new Intl.DateTimeFormat("en-IN", {
   ...ZONE, day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
@@ -47,6 +48,12 @@ export const day = (date) => DAY.format(new Date(`${date}T00:00:00Z`));
 
 /** Write a day YYYY-MM-DD with its weekday and year. */
 export const longDay = (date) => LONG_DAY.format(new Date(`${date}T00:00:00Z`));
+
+/** Write the days from one to another, or one day, short; with the year where it is not that of `today`. */
+export function dayRange(first, last, today) {
+  const format = [first, last].every((each) => each.slice(0, 4) === today.slice(0, 4)) ? DAY : DAY_AND_YEAR;
+  return format.formatRange(new Date(`${first}T00:00:00Z`), new Date(`${last}T00:00:00Z`));
+}
 
 /** Return the IST day of an instant, as YYYY-MM-DD. */
 export const dayOf = (instant) => DATE.format(new Date(instant));
