@@ -102,6 +102,7 @@ CHECKPOINTS = StoredFormat(
     topics.VERIFY_STATE, 1, "the field `format` of the records `head` and `roll-ups`, for all records"
 )
 """Of another format, older or newer, a checkpoint is not gone on from: all is read, and it is made anew."""
+MIRROR = StoredFormat(topics.MIRROR_STATE, 1, rewritten=True)
 SPOOL = StoredFormat(
     "spool", 1, "the field `format` of `spool.json`, for the whole directory", rewritten=True
 )
@@ -121,6 +122,7 @@ ALL = (
     RANGES,
     MARKS,
     CHECKPOINTS,
+    MIRROR,
     SPOOL,
 )
 """Every kind of records that outlives the process that wrote it."""

@@ -27,6 +27,7 @@ SINK_STATE = "metering.state.sink"
 MAIL_STATE = "metering.state.mail"
 REDRIVE_STATE = "metering.state.redrive"
 VERIFY_STATE = "metering.state.verify"
+MIRROR_STATE = "metering.state.mirror"
 
 INPUTS = (REQUESTS, BILLING, MOVED)
 """What the worker reads: keyed by org, with the same partition count, so that one worker owns an org."""
@@ -143,3 +144,6 @@ TOPICS = (
     Topic(REDRIVE_STATE, partitioned=False, compacted=True),
     Topic(VERIFY_STATE, compacted=True),
 )
+
+MIRROR = Topic(MIRROR_STATE, partitioned=False, compacted=True)
+"""How far a copy has come: on the cluster that it is on, and on no other, so it is none of TOPICS."""

@@ -15,6 +15,7 @@ from pipeline.cli import (
     catalog,
     config,
     demo,
+    mirror,
     promo,
     quarantine,
     rebuild,
@@ -41,7 +42,7 @@ from pipeline.settings import MissingSettingError
 GROUPS = (
     *(up, demo, roles, config),
     *(accounts, sessions, catalog, promo),
-    *(verify, reconcile, settle, redrive, quarantine, rebuild),
+    *(verify, reconcile, settle, redrive, quarantine, rebuild, mirror),
 )
 
 _EXPECTED = (

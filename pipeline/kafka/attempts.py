@@ -3,7 +3,7 @@
 Owns: telling a failure from a cancellation of our own. When a broker goes away, aiokafka cancels tasks inside
 itself, and those cancellations reach whoever waits for them: taken for our own, they would end a task of ours
 for good, without a word.
-Called by: `kafka/follow.py`, `kafka/reader.py` and the gateway's sender.
+Called by: `kafka/follow.py`, `kafka/reader.py`, what watches topics, and the gateway's sender.
 """
 
 from __future__ import annotations
@@ -47,6 +47,17 @@ async def attempt(
     error = ClientCancelledError() if task.cancelled() else task.exception()
     if error is not None and not isinstance(error, (*_LOST_CONNECTION, ClientCancelledError, *expected)):
         log.error("%s failed", name, exc_info=error)
+    return error
+
+
+async def unreached(step: Coroutine[Any, Any, None], name: str) -> BaseException | None:
+    """Run a step to its end and return the error where Kafka could not be reached, None where it was done.
+
+    Raises every other error.
+    """
+    error = await attempt(step, name)
+    if error is not None and not isinstance(error, (*_LOST_CONNECTION, ClientCancelledError)):
+        raise error
     return error
 
 

@@ -73,16 +73,6 @@ async def last_of_key(kafka: KafkaConnection, where: TopicPartition, key: bytes)
         back *= 8
 
 
-async def extents_of(
-    kafka: KafkaConnection, places: Sequence[TopicPartition]
-) -> dict[TopicPartition, tuple[int, int]]:
-    """Return of each partition the first offset that it has, and the one after its last committed record or marker."""
-    async with started_consumer(kafka) as consumer:
-        begins = await consumer.beginning_offsets(places)
-        ends = await consumer.end_offsets(places)
-    return {place: (int(begins[place]), int(ends[place])) for place in places}
-
-
 async def last_headers(kafka: KafkaConnection, where: TopicPartition) -> Headers | None:
     """Return the headers of the last committed record of a partition, None where there is none."""
     last = await last_committed(kafka, where)

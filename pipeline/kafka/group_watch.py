@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from pipeline import telemetry
 from pipeline.connection import KafkaConnection
-from pipeline.kafka.attempts import ClientCancelledError, attempt
+from pipeline.kafka.attempts import unreached
 from pipeline.kafka.clients import started_consumer
 
 log = logging.getLogger(__name__)
@@ -95,12 +94,10 @@ class GroupWatch:
             found.update(await probe.end_offsets(places))
 
         asked_at_s = time.monotonic()
-        error = await attempt(ask(), "asking for the ends of topics")
+        error = await unreached(ask(), "asking for the ends of topics")
         if error is None:
             self._answered_at_s = asked_at_s
             return found
-        if not isinstance(error, (KafkaError, OSError, TimeoutError, ClientCancelledError)):
-            raise error
         log.warning("%s: the ends of its topics cannot be asked: %r", self._part, error)
         return None
 

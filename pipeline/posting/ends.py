@@ -16,14 +16,6 @@ from pipeline import topics
 
 
 @dataclass(frozen=True)
-class Extent:
-    """The offsets that a partition of a topic has: from `begin` up to before `end`."""
-
-    begin: int
-    end: int
-
-
-@dataclass(frozen=True)
 class PartitionEnds:
     """What was read of a partition, in this order."""
 
@@ -34,7 +26,8 @@ class PartitionEnds:
     state_offsets: Mapping[str, int]
     """The next offset of each input by the same record."""
     journal_after: int
-    inputs: Mapping[str, Extent]
+    inputs: Mapping[str, int]
+    """Where each input ends."""
     known_ids: Mapping[str, str]
     """The ids that the topics had when the partition was taken over, by name; absent where there are none."""
     ids: Mapping[str, str]
@@ -55,10 +48,9 @@ def differences(ends: PartitionEnds) -> list[str]:
             f"{shorter} lost records: the state's next position is {ends.state_position}, the journal's is "
             f"{ends.journal_before} to {ends.journal_after}"
         )
-    for name, offset in ends.state_offsets.items():
-        extent = ends.inputs.get(name, Extent(0, offset))
-        if extent.end < offset:
-            found.append(f"{name} ends at {extent.end}, but was posted up to {offset}")
-        if extent.begin > offset:
-            found.append(f"{name} begins at {extent.begin}, but {offset} is the next to post")
+    found += [
+        f"{name} ends at {ends.inputs[name]}, but was posted up to {offset}"
+        for name, offset in ends.state_offsets.items()
+        if ends.inputs.get(name, offset) < offset
+    ]
     return found

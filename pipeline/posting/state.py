@@ -52,6 +52,8 @@ META_KEY = b"m"
 SPENDING, PROFILE, SOURCE, RING_SLOT, UNPRICED_SLOT, NUMBERS_SLOT = b"b", b"p", b"n", b"r", b"x", b"c"
 ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT = b"o", b"y", b"f", b"u", b"d", b"a"
 IDENTITY = b"i"
+COPY_KEY = b"w"
+"""Key of the record of a copy that is still written by `metering mirror`: nobody may take the partition over."""
 MONEY = (ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT)
 
 
@@ -81,6 +83,11 @@ def read_meta(meta: bytes) -> Meta:
     """Return what the value of the record at META_KEY says. Raises NewerFormatError where a newer release wrote it."""
     STATE.check(_unpack_format(meta).format)
     return _unpack_meta(meta)
+
+
+def encode_meta(meta: Meta) -> bytes:
+    """Return the value of the record at META_KEY."""
+    return _pack(meta)
 
 
 def next_offsets(meta: bytes) -> dict[str, int]:
@@ -139,6 +146,7 @@ class PartitionState:
 
         Raises StateError where it was written for another partition count, NewerFormatError where by a newer release.
         """
+        _refuse_copy(partition, records)
         state = cls(partition, partitions)
         state._restore_meta(records.get(META_KEY))
         slots: dict[bytes, list[bytes]] = {RING_SLOT: [], UNPRICED_SLOT: [], NUMBERS_SLOT: []}
@@ -174,8 +182,7 @@ class PartitionState:
     def _restore_meta(self, value: bytes | None) -> None:
         if value is None:
             return
-        STATE.check(_unpack_format(value).format)
-        self.meta = _unpack_meta(value)
+        self.meta = read_meta(value)
         self.meta.format = STATE.number
         if self.meta.partitions != self.partitions:
             raise StateError(
@@ -295,7 +302,17 @@ class PartitionState:
 
     def save_meta(self) -> StateRecord:
         """Return the state record that tells how far the partition has come."""
-        return META_KEY, _pack(self.meta)
+        return META_KEY, encode_meta(self.meta)
+
+
+def _refuse_copy(partition: int, records: dict[bytes, bytes]) -> None:
+    """Raise StateError where the partition is one of a copy that is still written."""
+    if COPY_KEY in records:
+        raise StateError(
+            f"partition {partition}: the topics are a copy that `metering mirror` writes. Once the first cluster is "
+            "lost, or stopped for good, `metering mirror --promote` makes them a deployment's own: see "
+            "docs/deploy.md, «When the cluster is lost»."
+        )
 
 
 def _key_of_money(record: MoneyRecord) -> bytes:

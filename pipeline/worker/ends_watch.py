@@ -17,14 +17,14 @@ import time
 from collections.abc import Mapping
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
 from pipeline import telemetry, topics
 from pipeline.connection import KafkaConnection
 from pipeline.journal import read_headers
-from pipeline.kafka.bounded import extents_of, last_headers, last_of_key
+from pipeline.kafka.attempts import unreached
+from pipeline.kafka.bounded import ends_of, last_headers, last_of_key
 from pipeline.kafka.topic_ids import topic_ids
-from pipeline.posting.ends import Extent, PartitionEnds, differences
+from pipeline.posting.ends import PartitionEnds, differences
 from pipeline.posting.protocol import OWN_TOPICS
 from pipeline.posting.state import META_KEY, Meta, read_meta
 
@@ -70,11 +70,15 @@ class EndsWatch:
                 await self._compare(partition)
 
     async def _compare(self, partition: int) -> None:
-        try:
+        found: list[str] | None = None
+
+        async def look() -> None:
+            nonlocal found
             found = await self.look(partition, self._known_ids.get(partition, {}))
-        except (KafkaError, OSError, TimeoutError) as error:
+
+        error = await unreached(look(), f"comparing the ends of partition {partition}")
+        if error is not None:
             log.warning("the ends of partition %d could not be read: %r", partition, error)
-            found = None
         if partition not in self._due_s:
             return
         self._due_s[partition] = time.monotonic() + (
@@ -106,13 +110,13 @@ class EndsWatch:
         meta = Meta(partitions=0) if kept is None else read_meta(kept)
         after = await self._journal_position(partition)
         places = [TopicPartition(name, partition) for name in topics.INPUTS]
-        extents = await extents_of(self._kafka, places)
+        ends = await ends_of(self._kafka, places)
         return PartitionEnds(
             journal_before=before,
             state_position=meta.position,
             state_offsets=meta.offsets,
             journal_after=after,
-            inputs={place.topic: Extent(*extents[place]) for place in places},
+            inputs={place.topic: end for place, end in ends.items()},
             known_ids=known_ids,
             ids=ids,
         )

@@ -125,6 +125,15 @@ class Partition:
         """The ids of the partition's topics, by name, as of the take-over."""
         return self._state.meta.topic_ids
 
+    def passed(self, offsets: Mapping[str, int]) -> None:
+        """Note that below these offsets of the inputs nothing is left to do, when no batch of them is in hand.
+
+        The last of it may be markers of transactions, or what was aborted. The next unit keeps these offsets: by the last
+        record's alone, a log whose retention has left nothing would seem to have lost the markers unread.
+        """
+        known = self._state.meta.offsets
+        known.update({topic: offset for topic, offset in offsets.items() if offset > known.get(topic, 0)})
+
     async def close(self) -> None:
         """Let the partition go; the batch in hand, if any, is finished first."""
         async with self._lock:

@@ -171,7 +171,9 @@ class PartitionReader:
 
     def _done(self, partition: int) -> Mapping[str, int]:
         """Return up to where the inputs of a partition are done when no batch of it is in hand: all that is fetched."""
-        return self._reader.fetched(partition)
+        fetched = self._reader.fetched(partition)
+        self._owned[partition].passed(fetched)
+        return fetched
 
     def _look(self, ends: Ends | None) -> None:
         """Take what the broker says of the ends of the inputs, None where it does not answer."""

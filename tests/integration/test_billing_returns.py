@@ -7,12 +7,17 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from pipeline.accounts.keys import KEYS_A_DAY
+from pipeline.accounts.orders import UNPAID_MAX
 from pipeline.api.http.sessions import issue
+from pipeline.posting.answers import ANSWERS_AN_ORG
+from tests.fuzz.doors import UNLIMITED, fuzz_doors
 from tests.support.product.processes import OPERATOR_TOKEN
 from tests.support.product.razorpay import Shop, shop
 
@@ -22,7 +27,7 @@ SILENT = {"lost": ["*"]}
 @pytest.fixture(scope="module")
 def running() -> Iterator[Shop]:
     """The product, with a reconciler that takes part in every test."""
-    with shop(METERING_RECONCILE_EVERY_S="2") as opened:
+    with shop(METERING_RECONCILE_EVERY_S="2", **UNLIMITED) as opened:
         yield opened
 
 
@@ -285,8 +290,61 @@ def test_a_key_that_cannot_be_shown_again_after_the_secret_changed_is_refused_no
         running.until(lambda: _is_healthy(running), "the server is back", 60)
 
 
+def test_an_org_makes_so_many_keys_and_unpaid_orders_a_day_and_no_more(running: Shop) -> None:
+    org = _org(running)
+    for number in range(KEYS_A_DAY):
+        tier = "trial" if number % 2 else "standard"
+        made = running.post("/me/keys", org, {"name": f"k{number}", "tier": tier})
+        # Revoking one makes no room for another.
+        assert running.call("PATCH", f"/me/keys/{made['key_id']}", org, {"revoked": True})[0] == 200
+    assert running.refused("POST", "/me/keys", org, {"name": "more"}) == "429 rate_limit_exceeded"
+    orders = [running.ordered(org) for _ in range(UNPAID_MAX)]
+    assert (
+        running.refused("POST", "/me/billing/orders", org, {"amount_inr": 500}) == "429 rate_limit_exceeded"
+    )
+    running.hooks()
+    running.pay(orders[0])
+    running.until(lambda: running.balance(org) == 600, "one of them is paid")
+    running.ordered(org)
+    assert (
+        running.refused("POST", "/me/billing/orders", org, {"amount_inr": 500}) == "429 rate_limit_exceeded"
+    )
+    assert running.call("GET", "/me/keys", _org(running))[0] == 200
+
+
+def test_idempotency_keys_hold_however_many_come_after_and_what_is_beyond_is_refused(running: Shop) -> None:
+    org = _org(running)
+    running.hooks()
+    first = {"amount_inr": 100, "promo_code": None}
+    order = running.post("/me/billing/orders", org, first, Idempotency_Key="first")
+    paid = running.pay(order["order_id"])
+    callback = {name: value for name, value in paid.items() if name.startswith("razorpay_")}
+
+    def verify(key: str) -> int:
+        status, answer = running.call("POST", "/me/billing/verify", org, callback, Idempotency_Key=key)
+        assert status in (200, 429), answer
+        return status
+
+    # The order took one key and its opening another.
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(verify, (f"v{number}" for number in range(ANSWERS_AN_ORG + 20))))
+    assert statuses.count(200) == ANSWERS_AN_ORG - 2
+    assert running.post("/me/billing/orders", org, first, Idempotency_Key="first") == order
+    assert len(running.orders(org)) == 1
+    changed = running.call("POST", "/me/billing/orders", org, {"amount_inr": 200}, Idempotency_Key="first")
+    assert (changed[0], changed[1]["error"]["param"]) == (400, "Idempotency-Key")
+    assert running.balance(org) == 200
+
+
 async def test_the_books_agree_after_all_of_it(running: Shop) -> None:
     report = await running.product.verify()
     assert report.differences == [] and report.ledger_entries > 5
     # What the payment of the correction's test says at Razorpay was made up there.
     assert {m["problem"] for m in _reconciled(running)["mismatches"]} <= {"refund"}
+
+
+def test_malformed_requests_fail_hang_and_reset_nothing_and_the_books_add_up(running: Shop) -> None:
+    """The same as `make fuzz FUZZ='--requests N'`, in a number that fits here."""
+    fuzzed = fuzz_doors(running, requests=800, documented=0, seed=1)
+    assert fuzzed.wrong == []
+    assert {200, 400, 401, 404, 405} <= fuzzed.statuses.keys()

@@ -1,13 +1,16 @@
 """The worker's Faust app without a Kafka: prints what its agents make of a batch of each topic, then ends with 0.
 
 Run as `python -m tests.support.worker_app`; with the argument `bad` a partition's work raises, with
-`stray` what reads the partitions is cancelled by nobody here, as a client does it that loses its broker.
+`stray` what reads the partitions is cancelled by nobody here, as a client does it that loses its broker. With `stops` it
+is run as the product runs it, told to stop by a signal, and prints what `/readyz` says before and after.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, cast
@@ -23,6 +26,7 @@ from pipeline.worker.standstill import Activity
 from tests.support.builders import COMMAND_KEY
 
 LIMIT_S = 30.0
+_SETTINGS = Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY))
 
 
 class _Partition:
@@ -46,13 +50,33 @@ async def _stray(_reader: PartitionReader) -> None:
     raise asyncio.CancelledError
 
 
+def _stopped() -> None:
+    PartitionReader.run = _never_read  # type: ignore[method-assign,assignment]  # it would connect
+    PartitionReader.problem = None  # type: ignore[assignment,method-assign]
+    app, _, status = worker.create_app(_SETTINGS)
+    said = status.ready()
+
+    async def on_started() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    app.on_started = on_started  # type: ignore[method-assign]
+    running = worker.Worker(
+        *(app, status),
+        loglevel="INFO",
+        logging_config=logs.config("info"),
+        quiet=True,
+        redirect_stdouts=False,
+    )
+    with contextlib.suppress(SystemExit):
+        running.execute_from_commandline()
+    sys.stdout.write(f"{said[0]} {status.ready()}\n")
+
+
 async def _main(*, bad: bool, stray: bool) -> None:
     run = _stray if stray else _never_read
     PartitionReader.run = run  # type: ignore[method-assign,assignment]  # it would connect
     logs.configure("info")
-    app, reader, _ = worker.create_app(
-        Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY))
-    )
+    app, reader, _ = worker.create_app(_SETTINGS)
     reader._owned = {0: cast(Partition, _Partition(bad=bad))}
     await app.start()
     async with asyncio.timeout(LIMIT_S):
@@ -65,4 +89,7 @@ async def _main(*, bad: bool, stray: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(bad="bad" in sys.argv[1:], stray="stray" in sys.argv[1:]))
+    if "stops" in sys.argv[1:]:
+        _stopped()
+    else:
+        asyncio.run(_main(bad="bad" in sys.argv[1:], stray="stray" in sys.argv[1:]))

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline import ist
-from pipeline.forecast import HISTORY_DAYS, HORIZON_DAYS, Forecast, RunsOut, Spend, forecast
+from pipeline.forecast import HISTORY_DAYS, HORIZON_DAYS, Forecast, RunsOut, Spend, Usual, forecast
 from tests.support.builders import EXAMPLES, NOW_MS
 
 RUPEE = 10**9
@@ -162,6 +162,17 @@ def test_an_org_that_stopped_may_never_run_out() -> None:
     silent = sure([0] * 28)
     assert silent.runs_out(1) is None
     assert silent.spend_per_day() == Spend(0, 0, 0)
+
+
+@pytest.mark.parametrize(("cheaper", "falls"), [(7, True), (6, True), (5, False)])
+def test_a_week_with_six_cheaper_days_is_a_fall_however_much_weeks_differ(cheaper: int, falls: bool) -> None:
+    days = [100] * 7 + [200] * 7 + [100] * 7 + [70] * cheaper + [100] * (7 - cheaper)
+    path = Usual(days, TODAY - 28).stopping()
+    assert (path is not None) is falls
+    # A fall by 30 % goes on week by week.
+    if path is not None and cheaper == 7:
+        levels = [next(path) for _ in range(8)]
+        assert levels[0] == levels[6] and levels[7] == levels[0] * 490 // 700
 
 
 def test_what_is_left_of_today_goes_by_the_clock_and_by_the_weekday() -> None:

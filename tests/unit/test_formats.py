@@ -21,6 +21,9 @@ from pipeline.formats import NewerFormatError, StoredFormat, number_of
 from pipeline.journal import FORMATS
 from pipeline.mail import outbox, record
 from pipeline.mail.outbox import Outbox, again
+from pipeline.mirror import progress
+from pipeline.mirror.offsets import Run
+from pipeline.mirror.progress import MirroredPlace, MirrorHead
 from pipeline.session_book import decode_session, encode_session, ended_org
 from pipeline.sink import ranges
 from pipeline.sink.ranges import Intent, RangePart
@@ -64,6 +67,16 @@ JSON_RECORDS: dict[str, tuple[StoredFormat, bytes, Decode]] = {
         formats.OUTBOX,
         outbox.encode(Outbox(5, (again(MAIL, 1, 1, 2, 3),))),
         outbox.decode,
+    ),
+    "mirror head": (
+        formats.MIRROR,
+        progress.encode(MirrorHead("kafka-1:9092", {})),
+        progress.decode_head,
+    ),
+    "mirrored place": (
+        formats.MIRROR,
+        progress.encode(MirroredPlace(7, [Run(1, 2, 3)])),
+        progress.decode_place,
     ),
     "range": (
         formats.RANGES,

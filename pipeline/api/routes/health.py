@@ -111,10 +111,11 @@ class KeptHealth:
     async def problems(self) -> Mapping[str, str | None]:
         """Return what is wrong with each part, None where nothing is; of now, or of at most a second ago."""
         async with self._asking:
-            now_ms, checks = self._context.now_ms(), self._context.checks
-            if not 0 <= now_ms - self._found_ms < KEPT_MS:
+            if not 0 <= self._context.now_ms() - self._found_ms < KEPT_MS:
+                checks = self._context.checks
                 found = await asyncio.gather(*(_ask(name, check) for name, check in checks.items()))
-                self._problems, self._found_ms = dict(zip(checks, found, strict=True)), now_ms
+                # Those who have waited meanwhile get this too, however long it took.
+                self._problems, self._found_ms = dict(zip(checks, found, strict=True)), self._context.now_ms()
             return self._problems
 
 

@@ -45,13 +45,14 @@ class Role:
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
     program: str = "pipeline"
+    arguments: tuple[str, ...] = ()
 
     def start(self, crash_at: str | None = None) -> None:
         """Start it; `crash_at` makes it end itself at a named point."""
         environment = {**self.environment, **({"METERING_CRASH_AT": crash_at} if crash_at else {})}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self.program, self.command],
+                [sys.executable, "-m", self.program, self.command, *self.arguments],
                 env=environment,
                 stdout=log,
                 stderr=log,

@@ -35,3 +35,8 @@ def test_a_reader_that_nobody_asked_to_stop_ends_the_process_too() -> None:
     ran = _run("stray")
     assert ran.returncode == EXIT_SOFTWARE
     assert "worker ends: ClientCancelledError" in ran.stderr
+
+
+def test_a_worker_that_is_told_to_stop_is_not_ready_any_more() -> None:
+    ran = _run("stops")
+    assert (ran.returncode, ran.stdout) == (0, "True (False, {'process': 'stopping'})\n"), ran.stderr

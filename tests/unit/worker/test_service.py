@@ -13,10 +13,14 @@ from aiokafka import TopicPartition
 from pydantic import SecretStr
 
 from pipeline import topics
+from pipeline.accounts.promos import PromoTable
+from pipeline.catalog.rates import RateTable
+from pipeline.connection import KafkaConnection
 from pipeline.settings import Settings
+from pipeline.worker.partition import Catalog, Partition
 from pipeline.worker.service import UNIT_EVERY_S, PartitionReader, PendingUnit, StandstillError
 from pipeline.worker.standstill import Activity
-from tests.support.builders import COMMAND_KEY
+from tests.support.builders import COMMAND_KEY, COMMAND_KEYS
 
 PLACE = TopicPartition(topics.REQUESTS, 0)
 
@@ -135,3 +139,19 @@ def test_a_broker_that_was_away_is_no_standstill_when_it_is_back() -> None:
     reader._check_progress(owned, {PLACE: 12}, now=17.0)
     with pytest.raises(StandstillError):
         reader._check_progress(owned, {PLACE: 12}, now=27.1)
+
+
+async def test_markers_that_were_read_past_are_no_records_that_were_lost() -> None:
+    """A topic that is quiet for longer than it is kept begins after its last marker, and nothing is missing."""
+    reader = PartitionReader(
+        Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY)), {}
+    )
+    kafka = KafkaConnection("localhost:1")
+    catalog = Catalog(RateTable(), PromoTable(), Mock())
+    owned = Partition(kafka, "metering", 0, 1, catalog, COMMAND_KEYS, asyncio.Lock())
+    owned._state.meta.offsets = {topics.MOVED: 7, topics.REQUESTS: 30}
+    reader._owned = {0: owned}
+    reader._reader = Mock()
+    reader._reader.fetched.return_value = {topics.MOVED: 8, topics.REQUESTS: 30, topics.BILLING: 0}
+    assert reader._done(0) == {topics.MOVED: 8, topics.REQUESTS: 30, topics.BILLING: 0}
+    assert owned._state.meta.offsets == {topics.MOVED: 8, topics.REQUESTS: 30}
