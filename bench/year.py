@@ -61,7 +61,11 @@ SELECT
     toUInt32(20 + intDiv(dice, 10000000000000) % 700) AS completion_tokens,
     0 AS reasoning_tokens,
     toInt64(prompt_tokens * 12500 + completion_tokens * 50000) AS cost_nano,
-    1 AS rate_from_ms
+    1 AS rate_from_ms,
+    0 AS cache_write_tokens,
+    0 AS audio_input_tokens,
+    0 AS audio_output_tokens,
+    0 AS irregular
 FROM numbers({start}, {count})
 """
 

@@ -27,8 +27,8 @@ _RAZORPAY: Mapping[str, tuple[str, ...]] = {
 """The hosts that Checkout needs in the page that opens it, each where it needs it.
 
 Razorpay has no document of them. They are the list of its own plug-in for Magento (`etc/csp_whitelist.xml` of
-razorpay/razorpay-magento, June 2026), and the addresses in checkout.js itself: the API, `lumberjack-cx`, and the
-frame's second host. What the frame loads is ruled by the frame's own policy. Checkout also asks the browser to fetch
+razorpay/razorpay-magento, June 2026), and what public programs say that checkout.js asks: the API, `lumberjack-cx`, and
+the frame's second host. The real Checkout was not tried with it. What the frame loads is ruled by the frame's own policy. Checkout also asks the browser to fetch
 the frame's scripts ahead (`checkout-static-next.razorpay.com`): that is refused, and only costs a moment.
 """
 
