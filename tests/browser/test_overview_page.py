@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -121,7 +121,7 @@ def test_how_long_it_lasts_and_when_a_budget_is_spent(page: Page, product: Dashb
     expect(page.locator("#lasts")).to_contain_text(f"{days['latest'].day} {days['latest']:%b}")
     expect(page.locator("#lasts-why")).to_contain_text("At ₹0.0081 a day")
     [row] = told["keys"]
-    spent_on = row["reached_on"] and f"likely spent on {date.fromisoformat(row['reached_on']):%-d %b}"
+    spent_on = row["reached_on"] and f"likely spent on {datetime.fromisoformat(row['reached_on']):%-d %b}"
     line = page.locator(f'#keys li[data-key-id="{key["key_id"]}"]')
     expect(line).to_contain_text(spent_on or "left of ₹0.2")
 

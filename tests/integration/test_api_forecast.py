@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from datetime import date
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -125,10 +125,10 @@ def test_each_key_reaches_its_own_budget_this_month_or_not(engine: Engine) -> No
     )
     # `fast` has spent 2 rupees of today's 2 already, and 10 are left: today by the clock gives 1, then 2 a day.
     assert {each["key_id"]: each["reached_on"] for each in shown["keys"]} == {
-        "fast": "2026-06-18",
+        "fast": "2026-06-18T00:00:00.000+05:30",
         "slow": None,
         "new": None,
-        "spent": "2026-06-13",
+        "spent": "2026-06-13T00:00:00.000+05:30",
         "free": None,
         "unused": None,
     }
@@ -137,7 +137,7 @@ def test_each_key_reaches_its_own_budget_this_month_or_not(engine: Engine) -> No
         "key_name": "fast by name",
         "budget_inr": 20,
         "spent_this_month_inr": 10,
-        "reached_on": "2026-06-18",
+        "reached_on": "2026-06-18T00:00:00.000+05:30",
     }
     assert shown["keys"][4]["budget_inr"] is None
 
@@ -145,9 +145,9 @@ def test_each_key_reaches_its_own_budget_this_month_or_not(engine: Engine) -> No
 def test_a_key_that_ends_before_its_budget_does_not_reach_it(engine: Engine) -> None:
     insert(engine, daily(20, RUPEE))
     budget = {"budget_nano": 5 * RUPEE, "spent_this_month_nano": 0}
-    day = date.fromisoformat(told(engine, account(RUPEE, key("key_1", **budget)))["keys"][0]["reached_on"])
-    start_ms = ist.day_start_ms(ist.day_of_date(day))
-    for expires_ms, wanted in ((start_ms, None), (start_ms + 1, day.isoformat())):
+    reached_on = told(engine, account(RUPEE, key("key_1", **budget)))["keys"][0]["reached_on"]
+    start_ms = ist.ms_of(datetime.fromisoformat(reached_on))
+    for expires_ms, wanted in ((start_ms, None), (start_ms + 1, reached_on)):
         seen = account(RUPEE, key("key_1", expires_ms=expires_ms, **budget))
         assert told(engine, seen)["keys"][0]["reached_on"] == wanted
 

@@ -59,7 +59,7 @@ class RunsOutShown(Documented):
 
 
 class KeyForecast(Documented):
-    """A key that is in force. `reached_on` is the IST day on which its budget will likely be spent.
+    """A key that is in force. `reached_on` is the start of the IST day on which its budget will likely be spent.
 
     It is null without a budget, with fewer than 3 days of history, and where the month or the key ends before.
     """
@@ -68,7 +68,7 @@ class KeyForecast(Documented):
     key_name: str
     budget_inr: Rupees
     spent_this_month_inr: Rupees
-    reached_on: DayText | None
+    reached_on: Moment | None
 
 
 class ForecastAnswer(Documented):
@@ -148,12 +148,13 @@ def _runs_out(told: RunsOut | None) -> dict[str, object] | None:
 
 
 def _key(key: KeyView, spent_nano: Mapping[int, int], now_ms: int) -> dict[str, object]:
+    reached_on = _reached_on(key, spent_nano, now_ms)
     return {
         "key_id": key.key_id,
         "key_name": key.name,
         "budget_inr": None if key.budget_nano is None else rupees(key.budget_nano),
         "spent_this_month_inr": rupees(key.spent_this_month_nano),
-        "reached_on": _day(_reached_on(key, spent_nano, now_ms)),
+        "reached_on": None if reached_on is None else moment(ist.day_start_ms(reached_on)),
     }
 
 

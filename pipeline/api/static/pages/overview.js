@@ -146,7 +146,7 @@ function keyLine(key) {
 function reached(key) {
   if (isBudgetSpent(key)) return "";
   const told = known.forecast?.keys.find((each) => each.key_id === key.key_id);
-  return told?.reached_on ? `, likely spent on ${day(told.reached_on)}` : "";
+  return told?.reached_on ? `, likely spent on ${day(dayOf(told.reached_on))}` : "";
 }
 
 function showRefused() {
