@@ -194,7 +194,7 @@ def test_a_member_sees_and_is_told_who_changes(page: Page, busy: Org) -> None:
     _open(page, busy, "member")
     expect(page.get_by_text("You are a member of this org")).to_be_visible()
     expect(page.locator("#keys > li")).to_have_count(3)
-    expect(page.locator("main button, dialog")).to_have_count(0)
+    expect(page.locator("main button, main dialog")).to_have_count(0)
 
 
 def test_a_part_that_is_away_leaves_the_rest(page: Page, busy: Org) -> None:
