@@ -21,6 +21,7 @@ from pipeline.formats import StoredFormat
 from pipeline.gateway.sending.spool import Identity
 from pipeline.mail.outbox import Outbox, Waiting
 from pipeline.mail.record import Mail
+from pipeline.mirror.progress import MirroredPlace, MirrorHead
 from pipeline.posting.answers import StoredAnswer
 from pipeline.posting.state import Meta
 from pipeline.sink.ranges import Intent, RangePart, RebuildHold
@@ -69,6 +70,13 @@ FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
             Intent: "first_offset next_offset at_ms parts topic_id deployment epoch position",
             RebuildHold: "work at_ms epoch",
             RangePart: "kind first last rows",
+        },
+    ),
+    formats.MIRROR: (
+        1,
+        {
+            MirrorHead: "source source_ids as_of_ms positions journal is_whole is_promoted",
+            MirroredPlace: "next_offset runs",
         },
     ),
     formats.SPOOL: (1, {Identity: "spool started partitions"}),

@@ -12,6 +12,7 @@ from httpx2 import Response
 
 from pipeline.api.http.sessions import Role, Session, issue
 from pipeline.api.pages import assets, rendering
+from pipeline.api.pages.navigation import MEMBERS, PUBLIC
 from pipeline.api.server.app import create_app
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.sessions import SessionRegister
@@ -247,7 +248,7 @@ def test_assets_are_kept_for_long_under_their_version_only(client: TestClient) -
 def test_every_file_a_page_names_is_there_and_every_script_is_some_pages(client: TestClient) -> None:
     _signed_in(client)
     named: set[str] = set()
-    pages = [client.get(path).text for path in ("/billing", "/overview", "/activity", "/keys", "/models")]
+    pages = [client.get(each.address).text for each in (*MEMBERS, *PUBLIC)]
     for text in (*pages, _request_page()):
         named |= set(re.findall(r'(?:src|href)="/assets/\w+/([^"]+)"', text))
     for name in list(named):
