@@ -54,9 +54,9 @@ LONG := tests/upgrade tests/world tests/drill
 test: setup browser
 	@failed=0; \
 	echo "1 of 2: $(PURE)"; \
-	$(BIN)/python -m pytest -n auto --dist worksteal $(PURE) || failed=1; \
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations 15 $(PURE) || failed=1; \
 	echo "2 of 2: the rest, over real brokers, engines and browsers"; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PURE) $(LONG)) || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 40 $(addprefix --ignore=,$(PURE) $(LONG)) || failed=1; \
 	exit $$failed
 
 simulate: setup
