@@ -18,6 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from pydantic import SecretStr
 
 from pipeline import ist, topics
+from pipeline.kafka import group_watch
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.bounded import ends_of, read_to_end
 from pipeline.kafka.clients import started_admin
@@ -30,7 +31,6 @@ from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import FutureStampError
 from pipeline.settings import Settings
 from pipeline.steps import AnotherTopicError
-from pipeline.worker import service
 from pipeline.worker.partition import Partition
 from pipeline.worker.service import PartitionReader, PendingUnit
 from tests.support import parts
@@ -116,7 +116,7 @@ async def _letters(broker: Broker, partition: int) -> list[ConsumerRecord]:
 
 async def test_a_producer_may_use_transactions(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Committed events are charged, aborted ones are not, and no marker looks like loss or like work to be done."""
-    monkeypatch.setattr(service, "WATCH_EVERY_S", 0.1)
+    monkeypatch.setattr(group_watch, "WATCH_EVERY_S", 0.1)
     async with (
         AIOKafkaProducer(bootstrap_servers=broker.servers, transactional_id="gateway-1") as gateway,
         AIOKafkaProducer(bootstrap_servers=broker.servers, transactional_id="gateway-2") as slow,

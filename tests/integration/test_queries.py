@@ -59,6 +59,7 @@ def test_every_query_of_the_product_is_valid_sql_on_the_schema(engine: Engine) -
         "String": "x",
         "UInt16": 1,
         "UInt64": 1,
+        "Int64": 1,
         "Array(UInt64)": [1] * 1024,
         "Array(String)": ["x"],
         "Identifier": "events",
