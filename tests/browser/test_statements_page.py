@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -57,9 +55,3 @@ def test_everybody_can_use_it(page: Page, used: Org, scheme: str) -> None:
         expect(page.locator("#statements tr")).to_have_count(1)
         assert serious_findings(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        if os.environ.get("SHOTS"):
-            page.screenshot(path=f"{os.environ['SHOTS']}/st_{scheme}_{width}.png", full_page=True)
-    if os.environ.get("SHOTS"):
-        page.locator("#statements th a").click()
-        page.set_viewport_size({"width": 1000, "height": 900})
-        page.screenshot(path=f"{os.environ['SHOTS']}/st_page_{scheme}.png", full_page=True)
