@@ -37,6 +37,8 @@ from tests.support import parts
 from tests.support.builders import COMMAND_KEY, event, packed, time_text
 
 LIMIT_S = 120.0
+CREATE_TIME = 0
+"""What a broker says of a time stamp that is the producer's."""
 PARTITIONS = 3
 ORGS = {partition_of(org, PARTITIONS): org for org in (f"org_{n}" for n in range(50))}
 
@@ -157,8 +159,14 @@ async def test_a_record_that_ends_its_worker_is_set_aside_while_no_worker_lives(
     stamp = time.time_ns() // 1_000_000 + 40 * ist.DAY_MS
     values = [_free(1, n) for n in range(3)]
     async with AIOKafkaProducer(bootstrap_servers=broker.servers) as gateway:
+        # The broker takes the setting over a moment after it has acknowledged it.
+        while (
+            await gateway.send_and_wait(topics.REQUESTS, _free(0, 100), partition=0)
+        ).timestamp_type != CREATE_TIME:
+            await asyncio.sleep(0.05)
         for value, at_ms in zip(values, (None, stamp, None), strict=True):
-            await gateway.send_and_wait(topics.REQUESTS, value, partition=1, timestamp_ms=at_ms)
+            sent = await gateway.send_and_wait(topics.REQUESTS, value, partition=1, timestamp_ms=at_ms)
+            assert sent.timestamp_type == CREATE_TIME
     place = TopicPartition(topics.REQUESTS, 1)
     kafka = broker.connection
     async with _working(broker) as worker:
