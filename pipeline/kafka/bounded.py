@@ -6,7 +6,7 @@ Called by: whoever restores, verifies or replays. `kafka/follow.py` is for what 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -46,30 +46,27 @@ async def ends_of(kafka: KafkaConnection, places: Iterable[TopicPartition]) -> d
 
 async def last_committed(kafka: KafkaConnection, where: TopicPartition) -> ConsumerRecord | None:
     """Return the last committed record of a partition, None where there is none."""
-    end = (await ends_of(kafka, [where]))[where]
-    back = 2
-    while True:
-        found = None
-        async for records in read_to_end(kafka, where, last=back):
-            found = records[-1]
-        if found is not None or back >= end:
-            return found
-        # What is aborted stands between: look further back.
-        back *= 8
+    return await _last(kafka, where, 2, lambda _record: True)
 
 
 async def last_of_key(kafka: KafkaConnection, where: TopicPartition, key: bytes) -> bytes | None:
     """Return the newest committed value of a key, looked for from the end of a partition; None where there is none."""
+    last = await _last(kafka, where, KEY_BACK, lambda record: record.key == key)
+    return None if last is None else last.value
+
+
+async def _last(
+    kafka: KafkaConnection, where: TopicPartition, back: int, is_wanted: Callable[[ConsumerRecord], bool]
+) -> ConsumerRecord | None:
+    """Return the newest committed record that is wanted, looked for among the last `back` offsets first."""
     end = (await ends_of(kafka, [where]))[where]
-    back = KEY_BACK
     while True:
         found = None
         async for records in read_to_end(kafka, where, last=back):
-            for record in records:
-                if record.key == key:
-                    found = record.value
+            found = next(filter(is_wanted, reversed(records)), found)
         if found is not None or back >= end:
             return found
+        # What is aborted, or of other keys, stands between: look further back.
         back *= 8
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from pipeline import topics
 from pipeline.connection import KafkaConnection
-from pipeline.kafka.bounded import FETCH, ends_of, read_to_end
+from pipeline.kafka.bounded import FETCH, last_of_key
 from pipeline.kafka.clients import producer, started_consumer
 from pipeline.kafka.partitions import partition_count
 from pipeline.posting.set_aside import key_of
@@ -21,7 +21,6 @@ from pipeline.posting.state import META_KEY, next_offsets
 from pipeline.posting.unit import DETAIL_CHARS
 
 LIMIT_S = 20.0
-FIRST_LOOK_BACK = 100
 
 
 class NotSetAsideError(Exception):
@@ -95,20 +94,8 @@ async def _refuse_posted(kafka: KafkaConnection, place: TopicPartition, offset: 
 
 async def _state_offsets(kafka: KafkaConnection, partition: int) -> dict[str, int]:
     """Return the next offset of each input, by the newest committed state of a partition; nothing before the first."""
-    where = TopicPartition(topics.STATE, partition)
-    back = FIRST_LOOK_BACK
-    while True:
-        found = None
-        async for records in read_to_end(kafka, where, last=back):
-            for record in records:
-                if record.key == META_KEY:
-                    found = record.value
-        if found is not None:
-            return next_offsets(found)
-        if back >= (await ends_of(kafka, [where]))[where]:
-            return {}
-        # Each unit writes it, but a unit may be large.
-        back *= 8
+    meta = await last_of_key(kafka, TopicPartition(topics.STATE, partition), META_KEY)
+    return {} if meta is None else next_offsets(meta)
 
 
 async def _write(kafka: KafkaConnection, partition: int, key: bytes, value: bytes | None) -> None:

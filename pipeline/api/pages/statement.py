@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
+from typing import TypeVar
 
 from pipeline import ist
 from pipeline.api.http.cells import safe_cell
@@ -18,7 +18,9 @@ from pipeline.api.pages.templates import template
 from pipeline.journal import LedgerRow
 from pipeline.money import NANO_PER_RUPEE, format_inr
 from pipeline.rupee_text import grouped
-from pipeline.statements import Statement
+from pipeline.statements import Debit, Statement
+
+G = TypeVar("G", bound=Hashable)
 
 _STYLE = (
     STYLE
@@ -125,11 +127,7 @@ def _shown(entry: LedgerRow) -> dict[str, str]:
 
 
 def _by_model(statement: Statement) -> list[dict[str, str]]:
-    sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
-    for debit in statement.debits:
-        of_route = sums[debit.model, debit.provider]
-        for place, amount in enumerate((debit.requests, debit.tokens, debit.cost_nano)):
-            of_route[place] += amount
+    sums = _sums(statement, lambda debit: (debit.model, debit.provider))
     dearest = sorted(sums.items(), key=lambda item: (-item[1][2], item[0]))
     return [
         {"model": model, "provider": provider, **_amounts(*amounts)} for (model, provider), amounts in dearest
@@ -137,11 +135,18 @@ def _by_model(statement: Statement) -> list[dict[str, str]]:
 
 
 def _by_day(statement: Statement) -> list[dict[str, str]]:
-    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for debit in statement.debits:
-        for place, amount in enumerate((debit.requests, debit.tokens, debit.cost_nano)):
-            sums[debit.day][place] += amount
+    sums = _sums(statement, lambda debit: debit.day)
     return [{"day": day, **_amounts(*amounts)} for day, amounts in sorted(sums.items())]
+
+
+def _sums(statement: Statement, group_of: Callable[[Debit], G]) -> dict[G, tuple[int, int, int]]:
+    """Return requests, tokens and nano-rupees of the debits of each group."""
+    sums: dict[G, tuple[int, int, int]] = {}
+    for debit in statement.debits:
+        group = group_of(debit)
+        requests, tokens, cost_nano = sums.get(group, (0, 0, 0))
+        sums[group] = requests + debit.requests, tokens + debit.tokens, cost_nano + debit.cost_nano
+    return sums
 
 
 def _amounts(requests: int, tokens: int, cost_nano: int) -> dict[str, str]:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 from msgspec import Struct
 from pydantic import Field
 
 from pipeline.api.http.answers import Count, DayText, Documented, Moment, failures, json_answer, moment
 from pipeline.api.http.parameters import FILTERS, FiltersOf, bounded_range, only
-from pipeline.api.services.dependencies import ContextOf, SignedIn, signed_in
+from pipeline.api.services.dependencies import ContextOf, SignedIn, signed_in, turns_of
 from pipeline.clickhouse.queries import query
 
 router = APIRouter(tags=["activity"], dependencies=[Depends(signed_in)])
@@ -54,13 +54,6 @@ class _LatencyRow(Struct, array_like=True, frozen=True):
     p95_ms: int
 
 
-async def turns_of(request: Request) -> asyncio.Semaphore:
-    """Return what lets so many reads in at a time of the app that a request came to."""
-    turns = request.app.state.latency_turns
-    assert isinstance(turns, asyncio.Semaphore)
-    return turns
-
-
 @router.get(
     "/me/activity/latency",
     response_model=LatencyAnswer,
@@ -70,7 +63,7 @@ async def turns_of(request: Request) -> asyncio.Semaphore:
 async def latency(
     session: SignedIn,
     context: ContextOf,
-    turns: Annotated[asyncio.Semaphore, Depends(turns_of)],
+    turns: Annotated[asyncio.Semaphore, Depends(turns_of("latency"))],
     filters: FiltersOf,
 ) -> Response:
     """Median and 95th percentile of the latency of served requests, exact, by model.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AfterValidator
 
 from pipeline.api.http.answers import Documented, failures, json_answer
@@ -19,7 +19,7 @@ from pipeline.api.http.errors import unavailable
 from pipeline.api.http.parameters import BEFORE_MAX, only
 from pipeline.api.routes.events import Event, EventRow, shown_event
 from pipeline.api.services.context import AppContext
-from pipeline.api.services.dependencies import ContextOf, SignedIn, signed_in
+from pipeline.api.services.dependencies import ContextOf, SignedIn, signed_in, turns_of
 from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.journal import RequestRow
 
@@ -52,13 +52,6 @@ class SearchAnswer(Documented):
     events: list[Event]
 
 
-async def search_turns_of(request: Request) -> asyncio.Semaphore:
-    """Return what lets so many searches read at a time of the app that a request came to."""
-    turns = request.app.state.search_turns
-    assert isinstance(turns, asyncio.Semaphore)
-    return turns
-
-
 @router.get(
     "/me/search",
     response_model=SearchAnswer,
@@ -68,7 +61,7 @@ async def search_turns_of(request: Request) -> asyncio.Semaphore:
 async def search(
     session: SignedIn,
     context: ContextOf,
-    turns: Annotated[asyncio.Semaphore, Depends(search_turns_of)],
+    turns: Annotated[asyncio.Semaphore, Depends(turns_of("search"))],
     q: Asked,
 ) -> Response:
     """Requests by id: the number in the list, or the id that their event came with."""

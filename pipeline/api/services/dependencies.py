@@ -6,7 +6,9 @@ Called by: every module of `api/routes/`. Next: `api/services/context.py`, `api/
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 from fastapi import Cookie, Depends, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
@@ -40,6 +42,17 @@ async def accounts_of(context: ContextOf) -> AccountServices:
 
 
 AccountsOf = Annotated[AccountServices, Depends(accounts_of)]
+
+
+def turns_of(reads: str) -> Callable[[Request], Coroutine[Any, Any, asyncio.Semaphore]]:
+    """Return the dependency that lets so many dear reads of a kind in at a time: `app.state` has their number."""
+
+    async def turns(request: Request) -> asyncio.Semaphore:
+        found = getattr(request.app.state, f"{reads}_turns")
+        assert isinstance(found, asyncio.Semaphore)
+        return found
+
+    return turns
 
 
 async def history_of(request: Request, _asked: AccountsOf) -> History:
