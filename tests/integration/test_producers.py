@@ -161,7 +161,7 @@ async def test_a_record_that_ends_its_worker_is_set_aside_while_no_worker_lives(
     async with AIOKafkaProducer(bootstrap_servers=broker.servers) as gateway:
         # The broker takes the setting over a moment after it has acknowledged it.
         while (
-            await gateway.send_and_wait(topics.REQUESTS, _free(0, 100), partition=0)
+            await gateway.send_and_wait(topics.REQUESTS, _free(0, 1_000), partition=0)
         ).timestamp_type != CREATE_TIME:
             await asyncio.sleep(0.05)
         for value, at_ms in zip(values, (None, stamp, None), strict=True):
