@@ -97,7 +97,7 @@ TOKENS = StoredFormat(topics.TOKENS, 1, rewritten=True)
 MAIL = StoredFormat(topics.MAIL, 1, rewritten=True)
 OUTBOX = StoredFormat(topics.MAIL_STATE, 2, rewritten=True)
 RANGES = StoredFormat(topics.SINK_STATE, 3, rewritten=True)
-MARKS = StoredFormat(topics.REDRIVE_STATE, 1, "the value itself, in decimal")
+MARKS = StoredFormat(topics.REDRIVE_STATE, 2, "the value itself, in decimal")
 CHECKPOINTS = StoredFormat(
     topics.VERIFY_STATE, 1, "the field `format` of the records `head` and `roll-ups`, for all records"
 )

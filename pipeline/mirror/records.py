@@ -20,7 +20,7 @@ from pipeline.accounts import verdicts
 from pipeline.mail import outbox
 from pipeline.mail import protocol as mail
 from pipeline.mirror.offsets import OffsetMap
-from pipeline.posting import set_aside, state
+from pipeline.posting import redriving, set_aside, state
 from pipeline.posting.protocol import OWN_TOPICS
 from pipeline.posting.state import COPY_KEY, META_KEY, encode_meta, read_meta
 from pipeline.steps import TopicPlace
@@ -80,7 +80,7 @@ def translated(
         case topics.STATE, bytes():
             return _state(place.partition, key, value, by)
         case topics.REDRIVE_STATE, bytes():
-            return _mark_of_letter(key, value, by)
+            return _of_the_redriver(key, value, by)
         case topics.MAIL_STATE, mail.OUTBOX_KEY if value is not None:
             return key, _outbox(place.partition, value, by)
     return key, value
@@ -96,8 +96,12 @@ def read_up_to(topic: str, key: bytes | None, value: bytes | None) -> Mapping[st
     return {}
 
 
-def _mark_of_letter(key: bytes, value: bytes | None, by: Translation) -> Translated | None:
-    """Return the mark of a dead letter that was redriven; None where the letter is gone."""
+def _of_the_redriver(key: bytes, value: bytes | None, by: Translation) -> Translated | None:
+    """Return from where letters are read, or the mark of one that was redriven; None where that letter is gone."""
+    start = redriving.start_of(key)
+    if start is not None:
+        at = by.of(topics.DEAD_LETTERS, start[0]).next_offset(start[1])
+        return redriving.start_key(start[0], at), value
     partition, _, offset = key.decode().partition("-")
     at = by.of(topics.DEAD_LETTERS, int(partition)).exactly(int(offset))
     return None if at is None else (f"{partition}-{at}".encode(), value)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from typing import assert_never
 
 from aiokafka import TopicPartition
@@ -48,7 +49,7 @@ async def redrive(settings: Settings, *, too_late: bool, leaps: bool = False) ->
     rates = await read_rates(kafka)
     fenced = FencedLog(kafka, f"{settings.deployment}-redrive", role="redrive")
     try:
-        steps = _Steps(fenced, _letters(kafka, partitions))
+        steps = _Steps(fenced, partial(_letters, kafka, partitions))
         report = await drive(redriving.redrive(rates, partitions, too_late=too_late, leaps=leaps), steps.take)
     finally:
         await fenced.close()
@@ -60,8 +61,11 @@ async def redrive(settings: Settings, *, too_late: bool, leaps: bool = False) ->
 class _Steps:
     """Takes the redriver's steps."""
 
-    def __init__(self, fenced: FencedLog, letters: AsyncIterator[Sequence[Letter]]) -> None:
-        self._log, self._letters = fenced, letters
+    def __init__(
+        self, fenced: FencedLog, read: Callable[[Mapping[int, int]], AsyncIterator[Sequence[Letter]]]
+    ) -> None:
+        self._log, self._read = fenced, read
+        self._letters: AsyncIterator[Sequence[Letter]] | None = None
 
     async def take(self, step: RedriveStep) -> object:
         """Take a step of the protocol and return its answer."""
@@ -70,7 +74,8 @@ class _Steps:
                 await self._log.start()
             case Restore(place):
                 return step.answered(await self._log.restore(place.topic, place.partition))
-            case NextLetters():
+            case NextLetters(starts):
+                self._letters = self._letters or self._read(starts)
                 return step.answered(await anext(self._letters, None))
             case Now():
                 return step.answered(time.time_ns() // 1_000_000)
@@ -81,10 +86,13 @@ class _Steps:
         return None
 
 
-async def _letters(kafka: KafkaConnection, partitions: int) -> AsyncIterator[Sequence[Letter]]:
-    """Yield the dead letters there are, partition by partition, some at a time."""
+async def _letters(
+    kafka: KafkaConnection, partitions: int, starts: Mapping[int, int]
+) -> AsyncIterator[Sequence[Letter]]:
+    """Yield the dead letters there are, partition by partition, some at a time; from these offsets on."""
     for partition in range(partitions):
-        async for records in read_to_end(kafka, TopicPartition(topics.DEAD_LETTERS, partition)):
+        place = TopicPartition(topics.DEAD_LETTERS, partition)
+        async for records in read_to_end(kafka, place, start=starts.get(partition, 0)):
             yield [Letter(partition, r.offset, r.value or b"", r.headers) for r in records]
 
 

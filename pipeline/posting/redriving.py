@@ -6,12 +6,16 @@ Called by: `operations/redrive.py`, which takes the steps with a real Kafka, and
 
 A letter's mark and its copy on `metering.moved` are written in one fenced transaction, so a letter is
 either redriven or not, and two operators cannot redrive it twice. The letter itself stays where it is.
+
+Letters are kept for ever, so a run notes for each partition from where the next one reads: the first letter that waits
+for its rate or its time. Below it are those that were redriven and those that only an operator's word can redrive; with
+such a word all are read.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, assert_never
 
@@ -28,6 +32,10 @@ T = TypeVar("T")
 
 STATE_PLACE = TopicPlace(topics.REDRIVE_STATE, 0)
 LETTERS_A_TRANSACTION = 1_000
+_START = "from"
+"""The first part of the key of a record that says from where a partition's letters are read: then come the partition and
+the offset. The key has it, as the value is the format alone."""
+_VALUE = str(MARKS.number).encode()
 
 _timestamps = Timestamps()
 
@@ -47,8 +55,14 @@ class Letter:
         return f"{self.partition}-{self.offset}".encode()
 
 
+@dataclass(frozen=True)
 class NextLetters(Step[Sequence[Letter] | None]):
-    """Read some more of the dead letters there were at first; None when all have been read."""
+    """Read some more of the dead letters there were at first; None when all have been read.
+
+    `starts` has the offset from which those of a partition are read, by partition; 0 where there is none.
+    """
+
+    starts: Mapping[int, int]
 
 
 RedriveStep: TypeAlias = Fence | Restore | Commit | Now | NextLetters
@@ -57,7 +71,7 @@ RedriveProtocol: TypeAlias = Generator[RedriveStep, Any, T]
 
 @dataclass
 class Redriven:
-    """How many letters were redriven now and earlier, and how many stay, by reason."""
+    """How many of the letters that were read were redriven now and earlier, and how many stay, by reason."""
 
     redriven: int = 0
     earlier: int = 0
@@ -81,25 +95,79 @@ def redrive(
     done = yield from Restore(STATE_PLACE)
     for mark in done.values():
         MARKS.check(int(mark))
-    report = Redriven()
+    before = starts_of(done)
+    starts = {} if too_late or leaps else before
+    report, after = Redriven(), _Starts()
     batch: list[tuple[Letter, RequestEvent]] = []
-    while (letters := (yield from NextLetters())) is not None:
+    while (letters := (yield from NextLetters(starts))) is not None:
         for letter in letters:
             # 2. Decide: a letter that was not redriven before and can be charged now.
             reason = dict(letter.headers).get("reason", b"").decode()
             now_ms = yield from Now()
             event = chargeable(letter.value, reason, rates, now_ms, too_late=too_late, leaps=leaps)
-            if letter.mark in done:
+            is_done = letter.mark in done
+            if is_done:
                 report.earlier += 1
             elif event is None:
                 report.left[reason] += 1
             else:
                 batch.append((letter, event))
+            after.note(letter, waits=not is_done and event is None and _waits(reason))
             # 3. Mark and publish some at a time, both in one transaction.
             if len(batch) == letters_max:
                 yield from _publish(batch, partitions, report)
     yield from _publish(batch, partitions, report)
+    # 4. Only now: what the next run passes over is marked.
+    moved_on = after.records(before)
+    if moved_on:
+        yield from Commit({STATE_PLACE: moved_on})
     return report
+
+
+class _Starts:
+    """From where the letters of each partition are to be read next time, by what was read of them this time."""
+
+    def __init__(self) -> None:
+        self._ends: dict[int, int] = {}
+        self._waiting: dict[int, int] = {}
+
+    def note(self, letter: Letter, *, waits: bool) -> None:
+        """Note a letter that was read, after all before it; `waits` says that it may be redriven by itself some day."""
+        self._ends[letter.partition] = letter.offset + 1
+        if waits:
+            self._waiting.setdefault(letter.partition, letter.offset)
+
+    def records(self, before: Mapping[int, int]) -> list[Output]:
+        """Return what is written where a partition's start is another than before: the new one, and the end of the old."""
+        found: list[Output] = []
+        for partition, end in self._ends.items():
+            start, last = self._waiting.get(partition, end), before.get(partition, 0)
+            if start != last:
+                found.append(Output(start_key(partition, start), _VALUE))
+                found += [Output(start_key(partition, last), None)] if last else []
+        return found
+
+
+def start_key(partition: int, offset: int) -> bytes:
+    """Return the key of the record that says from where a partition's letters are read."""
+    return f"{_START}-{partition}-{offset}".encode()
+
+
+def start_of(key: bytes) -> tuple[int, int] | None:
+    """Return the partition and offset of such a key, None for a letter's mark."""
+    kind, _, place = key.decode().partition("-")
+    if kind != _START:
+        return None
+    partition, _, offset = place.partition("-")
+    return int(partition), int(offset)
+
+
+def starts_of(keys: Iterable[bytes]) -> dict[int, int]:
+    """Return from where letters are read, by partition; a copied cluster may have older records beside the newest."""
+    starts: dict[int, int] = {}
+    for partition, offset in filter(None, map(start_of, keys)):
+        starts[partition] = max(offset, starts.get(partition, 0))
+    return starts
 
 
 def _publish(
@@ -118,7 +186,7 @@ def redriven_outputs(
     outputs: dict[TopicPlace, list[Output]] = defaultdict(list)
     for letter, event in batch:
         copy = Output(None, letter.value, [*letter.headers, ("redriven", letter.mark)])
-        outputs[STATE_PLACE].append(Output(letter.mark, str(MARKS.number).encode()))
+        outputs[STATE_PLACE].append(Output(letter.mark, _VALUE))
         outputs[TopicPlace(topics.MOVED, partition_of(event.subject, partitions))].append(copy)
     return outputs
 
@@ -145,6 +213,12 @@ def chargeable(
     if not is_free(data) and rates.in_force(data.model, data.provider or "", at_ms) is None:
         return None
     return event
+
+
+def _waits(reason: str) -> bool:
+    """Whether a letter that cannot be charged now may be some day, without an operator's word; by a newer release too."""
+    named = DeadLetterReason.named(reason)
+    return named is None or _may_be_redriven(named, too_late=False, leaps=False)
 
 
 def _may_be_redriven(reason: DeadLetterReason | None, *, too_late: bool, leaps: bool) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from pipeline.kafka.fenced import read_compacted
-from pipeline.posting.redriving import LETTERS_A_TRANSACTION, STATE_PLACE
+from pipeline.posting.redriving import LETTERS_A_TRANSACTION, STATE_PLACE, start_of
 from tests.support.product.storm import SEED, Storm
 from tests.support.product.traffic import RATES
 
@@ -54,7 +54,8 @@ async def _redrive(storm: Storm) -> tuple[int, int, int]:
 
 async def _marked(storm: Storm) -> int:
     """Return how many letters are known to be redriven."""
-    return len(await read_compacted(storm.running.connection, TopicPartition(*STATE_PLACE)))
+    kept = await read_compacted(storm.running.connection, TopicPartition(*STATE_PLACE))
+    return sum(start_of(key) is None for key in kept)
 
 
 async def _letters(storm: Storm) -> int:
@@ -112,5 +113,9 @@ async def test_every_letter_is_charged_once_whenever_the_redrive_is_killed(storm
     await process.communicate()
     storm.running.revive()
 
-    assert await _redrive(storm) == (0, letters, 0)
+    # What is done is passed over: by the one that was killed, where it came to note that, or by the next.
+    redriven, earlier, left = await _redrive(storm)
+    assert (redriven, left) == (0, 0)
+    assert earlier in (0, letters)
+    assert await _redrive(storm) == (0, 0, 0)
     await storm.books_agree()

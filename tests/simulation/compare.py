@@ -15,6 +15,7 @@ from pipeline.events import Rejected, decode_element
 from pipeline.journal import RequestRow
 from pipeline.mail.record import decode as decode_mail
 from pipeline.partitioning import partition_of
+from pipeline.posting.redriving import start_of
 from pipeline.topics import (
     BILLING,
     DEAD_LETTERS,
@@ -134,7 +135,8 @@ def _conserved(books: Books) -> Iterator[Difference]:
     read, read_moved = counts[f"events of {REQUESTS_TOPIC}"], counts[f"events of {MOVED}"]
     if read != accepted:
         yield "conservation", f"{accepted} elements were accepted, but {read} were worked on"
-    redriven = len(logs.log(REDRIVE_STATE, 0).all_committed())
+    marks = (entry.key or b"" for entry in logs.log(REDRIVE_STATE, 0).all_committed())
+    redriven = sum(start_of(key) is None for key in marks)
     if counts["moved"] + redriven != moved or read_moved != moved:
         told = f"{counts['moved']} were moved and {redriven} redriven"
         yield "conservation", f"{told}, {moved} are there, {read_moved} were read"

@@ -48,9 +48,11 @@ class Redriver:
                 yield from self._log.fence(STATE_PLACE)
             case Restore(place):
                 return step.answered((yield from self._log.restore(place)))
-            case NextLetters():
+            case NextLetters(starts):
                 partition = next(self._unread, None)
-                return step.answered(None if partition is None else self._letters(partition))
+                return step.answered(
+                    None if partition is None else self._letters(partition, starts.get(partition, 0))
+                )
             case Now():
                 return step.answered(self._world.clock.now_ms)
             case Commit():
@@ -60,6 +62,10 @@ class Redriver:
                 assert_never(step)
         return None
 
-    def _letters(self, partition: int) -> list[Letter]:
+    def _letters(self, partition: int, start: int) -> list[Letter]:
         entries = self._world.broker.log(DEAD_LETTERS, partition).all_committed()
-        return [Letter(partition, entry.offset, entry.value or b"", entry.headers) for entry in entries]
+        return [
+            Letter(partition, entry.offset, entry.value or b"", entry.headers)
+            for entry in entries
+            if entry.offset >= start
+        ]

@@ -23,6 +23,7 @@ from pipeline.mirror.records import (
 )
 from pipeline.posting import set_aside
 from pipeline.posting.protocol import OWN_TOPICS
+from pipeline.posting.redriving import start_key
 from pipeline.posting.state import (
     COPY_KEY,
     META_KEY,
@@ -83,6 +84,12 @@ def test_a_letter_that_was_redriven_stays_so() -> None:
     place = TopicPlace(topics.REDRIVE_STATE, 0)
     assert translated(place, b"1-6", b"1", _translation()) == (b"1-4", b"1")
     assert translated(place, b"1-7", b"1", _translation()) is None
+
+
+def test_letters_are_read_on_from_where_they_were() -> None:
+    place = TopicPlace(topics.REDRIVE_STATE, 0)
+    assert translated(place, start_key(1, 6), b"2", _translation()) == (start_key(1, 4), b"2")
+    assert translated(place, start_key(1, 6), None, _translation()) == (start_key(1, 4), None)
 
 
 def test_mails_that_were_sent_are_not_sent_again_and_waiting_ones_wait() -> None:

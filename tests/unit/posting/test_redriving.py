@@ -10,7 +10,16 @@ from pipeline import ist
 from pipeline.catalog.rates import RateTable
 from pipeline.events import AHEAD_MS
 from pipeline.formats import NewerFormatError
-from pipeline.posting.redriving import STATE_PLACE, Letter, NextLetters, RedriveStep, chargeable, redrive
+from pipeline.posting.redriving import (
+    STATE_PLACE,
+    Letter,
+    NextLetters,
+    RedriveStep,
+    chargeable,
+    redrive,
+    start_key,
+    starts_of,
+)
 from pipeline.steps import Commit, Now, Restore, TopicPlace
 from pipeline.topics import MOVED, REQUESTS
 from tests.support import scripted
@@ -122,8 +131,8 @@ def test_letters_are_marked_and_published_in_the_same_transactions_some_at_a_tim
     assert (report.redriven, report.earlier, report.left) == (3, 1, {"malformed": 1})
     commits = [step for step in steps if isinstance(step, Commit)]
     marks = [[output.key for output in commit.outputs[STATE_PLACE]] for commit in commits]
-    assert marks == [[b"0-0", b"0-2"], [b"0-3"]]
-    copies = [[output.value for output in commit.outputs[TopicPlace(MOVED, 0)]] for commit in commits]
+    assert marks == [[b"0-0", b"0-2"], [b"0-3"], [start_key(0, 10)]]
+    copies = [[output.value for output in commit.outputs[TopicPlace(MOVED, 0)]] for commit in commits[:2]]
     assert copies == [[letters[0].value, letters[2].value], [letters[3].value]]
     assert commits[0].outputs[TopicPlace(MOVED, 0)][0].headers == [*headers, ("redriven", b"0-0")]
 
@@ -131,7 +140,7 @@ def test_letters_are_marked_and_published_in_the_same_transactions_some_at_a_tim
 def test_marks_of_a_newer_release_stop_it_before_anything_is_redriven() -> None:
     def answer(step: RedriveStep) -> object:
         assert not isinstance(step, NextLetters | Commit)
-        return {b"0-1": b"2"} if isinstance(step, Restore) else None
+        return {b"0-1": b"3"} if isinstance(step, Restore) else None
 
     with pytest.raises(NewerFormatError, match="a newer release"):
         scripted.run(redrive(RateTable(), 1, too_late=False), answer)
@@ -140,3 +149,89 @@ def test_marks_of_a_newer_release_stop_it_before_anything_is_redriven() -> None:
 @pytest.mark.parametrize("leaps", [True, False])
 def test_a_number_that_leapt_is_redriven_only_where_the_operator_says_so(leaps: bool) -> None:
     assert (chargeable(LETTER, "leap", rate_table(), NOW_MS, too_late=True, leaps=leaps) is not None) is leaps
+
+
+class _Letters:
+    """The dead letters of a few partitions and what redrivers have kept, run by run."""
+
+    def __init__(self, *letters: Letter) -> None:
+        self.letters = list(letters)
+        self.kept: dict[bytes, bytes] = {}
+        self.read: list[tuple[int, int]] = []
+
+    def run(self, rates: RateTable, **words: bool) -> tuple[int, dict[str, int]]:
+        """Redrive; return how many were, and what is left of those that were read."""
+        self.read.clear()
+        unread: list[list[Letter]] | None = None
+
+        def answer(step: RedriveStep) -> object:
+            nonlocal unread
+            match step:
+                case Restore():
+                    return dict(self.kept)
+                case NextLetters(starts):
+                    if unread is None:
+                        unread = [
+                            [each for each in self.letters if each.offset >= starts.get(each.partition, 0)]
+                        ]
+                        self.read = [(letter.partition, letter.offset) for letter in unread[0]]
+                    return unread.pop() if unread else None
+                case Now():
+                    return NOW_MS
+                case Commit(outputs):
+                    for output in outputs.get(STATE_PLACE, ()):
+                        assert output.key is not None
+                        if output.value is None:
+                            del self.kept[output.key]
+                        else:
+                            self.kept[output.key] = output.value
+            return None
+
+        report, _ = scripted.run(redrive(rates, 2, **{"too_late": False, **words}), answer)
+        return report.redriven, dict(report.left)
+
+
+def _letter(partition: int, offset: int, reason: str) -> Letter:
+    value = packed(event(f"{partition}-{offset}"))
+    return Letter(partition, offset, value, [("reason", reason.encode())])
+
+
+def test_the_next_run_reads_from_the_first_letter_that_waits() -> None:
+    kept = _Letters(
+        _letter(0, 0, "malformed"),
+        _letter(0, 4, "unpriced"),
+        _letter(0, 5, "invalid"),
+        _letter(1, 7, "too_late"),
+    )
+    nothing = RateTable()
+    assert kept.run(nothing) == (0, {"malformed": 1, "unpriced": 1, "invalid": 1, "too_late": 1})
+    assert kept.run(nothing) == (0, {"unpriced": 1, "invalid": 1})
+    assert kept.read == [(0, 4), (0, 5)]
+    kept.letters.append(_letter(1, 9, "unpriced"))
+    assert kept.run(rate_table()) == (2, {"invalid": 1})
+    assert kept.run(rate_table()) == (0, {})
+    assert kept.read == []
+    assert starts_of(kept.kept) == {0: 6, 1: 10}
+    assert len([key for key in kept.kept if key.startswith(b"from")]) == 2
+
+
+def test_with_an_operators_word_all_letters_are_read_and_none_is_redriven_twice() -> None:
+    kept = _Letters(_letter(0, 0, "too_late"), _letter(0, 1, "unpriced"), _letter(0, 2, "leap"))
+    assert kept.run(rate_table()) == (1, {"too_late": 1, "leap": 1})
+    assert kept.run(rate_table(), too_late=True) == (1, {"leap": 1})
+    assert kept.read == [(0, 0), (0, 1), (0, 2)]
+    assert kept.run(rate_table(), leaps=True) == (1, {})
+    assert kept.run(rate_table(), leaps=True, too_late=True) == (0, {})
+
+
+def test_a_letter_whose_reason_only_a_newer_worker_knows_is_not_passed_over() -> None:
+    kept = _Letters(_letter(0, 0, "of_tomorrow"), _letter(0, 1, "unpriced"))
+    assert kept.run(rate_table()) == (1, {"of_tomorrow": 1})
+    kept.run(rate_table())
+    assert kept.read == [(0, 0), (0, 1)]
+    assert starts_of(kept.kept) == {}
+
+
+def test_of_several_places_to_begin_the_newest_counts() -> None:
+    """A copied cluster may have kept an older one, as its deletion was translated to another offset."""
+    assert starts_of([b"0-3", start_key(0, 9), start_key(0, 4), start_key(1, 2)]) == {0: 9, 1: 2}
