@@ -49,13 +49,9 @@ class Disk:
     def restore(self) -> None:
         """Turn the power on again: what is there now is what the disk had. Waits for those who still use it to end."""
         until = time.monotonic() + ENDED_LIMIT_S
-        while True:
-            try:
-                _run("umount", str(self.where))
-                break
-            except subprocess.CalledProcessError as error:
-                assert time.monotonic() < until, error.stderr.decode()
-                time.sleep(0.05)
+        while (done := _tried("umount", str(self.where))).returncode:
+            assert time.monotonic() < until, done.stderr.decode()
+            time.sleep(0.05)
         _run(*_MOUNT, str(self.image), str(self.where))
 
 
@@ -81,4 +77,8 @@ def disk(home: Path) -> Iterator[Disk]:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+    _tried(*command).check_returncode()
+
+
+def _tried(*command: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(command, check=False, capture_output=True)
