@@ -74,7 +74,7 @@ async def test_every_named_crash_point_is_survived(storm: Storm) -> None:
     """Each point between two steps is reached and ends the process there; the books agree after all."""
     running, traffic = storm.running, storm.traffic
     assert running.server is not None
-    # Those of a rebuild are reached by a command: tests/integration/test_rebuild.py.
+    # Those of a rebuild are reached by a command: test_rebuild_killed.py.
     for point in (each for each in POINTS if not each.startswith("rebuild")):
         role = running.server if point.startswith("sink") else running.workers[0]
         role.kill()
