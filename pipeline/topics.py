@@ -23,6 +23,7 @@ TOKENS = "metering.tokens"
 MAIL = "metering.mail"
 DEAD_LETTERS = "metering.dead-letters"
 STATE = "metering.state.accounts"
+BESIDE_JOURNAL = "metering.state.beside-journal"
 SINK_STATE = "metering.state.sink"
 MAIL_STATE = "metering.state.mail"
 REDRIVE_STATE = "metering.state.redrive"
@@ -139,6 +140,7 @@ TOPICS = (
     Topic(MAIL, retention_ms=60 * _DAY_MS),
     Topic(DEAD_LETTERS),
     Topic(STATE, compacted=True),
+    Topic(BESIDE_JOURNAL, compacted=True),
     Topic(SINK_STATE, compacted=True),
     Topic(MAIL_STATE, compacted=True),
     Topic(REDRIVE_STATE, partitioned=False, compacted=True),

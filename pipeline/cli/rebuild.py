@@ -1,6 +1,6 @@
-"""The commands that make the database again: rebuild clickhouse, rebuild roll-ups.
+"""The commands that make again what is lost: rebuild clickhouse, rebuild roll-ups, rebuild state.
 
-Called by: `cli/main.py`. Next: `sink/rebuild.py`, by way of `cli/engine_work.py`.
+Called by: `cli/main.py`. Next: `sink/rebuild.py`, by way of `cli/engine_work.py`, and `operations/rebuild_state.py`.
 
 Where no `up` runs on the data directory and no Kafka is set, its broker is started for as long as the command takes: an `up`
 whose database is of another history does not get ready.
@@ -9,12 +9,14 @@ whose database is of another history does not get ready.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+from aiokafka.errors import KafkaError, ProducerFenced
 
 from pipeline.cli import engine_work
 from pipeline.cli.context import (
@@ -25,9 +27,16 @@ from pipeline.cli.context import (
     running_on,
     settings_from_environment,
 )
+from pipeline.formats import NewerFormatError
+from pipeline.identity import MixedHistoriesError
+from pipeline.kafka.partitions import PartitionsError
 from pipeline.local import deployment
 from pipeline.local.broker import Broker
+from pipeline.operations.rebuild_state import rebuild_state
+from pipeline.posting.rebuilding import RebuiltState
+from pipeline.posting.state import StateError
 from pipeline.settings import Settings
+from pipeline.steps import AnotherTopicError
 
 if TYPE_CHECKING:
     from pipeline.clickhouse.client import Engine
@@ -42,6 +51,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Make again what the journal or the rows can tell, while debits go on.")
     group.command("clickhouse")(clickhouse_command)
     group.command("roll-ups")(roll_ups_command)
+    group.command("state")(state_command)
     app.add_typer(group, name="rebuild")
 
 
@@ -80,6 +90,40 @@ def roll_ups_command(
     print_json(_do("rebuild/roll-ups", work, Rebuilt, data_dir, parameters))
 
 
+def state_command(
+    whole_too: Annotated[
+        bool, typer.Option("--whole-too", help="Also the state of partitions that a worker would start with.")
+    ] = False,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Make the workers' state again, with no worker running. Run it again where it was ended."""
+    environment = settings_from_environment(Settings, weak_secrets=True)
+    if running_on(data_dir) is not None:
+        raise CommandError(f"an `up` runs on {data_dir}: stop it first, as no worker may run meanwhile")
+    if environment.kafka_url is None:
+        print_json(asyncio.run(_state_of_its_broker(data_dir.absolute(), whole_too=whole_too)))
+    else:
+        print_json(asyncio.run(_state(environment, whole_too=whole_too)))
+
+
+async def _state_of_its_broker(data_dir: Path, *, whole_too: bool) -> RebuiltState:
+    async with _broker_of(data_dir) as kafka_url:
+        settings = settings_from_environment(Settings, weak_secrets=True, kafka_url=kafka_url)
+        return await _state(settings, whole_too=whole_too)
+
+
+async def _state(settings: Settings, *, whole_too: bool) -> RebuiltState:
+    """Return what was made. Raises CommandError where it cannot be, or a worker is there."""
+    try:
+        return await rebuild_state(settings, whole_too=whole_too)
+    except ProducerFenced:
+        raise CommandError("a worker has started meanwhile: stop all workers, and run it again") from None
+    except (StateError, MixedHistoriesError, AnotherTopicError, NewerFormatError, PartitionsError) as error:
+        raise CommandError(str(error)) from None
+    except (KafkaError, TimeoutError) as error:
+        raise CommandError(f"Kafka at {settings.kafka_servers} cannot be reached: {error!r}") from None
+
+
 def _do(
     name: str,
     work: engine_work.Work[T],
@@ -90,8 +134,6 @@ def _do(
     """Return the report of `work`. Raises CommandError where nothing is there to work with, and as `engine_work.do`."""
     environment = settings_from_environment(Settings, weak_secrets=True)
     if running_on(data_dir) is None and environment.kafka_url is None:
-        if not (data_dir / "kafka").is_dir():
-            raise CommandError(f"no `up` has run on {data_dir}, and METERING_KAFKA_URL is not set")
         return asyncio.run(_with_its_broker(work, data_dir.absolute()))
     return engine_work.do(name, work, report, data_dir, parameters)
 
@@ -99,18 +141,27 @@ def _do(
 async def _with_its_broker(work: engine_work.Work[T], data_dir: Path) -> T:
     from pipeline.clickhouse.client import open_engine
 
+    async with _broker_of(data_dir) as kafka_url:
+        clickhouse_url = f"chdb://{data_dir / 'clickhouse'}"
+        settings = settings_from_environment(
+            Settings, weak_secrets=True, kafka_url=kafka_url, clickhouse_url=clickhouse_url
+        )
+        engine = open_engine(clickhouse_url)
+        try:
+            return await work(settings, engine)
+        finally:
+            engine.close()
+
+
+@asynccontextmanager
+async def _broker_of(data_dir: Path) -> AsyncIterator[str]:
+    """Run the broker of a directory, and yield its URL. Raises CommandError where there is none."""
+    if not (data_dir / "kafka").is_dir():
+        raise CommandError(f"no `up` has run on {data_dir}, and METERING_KAFKA_URL is not set")
     async with deployment.claimed(data_dir) as lock:
         broker = Broker(data_dir / "kafka", 0, keep_open=(lock,))
         await broker.start()
         try:
-            clickhouse_url = f"chdb://{data_dir / 'clickhouse'}"
-            settings = settings_from_environment(
-                Settings, weak_secrets=True, kafka_url=broker.url, clickhouse_url=clickhouse_url
-            )
-            engine = open_engine(clickhouse_url)
-            try:
-                return await work(settings, engine)
-            finally:
-                engine.close()
+            yield broker.url
         finally:
             await broker.stop()

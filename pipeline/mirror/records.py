@@ -34,8 +34,8 @@ AHEAD = (topics.REQUESTS, topics.BILLING, topics.MOVED, topics.SESSIONS, topics.
 """What may be copied further than the state has come: it is read from there."""
 LEVEL = (topics.CATALOG, topics.PROMOS)
 """Copied to the same offsets."""
-NOT_COPIED = (topics.REPLIES, topics.SINK_STATE, topics.VERIFY_STATE)
-"""Nobody waits for an answer on the second cluster; its sink writes a database of its own from the beginning of the
+NOT_COPIED = (topics.REPLIES, topics.SINK_STATE, topics.VERIFY_STATE, topics.BESIDE_JOURNAL)
+"""The first worker writes again what is kept beside the journal. Nobody waits for an answer on the second cluster; its sink writes a database of its own from the beginning of the
 journal; `metering verify` reads all, once."""
 
 MAPPED = (*topics.INPUTS, topics.MAIL, topics.DEAD_LETTERS)

@@ -19,7 +19,7 @@ from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.identity import DeploymentIdentity, MixedHistoriesError, check_name, of_headers
 from pipeline.journal import read_headers
-from pipeline.posting import progress
+from pipeline.posting import beside_journal, progress
 from pipeline.posting.commands import (
     catalog_offset_needed,
     post_commands,
@@ -119,6 +119,12 @@ def take_over(
     elif has_another:
         # Not with the next unit: where none comes, the next owner would stop again.
         yield from Commit({TopicPlace(topics.STATE, partition): [Output(*state.save_meta())]})
+    # 5. What rows do not tell is kept a second time; all of it again where the last owner did not keep it.
+    beside = TopicPlace(topics.BESIDE_JOURNAL, partition)
+    if not beside_journal.is_complete(state, (yield from LastHeaders(beside))):
+        there = yield from Restore(beside)
+        for part in beside_journal.whole(state, records, there):
+            yield from Commit({beside: part})
     yield from Reached("worker.restored")
     return state
 
@@ -239,6 +245,7 @@ def outputs_of(state: PartitionState, output: UnitOutput) -> dict[TopicPlace, li
     partition, whose = state.partition, [identity.header() for identity in state.identities]
     here: dict[str, list[Output]] = {
         topics.STATE: [Output(key, value) for key, value in output.state],
+        topics.BESIDE_JOURNAL: beside_journal.of_unit(state, output.state, output.alerts),
         topics.JOURNAL: [
             Output(None, record.value, [*record.headers(), *whose]) for record in output.journal
         ],

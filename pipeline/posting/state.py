@@ -54,6 +54,8 @@ ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT = b"o", b"y", b"f", b"u", b
 IDENTITY = b"i"
 COPY_KEY = b"w"
 """Key of the record of a copy that is still written by `metering mirror`: nobody may take the partition over."""
+REBUILD_KEY = b"h"
+"""Key of the record by which nobody may take the partition over while `metering rebuild state` makes it again."""
 MONEY = (ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT)
 
 
@@ -146,7 +148,7 @@ class PartitionState:
 
         Raises StateError where it was written for another partition count, NewerFormatError where by a newer release.
         """
-        _refuse_copy(partition, records)
+        _refuse_half_made(partition, records)
         state = cls(partition, partitions)
         state._restore_meta(records.get(META_KEY))
         slots: dict[bytes, list[bytes]] = {RING_SLOT: [], UNPRICED_SLOT: [], NUMBERS_SLOT: []}
@@ -305,8 +307,13 @@ class PartitionState:
         return META_KEY, encode_meta(self.meta)
 
 
-def _refuse_copy(partition: int, records: dict[bytes, bytes]) -> None:
-    """Raise StateError where the partition is one of a copy that is still written."""
+def _refuse_half_made(partition: int, records: dict[bytes, bytes]) -> None:
+    """Raise StateError where the partition is one of a copy that is still written, or is being made again."""
+    if REBUILD_KEY in records:
+        raise StateError(
+            f"partition {partition}: `metering rebuild state` was ended before the state was made again. Run it again: "
+            "see docs/operations.md, «A state that is lost»."
+        )
     if COPY_KEY in records:
         raise StateError(
             f"partition {partition}: the topics are a copy that `metering mirror` writes. Once the first cluster is "

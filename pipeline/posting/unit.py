@@ -38,6 +38,7 @@ from pipeline.journal import (
 )
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting import progress
+from pipeline.posting.beside_journal import alert_mark, alert_record
 from pipeline.posting.differing import LOOKS_A_UNIT, DifferingDuplicate, difference
 from pipeline.posting.meters import Meters
 from pipeline.posting.state import PartitionState, StateRecord
@@ -125,6 +126,8 @@ class UnitOutput:
     counts: Counter[str]
     orders: list[tuple[bytes, bytes]] = field(default_factory=list)
     mail: list[tuple[bytes, bytes]] = field(default_factory=list)
+    alerts: list[StateRecord] = field(default_factory=list)
+    """What alerts go by, of the accounts of which it changed."""
 
 
 @dataclass(slots=True)
@@ -354,11 +357,15 @@ def close(unit: Unit) -> UnitOutput:
     unit.meters.post()
     verdict_records: list[tuple[bytes, bytes]] = []
     mail: list[tuple[bytes, bytes]] = []
+    alert_records: list[StateRecord] = []
     unit.let_answers_go()
     saved: list[StateRecord] = [*unit.money.items(), *unit.answers.items(), *unit.used_marks]
     for org, account in unit.touched.items():
         if needs_review(account):
+            before = alert_mark(account.spending)
             _review(unit, account, verdict_records, mail)
+            if alert_mark(account.spending) != before:
+                alert_records.append(alert_record(org, alert_mark(account.spending)))
         if org in unit.profiles_changed:
             saved += state.save_account(account, profile_too=True)
         else:
@@ -384,4 +391,5 @@ def close(unit: Unit) -> UnitOutput:
         counts=unit.counts,
         orders=list(unit.orders.items()),
         mail=mail,
+        alerts=alert_records,
     )

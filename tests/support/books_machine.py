@@ -209,6 +209,16 @@ class BooksMachine(RuleBasedStateMachine):
         assert everything(restored) == everything(books.state)
         books.state = restored
 
+    @rule(partition=st.integers(0, PARTITIONS - 1))
+    def lose_the_state(self, partition: int) -> None:
+        """Make a partition's state again from its journal: what it knows of money is the same, and it goes on."""
+        books = self.books[partition]
+        before = everything(books.state)
+        books.state = books.rebuilt()
+        after = everything(books.state)
+        same = ("meta", "last", "seen", "money", "answers", "unpriced")
+        assert [after[name] for name in same] == [before[name] for name in same]
+
     @rule()
     def crash_in_the_next_unit(self) -> None:
         """Have the next unit fail before it commits, and be done again after a restore."""
@@ -314,9 +324,9 @@ class BooksMachine(RuleBasedStateMachine):
     def _unit(self, books: Books, record: Record) -> UnitOutput:
         if self.crash_next:
             self.crash_next = False
-            before = dict(books.topic)
+            before = dict(books.topic), dict(books.beside), list(books.journal)
             lost = books.post([record])
-            books.topic = before
+            books.topic, books.beside, books.journal = before
             books.state = books.restore()
             outcome = books.post([record])
             assert _but_progress(outcome) == _but_progress(lost)

@@ -21,7 +21,10 @@ from pipeline.accounts.commands import AnyCommand
 from pipeline.accounts.commands import encode as encode_command
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import Rate, RateTable
+from pipeline.journal import JournalRecord
+from pipeline.posting import beside_journal
 from pipeline.posting.commands import post_commands, read_commands
+from pipeline.posting.rebuilding import Rebuilding
 from pipeline.posting.requests import post_requests
 from pipeline.posting.state import PartitionState, StateRecord
 from pipeline.posting.unit import Unit, UnitOutput, close, fresh
@@ -149,6 +152,10 @@ class Books:
         self.state = PartitionState(partition, partitions)
         self.rates = rates or rate_table()
         self.topic: dict[bytes, bytes] = {}
+        self.beside: dict[bytes, bytes] = {}
+        """What is kept beside the journal, from the take-over on."""
+        keep(self.beside, [self.state.save_meta()])
+        self.journal: list[JournalRecord] = []
         self.next_offset = {REQUESTS: 0, BILLING: 0, MOVED: 0}
         self.promos = PromoTable()
 
@@ -181,11 +188,23 @@ class Books:
                 pass
         outcome = close(unit)
         keep(self.topic, outcome.state)
+        beside = beside_journal.of_unit(self.state, outcome.state, outcome.alerts)
+        keep(self.beside, [(output.key or b"", output.value) for output in beside])
+        self.journal += outcome.journal
         return outcome
 
     def restore(self) -> PartitionState:
         """Return the state that the state topic describes."""
         return PartitionState.restored(self.state.partition, self.state.partitions, dict(self.topic))
+
+    def rebuilt(self) -> PartitionState:
+        """Lose the state topic, and return the state that is made again."""
+        rebuilding = Rebuilding(self.state.partition, self.state.partitions, self.beside)
+        for record in self.journal:
+            rebuilding.fold(record)
+        self.topic = rebuilding.finished()
+        keep(self.topic, [rebuilding.state.save_meta()])
+        return self.restore()
 
     def balance_nano(self, org: str = "org_1") -> int:
         """Return an org's balance."""

@@ -15,6 +15,7 @@ from pipeline.events import STAMP_AHEAD_MS
 from pipeline.identity import DeploymentIdentity, MixedHistoriesError, of_headers
 from pipeline.journal import LEDGER, JournalRecord
 from pipeline.outcomes import DeadLetterReason
+from pipeline.posting import beside_journal
 from pipeline.posting.protocol import (
     Decide,
     WorkerStep,
@@ -48,6 +49,7 @@ from tests.support import scripted
 from tests.support.builders import COMMAND_KEYS, NOW_MS, Record, command_record, event, packed, rate_table
 
 REQUESTS = [Record(value=packed(event()))]
+BESIDE = TopicPlace(topics.BESIDE_JOURNAL, 2)
 JOURNAL_AT_4 = JournalRecord(LEDGER, 3, 3, b"").headers()
 
 
@@ -84,7 +86,8 @@ class TestTakingOver:
             take_over("metering", 2, 4), lambda step: {} if isinstance(step, Restore | TopicIds) else None
         )
         assert scripted.names(steps) == [
-            *("Fence", "Restore", "TopicIds", "LastHeaders", "Commit", "Restore", "Reached")
+            *("Fence", "Restore", "TopicIds", "LastHeaders", "Commit", "Restore"),
+            *("LastHeaders", "Restore", "Commit", "Commit", "Reached"),
         ]
         assert isinstance(steps[0], Fence)
         place = TopicPlace(topics.STATE, 2)
@@ -94,6 +97,10 @@ class TestTakingOver:
             LastHeaders(TopicPlace(topics.JOURNAL, 2)),
             Commit({place: [Output(*state.save_meta()), Output(b"imetering", b"")]}),
             Restore(place),
+            LastHeaders(BESIDE),
+            Restore(BESIDE),
+            Commit({BESIDE: [Output(b"imetering", b"")]}),
+            Commit({BESIDE: beside_journal.of_unit(state, [], [])}),
             Reached("worker.restored"),
         ]
         assert (state.partition, state.partitions) == (2, 4)
@@ -144,7 +151,10 @@ class TestTakingOver:
                 scripted.run(take_over("metering", 0, 1, {name: "c" * 32}), answer(another))
             # An operator has accepted it: it is read from its beginning, the others go on.
             state, steps = scripted.run(take_over("metering", 0, 1, {name: "b" * 32}), answer(another))
-            assert [step for step in steps if isinstance(step, Commit)] == [
+            commits = [step for step in steps if isinstance(step, Commit)]
+            # What is kept beside the journal is written anew.
+            assert [set(commit.outputs) for commit in commits[1:]] == [{TopicPlace(BESIDE.topic, 0)}] * 2
+            assert commits[:1] == [
                 Commit(
                     {
                         TopicPlace(topics.STATE, 0): [
@@ -251,7 +261,7 @@ def test_each_kind_of_output_goes_to_its_topic_and_what_is_moved_to_its_partitio
     why = [("reason", b"invalid")]
     output = UnitOutput(
         journal=[record],
-        state=[(b"s", None)],
+        state=[(b"s", None), (b"oorder", b"5")],
         verdicts=[(b"v", b"1")],
         replies=[b"reply"],
         keys=[(b"k", b"2")],
@@ -261,10 +271,14 @@ def test_each_kind_of_output_goes_to_its_topic_and_what_is_moved_to_its_partitio
         counts=Counter(),
         orders=[(b"o", b"3")],
         mail=[(b"m", b"4")],
+        alerts=[(b"lorg", b"6")],
     )
     assert outputs_of(PartitionState(3, 4), output) == {
-        TopicPlace(topics.STATE, 3): [Output(b"s", None)],
+        TopicPlace(topics.STATE, 3): [Output(b"s", None), Output(b"oorder", b"5")],
         TopicPlace(topics.JOURNAL, 3): [Output(None, b"row", record.headers())],
+        TopicPlace(topics.BESIDE_JOURNAL, 3): beside_journal.of_unit(
+            PartitionState(3, 4), [(b"oorder", b"5")], [(b"lorg", b"6")]
+        ),
         TopicPlace(topics.VERDICTS, 3): [Output(b"v", b"1")],
         TopicPlace(topics.REPLIES, 3): [Output(None, b"reply")],
         TopicPlace(topics.KEYS, 3): [Output(b"k", b"2")],
@@ -303,7 +317,7 @@ class TestWhoseAPartitionIs:
                         if journal is None
                         else [*JournalRecord(LEDGER, 0, 0, b"").headers(), journal.header()]
                     )
-                case Commit():
+                case Commit() if TopicPlace(topics.STATE, 0) in step.outputs:
                     commits.append(step)
             return None
 
