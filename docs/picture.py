@@ -70,7 +70,7 @@ READERS = (
     Party(
         "Operators", ("alarm, mend, redrive;", "metering verify"), (topics.DEAD_LETTERS, topics.VERIFY_STATE)
     ),
-    Party("The next owner", ("restores, then goes on",), (topics.STATE,)),
+    Party("The next owner", ("restores, then goes on",), (topics.STATE, topics.BESIDE_JOURNAL)),
 )
 OWN = {
     *(topics.REDRIVE_STATE, topics.SINK_STATE, topics.MAIL_STATE, topics.VERIFY_STATE),

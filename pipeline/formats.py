@@ -87,6 +87,11 @@ JOURNAL = StoredFormat(topics.JOURNAL, 2, "the header `format` of the record, in
 STATE = StoredFormat(
     topics.STATE, 4, "the field `format` of the partition's record `m`, for all its records", rewritten=True
 )
+BESIDE_JOURNAL = StoredFormat(
+    topics.BESIDE_JOURNAL,
+    STATE.number,
+    "the field `format` of the partition's record `m`, as in the state topic",
+)
 RATES = StoredFormat(topics.CATALOG, 2)
 PROMOS = StoredFormat(topics.PROMOS, 1)
 KEYS = StoredFormat(topics.KEYS, 1)
@@ -110,6 +115,7 @@ SPOOL = StoredFormat(
 ALL = (
     JOURNAL,
     STATE,
+    BESIDE_JOURNAL,
     RATES,
     PROMOS,
     KEYS,

@@ -35,7 +35,7 @@ async def rebuild_state(settings: Settings, *, whole_too: bool) -> RebuiltState:
     report = RebuiltState()
     partitions = await partition_count(settings.kafka)
     for partition in range(partitions):
-        steps = _Steps(settings.kafka, settings.deployment, partition)
+        steps = _RebuildSteps(settings.kafka, settings.deployment, partition)
         work = rebuilding.rebuild(settings.deployment, partition, partitions, report, whole_too=whole_too)
         try:
             await drive(work, steps.take)
@@ -44,7 +44,7 @@ async def rebuild_state(settings: Settings, *, whole_too: bool) -> RebuiltState:
     return report
 
 
-class _Steps:
+class _RebuildSteps:
     """Takes the steps for one partition, as its worker's successor."""
 
     def __init__(self, kafka: KafkaConnection, deployment: str, partition: int) -> None:
