@@ -100,8 +100,8 @@ def _of_the_redriver(key: bytes, value: bytes | None, by: Translation) -> Transl
     """Return from where letters are read, or the mark of one that was redriven; None where that letter is gone."""
     start = redriving.start_of(key)
     if start is not None:
-        at = by.of(topics.DEAD_LETTERS, start[0]).next_offset(start[1])
-        return redriving.start_key(start[0], at), value
+        next_offset = by.of(topics.DEAD_LETTERS, start[0]).next_offset(start[1])
+        return redriving.start_key(start[0], next_offset), value
     partition, _, offset = key.decode().partition("-")
     at = by.of(topics.DEAD_LETTERS, int(partition)).exactly(int(offset))
     return None if at is None else (f"{partition}-{at}".encode(), value)

@@ -11,7 +11,7 @@ from pipeline import topics
 from pipeline.accounts.commands import CreateKey, Credit, SetThreshold, SignUp
 from pipeline.identity import DeploymentIdentity, MixedHistoriesError
 from pipeline.posting import beside_journal
-from pipeline.posting.protocol import take_over
+from pipeline.posting.protocol import WorkerStep, take_over
 from pipeline.posting.rebuilding import NextJournalRecords, Rebuilding, RebuiltState, rebuild
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.steps import (
@@ -21,7 +21,6 @@ from pipeline.steps import (
     Output,
     Reached,
     Restore,
-    Step,
     TopicIds,
     TopicPlace,
 )
@@ -47,7 +46,7 @@ class Topics:
         self.ended_at = ""
         self._unread = [books.journal[:1], books.journal[1:]]
 
-    def answer(self, step: Step[object]) -> object:
+    def answer(self, step: RebuildStep | WorkerStep) -> object:
         """Take a step of a take-over or of the command."""
         match step:
             case Restore(place):
@@ -64,7 +63,7 @@ class Topics:
             case Commit(outputs):
                 for place, written in outputs.items():
                     self.write(place, written)
-            case Reached(self.ended_at):
+            case Reached(point) if point == self.ended_at:
                 raise EndedError(self.ended_at)
         return None
 
@@ -198,12 +197,13 @@ def test_a_journal_with_a_gap_is_refused() -> None:
 
 def test_all_is_kept_again_after_an_owner_that_did_not_know_of_it(there: Topics) -> None:
     """It has changed an account, and let go of a source: what is kept is of before."""
-    stale = beside_journal.alert_record("org_gone", (1, 5))
-    there.held[BESIDE] |= [(b"ngone", b"x"), stale]
+    stale, mark = beside_journal.alert_record("org_gone", (1, 5))
+    assert mark is not None
+    there.held[BESIDE] |= {b"ngone": b"x", stale: mark}
     there.books.send(Credit("c2", "org_1", 10**9, "r"))
     there.held[STATE] = dict(there.books.topic)
     lost = _money(there.taken_over())
-    assert not {b"ngone", stale[0]} & there.held[BESIDE].keys()
+    assert not {b"ngone", stale} & there.held[BESIDE].keys()
     there.held[STATE].clear()
     there.rebuild()
     assert _money(there.taken_over()) == lost
