@@ -12,7 +12,7 @@ from pipeline.accounts.commands import CreateKey, Credit, SetThreshold, SignUp
 from pipeline.identity import DeploymentIdentity, MixedHistoriesError
 from pipeline.posting import beside_journal
 from pipeline.posting.protocol import WorkerStep, take_over
-from pipeline.posting.rebuilding import NextJournalRecords, Rebuilding, RebuiltState, rebuild
+from pipeline.posting.rebuilding import NextJournalRecords, Rebuilding, RebuildStep, RebuiltState, rebuild
 from pipeline.posting.state import PartitionState, StateError
 from pipeline.steps import (
     AnotherTopicError,
