@@ -36,11 +36,20 @@ def test_the_demo_runs_from_the_wheel_alone(tmp_path: Path) -> None:
     log = tmp_path / "demo.log"
 
     def metering(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [home / "bin/metering", *arguments, "--data-dir", "data"]
+        command = [str(home / "bin/metering"), *arguments, "--data-dir", "data"]
         return subprocess.run(command, cwd=elsewhere, env=clean, capture_output=True, text=True, check=False)
 
     with log.open("wb") as words:
-        command = [home / "bin/metering", "demo", "--data-dir", "data", "--port", "0", "--kafka-port", "0"]
+        command = [
+            str(home / "bin/metering"),
+            "demo",
+            "--data-dir",
+            "data",
+            "--port",
+            "0",
+            "--kafka-port",
+            "0",
+        ]
         demo = subprocess.Popen(command, cwd=elsewhere, env=clean, stdout=words, stderr=words)
     try:
         until_s = time.monotonic() + READY_LIMIT_S
