@@ -41,16 +41,12 @@ def test_an_id_that_several_sources_gave_finds_the_newest(served: Api) -> None:
     assert _found(served, UUID) == [public_id(0, n) for n in range(106, 106 - FOUND_MAX, -1)]
 
 
-@pytest.mark.parametrize("q", ["event", "EVENT-7", "event-7'", "%", "9" * 19, str(2**53), "theirs-1", "٣"])
-def test_what_is_no_id_of_the_org_finds_nothing(served: Api, q: str) -> None:
-    assert _found(served, q) == []
+def test_what_is_no_id_of_the_org_finds_nothing(served: Api) -> None:
+    ids = ("event", "EVENT-7", "event-7'", "%", "9" * 19, str(2**53), "theirs-1", "٣", str(public_id(1, 1)))
+    assert [q for q in ids if _found(served, q)] == []
 
 
-def test_another_orgs_number_finds_nothing(served: Api) -> None:
-    assert _found(served, str(public_id(1, 1))) == []
-
-
-@pytest.mark.parametrize("q", ["   ", "x" * (ID_LENGTH_MAX + 1)])
-def test_an_id_that_can_be_none_is_refused(served: Api, q: str) -> None:
-    assert served.refused("/me/search", "org_a", q=q) == (400, "invalid_request", "q")
+def test_an_id_that_can_be_none_is_refused(served: Api) -> None:
+    for q in ("   ", "x" * (ID_LENGTH_MAX + 1)):
+        assert served.refused("/me/search", "org_a", q=q) == (400, "invalid_request", "q")
     assert served.refused("/me/search", "org_a") == (400, "invalid_request", "q")
