@@ -17,6 +17,7 @@ from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.migrate import load, migrate, render
 from pipeline.clickhouse.queries import WORDS
 from pipeline.clickhouse.sql_files import sql_files
+from pipeline.journal import public_id
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,26 @@ def empty(engine: Engine) -> None:
         engine.command(render(f"DROP {word} IF EXISTS {name} {{{{on_cluster}}}} SYNC", engine.cluster))
     engine.command(render("DROP TABLE IF EXISTS schema_versions {{on_cluster}} SYNC", engine.cluster))
     migrate(engine)
+
+
+def drop_rows_after(engine: Engine, partition: int, position: int) -> None:
+    """Delete the rows of a partition after a position; its roll-ups keep their sums. Raises what the engine raises."""
+    above = {"partition": partition, "last": public_id(partition, position)}
+    for table in ("events", "ledger"):
+        engine.command(
+            render(
+                f"ALTER TABLE {table} {{{{on_cluster}}}} DELETE WHERE id % 1024 = {above['partition']} AND id > {above['last']} "
+                "SETTINGS mutations_sync = 2",
+                engine.cluster,
+            )
+        )
+
+
+def last_day_of_sums(engine: Engine) -> date | None:
+    """Return the newest IST day of which a roll-up has sums, None where none has any."""
+    asked = "SELECT toString(max(day)) FROM (SELECT day FROM usage_day UNION ALL SELECT day FROM model_day) HAVING count() > 0"
+    found = engine.query(asked, row=tuple[str], settings=SCAN)
+    return date.fromisoformat(found[0][0]) if found else None
 
 
 def days_with_rows(engine: Engine) -> list[date]:
