@@ -67,19 +67,27 @@ def drop_rows_after(engine: Engine, partition: int, position: int) -> None:
         )
 
 
-def last_day_of_sums(engine: Engine) -> date | None:
-    """Return the newest IST day of which a roll-up has sums, None where none has any."""
-    asked = "SELECT toString(max(day)) FROM (SELECT day FROM usage_day UNION ALL SELECT day FROM model_day) HAVING count() > 0"
-    found = engine.query(asked, row=tuple[str], settings=SCAN)
-    return date.fromisoformat(found[0][0]) if found else None
-
-
 def days_with_rows(engine: Engine) -> list[date]:
     """Return the IST days that have rows of requests, oldest first."""
     found = engine.query(
         "SELECT DISTINCT toString(day) FROM events ORDER BY 1", row=tuple[str], settings=SCAN
     )
     return [date.fromisoformat(day) for (day,) in found]
+
+
+def days_with_sums_or_rows(engine: Engine) -> list[date]:
+    """Return the IST days from the first that has rows on that have rows or sums, oldest first.
+
+    Sums of days before are of rows that were dropped.
+    """
+    rows = days_with_rows(engine)
+    asked = "SELECT DISTINCT toString(day) FROM {} ORDER BY 1"
+    sums = [
+        date.fromisoformat(day)
+        for table in _ROLL_UPS
+        for (day,) in engine.query(asked.format(table), row=tuple[str], settings=SCAN)
+    ]
+    return sorted({*rows, *(day for day in sums if rows and day > rows[0])})
 
 
 def make_roll_ups(engine: Engine, first: date, last: date) -> None:

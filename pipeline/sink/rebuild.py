@@ -115,11 +115,9 @@ class Rebuild:
         kept = {partition: await self._keep(held, partition) for partition in ends}
         self._reached("rebuild.emptied")
         # 3. The sums are those of the rows that are there.
-        days = await self._engine.writing(remake.days_with_rows, self._engine)
-        last = await self._engine.writing(remake.last_day_of_sums, self._engine)
-        if days or last:
-            bounds = days[0] if days else last, max(filter(None, [*days[-1:], last]))
-            await self._engine.writing(remake.make_roll_ups, self._engine, *bounds)
+        days = await self._engine.writing(remake.days_with_sums_or_rows, self._engine)
+        if days:
+            await self._engine.writing(remake.make_roll_ups, self._engine, days[0], days[-1])
         await self._engine.writing(whose.adopt, self._engine, held.identity, held.epoch)
         self._reached("rebuild.made")
         # 4. The sinks go on after the rows that were kept.
