@@ -128,9 +128,6 @@ async def test_after_a_power_cut_the_broker_starts_and_has_what_it_acknowledged(
 
             await broker.start()
             journal = await _values(broker, topics.JOURNAL, 0)
-            print(
-                "ROUND", units, len(writers.units), len(journal), journal[-3:], len(writers.events)
-            )  # DEBUG
             state = await read_compacted(broker.connection, TopicPartition(topics.STATE, 0))
             assert _lost(writers.units, journal) == []
             assert int(state[b"m"]) == journal[-1], "state and journal end with different units"
@@ -140,10 +137,6 @@ async def test_after_a_power_cut_the_broker_starts_and_has_what_it_acknowledged(
             writers.units, writers.events = journal, requests
     finally:
         await broker.stop(seconds_max=0)
-        import shutil  # DEBUG
-
-        for f in broker.home.glob("broker.log*"):  # DEBUG
-            shutil.copy(f, "/tmp/steady/")  # DEBUG
 
 
 class PowerGoneError(Exception):
