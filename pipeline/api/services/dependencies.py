@@ -102,10 +102,15 @@ async def signed_in(
             session = context.sessions.session(token or "")
         except InvalidSessionError:
             raise ApiError(RefusalCode.NO_SESSION, headers={"WWW-Authenticate": "Bearer"}) from None
+    _count(context, session)
+    return session
+
+
+def _count(context: AppContext, session: Session) -> None:
+    """Count a request of a session. Raises ApiError 429 where it sends too many."""
     wait_ms = context.session_requests.take(session.session_id, context.now_ms())
     if wait_ms:
         raise too_many(wait_ms)
-    return session
 
 
 def _opened_by(context: AppContext, access_token: str, *, reads: bool) -> Session:
@@ -141,10 +146,11 @@ async def visitor(
 Visitor = Annotated[Session | None, Depends(visitor)]
 
 
-async def member(session: Visitor) -> Session:
-    """Return the session of whoever looks at a page of an org; 401 for a stranger."""
+async def member(context: ContextOf, session: Visitor) -> Session:
+    """Return the session of whoever looks at a page of an org; 401 for a stranger, 429 for who looks too often."""
     if session is None:
         raise ApiError(RefusalCode.NO_SESSION)
+    _count(context, session)
     return session
 
 
