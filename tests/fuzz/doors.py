@@ -35,7 +35,7 @@ UNLIMITED = {
 def fuzz_doors(shop: Shop, requests: int, documented: int, seed: int) -> Fuzzed:
     """Send so many raw requests, and so many that the document suggests; what came of all of it."""
     fuzzed = Fuzzed()
-    before = [(role.name, role.process.pid) for role in shop.product.roles() if role.process]
+    before = shop.product.process_ids()
     document: dict[str, Any] = shop.http.get("/openapi.json").json()
     address = urlsplit(shop.product.http_url)
     assert address.hostname is not None
@@ -44,7 +44,7 @@ def fuzz_doors(shop: Shop, requests: int, documented: int, seed: int) -> Fuzzed:
     asyncio.run(_send(address.hostname, address.port, maker, requests, fuzzed))
     if documented and not fuzzed.wrong:
         AsDocumented(document, shop.product.http_url, _tokens(), seed, fuzzed).ask(documented)
-    after = [(role.name, role.process.pid) for role in shop.product.roles() if role.process and role.running]
+    after = shop.product.process_ids()
     if after != before:
         fuzzed.wrong.append(f"a process ended: {before} before, {after} after\n{shop.product.all_words()}")
     report = asyncio.run(shop.product.verify())
