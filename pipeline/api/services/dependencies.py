@@ -139,18 +139,20 @@ def session_of(context: AppContext, token: str | None) -> Session | None:
 async def visitor(
     context: ContextOf, token: Annotated[str | None, Cookie(alias=COOKIE)] = None
 ) -> Session | None:
-    """Return the session of whoever looks at a page, None for a stranger."""
-    return session_of(context, token)
+    """Return the session of whoever looks at a page, None for a stranger; 429 for who looks too often."""
+    session = session_of(context, token)
+    if session is not None:
+        _count(context, session)
+    return session
 
 
 Visitor = Annotated[Session | None, Depends(visitor)]
 
 
-async def member(context: ContextOf, session: Visitor) -> Session:
-    """Return the session of whoever looks at a page of an org; 401 for a stranger, 429 for who looks too often."""
+async def member(session: Visitor) -> Session:
+    """Return the session of whoever looks at a page of an org; 401 for a stranger."""
     if session is None:
         raise ApiError(RefusalCode.NO_SESSION)
-    _count(context, session)
     return session
 
 
