@@ -23,7 +23,7 @@ from tests.support.product.processes import SESSION_SECRET
 from tests.support.product.razorpay import ADDRESS, Shop
 
 ORGS = tuple(f"fuzzed-{n}" for n in range(6))
-AT_ONCE = 48
+AT_ONCE = 128
 WRONG_MAX = 10
 UNLIMITED = {
     "METERING_ADDRESS_REQUESTS_PER_S": "1000000",
