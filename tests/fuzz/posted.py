@@ -163,7 +163,12 @@ async def _send_unfit(zstd: AIOKafkaProducer, rng: random.Random) -> None:
 
 async def _on_its_way(producer: AIOKafkaProducer, record: Sent) -> asyncio.Future[object]:
     sent: asyncio.Future[object] = await producer.send(
-        record.topic, record.value, record.key, record.partition, headers=list(record.headers)
+        record.topic,
+        record.value,
+        # aiokafka sends no record that has neither.
+        b"" if record.value is None else record.key,
+        record.partition,
+        headers=list(record.headers),
     )
     return sent
 
