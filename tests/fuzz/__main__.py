@@ -9,6 +9,7 @@ ones. `--posted 100000` sends them to the topics of a product of its own instead
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 
@@ -26,9 +27,10 @@ def _records(count: int, seed: int) -> list[str]:
     return [] if wrong is None else [wrong]
 
 
-def _requests(count: int, seed: int) -> list[str]:
+def _requests(count: int, seed: int, limit_s: float) -> list[str]:
     with shop(**UNLIMITED) as running:
-        fuzzed = fuzz_doors(running, count - count // DOCUMENTED_SHARE, count // DOCUMENTED_SHARE, seed)
+        documented = count // DOCUMENTED_SHARE
+        fuzzed = fuzz_doors(running, count - documented, documented, seed, limit_s)
     _say([*sorted(fuzzed.kinds.items()), *((str(s), n) for s, n in sorted(fuzzed.statuses.items()))])
     return fuzzed.wrong
 
@@ -51,11 +53,14 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--posted", type=int, default=0)
     parser.add_argument("--requests", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="of raw requests, at most")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    # Ended from outside, it still ends the processes it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     if given.requests:
-        wrong = _requests(given.requests, given.seed)
+        wrong = _requests(given.requests, given.seed, given.seconds)
     elif given.posted:
         wrong = _posted(given.posted, given.seed)
     else:
