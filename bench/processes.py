@@ -32,6 +32,9 @@ from pipeline.settings import Settings
 DEPLOYMENT = "metering"
 SESSION_SECRET = "session-secret-of-the-benchmarks-0123456789"
 COMMAND_KEY = "command-key-of-the-benchmarks-0123456789"
+SYNCED = "METERING_BENCH_SYNCED"
+"""Where it is set, the broker has each append on disk before it acknowledges it, as under `metering up`; otherwise it stands
+for brokers of a cluster, which leave that to their replicas."""
 START_LIMIT_S = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -161,7 +164,7 @@ class Bench:
 async def bench(partitions: int) -> AsyncIterator[Bench]:
     """Run a fresh embedded broker with all topics and rates; everything is ended and removed at the end."""
     home = Path(tempfile.mkdtemp(prefix="metering-bench-"))
-    broker = Broker(home / "kafka", 0)
+    broker = Broker(home / "kafka", 0, is_synced=SYNCED in os.environ)
     running = Bench(broker, home, partitions)
     try:
         await broker.start()

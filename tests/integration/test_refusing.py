@@ -39,7 +39,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A broker, a worker and a server, with the shipped catalog."""
     home = tmp_path_factory.mktemp("refusing")
     with asyncio.Runner() as runner:
-        broker = Broker(home / "kafka", ports.free())
+        broker = Broker(home / "kafka", ports.free(), is_synced=False)
         runner.run(broker.start())
         running = product(broker, home, workers=1, partitions=PARTITIONS)
         try:
