@@ -14,7 +14,7 @@ help:
 	@echo "make demo    run the product with a small platform in it"
 	@echo "make test    run the tests"
 	@echo "make simulate try the books against crashes in simulation (SIMULATE='--total 100000000' for longer)"
-	@echo "make fuzz    post spoilt Kafka records (FUZZ='--records 1000000 --seed 7' for more), or malformed HTTP requests (FUZZ='--requests 100000')"
+	@echo "make fuzz    post spoilt Kafka records (FUZZ='--records 1000000 --seed 7' for more), through the whole product (FUZZ='--posted 100000'), or malformed HTTP requests (FUZZ='--requests 100000')"
 	@echo "make sbom    list what the product is made of in sbom.json (CycloneDX)"
 	@echo "make crash   kill and freeze real processes for ten minutes, and cut the power (CHAOS_SECONDS=N)"
 	@echo "make upgrade replace real processes by a newer release and back, in a minute"

@@ -91,7 +91,7 @@ class Bench:
         """Use a broker that runs."""
         self.broker, self.home, self.partitions = broker, home, partitions
         self.started: list[Process] = []
-        self.http_url = ""
+        self.http_url = self.status_url = ""
 
     @property
     def servers(self) -> str:
@@ -116,7 +116,9 @@ class Bench:
         """Start the server with the sink and the embedded ClickHouse in it."""
         port = free("127.0.0.1")
         self.http_url = f"http://127.0.0.1:{port}"
-        ours = {"METERING_PORT": str(port), "METERING_SERVER_STATUS_PORT": str(free("127.0.0.1"))}
+        status_port = free("127.0.0.1")
+        self.status_url = f"http://127.0.0.1:{status_port}"
+        ours = {"METERING_PORT": str(port), "METERING_SERVER_STATUS_PORT": str(status_port)}
         return self._start("server", ["-m", "pipeline", "server"], **ours)
 
     async def ready(self, server: Process) -> None:
