@@ -12,6 +12,7 @@ import typer
 from aiokafka.errors import KafkaError
 
 from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
+from pipeline.kafka.extent import InputShortenedError
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.operations.redrive import NotYetChargedError, redrive
 
@@ -37,7 +38,7 @@ def register(app: typer.Typer) -> None:
         settings = settings_for(data_dir)
         try:
             report = asyncio.run(redrive(settings, too_late=too_late, leaps=leaps))
-        except (NotYetChargedError, PartitionsError) as error:
+        except (NotYetChargedError, InputShortenedError, PartitionsError) as error:
             raise CommandError(str(error)) from None
         except (KafkaError, TimeoutError) as error:
             raise CommandError(f"Kafka at {settings.kafka_servers} cannot be reached: {error!r}") from None

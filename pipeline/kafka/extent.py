@@ -1,6 +1,6 @@
 """Whether a log still has what its reader counts on: it begins no later than what is read next, and ends no earlier.
 
-Owns: that comparison, and what it says. Called by: `kafka/reader.py`, `sink/partition.py`.
+Owns: that comparison, and what it says. Called by: `kafka/reader.py`, `sink/partition.py`, `operations/redrive.py`.
 
 A log that begins above the next offset has lost records that were never read. One that ends below it is not the log
 that was read: it was made anew, or restored to an earlier moment. Read on at its end, everything that is written

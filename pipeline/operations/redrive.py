@@ -21,7 +21,9 @@ from pipeline.connection import KafkaConnection
 from pipeline.driving import drive
 from pipeline.kafka.bounded import last_committed, read_to_end
 from pipeline.kafka.catalog import read_rates
+from pipeline.kafka.clients import started_consumer
 from pipeline.kafka.commands import CommandClient, UnavailableError
+from pipeline.kafka.extent import check_ends
 from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.partitions import partition_count
 from pipeline.posting import redriving
@@ -42,7 +44,8 @@ class NotYetChargedError(Exception):
 async def redrive(settings: Settings, *, too_late: bool, leaps: bool = False) -> Redriven:
     """Redrive what can be charged now and return when it is charged.
 
-    Raises NotYetChargedError where no worker does that in time, and what Kafka raises.
+    Raises NotYetChargedError where no worker does that in time, InputShortenedError where the letters are not those that
+    were read before, and what Kafka raises.
     """
     kafka, client = settings.kafka, CommandClient(settings.kafka, settings.command_keys)
     partitions = await partition_count(kafka)
@@ -89,7 +92,14 @@ class _Steps:
 async def _letters(
     kafka: KafkaConnection, partitions: int, starts: Mapping[int, int]
 ) -> AsyncIterator[Sequence[Letter]]:
-    """Yield the dead letters there are, partition by partition, some at a time; from these offsets on."""
+    """Yield the dead letters there are, partition by partition, some at a time; from these offsets on.
+
+    Raises InputShortenedError where the topic ends below one: it is not the one that was read.
+    """
+    async with started_consumer(kafka) as consumer:
+        await check_ends(
+            consumer, {TopicPartition(topics.DEAD_LETTERS, p): offset for p, offset in starts.items()}
+        )
     for partition in range(partitions):
         place = TopicPartition(topics.DEAD_LETTERS, partition)
         async for records in read_to_end(kafka, place, start=starts.get(partition, 0)):
