@@ -102,6 +102,8 @@ CHECKPOINTS = StoredFormat(
     topics.VERIFY_STATE, 1, "the field `format` of the records `head` and `roll-ups`, for all records"
 )
 """Of another format, older or newer, a checkpoint is not gone on from: all is read, and it is made anew."""
+NOTARY_DAYS = StoredFormat(topics.CHECKPOINTS_STATE, 1)
+NOTARY_CHUNKS = StoredFormat(topics.NOTARY_STATE, 1)
 MIRROR = StoredFormat(topics.MIRROR_STATE, 1, rewritten=True)
 SPOOL = StoredFormat(
     "spool", 1, "the field `format` of `spool.json`, for the whole directory", rewritten=True
@@ -122,6 +124,8 @@ ALL = (
     RANGES,
     MARKS,
     CHECKPOINTS,
+    NOTARY_DAYS,
+    NOTARY_CHUNKS,
     MIRROR,
     SPOOL,
 )
