@@ -99,8 +99,7 @@ class Proof:
         """Check a row: that it is of this org and month and follows the one before, and its cost or the balance after it."""
         follows = row["id"] > self.last_id and row["posted_ms"] >= self.last_ms
         is_near = not self.last_id or (row["id"] - self.last_id) % 1024 == 0
-        need(follows and is_near, "it does not follow the row before it")
-        need(row["org"] == self.head["org"], "it is of another org")
+        need(follows and is_near and row["org"] == self.head["org"], "it does not follow")
         day = str(date.fromordinal(719_163 + (row["posted_ms"] + 19_800_000) // 86_400_000))
         need(day.startswith(self.month), "it was not posted in the month")
         (rows, balance, running), rate_hash = self.state, NO_HASH
@@ -172,9 +171,9 @@ class Proof:
         is_open = self.head["opening_rows"] and self.signed and self.signed[0] != self.before
         need(not is_open, "what was so before the month is not signed, but days of the month are")
         need(self.signed or self.pinned is None, "nothing in it is signed, by no key")
-        rows, balance, running = self.state
-        sums = rows - self.head["opening_rows"], self.credits, self.debits, balance, running.hex()
-        due = ("end", *sums, self.signed[-1] if self.signed else None, end["sha256"])
+        rows, sums = self.state[0] - self.head["opening_rows"], (self.credits, self.debits, self.state[1])
+        through = self.signed[-1] if self.signed else None
+        due = ("end", rows, *sums, self.state[2].hex(), through, end["sha256"])
         need(tuple(end.values()) == due, "the sums are not those of the lines")
         self.shown = {name: self.head[name] for name in ("org", "month", "public_key")} | end
         self.digest.update(line.rpartition(b',"sha256":')[0])

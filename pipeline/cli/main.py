@@ -17,6 +17,7 @@ from pipeline.cli import (
     demo,
     mirror,
     promo,
+    prove,
     quarantine,
     rebuild,
     reconcile,
@@ -42,7 +43,7 @@ from pipeline.settings import MissingSettingError
 GROUPS = (
     *(up, demo, roles, config),
     *(accounts, sessions, catalog, promo),
-    *(verify, reconcile, settle, redrive, quarantine, rebuild, mirror),
+    *(verify, prove, reconcile, settle, redrive, quarantine, rebuild, mirror),
 )
 
 _EXPECTED = (

@@ -38,6 +38,24 @@ async def read_to_end(
                 yield records
 
 
+async def records_at(kafka: KafkaConnection, where: TopicPartition, offsets: Iterable[int]) -> list[bytes]:
+    """Return the values of the records at some offsets of a partition. Raises KeyError for one where there is none."""
+    values = []
+    async with started_consumer(kafka, **FETCH) as consumer:
+        consumer.assign([where])
+        end = (await consumer.end_offsets([where]))[where]
+        for offset in offsets:
+            consumer.seek(where, offset)
+            found: ConsumerRecord | None = None
+            while found is None and await consumer.position(where) < end:
+                batches = await consumer.getmany(where, timeout_ms=500, max_records=1)
+                found = next(iter(batches.get(where, ())), None)
+            if found is None or found.offset != offset or found.value is None:
+                raise KeyError(f"{where.topic}/{where.partition} has no record at {offset}")
+            values.append(found.value)
+    return values
+
+
 async def ends_of(kafka: KafkaConnection, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
     """Return the end of each partition: the offset after its last committed record or marker."""
     async with started_consumer(kafka) as consumer:

@@ -31,7 +31,14 @@ STATES = (topics.STATE, topics.MAIL_STATE, topics.REDRIVE_STATE)
 HELD = (topics.JOURNAL, topics.VERDICTS, topics.KEYS, topics.ORDERS, topics.MAIL, topics.DEAD_LETTERS)
 """What the worker of the partition alone writes, in the transaction of its state: of these nothing may be copied that
 is newer than the copied state."""
-AHEAD = (topics.REQUESTS, topics.BILLING, topics.MOVED, topics.SESSIONS, topics.TOKENS, topics.CHECKPOINTS_STATE)
+AHEAD = (
+    topics.REQUESTS,
+    topics.BILLING,
+    topics.MOVED,
+    topics.SESSIONS,
+    topics.TOKENS,
+    topics.CHECKPOINTS_STATE,
+)
 """What may be copied further than the state has come: it is read from there."""
 LEVEL = (topics.CATALOG, topics.PROMOS)
 """Copied to the same offsets."""
@@ -72,15 +79,9 @@ def translated(
 
     Offsets that it names must have been copied before. Raises NewerFormatError where a newer release wrote it.
     """
+    if _stays(place.topic, key):
+        return None
     match place.topic, key:
-        case topics.VERDICTS, verdicts.PROGRESS_KEY:
-            # By offsets of the first cluster: the next owner tells it anew with its first unit.
-            return None
-        case topics.STATE | topics.MAIL_STATE | topics.REDRIVE_STATE | topics.CHECKPOINTS_STATE, topics.OWNER_KEY:
-            return None
-        case topics.CHECKPOINTS_STATE, bytes() if key.startswith(kept.INDEX):
-            # It names offsets of the first cluster. The checkpoints themselves go along: they were signed once, for good.
-            return None
         case topics.STATE, bytes():
             return _state(place.partition, key, value, by)
         case topics.REDRIVE_STATE, bytes():
@@ -88,6 +89,20 @@ def translated(
         case topics.MAIL_STATE, mail.OUTBOX_KEY if value is not None:
             return key, _outbox(place.partition, value, by)
     return key, value
+
+
+def _stays(topic: str, key: bytes | None) -> bool:
+    """Whether a record means something on the first cluster only, or nothing at all."""
+    match topic, key:
+        case topics.VERDICTS, verdicts.PROGRESS_KEY:
+            # By offsets of the first cluster: the next owner tells it anew with its first unit.
+            return True
+        case topics.CHECKPOINTS_STATE, bytes():
+            # An index names offsets, and is made again. Checkpoints go along: they were signed once, for good.
+            return key == topics.OWNER_KEY or key.startswith(kept.INDEX)
+        case topics.STATE | topics.MAIL_STATE | topics.REDRIVE_STATE, topics.OWNER_KEY:
+            return True
+    return False
 
 
 def read_up_to(topic: str, key: bytes | None, value: bytes | None) -> Mapping[str, int]:

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline import ist
-from pipeline.catalog.rates import Rate, RateTable, Tier
+from pipeline.catalog.rates import Rate, RateTable
 from pipeline.catalog.rating import cost_nano, is_free
 from pipeline.journal import LedgerRow, RequestRow, Row, position_of
 from pipeline.notary.chain import (
@@ -193,7 +193,9 @@ def _head(lines: _Lines, public_key: str | None) -> _Checked:
     head = _as(ProofHead, lines.line, encode)
     month = month_of(head.month)
     if head.format != FORMAT or month is None:
-        raise ProofError(f"format {head.format} and month {head.month}; this checks months in format {FORMAT}")
+        raise ProofError(
+            f"format {head.format} and month {head.month}; this checks months in format {FORMAT}"
+        )
     _hex(head.opening_hash, HASH_DIGITS)
     if (head.opening_rows == 0) != (head.opening == NOTHING) or head.opening_rows < 0:
         raise ProofError("what was so before the month contradicts itself")
@@ -360,30 +362,43 @@ def _day(text: str) -> int:
 
 def _take_checkpoint(checked: _Checked, checkpoint: SignedCheckpoint) -> None:
     """Take the checkpoint of a day. Raises ProofError."""
-    day, last = _day(checkpoint.day), checked.checkpoints[-1] if checked.checkpoints else None
-    if checkpoint.deployment != checked.head.deployment:
-        raise ProofError(f"it is of the deployment {checkpoint.deployment}")
-    if checkpoint.key != _key_of(checked.head, checkpoint.day):
-        raise ProofError(f"it names the key {checkpoint.key}, which did not sign on {checkpoint.day}")
-    handed_over = {handover.day: handover for handover in checked.head.handovers}
-    if checkpoint.handover != handed_over.get(checkpoint.day):
-        raise ProofError(f"its hand-over is not the one that the first line has of {checkpoint.day}")
-    if not is_signed(checkpoint):
-        raise ProofError(f"the checkpoint of {checkpoint.day} is not signed by {checkpoint.key}")
-    before_month = ist.day_of(checked.start_ms) - 1
-    if last is not None:
-        if day != _day(last.day) + 1 or checkpoint.previous != line_hash(last):
-            raise ProofError(f"the checkpoint of {checkpoint.day} does not follow the one before it")
-    elif day != before_month and (day < before_month or checkpoint.previous != FIRST_PREVIOUS):
-        raise ProofError("the first checkpoint is neither that of the day before the month nor the first there is")
-    if day >= ist.day_of(checked.end_ms):
-        raise ProofError(f"{checkpoint.day} is not in the month")
+    day = _day(checkpoint.day)
+    _check_signature(checked.head, checkpoint)
+    _check_order(checked, checkpoint, day)
     has_rows = checked.at_end_of(day).rows > 0
     if has_rows != (checkpoint.day in checked.roots):
         raise ProofError(f"the path of {checkpoint.day} is missing, or there is one without rows")
     if has_rows and checked.roots[checkpoint.day].hex() != checkpoint.root:
         raise ProofError(f"the path of {checkpoint.day} does not lead to the root that was signed")
     checked.checkpoints.append(checkpoint)
+
+
+def _check_signature(head: ProofHead, checkpoint: SignedCheckpoint) -> None:
+    """Raise ProofError where a checkpoint is not signed by the key of its day."""
+    if checkpoint.deployment != head.deployment:
+        raise ProofError(f"it is of the deployment {checkpoint.deployment}")
+    if checkpoint.key != _key_of(head, checkpoint.day):
+        raise ProofError(f"it names the key {checkpoint.key}, which did not sign on {checkpoint.day}")
+    handed_over = {handover.day: handover for handover in head.handovers}
+    if checkpoint.handover != handed_over.get(checkpoint.day):
+        raise ProofError(f"its hand-over is not the one that the first line has of {checkpoint.day}")
+    if not is_signed(checkpoint):
+        raise ProofError(f"the checkpoint of {checkpoint.day} is not signed by {checkpoint.key}")
+
+
+def _check_order(checked: _Checked, checkpoint: SignedCheckpoint, day: int) -> None:
+    """Raise ProofError where a checkpoint is not that of the next day, or the first is not where they may begin."""
+    before_month = ist.day_of(checked.start_ms) - 1
+    if checked.checkpoints:
+        last = checked.checkpoints[-1]
+        if day != _day(last.day) + 1 or checkpoint.previous != line_hash(last):
+            raise ProofError(f"the checkpoint of {checkpoint.day} does not follow the one before it")
+    elif day != before_month and (day < before_month or checkpoint.previous != FIRST_PREVIOUS):
+        raise ProofError(
+            "the first checkpoint is neither that of the day before the month nor the first there is"
+        )
+    if day >= ist.day_of(checked.end_ms):
+        raise ProofError(f"{checkpoint.day} is not in the month")
 
 
 def _key_of(head: ProofHead, day: str) -> str | None:

@@ -107,6 +107,8 @@ def first_day(firsts: Mapping[int, Row | None], posted: Mapping[int, PostedUpTo]
         return None
     for partition, row in firsts.items():
         owner = posted.get(partition)
-        if row is None and (owner is None or owner.posted_ms < ist.day_end_ms(min(days)) or owner.position > 1):
+        if row is None and (
+            owner is None or owner.posted_ms < ist.day_end_ms(min(days)) or owner.position > 1
+        ):
             return None
     return min(days)

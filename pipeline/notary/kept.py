@@ -11,6 +11,7 @@ taken, so whoever goes on begins with the newest. All but the checkpoints can be
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 import msgspec
 from msgspec import Struct
@@ -73,6 +74,22 @@ encode = msgspec.json.Encoder().encode
 decode_checkpoint = NOTARY_DAYS.decoder(KeptCheckpoint)
 decode_index = NOTARY_DAYS.decoder(DayIndex)
 decode_chunk = NOTARY_CHUNKS.decoder(DayChunk)
+
+
+def checkpoints_of(records: Mapping[bytes, bytes]) -> dict[int, KeptCheckpoint]:
+    """Return the checkpoints among the records of the topic, by day. Raises NewerFormatError."""
+    found = {key: decode_checkpoint(value) for key, value in records.items() if key.startswith(CHECKPOINT)}
+    return {day_of_key(key): found[key] for key in sorted(found)}
+
+
+def indexes_of(records: Mapping[bytes, bytes]) -> dict[int, DayIndex]:
+    """Return the indexes among the records of the topic, by day. Raises NewerFormatError."""
+    return {day_of_key(key): decode_index(value) for key, value in records.items() if key.startswith(INDEX)}
+
+
+def day_of_key(key: bytes) -> int:
+    """Return the day that a checkpoint or an index is of. Raises ValueError for another key."""
+    return ist.day_of_date(date.fromisoformat(key.partition(b"/")[2].decode()))
 
 
 def checkpoint_key(day: int) -> bytes:

@@ -58,7 +58,9 @@ def day_secret(seed: bytes, day: int) -> bytes:
 
 def leaf(org: str, state: OrgState, blind: bytes) -> bytes:
     """Return the leaf of an org."""
-    return sha256(LEAF_TAG + blind + _encode([org, state.rows, state.balance_nano, state.hash.hex()])).digest()
+    return sha256(
+        LEAF_TAG + blind + _encode([org, state.rows, state.balance_nano, state.hash.hex()])
+    ).digest()
 
 
 def node(left: bytes, right: bytes) -> bytes:
@@ -129,7 +131,9 @@ def root_of(secret: bytes, roots: Mapping[int, bytes], bits: int) -> bytes:
     return nodes.get(0) or _filler(secret, DEPTH, 0)
 
 
-def path_of(secret: bytes, org: Placed, chunk: Iterable[Placed], roots: Mapping[int, bytes], bits: int) -> OrgPath:
+def path_of(
+    secret: bytes, org: Placed, chunk: Iterable[Placed], roots: Mapping[int, bytes], bits: int
+) -> OrgPath:
     """Return the path of an org, of all orgs of its chunk and the roots of all chunks that have orgs."""
     _, lower = _climb(secret, _leaves(secret, chunk), range(DEPTH - bits), org.place)
     _, upper = _climb(secret, dict(roots), range(DEPTH - bits, DEPTH), chunk_of(org.place, bits))

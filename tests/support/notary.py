@@ -10,7 +10,16 @@ from datetime import date
 from pipeline import ist
 from pipeline.catalog.rates import Rate, Tier
 from pipeline.catalog.rating import cost_nano, is_free
-from pipeline.journal import LEDGER, REQUESTS, JournalRecord, LedgerRow, RequestRow, Row, encode_rows, public_id
+from pipeline.journal import (
+    LEDGER,
+    REQUESTS,
+    JournalRecord,
+    LedgerRow,
+    RequestRow,
+    Row,
+    encode_rows,
+    public_id,
+)
 from pipeline.notary.chain import NOTHING, OrgState, RateKey, hash_of_rates, rate_key, rate_line
 from pipeline.notary.checkpoint import NotaryKey, NotaryKeys, SignedCheckpoint
 from pipeline.notary.day import OpenDay, PostedUpTo, ReadUpTo
@@ -25,7 +34,11 @@ SECRET, OLD_SECRET = "notary-key-of-the-tests-0123456789", "notary-key-before-it
 KEYS = NotaryKeys.parse(SECRET)
 ORG = "org_a"
 RATES = (
-    rate(from_ms=10**12, request_nano=50_000_000, tiers=(Tier(900, 9, 8, 7), Tier(500, 30_000, 5, 60_000, (1, 2, 3)))),
+    rate(
+        from_ms=10**12,
+        request_nano=50_000_000,
+        tiers=(Tier(900, 9, 8, 7), Tier(500, 30_000, 5, 60_000, (1, 2, 3))),
+    ),
     rate(from_ms=10**12, model='odd "model"\\\n{, é', input_nano=7, cached_nano=2, output_nano=9),
 )
 LINES: dict[RateKey, bytes] = {(each.model, each.provider, each.from_ms): rate_line(each) for each in RATES}
@@ -84,9 +97,7 @@ class Books:
         number = month_of(month)
         assert number is not None
         first, below = ist.day_of(ist.month_start_ms(number)), ist.day_of(ist.month_end_ms(number))
-        rows = [
-            row for row in self.rows if row.org == org and first <= ist.day_of(row.posted_ms) < below
-        ]
+        rows = [row for row in self.rows if row.org == org and first <= ist.day_of(row.posted_ms) < below]
         handovers = tuple(
             kept.checkpoint.handover for kept in self.kept.values() if kept.checkpoint.handover is not None
         )
@@ -112,7 +123,9 @@ def records_of(rows: Sequence[Row]) -> Iterator[JournalRecord]:
             start = end
 
 
-def books(first: str, days: int, rows_a_day: int, *, orgs: int = 3, seed: int = 1, partition: int = 0) -> Books:
+def books(
+    first: str, days: int, rows_a_day: int, *, orgs: int = 3, seed: int = 1, partition: int = 0
+) -> Books:
     """Return books of random rows of some orgs over some days of posting."""
     rng = random.Random(seed)
     start_ms = ist.day_start_ms(ist.day_of_date(date.fromisoformat(first)))
@@ -125,8 +138,8 @@ def books(first: str, days: int, rows_a_day: int, *, orgs: int = 3, seed: int = 
             org, row_id = rng.choice(names), public_id(partition, len(rows) + 1)
             posted_ms = start_ms + day * ist.DAY_MS + stamp
             row: Row
-            if rng.random() < 0.2:  # noqa: PLR2004
-                amount = rng.randrange(-10**12, 10**12)
+            if rng.random() < 0.2:
+                amount = rng.randrange(-(10**12), 10**12)
                 balances[org] += amount
                 row = LedgerRow(
                     *(row_id, org, posted_ms, "correction", amount, balances[org]),
@@ -146,7 +159,7 @@ def _request(rng: random.Random, row_id: int, org: str, posted_ms: int) -> Reque
     cached, reasoning = rng.randrange(prompt + 1), rng.randrange(completion + 1)
     written = rng.randrange(prompt - cached + 1)
     irregular = rng.choice((0, 0, 0, 1, 2, 3))
-    free = rng.random() < 0.2  # noqa: PLR2004
+    free = rng.random() < 0.2
     counts = (prompt, cached, completion, reasoning, (written, 0, rng.randrange(completion + 1)), irregular)
     return RequestRow(
         **{

@@ -43,6 +43,8 @@ from pipeline.kafka.followed_log import FollowedLog
 from pipeline.kafka.sessions import session_writer, to_sessions
 from pipeline.kafka.tokens import to_tokens, token_writer
 from pipeline.mail.mailer import Mailer
+from pipeline.notary.checkpoint import NotaryKeys
+from pipeline.notary.notary import Notary
 from pipeline.payments.order_index import OrderIndex
 from pipeline.payments.order_poller import reconcile_open_orders
 from pipeline.payments.returns_poller import ReturnsPoller
@@ -115,6 +117,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         stack.push_async_callback(accounts.close)
         supervised = {"mail": SupervisedPart("mailer", lambda: Mailer(settings))}
         beside_api = SinkBeside(settings, engine, follower)
+        notary = _notary_of(settings)
         if settings.server_sink:
             supervised["sink"] = SupervisedPart("sink", beside_api.make)
         app = create_app(
@@ -157,7 +160,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 timeout_graceful_shutdown=STOP_LIMIT_S,
             )
         )
-        beside = [part.run() for part in supervised.values()]
+        beside = [part.run() for part in (*supervised.values(), *notary)]
         beside += [workers.run(), status.look(app.state.kept_health, list(asking_owners(ROUTERS)))]
         if accounts.razorpay is not None:
             returns = ReturnsPoller(accounts.intake, accounts.razorpay)
@@ -175,6 +178,15 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
+
+
+def _notary_of(settings: Settings) -> list[SupervisedPart]:
+    """Return the notary, none where it has no key. It is no part that /healthz waits for: nobody waits for a signature."""
+    if settings.notary_key is None:
+        log.warning("METERING_NOTARY_KEY is not set: no checkpoints are signed here")
+        return []
+    keys = NotaryKeys.parse(settings.notary_key.get_secret_value())
+    return [SupervisedPart("notary", lambda: Notary(settings, keys))]
 
 
 def _serve_status(settings: Settings, status: ServerStatus) -> None:
