@@ -1,7 +1,7 @@
 """The running hash of an org: each row of the journal, hashed over the one before. Pure.
 
 Owns: the bytes that a row and a rate are hashed as, and what is known of an org after each row.
-Called by: `notary/day.py` and `notary/audit.py` fold the journal; `notary/check.py` folds the rows of a proof.
+Called by: `notary/day.py` folds the journal; `notary/check.py` folds the rows of a proof.
 
 The bytes are specified in docs/statements.md. They may never change: what was signed stays signed. Whoever adds a column
 to the journal's rows leaves it out of the line, from the last column backwards, where it holds its default.

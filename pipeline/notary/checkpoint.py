@@ -1,7 +1,7 @@
 """Checkpoints: what a day's books were, signed, each over the one before; and hand-overs from one key to the next. Pure.
 
 Owns: the lines of both, what is signed of them, and the notary's keys.
-Called by: `notary/signing.py` makes them, `notary/check.py` and whoever reads them checks them.
+Called by: `notary/kept.py` makes them, `notary/check.py` checks them.
 
 Signatures are Ed25519 (RFC 8032), which is deterministic: the same journal and key make the same bytes, whoever signs. A
 line is JSON with the fields in the order of its struct and no spaces; binary values are lower-case hex. What is signed is a

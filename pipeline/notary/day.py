@@ -1,7 +1,7 @@
 """A day's journal folded into what is known of each org at its end. Pure.
 
 Owns: when a day is closed, and that every row of it was taken once and in its place.
-Called by: `notary/notary.py` reads the journal; `notary/signing.py` makes the day's tree of what was folded.
+Called by: `notary/notary.py` reads the journal; `notary/kept.py` makes the day's tree of what was folded.
 
 A day is that of posting, by IST. The time of posting never falls within a partition, so a partition is done with a day once
 a row of a later day is there, or once its owner has posted up to a later instant and all its rows up to there were taken. A

@@ -1,7 +1,7 @@
 """What the notary asks of Kafka: the journal from where it was taken, how far its writers have posted, the rates.
 
 Owns: these reads, and that the journal is read through `journal/records.py` like everywhere.
-Called by: `notary/notary.py`, `notary/audit.py`. Next: `kafka/bounded.py`.
+Called by: `notary/notary.py`. Next: `kafka/bounded.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the notary keeps: a day's checkpoint, the chunks of its tree, and where these are. Pure.
 
 Owns: the records of both topics, `metering.state.checkpoints` and `metering.state.notary`, and the tree of a day as it is kept.
-Called by: `notary/notary.py` writes them; `api/services/proving.py` and `notary/audit.py` read them.
+Called by: `notary/notary.py` writes them; `api/services/proving.py` reads them.
 
 Of each closed day there are a checkpoint, which is public but for the day's secret, an index, and the chunks of the tree. The
 chunks go first, into a topic of their own, as the index names their offsets there. The index is also how far the journal was

@@ -1,7 +1,7 @@
 """The Merkle tree of a day over all orgs, and the path from one org to its root. Pure.
 
 Owns: where an org stands in the tree, what its leaf is, and what stands where there is no org.
-Called by: `notary/signing.py` makes trees; `notary/check.py` climbs a path. docs/statements.md specifies the bytes.
+Called by: `notary/kept.py` makes trees; `notary/check.py` climbs a path. docs/statements.md specifies the bytes.
 
 A path shows hashes of what stands beside it, and must tell nothing of other orgs. So each day has a secret of its own, of which
 come: a blind in each leaf, so that no leaf can be guessed, nor compared with the leaf of another day; the place of each org; and

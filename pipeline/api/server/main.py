@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack, contextmanager
 
 import uvicorn
 import uvloop
+from aiokafka import TopicPartition
 
 from pipeline import logs, status_server, telemetry, topics
 from pipeline.api.http.addresses import Proxies
@@ -27,6 +28,7 @@ from pipeline.api.server.app import ROUTERS, create_app
 from pipeline.api.server.status import ServerStatus, asking_owners
 from pipeline.api.server.supervised import SupervisedPart
 from pipeline.api.services.accounts import account_services
+from pipeline.api.services.checkpoints import CheckpointBook
 from pipeline.api.services.context import AppContext, Check, rate_of
 from pipeline.api.services.key_directory import KeyDirectory
 from pipeline.api.services.sessions import SessionRegister
@@ -36,6 +38,7 @@ from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
 from pipeline.clickhouse.migrate import migrate
 from pipeline.kafka.attempts import error_of
+from pipeline.kafka.bounded import records_at
 from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.commands import CommandClient
 from pipeline.kafka.follow import StaleError, Subscription, TopicFollower
@@ -90,6 +93,9 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         directory, rates = KeyDirectory(), RateTable()
         order_index = OrderIndex(int(settings.reconcile_every_s * 1000))
         session_book, token_book = SessionBook(_now_ms), TokenBook(session_secret, _now_ms)
+        checkpoint_book = CheckpointBook(
+            lambda offsets: records_at(settings.kafka, TopicPartition(topics.NOTARY_STATE, 0), offsets)
+        )
         follower = TopicFollower(
             settings.kafka,
             [
@@ -98,6 +104,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 Subscription(topics.ORDERS, order_index.put, order_index.delete),
                 to_sessions(session_book),
                 to_tokens(token_book),
+                checkpoint_book.subscription(),
             ],
             count_bad=telemetry.count_bad_record,
         )
@@ -125,6 +132,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 engine=engine,
                 key_names=directory,
                 rates=rates,
+                checkpoints=checkpoint_book,
                 session_secret=session_secret,
                 now_ms=_now_ms,
                 checks=_checks(engine, workers, follower, supervised),

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from pipeline.api.http.limiter import RequestRate
 from pipeline.api.services.accounts import AccountServices
+from pipeline.api.services.checkpoints import CheckpointBook
 from pipeline.api.services.sessions import SessionRegister
 from pipeline.api.services.tokens import TokenRegister
 from pipeline.catalog.rates import RateTable
@@ -66,6 +67,8 @@ class AppContext:
     """How many requests each session may send."""
     known_sessions: SessionRegister | None = None
     """Which sessions are good, as all servers know it."""
+    checkpoints: CheckpointBook = field(default_factory=CheckpointBook)
+    """The signed checkpoints there are."""
     known_tokens: TokenRegister | None = None
     """Which access tokens are good, as all servers know it."""
 
