@@ -6,7 +6,7 @@ Called by: whoever restores, verifies or replays. `kafka/follow.py` is for what 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -22,7 +22,7 @@ FETCH = {"max_partition_fetch_bytes": OUTPUT_BYTES_MAX, "fetch_max_bytes": 2 * O
 
 async def read_to_end(
     kafka: KafkaConnection, where: TopicPartition, *, last: int | None = None, start: int = 0
-) -> AsyncIterator[Sequence[ConsumerRecord]]:
+) -> AsyncGenerator[Sequence[ConsumerRecord]]:
     """Yield the committed records of a partition in batches: from the offset `start` on, or those of the `last` offsets.
 
     Aborted records and the markers of transactions take offsets too, and are left out.

@@ -7,7 +7,7 @@ Called by: `notary/notary.py`. Next: `kafka/bounded.py`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from aiokafka import TopicPartition
@@ -77,7 +77,7 @@ class JournalReader:
 
     async def _records(
         self, partition: int, offset: int
-    ) -> AsyncIterator[tuple[JournalRecord, int, DeploymentIdentity | None]]:
+    ) -> AsyncGenerator[tuple[JournalRecord, int, DeploymentIdentity | None]]:
         """Yield the journal's records of a partition from an offset on, each with its own and whose it is."""
         where = TopicPartition(topics.JOURNAL, partition)
         async with aclosing(read_to_end(self._kafka, where, start=offset)) as batches:

@@ -209,7 +209,7 @@ class NotaryOffice:
         offsets: dict[bytes, int] = {}
         async for records in read_to_end(self._kafka, place, start=start):
             offsets |= {record.key: record.offset for record in records}
-        return [offsets[output.key] for output in outputs]
+        return [offsets[kept.chunk_key(day, number)] for number in range(len(outputs))]
 
     async def _deployment(self) -> str:
         """Return whose checkpoints these are: what the checkpoints before say, else the journal, else the settings."""

@@ -177,7 +177,8 @@ class Proving:
         """Yield the rows of both kinds in the order of their ids, some at a time, and at the end maybe none."""
         entries = iter(await self.history.entries(span.scope, span.from_ms, span.to_ms, span.below))
         entry = next(entries, None)
-        from_rid, to_rid = BEFORE_MAX - span.below + 1, BEFORE_MAX
+        # `rid` is 2^53 - 1 less the id, and BEFORE_MAX is 2^53: ids below one, then ids above another.
+        from_rid, to_rid = BEFORE_MAX - span.below, BEFORE_MAX
         while True:
             bound = query("proof_requests").of_org(
                 span.scope,
@@ -203,7 +204,7 @@ class Proving:
             yield merged
             if is_last:
                 return
-            to_rid = BEFORE_MAX - 1 - requests[-1].id
+            to_rid = BEFORE_MAX - 2 - requests[-1].id
 
 
 def _rest(entry: LedgerRow | None, entries: Iterator[LedgerRow]) -> list[Row]:

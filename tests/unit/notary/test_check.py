@@ -56,7 +56,7 @@ def by_script(proof: bytes, pinned: str | None = None) -> str | None:
     with tempfile.NamedTemporaryFile() as file, redirect_stdout(io.StringIO()) as shown:
         Path(file.name).write_bytes(proof)
         code = PROVE.main(file.name, pinned)
-    answer = json.loads(shown.getvalue())
+    answer: dict[str, Any] = json.loads(shown.getvalue())
     assert answer["holds"] == (code == 0)
     return answer.get("why")
 
