@@ -12,9 +12,11 @@ from aiokafka.errors import ProducerFenced
 
 from pipeline import ist, topics
 from pipeline.catalog.stored import encode_rate
+from pipeline.clickhouse.client import Engine
 from pipeline.connection import KafkaConnection
-from pipeline.journal import LedgerRow, Row, public_id
+from pipeline.journal import LEDGER, REQUESTS, LedgerRow, RequestRow, Row, encode_rows, public_id
 from pipeline.kafka.admin import ensure_topics
+from pipeline.kafka.catalog import read_rates
 from pipeline.kafka.clients import producer
 from pipeline.kafka.fenced import FencedLog, read_compacted
 from pipeline.notary import kept
@@ -22,6 +24,9 @@ from pipeline.notary.checkpoint import NotaryKeyError, NotaryKeys, is_signed, li
 from pipeline.notary.day import NotaryError
 from pipeline.notary.kept import KeptCheckpoint
 from pipeline.notary.notary import DAYS, NotaryOffice
+from pipeline.operations.audit import Difference
+from pipeline.operations.signed_days import SignedDays
+from pipeline.operations.verify import asking
 from pipeline.posting.state import META_KEY, Meta, encode_meta
 from pipeline.settings import Settings
 from pipeline.steps import Output, TopicPlace
@@ -113,6 +118,33 @@ async def test_the_days_are_signed_one_after_the_other_by_whoever_is_the_notary(
     assert two.previous == line_hash(one)
     # The first day has rows of the first partition alone, so these are the bytes that the pure core makes of it.
     assert one.root == MADE.sign().kept[MADE.days[0]].checkpoint.root
+
+
+async def test_verify_names_a_row_that_is_not_the_one_that_was_signed(
+    kafka: KafkaConnection, engine: Engine
+) -> None:
+    rows = [*MADE.rows, THEIRS]
+    for kind, table, of in ((REQUESTS, "events", RequestRow), (LEDGER, "ledger", LedgerRow)):
+        some = [row for row in rows if isinstance(row, of)]
+        blocks = b"".join(record.value for record in encode_rows(kind, some))
+        engine.insert_blocks(table, blocks, len(some), table)
+    assert [await _compared(kafka, engine, day) for day in MADE.days[:2]] == [[], []]
+    changed = [next(row for row in MADE.rows[start:] if isinstance(row, RequestRow)) for start in (2, 14)]
+    for row in changed:
+        engine.command(
+            f"ALTER TABLE events UPDATE status = 201 WHERE id = {row.id} SETTINGS mutations_sync = 2"
+        )
+    for row, day in zip(changed, MADE.days[:2], strict=True):
+        [difference] = await _compared(kafka, engine, day)
+        assert difference.place == "signed rows in ClickHouse"
+        assert difference.of == f"{row.org} on {ist.date_of(day)}, row {row.id}"
+
+
+async def _compared(kafka: KafkaConnection, engine: Engine, day: int) -> list[Difference]:
+    rates = {(rate.model, rate.provider, rate.from_ms): rate for rate in await read_rates(kafka)}
+    days = SignedDays(kafka, asking(engine), rates, rows_from="1970-01-01")
+    assert day in await days.read()
+    return await days.compare(day)
 
 
 async def test_a_day_whose_index_is_lost_is_made_again_as_it_was_signed(kafka: KafkaConnection) -> None:
