@@ -1,7 +1,7 @@
 """The signed checkpoints as a server knows them: all of them, and where the trees of their days are kept.
 
 Owns: `CheckpointBook`, fed from `metering.state.checkpoints`.
-Called by: `api/server/main.py` feeds one; `api/routes/proofs.py` and `api/services/proving.py` ask it.
+Called by: `api/server/main.py` feeds one; `api/services/proving.py` asks it. The app has it in its context.
 """
 
 from __future__ import annotations
