@@ -26,12 +26,12 @@ from pipeline.notary.day import OpenDay, PostedUpTo, ReadUpTo
 from pipeline.notary.kept import DayChunk, DayTree, KeptCheckpoint, closed_day, path_in
 from pipeline.notary.proof import FORMAT, MonthProof, ProofHead, SignedDay
 from pipeline.statements import month_of
-from tests.support.builders import rate
+from tests.support.builders import NOTARY_KEY, rate
 from tests.support.journal_rows import request
 
 DEPLOYMENT = "metering/00000000000000000000000000000001"
-SECRET, OLD_SECRET = "notary-key-of-the-tests-0123456789", "notary-key-before-it-0123456789-01"
-KEYS = NotaryKeys.parse(SECRET)
+OLD_SECRET = "notary-key-before-it-0123456789-01"
+KEYS = NotaryKeys.parse(NOTARY_KEY)
 ORG = "org_a"
 RATES = (
     rate(
@@ -198,4 +198,4 @@ def old_keys() -> NotaryKeys:
 
 def both_keys() -> NotaryKeys:
     """Return the keys while a rotation is under way."""
-    return NotaryKeys.parse(f"{SECRET}, {OLD_SECRET}")
+    return NotaryKeys.parse(f"{NOTARY_KEY}, {OLD_SECRET}")
