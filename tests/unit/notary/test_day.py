@@ -14,13 +14,12 @@ from pipeline.notary.chain import UnknownRateError, hash_of_rates
 from pipeline.notary.checkpoint import NotaryKeyError, NotaryKeys, is_handed_over, is_signed, line_hash
 from pipeline.notary.day import NotaryError, OpenDay, PostedUpTo, ReadUpTo, first_day
 from pipeline.notary.kept import closed_day
-from tests.support.builders import EXAMPLES
+from tests.support.builders import EXAMPLES, NOTARY_KEY
 from tests.support.journal_rows import request
 from tests.support.notary import (
     DEPLOYMENT,
     KEYS,
     LINES,
-    SECRET,
     Books,
     books,
     both_keys,
@@ -153,7 +152,7 @@ def test_what_was_signed_is_made_again_only_as_it_was() -> None:
     made = books("2026-10-05", 1, 9).sign()
     day = folded(books("2026-10-05", 1, 9), 0, again=False)
     kept = made.kept[made.days[0]]
-    again, tree = closed_day(NotaryKeys.parse(SECRET + "-another"), DEPLOYMENT, day, kept, None)
+    again, tree = closed_day(NotaryKeys.parse(f"{NOTARY_KEY}-another"), DEPLOYMENT, day, kept, None)
     assert (again, tree.root) == (kept, made.trees[made.days[0]].root)
     changed = folded(books("2026-10-05", 1, 9, seed=2), 0, again=False)
     with pytest.raises(NotaryError, match="the journal up to 2026-10-05 is not the one that was signed"):
