@@ -9,7 +9,7 @@ to the journal's rows leaves it out of the line, from the last column backwards,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 
 import msgspec
@@ -88,6 +88,13 @@ def hash_of_rates(rates: dict[RateKey, bytes]) -> HashOfRate:
         return found
 
     return find
+
+
+def after_all(state: OrgState, rows: Iterable[Row], hash_of_rate: HashOfRate) -> OrgState:
+    """Return what is known of an org after its next rows. Raises UnknownRateError."""
+    for row in rows:
+        state = after(state, row, hash_of_rate)
+    return state
 
 
 def after(state: OrgState, row: Row, hash_of_rate: HashOfRate) -> OrgState:

@@ -9,6 +9,7 @@ checks it learns that.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from pipeline.notary.chain import (
     OrgState,
     RateKey,
     UnknownRateError,
-    after,
+    after_all,
     hash_of_rates,
     rate_line,
 )
@@ -93,7 +94,8 @@ class Proving:
             begun = proof.begin()
             async for rows in self._rows(span):
                 if rows:
-                    yield begun + proof.rows(rows)
+                    # Thousands of hashes: in a thread, so that other answers have their turn.
+                    yield begun + await asyncio.to_thread(proof.rows, rows)
                     begun = b""
         except (KafkaError, KeyError, TimeoutError, UnknownRateError) as error:
             log.exception("the proof %s of %s cannot be made", text_of(month), scope.org)
@@ -124,7 +126,9 @@ class Proving:
         for day in days:
             checkpoint, index = self.book.of(day)
             org, chunk = placed[day]
-            path = None if org is None else (org.state, path_in(checkpoint.secret, org, chunk, index))
+            path = None
+            if org is not None:
+                path = org.state, await asyncio.to_thread(path_in, checkpoint.secret, org, chunk, index)
             found.append(SignedDay(checkpoint.checkpoint, path))
         # Before the first day that was ever signed nobody had a row.
         of_before = placed[before][0] if days[0] == before else None
@@ -154,8 +158,7 @@ class Proving:
         span = _Span(scope, 0, start_ms - 1, now.next_id)
         hash_of_rate, state = hash_of_rates(await self._rates_of(span)), NOTHING
         async for rows in self._rows(span):
-            for row in rows:
-                state = after(state, row, hash_of_rate)
+            state = await asyncio.to_thread(after_all, state, rows, hash_of_rate)
         return state
 
     async def _rates_of(self, span: _Span) -> dict[RateKey, bytes]:
