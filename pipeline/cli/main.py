@@ -29,6 +29,7 @@ from pipeline.cli import (
     settle,
     up,
     verify,
+    whatif,
 )
 from pipeline.cli.context import CommandError, say
 from pipeline.connection import KafkaSettingsError
@@ -45,7 +46,7 @@ from pipeline.settings import MissingSettingError
 GROUPS = (
     *(up, demo, roles, config),
     *(accounts, sessions, catalog, promo),
-    *(verify, prove, reconcile, settle, redrive, quarantine, rebuild, mirror),
+    *(verify, prove, whatif, reconcile, settle, redrive, quarantine, rebuild, mirror),
 )
 
 _EXPECTED = (
