@@ -18,7 +18,6 @@ from aiokafka.errors import KafkaError
 from msgspec import Struct
 
 from pipeline import ist
-from pipeline.accounts.results import AccountView
 from pipeline.api.http.errors import not_found, unavailable
 from pipeline.api.http.parameters import BEFORE_MAX
 from pipeline.api.services.checkpoints import CheckpointBook
@@ -82,13 +81,13 @@ class Proving:
 
     async def pieces(self, scope: OrgScope, month: int) -> AsyncGenerator[bytes]:
         """Yield the file of a month YYYYMM, a piece at a time. Raises ApiError before the first piece where there is no proof."""
-        now = await self.history.begun(scope, month)
+        posted_ms, below, _ = await self.history.begun(scope, month)
         start_ms, end_ms = ist.month_start_ms(month), ist.month_end_ms(month)
-        span = _Span(scope, start_ms, min(end_ms - 1, now.posted_ms), now.next_id)
+        span = _Span(scope, start_ms, min(end_ms - 1, posted_ms), below)
         first = ist.day_of(start_ms)
         try:
             days, opening = await self._signed_days(scope, first - 1, ist.day_of(end_ms) - 1)
-            opening = opening if opening is not None else await self._folded(scope, start_ms, now)
+            opening = opening if opening is not None else await self._folded(scope, start_ms, below)
             rates = await self._rates_of(span)
             proof = MonthProof(self._head(scope, month, opening), rates)
             begun = proof.begin()
@@ -153,9 +152,9 @@ class Proving:
             attempt += 1
         return found
 
-    async def _folded(self, scope: OrgScope, start_ms: int, now: AccountView) -> OrgState:
+    async def _folded(self, scope: OrgScope, start_ms: int, below: int) -> OrgState:
         """Return what was so before an instant, folded of all rows before it, as nobody has signed it."""
-        span = _Span(scope, 0, start_ms - 1, now.next_id)
+        span = _Span(scope, 0, start_ms - 1, below)
         hash_of_rate, state = hash_of_rates(await self._rates_of(span)), NOTHING
         async for rows in self._rows(span):
             state = await asyncio.to_thread(after_all, state, rows, hash_of_rate)
