@@ -200,6 +200,6 @@ async def test_a_journal_with_a_hole_stops_the_notary(kafka: KafkaConnection) ->
         # Its chunks were there already, as after a kill between them and the checkpoint: the same bytes again.
         first = (await signed(kafka))[MADE.days[0]].checkpoint
         root = bytes.fromhex(MADE.sign().kept[MADE.days[0]].checkpoint.root)
-        assert line_of(first) == line_of(sign(KEYS, "metering", MADE.days[0], root, None))
+        assert line_of(first) == line_of(sign(KEYS, "metering/", MADE.days[0], root, None))
         with pytest.raises(NotaryError, match=r"partition 1 has \(1, 5\) where 3 is due"):
             await strict.turn()
