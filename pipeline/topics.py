@@ -28,6 +28,8 @@ SINK_STATE = "metering.state.sink"
 MAIL_STATE = "metering.state.mail"
 REDRIVE_STATE = "metering.state.redrive"
 VERIFY_STATE = "metering.state.verify"
+CHECKPOINTS_STATE = "metering.state.checkpoints"
+NOTARY_STATE = "metering.state.notary"
 MIRROR_STATE = "metering.state.mirror"
 
 INPUTS = (REQUESTS, BILLING, MOVED)
@@ -145,6 +147,8 @@ TOPICS = (
     Topic(MAIL_STATE, compacted=True),
     Topic(REDRIVE_STATE, partitioned=False, compacted=True),
     Topic(VERIFY_STATE, compacted=True),
+    Topic(CHECKPOINTS_STATE, partitioned=False, compacted=True),
+    Topic(NOTARY_STATE, partitioned=False, compacted=True),
 )
 
 MIRROR = Topic(MIRROR_STATE, partitioned=False, compacted=True)
