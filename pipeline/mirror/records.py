@@ -20,9 +20,8 @@ from pipeline.accounts import verdicts
 from pipeline.mail import outbox
 from pipeline.mail import protocol as mail
 from pipeline.mirror.offsets import OffsetMap
-from pipeline.posting import redriving, set_aside, state
 from pipeline.notary import kept
-from pipeline.posting import set_aside, state
+from pipeline.posting import redriving, set_aside, state
 from pipeline.posting.protocol import OWN_TOPICS
 from pipeline.posting.state import COPY_KEY, META_KEY, encode_meta, read_meta
 from pipeline.steps import TopicPlace
@@ -43,12 +42,16 @@ AHEAD = (
 """What may be copied further than the state has come: it is read from there."""
 LEVEL = (topics.CATALOG, topics.PROMOS)
 """Copied to the same offsets."""
-NOT_COPIED = (topics.REPLIES, topics.SINK_STATE, topics.VERIFY_STATE, topics.BESIDE_JOURNAL)
-"""The first worker writes again what is kept beside the journal. Nobody waits for an answer on the second cluster; its sink writes a database of its own from the beginning of the
-journal; `metering verify` reads all, once."""
-NOT_COPIED = (topics.REPLIES, topics.SINK_STATE, topics.VERIFY_STATE, topics.NOTARY_STATE)
+NOT_COPIED = (
+    topics.REPLIES,
+    topics.SINK_STATE,
+    topics.VERIFY_STATE,
+    topics.NOTARY_STATE,
+    topics.BESIDE_JOURNAL,
+)
 """Nobody waits for an answer on the second cluster; its sink writes a database of its own from the beginning of the
-journal; `metering verify` reads all, once; the notary makes its trees again, of the days whose checkpoints were copied."""
+journal; `metering verify` reads all, once; the notary makes its trees again, of the days whose
+checkpoints were copied; the first worker writes again what is kept beside the journal."""
 
 MAPPED = (*topics.INPUTS, topics.MAIL, topics.DEAD_LETTERS)
 """The topics whose offsets somebody keeps."""
