@@ -126,7 +126,8 @@ class Outside:
 def children(at: Deployment, outside: Outside, data_dir: Path, seed: int, rate: float) -> list[Child]:
     """Return the demo's processes: the stand-ins, and the one that seeds and makes traffic."""
     gateway = (
-        *(sys.executable, "-m", "pipeline.standin.gateway", "--kafka-url", at.kafka_url),
+        *(sys.executable, "-m", "pipeline.standin.gateway"),
+        *("--kafka-url", at.gateway_kafka_url or at.kafka_url),
         *("--port", str(outside.gateway_port), "--node", "demo", "--spool-dir", str(data_dir / "demo-spool")),
     )
     traffic = (
