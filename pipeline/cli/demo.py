@@ -77,7 +77,9 @@ def register(app: typer.Typer) -> None:
         with sign_in_address(link) as address:
             # The first line that anybody reads, before there is anything to see: the address waits by itself.
             say(f"The overview, signed in: {address}")
-            asyncio.run(supervisor.up(data_dir, settings, kafka_port=kafka_port, when_ready=beside))
+            asyncio.run(
+                supervisor.up(data_dir, settings, kafka_port=kafka_port, when_ready=beside, is_guarded=False)
+            )
 
 
 class Outside:

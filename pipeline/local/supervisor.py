@@ -87,16 +87,18 @@ async def up(
     kafka_port: int,
     children: Children = roles,
     when_ready: Children = none,
+    is_guarded: bool = True,
 ) -> None:
     """Run everything until SIGINT, SIGTERM or SIGHUP; then stop it in order and return.
 
     `kafka_port` is the embedded broker's, used where no Kafka URL is set. `when_ready` are more children,
-    started once the others are ready. Raises LocalError where a part cannot run or ends too often, and
+    started once the others are ready. Without `is_guarded` the embedded broker lets anybody on the machine do everything, as
+    suits data that is made up. Raises LocalError where a part cannot run or ends too often, and
     TopicsError where the topics are not as the settings ask; everything is stopped then too.
     """
     data_dir = data_dir.absolute()
     async with deployment.claimed(data_dir) as lock:
-        supervisor = _Supervisor(data_dir, settings, lock)
+        supervisor = _Supervisor(data_dir, settings, lock, is_guarded=is_guarded)
         with suppress(NotImplementedError):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
@@ -109,10 +111,11 @@ async def up(
 class _Supervisor:
     """One run of `up`. What fails in a task is kept and ends the run."""
 
-    def __init__(self, data_dir: Path, settings: Settings, lock: int) -> None:
+    def __init__(self, data_dir: Path, settings: Settings, lock: int, *, is_guarded: bool) -> None:
         self._data_dir = data_dir
         self._settings = settings
         self._lock = lock
+        self._is_guarded = is_guarded
         self._stopping = asyncio.Event()
         self._failure: LocalError | None = None
         self._broker: Broker | None = None
@@ -173,7 +176,8 @@ class _Supervisor:
             )
         if port:
             await _until_free(port, "127.0.0.1", "--kafka-port")
-        rights = Rights(deployment.secrets_of(self._data_dir).kafka_password, self._settings.deployment)
+        password = deployment.secrets_of(self._data_dir).kafka_password
+        rights = Rights(password, self._settings.deployment) if self._is_guarded else None
         broker = Broker(self._data_dir / "kafka", port, keep_open=(self._lock,), rights=rights)
         self._broker = broker
         await broker.start(self._stopping.is_set)
