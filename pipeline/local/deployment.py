@@ -48,6 +48,7 @@ class Secrets:
     operator_token: str = field(default_factory=_random, repr=False)
     command_key: str = field(default_factory=_random, repr=False)
     kafka_password: str = field(default_factory=_random, repr=False)
+    notary_key: str = field(default_factory=_random, repr=False)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Deployment:
     kafka_security: KafkaSecurity = field(default_factory=KafkaSecurity)
     gateway_kafka_url: str = ""
     """Where gateways find the embedded broker, and need no password; empty where it is another broker or an earlier release."""
+    notary_key: str = field(default="", repr=False)
     server_status_url: str = ""
     """Where the server says how it is; empty where an `up` of an earlier release runs."""
 
