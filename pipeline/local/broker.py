@@ -183,7 +183,8 @@ class Broker:
         """Write the settings, and format the data directory where it is new."""
         controller = self._remembered_port("controller")
         if self._rights is not None:
-            self._own_port = self._remembered_port("own", controller)
+            # As long as this lasts, others know it by this port.
+            self._own_port = self._own_port or self._remembered_port("own", controller)
         if not self._data.exists():
             # Formatted beside, synced and renamed: a format that broke off leaves nothing that looks whole, and so does a
             # power cut. Kafka itself does not sync its `bootstrap.checkpoint`, and does not start with an empty one.
