@@ -23,15 +23,18 @@ from pipeline.cli.context import (
     DATA_DIR,
     CommandError,
     DataDir,
+    of_connection,
     print_json,
     running_on,
     settings_from_environment,
 )
+from pipeline.connection import KafkaConnection
 from pipeline.formats import NewerFormatError
 from pipeline.identity import MixedHistoriesError
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.local import deployment
 from pipeline.local.broker import Broker
+from pipeline.local.rights import Rights
 from pipeline.operations.rebuild_state import rebuild_state
 from pipeline.posting.rebuilding import RebuiltState
 from pipeline.posting.state import StateError
@@ -115,8 +118,8 @@ def state_command(
 
 
 async def _state_of_its_broker(data_dir: Path, *, whole_too: bool) -> RebuiltState:
-    async with _broker_of(data_dir) as kafka_url:
-        settings = settings_from_environment(Settings, weak_secrets=True, kafka_url=kafka_url)
+    async with _broker_of(data_dir) as kafka:
+        settings = settings_from_environment(Settings, weak_secrets=True, **of_connection(kafka))
         return await _state(settings, whole_too=whole_too)
 
 
@@ -149,10 +152,10 @@ def _do(
 async def _with_its_broker(work: engine_work.Work[T], data_dir: Path) -> T:
     from pipeline.clickhouse.client import open_engine
 
-    async with _broker_of(data_dir) as kafka_url:
+    async with _broker_of(data_dir) as kafka:
         clickhouse_url = f"chdb://{data_dir / 'clickhouse'}"
         settings = settings_from_environment(
-            Settings, weak_secrets=True, kafka_url=kafka_url, clickhouse_url=clickhouse_url
+            Settings, weak_secrets=True, clickhouse_url=clickhouse_url, **of_connection(kafka)
         )
         engine = open_engine(clickhouse_url)
         try:
@@ -162,14 +165,16 @@ async def _with_its_broker(work: engine_work.Work[T], data_dir: Path) -> T:
 
 
 @asynccontextmanager
-async def _broker_of(data_dir: Path) -> AsyncIterator[str]:
-    """Run the broker of a directory, and yield its URL. Raises CommandError where there is none."""
+async def _broker_of(data_dir: Path) -> AsyncIterator[KafkaConnection]:
+    """Run the broker of a directory, and yield how it is reached. Raises CommandError where there is none."""
     if not (data_dir / "kafka").is_dir():
         raise CommandError(f"no `up` has run on {data_dir}, and METERING_KAFKA_URL is not set")
     async with deployment.claimed(data_dir) as lock:
-        broker = Broker(data_dir / "kafka", 0, keep_open=(lock,))
+        environment = settings_from_environment(Settings, weak_secrets=True)
+        rights = Rights(deployment.secrets_of(data_dir).kafka_password, environment.deployment)
+        broker = Broker(data_dir / "kafka", 0, keep_open=(lock,), rights=rights)
         await broker.start()
         try:
-            yield broker.url
+            yield broker.connection
         finally:
             await broker.stop()
