@@ -15,6 +15,7 @@ import msgspec
 import typer
 from pydantic import ValidationError
 
+from pipeline.kafka.refused import in_one_line
 from pipeline.local import deployment
 from pipeline.local.deployment import Deployment
 from pipeline.settings import CommonSettings, Settings, variable
@@ -82,6 +83,11 @@ def role_settings_for(kind: type[S], data_dir: Path) -> S:
         command_key=at.command_key,
         **{f"kafka_{name}": value for name, value in asdict(at.kafka_security).items()},
     )
+
+
+def kafka_failed(error: BaseException) -> CommandError:
+    """Return what a command raises where Kafka failed it: what to set, or else what happened."""
+    return CommandError(in_one_line(error) or f"Kafka did not do what was asked: {error!r}")
 
 
 def print_json(data: object) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 
 import typer
+from aiokafka.errors import KafkaError
 
+from pipeline import logs
 from pipeline.cli import (
     accounts,
     catalog,
@@ -35,6 +37,9 @@ from pipeline.journal import JournalFormatError
 from pipeline.kafka.admin import TopicsError
 from pipeline.kafka.catalog import CatalogClockError
 from pipeline.kafka.follow import SilentTopicError
+from pipeline.kafka.granting import GrantError
+from pipeline.kafka.partitions import PartitionsError
+from pipeline.kafka.refused import in_one_line
 from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
 
@@ -48,12 +53,14 @@ GROUPS = (
 _EXPECTED = (
     CatalogClockError,
     CommandError,
+    GrantError,
     JournalFormatError,
     KafkaSettingsError,
     LocalError,
     MissingSettingError,
     MixedHistoriesError,
     NewerFormatError,
+    PartitionsError,
     SilentTopicError,
     TopicsError,
 )
@@ -74,10 +81,14 @@ def program() -> typer.Typer:
 
 def main() -> None:
     """Run one command and exit with its code. Failures a person can act on are one message on stderr."""
+    logs.configure("warning")
     try:
         program()()
-    except _EXPECTED as error:
-        say(str(error))
+    except (*_EXPECTED, KafkaError) as error:
+        to_do = str(error) if isinstance(error, _EXPECTED) else in_one_line(error)
+        if to_do is None:
+            raise
+        say(to_do)
         sys.exit(1)
 
 

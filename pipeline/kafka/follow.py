@@ -248,12 +248,16 @@ class TopicFollower:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _assigned(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-        """Connect and return all partitions of the topics. Raises SilentTopicError where a topic is absent."""
+        """Connect and return all partitions of the topics.
+
+        Raises SilentTopicError where a topic is absent, TopicAuthorizationFailedError where we may not know of one.
+        """
         wanted = set(self._subscriptions)
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await consumer.start()
                 while {place.topic for place in consumer.assignment()} != wanted:
+                    clients.check_rights(consumer, wanted)
                     await asyncio.sleep(LOOK_AGAIN_S)
         except TimeoutError:
             absent = wanted - {place.topic for place in consumer.assignment()}

@@ -38,7 +38,7 @@ _LOG_TAIL = 20_000
 # Room for a batch's own header around the largest record.
 _BATCH_BYTES_MAX = OUTPUT_BYTES_MAX + 64 * 1024
 
-_SETTINGS = {
+SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -107,7 +107,7 @@ class Broker:
             with self.log.open("ab") as log:
                 self._process = processes.start(
                     "broker",
-                    _java(class_path, "kafka.Kafka", str(self.home / "server.properties")),
+                    java(class_path, "kafka.Kafka", str(self.home / "server.properties")),
                     output=log,
                     keep_open=(*self._keep_open, lock),
                 )
@@ -159,7 +159,7 @@ class Broker:
 
     def _write_settings(self, data: Path, controller_port: int) -> Path:
         settings = {
-            **_SETTINGS,
+            **SETTINGS,
             "listeners": f"PLAINTEXT://{self.servers},CONTROLLER://{HOST}:{controller_port}",
             "advertised.listeners": f"PLAINTEXT://{self.servers}",
             "controller.quorum.voters": f"1@{HOST}:{controller_port}",
@@ -178,7 +178,7 @@ class Broker:
         arguments = ["format", "--cluster-id", cluster, "--config", str(settings)]
         with self.log.open("ab") as log:
             formatting = processes.start(
-                "the broker's format", _java(class_path, "kafka.tools.StorageTool", *arguments), output=log
+                "the broker's format", java(class_path, "kafka.tools.StorageTool", *arguments), output=log
             )
         try:
             code = await asyncio.wait_for(formatting.wait(), _FORMAT_SECONDS_MAX)
@@ -214,11 +214,11 @@ class Broker:
         return f"exit code {self.process.exit_code}"
 
 
-def _java(class_path: str, main_class: str, *arguments: str) -> list[str]:
+def java(class_path: str, main_class: str, *arguments: str, heap: str = _HEAP) -> list[str]:
     """Return the command that runs a class of Kafka's, logging to stderr with times."""
     return [
         str(JAVA),
-        _HEAP,
+        heap,
         *_LIGHT,
         "-Djava.awt.headless=true",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
