@@ -36,7 +36,7 @@ def test_a_lost_broker_is_one_warning_a_minute_with_a_count() -> None:
         lines.say(1000 + hundredth / 100, LOST, 1, "refused")
     assert lines.told == [
         "WARNING Unable connect to node with id 1: refused",
-        'WARNING Unable connect to node with id 1: refused (and 5999 like it before)',
+        "WARNING Unable connect to node with id 1: refused (and 5999 like it before)",
     ]
 
 
