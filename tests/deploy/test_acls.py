@@ -24,7 +24,6 @@ def _name(grant: AclGrant) -> str:
 
 def _topics(grants: tuple[AclGrant, ...], operation: AclOperation) -> str:
     found = [each for each in grants if each.resource is AclResource.TOPIC and operation in each.operations]
-    # The first one by its whole name, the others without what they all begin with.
     names = [_name(each).replace(f"`{PREFIX}", "`.") for each in found if each.name != PREFIX]
     return "all" if any(each.name == PREFIX for each in found) else ", ".join(names)
 
