@@ -20,9 +20,11 @@ TOLD_BY_ITS_CALLER = frozenset(
     {
         'Unable connect to "%s:%s": %s',
         'Unable to request metadata from "%s:%s": %s',
+        "Topic %s is not authorized for this client",
     }
 )
-"""What the client says of the brokers it begins with, by its own text: it raises an error too, which says more."""
+"""What the client says by its own text, of the brokers it begins with and of rights that are lacking: it raises an error
+too, which says more."""
 _KINDS_KEPT = 256
 
 

@@ -111,6 +111,7 @@ class TopicFollower:
         self._consumer: AIOKafkaConsumer | None = None
         self._taking = False
         self._task: asyncio.Task[None] | None = None
+        self._starting = False
         self._fresh_at_s = float("-inf")
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
@@ -135,9 +136,11 @@ class TopicFollower:
 
         Raises what keeps it from connecting, or TimeoutError where nothing new arrives for PROGRESS_LIMIT_S.
         """
+        self._starting = True
         self._task = asyncio.create_task(self.run())
         try:
             await self._until_ready()
+            self._starting = False
         except BaseException:
             await self.stop()
             raise
@@ -159,7 +162,8 @@ class TopicFollower:
             )
             self._failure = failure
             self._failed.set()
-            if self.problem != before:
+            # What `start` waits for it raises, and its caller tells.
+            if self.problem != before and not self._starting:
                 log.warning("following %s is interrupted: %s", self._names, self.problem)
             await asyncio.sleep(BACKOFF_S)
 
