@@ -27,6 +27,10 @@ from pipeline.kafka.refused import why_unreached
 
 decompression.install()
 
+REQUEST_MS_MAX = 15_000
+"""How long a consumer waits for an answer. A broker that hangs is given up by its cluster after 9 s, but clients learn of the
+new leaders only when they ask again: with aiokafka's own 40 s nothing would be read for so long."""
+
 
 def consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaConsumer:
     """Return a consumer of topics, or of none: then it is told later what to read.
@@ -37,6 +41,7 @@ def consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaCo
         "isolation_level": "read_committed",
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
+        "request_timeout_ms": REQUEST_MS_MAX,
         **kafka.client_arguments(),
         **options,
     }

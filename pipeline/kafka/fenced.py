@@ -27,6 +27,9 @@ from pipeline.topics import OUTPUT_BYTES_MAX, OWNER_KEY
 BATCH_BYTES = 1024 * 1024
 TRANSACTION_TIMEOUT_MS = 60_000
 DEFAULT_LIMIT_S = 20.0
+REQUESTS_IN_LIMIT = 3
+"""So many requests one after the other may go unanswered within a commit's limit: those of a broker that hangs, before its
+cluster gives it up, and then there is time left for the new leader."""
 _APPEND_TIME = 1
 
 
@@ -54,7 +57,7 @@ class FencedLog:
             # aiokafka runs lz4 at its slowest level: that costs several times the CPU of zstd, for larger batches.
             compression_type="zstd",
             linger_ms=0,
-            request_timeout_ms=int(limit_s * 1000),
+            request_timeout_ms=int(limit_s * 1000 / REQUESTS_IN_LIMIT),
             retry_backoff_ms=20,
         )
 

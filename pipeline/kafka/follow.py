@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 CONFIRM_EVERY_S = 5.0
 CONNECT_LIMIT_S = 15.0
 CONFIRM_LIMIT_S = 5.0
+REQUEST_MS_MAX = 5_000
+"""Within `CONNECT_LIMIT_S` there is time for the next broker where one hangs."""
 PROGRESS_LIMIT_S = 60.0
 """How long `start` goes on while nothing new arrives. A topic that is large may take longer to read than that."""
 SILENCE_LIMIT_S = 20.0
@@ -222,7 +224,8 @@ class TopicFollower:
                 wait.cancel()
 
     async def _connected(self) -> None:
-        consumer = clients.consumer(self._kafka, *self._subscriptions, **self._options)
+        options = {"request_timeout_ms": REQUEST_MS_MAX, **self._options}
+        consumer = clients.consumer(self._kafka, *self._subscriptions, **options)
         try:
             await self._follow(consumer)
         finally:
