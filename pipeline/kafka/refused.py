@@ -31,9 +31,17 @@ _CERT, _URL = "METERING_KAFKA_CERT_FILE", "METERING_KAFKA_URL"
 class KafkaRefusedError(KafkaError):  # type: ignore[misc]  # aiokafka is published without types
     """The brokers are there and will not have us. The message says what to set: trying again does not help."""
 
+    def __str__(self) -> str:
+        """Return the message alone, without the class name that aiokafka puts before it."""
+        return str(self.args[0])
+
 
 class KafkaAwayError(KafkaConnectionError):  # type: ignore[misc]
     """No broker answers. The message says which were asked, and how each failed to."""
+
+    def __str__(self) -> str:
+        """Return the message alone."""
+        return str(self.args[0])
 
 
 async def why_unreached(arguments: Mapping[str, Any]) -> KafkaError:
@@ -155,5 +163,11 @@ def _words(reason: str | None) -> str:
 def _away(error: BaseException, arguments: Mapping[str, Any]) -> str:
     """Return how a broker failed to answer; one that is being stopped looks like one that wants another protocol."""
     if isinstance(error, KafkaConnectionError):
-        return f"it closed the connection: it is being stopped, or {_PROTOCOL} is not {arguments.get('security_protocol')} there"
+        protocol = arguments.get("security_protocol")
+        shown = (
+            f", or it does not take the client's certificate ({_CERT})"
+            if arguments.get("ssl_context")
+            else ""
+        )
+        return f"it closed the connection: it is being stopped, or {_PROTOCOL} is not {protocol} there{shown}"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
