@@ -38,7 +38,8 @@ from pipeline.topics import OUTPUT_BYTES_MAX
 log = logging.getLogger(__name__)
 
 POLL_MS = 500
-REVOKE_LIMIT_S = 30.0
+REVOKE_LIMIT_S = 45.0
+"""More than a commit may take (`kafka/fenced.py`), and less than the group waits for its members."""
 STOP_LIMIT_S = 5.0
 SESSION_TIMEOUT_MS = 10_000
 HEARTBEAT_MS = 1_000
