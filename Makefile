@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster browser pictures check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster wheel browser pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -21,11 +21,12 @@ help:
 	@echo "make world   do to one product all that providers, producers, payers and operators do, in some minutes"
 	@echo "make drill   lose a cluster and go on from its copy on a second one, in some minutes"
 	@echo "make cluster have three brokers die in turn under the product, in ten minutes or so (BROKER_DEATHS=N)"
+	@echo "make wheel   install the wheel in an empty place and run the demo from it, in some minutes"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make pictures make pictures of all pages in docs/pictures, from the demo"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
-	@echo "make lock    bring requirements.lock up to date with pyproject.toml"
+	@echo "make lock    bring requirements.lock and deploy/image.lock up to date with pyproject.toml"
 	@echo "make clean   remove $(VENV) and what tools left behind"
 
 setup: $(VENV)/.ready
@@ -51,7 +52,7 @@ demo: setup
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
 # runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-LONG := tests/upgrade tests/world tests/drill tests/cluster
+LONG := tests/upgrade tests/world tests/drill tests/cluster tests/wheel
 test: setup browser
 	@failed=0; \
 	echo "1 of 2: $(PURE)"; \
@@ -95,6 +96,9 @@ cluster: setup
 	METERING_TEST_BROKER_DEATHS=$(BROKER_DEATHS) $(BIN)/python -m pytest -s \
 		--timeout $$(($(BROKER_DEATHS) * 120 + 600)) tests/cluster
 
+wheel: setup
+	$(BIN)/python -m pytest -s tests/wheel
+
 # Never fails: without Chromium the browser tests are skipped and say so.
 browser:
 	@command -v chromium >/dev/null || test -n "$$METERING_TEST_CHROMIUM" || \
@@ -124,10 +128,11 @@ format: setup
 bench: setup
 	$(BIN)/python -m bench
 
+LOCKED := --generate-hashes --universal --python-version 3.11 --no-header --no-annotate -q
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --universal --python-version 3.11 \
-		--no-header --no-annotate -q -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev $(LOCKED) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra roles --group image $(LOCKED) -o deploy/image.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -66,7 +66,7 @@ def with_queries(work: Callable[[Settings, Ask], Awaitable[T]], data_dir: Path) 
         async with httpx2.AsyncClient(timeout=LIMIT_S, trust_env=False) as client:
             return await work(settings, asking_server(client, at.http_url, at.operator_token))
 
-    return _run(settings, through_the_server)
+    return _run(through_the_server)
 
 
 def asking_server(client: httpx2.AsyncClient, http_url: str, token: str) -> Ask:

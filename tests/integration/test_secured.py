@@ -181,12 +181,12 @@ async def test_every_role_works_with_the_rights_of_its_own_user(
     product.metering(operator, "catalog", "apply", str(CATALOG))
     product.metering(operator, "org", "create", "acme", "--name", "Acme", "--email", "a@acme.example")
     key = product.metering(operator, "key", "create", "--org", "acme", "--name", "one")
-    gateway_of = {
-        "kafka_url": product.cluster.url,
-        "kafka_security": product.cluster.security("gateway"),
-        "spool_dir": tmp_path / "spool",
-    }
-    async with Gateway(node="mum-1", **gateway_of) as gateway:
+    async with Gateway(
+        kafka_url=product.cluster.url,
+        kafka_security=product.cluster.security("gateway"),
+        node="mum-1",
+        spool_dir=tmp_path / "spool",
+    ) as gateway:
         assert gateway.authenticate(key["key"]) is not None
         made = event(subject="acme", time=time_text(_now_ms()), data__key_id=key["key_id"])
         for name in ("id", "source"):

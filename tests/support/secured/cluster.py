@@ -267,7 +267,7 @@ class SecuredCluster:
 
 
 def _of_doors(doors: Mapping[str, Door], scram: str) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for name, door in doors.items():
         prefix = f"listener.name.{name.lower()}"
         settings = {
