@@ -61,6 +61,8 @@ async def product(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
         await cluster.start()
         running.grant_rights()
         assert len(running.metering("topics", "topics")["created"]) == len(topics.TOPICS)
+        running.clickhouse.start()
+        running.metering("sink", "migrate")
         yield running
     finally:
         running.stop()
@@ -171,8 +173,6 @@ async def test_a_role_that_is_refused_ends_with_one_line(
 async def test_every_role_works_with_the_rights_of_its_own_user(
     product: SecuredProduct, tmp_path: Path
 ) -> None:
-    product.clickhouse.start()
-    product.metering("sink", "migrate")
     product.add("worker-0", "worker").start()
     product.add("sink-0", "sink").start()
     product.add_server().start()
