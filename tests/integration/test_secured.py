@@ -137,37 +137,40 @@ async def test_a_record_that_a_topic_does_not_take_is_told_with_what_to_run(prod
     assert "run `metering topics`" in (in_one_line(raised.value) or "")
 
 
-@pytest.mark.parametrize(
-    ("command", "user", "change", "line"),
-    [
-        ("worker", "worker", {"METERING_KAFKA_PASSWORD": "another"}, "METERING_KAFKA_PASSWORD"),
-        ("sink", "sink", {"METERING_KAFKA_PASSWORD": "another"}, "METERING_KAFKA_PASSWORD"),
-        ("server", "server", {"METERING_KAFKA_PASSWORD": "another"}, "METERING_KAFKA_PASSWORD"),
-        ("verify", "verify", {"METERING_KAFKA_CA_FILE": "/nowhere.pem"}, "METERING_KAFKA_CA_FILE"),
-        ("worker", NOBODY, {}, "may not use the topic"),
-        ("worker", "server", {}, "may not"),
-        ("sink", "worker", {}, "may not"),
-        ("server", NOBODY, {}, "may not use the topic"),
-    ],
+ANOTHER = {"METERING_KAFKA_PASSWORD": "another"}
+REFUSED = (
+    ("worker", "worker", ANOTHER, "METERING_KAFKA_PASSWORD"),
+    ("sink", "sink", ANOTHER, "METERING_KAFKA_PASSWORD"),
+    ("server", "server", ANOTHER, "METERING_KAFKA_PASSWORD"),
+    ("worker", "server", {}, "may not use the topic metering.promos"),
+    ("sink", "worker", {}, "may not read in the consumer group metering-sink"),
+    ("server", NOBODY, {}, "may not use the topic"),
+    ("verify", NOBODY, {}, "may not use the topic"),
 )
-async def test_a_role_that_is_refused_ends_with_one_line(
-    product: SecuredProduct, command: str, user: str, change: dict[str, str], line: str
-) -> None:
-    environment = {**product.environment(user), **change, "METERING_WORKER_PORT": str(ports.free())}
-    ended = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "pipeline", command],
-        env={**environment, "METERING_SERVER_STATUS_PORT": str(ports.free())},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    said = ended.stderr.strip().splitlines()
-    assert ended.returncode == 1, ended.stderr
-    assert line in said[-1]
-    assert len([each for each in said if re.search("may not|METERING_", each)]) == 1, ended.stderr
-    assert "Traceback" not in ended.stderr
+"""Command, user, changes of its environment, and what it has to say."""
+
+
+async def test_a_role_that_is_refused_ends_with_one_line(product: SecuredProduct) -> None:
+    def ended(command: str, user: str, change: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        taken = {
+            "METERING_WORKER_PORT": str(ports.free()),
+            "METERING_SERVER_STATUS_PORT": str(ports.free()),
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline", command],
+            env={**product.environment(user), **change, **taken},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    runs = [asyncio.to_thread(ended, command, user, change) for command, user, change, _ in REFUSED]
+    for (command, user, _, line), done in zip(REFUSED, await asyncio.gather(*runs), strict=True):
+        told = [each for each in done.stderr.splitlines() if re.search("may not|METERING_", each)]
+        assert (done.returncode, len(told)) == (1, 1), f"{command} as {user}\n{done.stderr}"
+        assert line in told[0]
+        assert "Traceback" not in done.stderr, f"{command} as {user}\n{done.stderr}"
 
 
 async def test_every_role_works_with_the_rights_of_its_own_user(
