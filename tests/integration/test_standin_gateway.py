@@ -148,7 +148,7 @@ def ask(client: openai.OpenAI, **more: Any) -> ChatCompletion:
 def platform() -> Iterator[Platform]:
     """One product and one gateway for all tests here; each test has its own org."""
     home = Path(tempfile.mkdtemp(prefix="metering-standin-"))
-    broker = Broker(home / "kafka", ports.free())
+    broker = Broker(home / "kafka", ports.free(), is_synced=False)
     with asyncio.Runner() as runner:
         runner.run(broker.start())
         context = product(broker, home, workers=1)
