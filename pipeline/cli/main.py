@@ -21,6 +21,7 @@ from pipeline.cli import (
     demo,
     mirror,
     promo,
+    prove,
     quarantine,
     rebuild,
     reconcile,
@@ -50,7 +51,7 @@ from pipeline.settings import MissingSettingError
 GROUPS = (
     *(up, demo, roles, config),
     *(accounts, sessions, catalog, promo),
-    *(verify, whatif, reconcile, settle, redrive, quarantine, rebuild, mirror),
+    *(verify, prove, whatif, reconcile, settle, redrive, quarantine, rebuild, mirror),
 )
 
 _EXPECTED = (

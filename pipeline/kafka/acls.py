@@ -111,7 +111,9 @@ def acls(deployment: str) -> Mapping[str, tuple[AclGrant, ...]]:
             *_may(read, _SERVER_READS),
             _all_topics(describe),
             _group(f"{deployment}-mail"),
+            _group(f"{deployment}-notary"),
             _transactions(f"{deployment}-mail-", is_prefix=True),
+            _transactions(f"{deployment}-notary"),
         ),
         "verify": (
             *_may(write, [topics.VERIFY_STATE]),
@@ -142,7 +144,15 @@ _WORKER_WRITES = (
     topics.STATE,
 )
 _WORKER_READS = (*topics.INPUTS, topics.CATALOG, topics.PROMOS, topics.JOURNAL, topics.STATE)
-_SERVER_WRITES = (topics.BILLING, topics.SESSIONS, topics.TOKENS, topics.MAIL_STATE)
+_SERVER_WRITES = (
+    topics.BILLING,
+    topics.SESSIONS,
+    topics.TOKENS,
+    topics.MAIL_STATE,
+    topics.CHECKPOINTS_STATE,
+    topics.NOTARY_STATE,
+)
+"""Of the API, the mailer and the notary."""
 _SERVER_READS = (
     topics.CATALOG,
     topics.KEYS,
@@ -153,6 +163,9 @@ _SERVER_READS = (
     topics.MAIL,
     topics.MAIL_STATE,
     topics.JOURNAL,
+    topics.STATE,
+    topics.CHECKPOINTS_STATE,
+    topics.NOTARY_STATE,
 )
 _OPERATOR_WRITES = (
     topics.BILLING,

@@ -84,7 +84,7 @@ def test_a_workers_transactional_ids_are_those_of_partitions_and_nobody_elses() 
         return any(transactional_id.startswith(name) for name in of_worker)
 
     assert all(may(f"metering-{partition}") for partition in range(256))
-    others = ("sink-0", "mail-0", "catalog", "promos", "redrive", "verify", "mirror")
+    others = ("sink-0", "mail-0", "catalog", "promos", "redrive", "verify", "mirror", "notary")
     assert not any(may(f"metering-{other}") for other in others)
 
 

@@ -132,7 +132,7 @@ async def test_a_record_that_a_topic_does_not_take_is_told_with_what_to_run(prod
 
 
 ANOTHER = {"METERING_KAFKA_PASSWORD": "another"}
-REFUSED = (
+REFUSED: tuple[tuple[str, str, dict[str, str], str], ...] = (
     ("worker", "worker", ANOTHER, "METERING_KAFKA_PASSWORD"),
     ("sink", "sink", ANOTHER, "METERING_KAFKA_PASSWORD"),
     ("server", "server", ANOTHER, "METERING_KAFKA_PASSWORD"),
