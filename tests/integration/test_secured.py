@@ -137,9 +137,6 @@ REFUSED: tuple[tuple[str, str, dict[str, str], str], ...] = (
     ("sink", "sink", ANOTHER, "METERING_KAFKA_PASSWORD"),
     ("server", "server", ANOTHER, "METERING_KAFKA_PASSWORD"),
     ("worker", "server", {}, "may not"),
-    ("sink", "worker", {}, "may not"),
-    ("server", NOBODY, {}, "may not use the topic"),
-    ("verify", NOBODY, {}, "may not use the topic"),
 )
 """Command, user, changes of its environment, and what it has to say."""
 
