@@ -16,7 +16,7 @@ from tests.support.product.storm import Storm
 
 LIMIT_S = 120.0
 EVERY = [point for point in POINTS if point.startswith("rebuild.")]
-WORST = {"clickhouse": ["rebuild.emptied"], "roll-ups": ["rebuild.made"]}
+WORST = {"clickhouse": ["rebuild.emptied"]}
 """The step at which most is missing; `make crash` takes every one."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -44,8 +44,6 @@ async def test_a_rebuild_that_was_killed_is_run_again_to_the_right_end(storm: St
     assert server is not None
     await traffic.publish(400)
     for point in EVERY if "METERING_TEST_CHAOS_SECONDS" in os.environ else WORST[work]:
-        if (work, point) == ("roll-ups", "rebuild.emptied"):
-            continue
         server.kill()
         server.start(crash_at=point)
         await traffic.publish(100)
