@@ -75,7 +75,7 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
 
     # --- before a request ---
 
-    async def caller(self, route: str, api_key: str) -> UserAPIKeyAuth:
+    async def caller(self, route: str, api_key: str | None) -> UserAPIKeyAuth:
         """Return LiteLLM's record of the key that calls a route. Raises Refused."""
         key = await self.meter.authenticate(api_key)
         if isinstance(key, Refusal):
@@ -207,13 +207,13 @@ def _route(data: Mapping[str, Any]) -> tuple[str, str | None]:
     A deployment says so by `metering_model` and `metering_provider` of its `model_info`; else the names are those
     that LiteLLM has for it. The provider is None where no deployment was tried.
     """
-    metadata = _metadata(data)
     asked = str(data.get("model"))
-    deployment = metadata.get("deployment")
+    tried = _tried(data)
+    deployment = tried.get("deployment")
     if not deployment:
         return asked, None
-    info = metadata.get("model_info") or {}
-    model = info.get("metering_model") or metadata.get("deployment_model_name") or asked
+    info = tried.get("model_info") or {}
+    model = info.get("metering_model") or tried.get("deployment_model_name") or asked
     provider = info.get("metering_provider")
     if not provider:
         try:
@@ -221,6 +221,17 @@ def _route(data: Mapping[str, Any]) -> tuple[str, str | None]:
         except litellm.exceptions.BadRequestError:
             provider = deployment.partition("/")[0]
     return str(model), str(provider)
+
+
+def _tried(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what LiteLLM noted of the deployment that it tried last.
+
+    A fallback is noted in its logging object alone, which is gone once all providers have failed: then the first one
+    tried stands beside the request.
+    """
+    details = getattr(data.get("litellm_logging_obj"), "model_call_details", None) or {}
+    noted = (details.get("litellm_params") or {}).get("metadata")
+    return noted if isinstance(noted, dict) and noted.get("deployment") else _metadata(data)
 
 
 def _plain(answer: Any) -> Any:
@@ -246,7 +257,7 @@ def _counted(read: StreamRead, data: Mapping[str, Any]) -> dict[str, Any]:
 metering = LiteLLMMetering(meter_of_process())
 
 
-async def custom_auth(request: Any, api_key: str) -> UserAPIKeyAuth:
+async def custom_auth(request: Any, api_key: str | None) -> UserAPIKeyAuth:
     """Return who calls, for LiteLLM's `custom_auth`. Raises Refused."""
     # LiteLLM may have loaded this module twice, from a path beside its configuration: there is one meter all the same.
     if not any(getattr(each, "meter", None) is metering.meter for each in litellm.callbacks):

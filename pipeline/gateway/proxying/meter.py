@@ -109,7 +109,7 @@ class Meter:
 
     # --- before a request ---
 
-    async def authenticate(self, api_key: str) -> KeyRecord | Refusal:
+    async def authenticate(self, api_key: str | None) -> KeyRecord | Refusal:
         """Return the key that a secret belongs to, or the refusal."""
         gateway = await self._started()
         if gateway is None:
