@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | crash | upgrade | world | drill | browser | pictures | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | drill | litellm | browser | pictures | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill browser pictures check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill litellm browser pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -20,6 +20,7 @@ help:
 	@echo "make upgrade replace real processes by a newer release and back, in a minute"
 	@echo "make world   do to one product all that providers, producers, payers and operators do, in some minutes"
 	@echo "make drill   lose a cluster and go on from its copy on a second one, in some minutes"
+	@echo "make litellm kill workers of a LiteLLM proxy under 1,000 mixed requests, in some minutes"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make pictures make pictures of all pages in docs/pictures, from the demo"
 	@echo "make check   formatting, lint, types, import contracts"
@@ -50,7 +51,7 @@ demo: setup
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
 # runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-LONG := tests/upgrade tests/world tests/drill
+LONG := tests/upgrade tests/world tests/drill tests/litellm
 test: setup browser
 	@failed=0; \
 	echo "1 of 2: $(PURE)"; \
@@ -89,6 +90,16 @@ world: setup
 drill: setup
 	$(BIN)/python -m pytest -s --timeout 1200 tests/drill
 
+# In an environment of its own, as a gateway's: LiteLLM pins what the lock has in other versions. So this shows, too,
+# that the library needs nothing more than it says.
+$(VENV)/litellm/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)/litellm
+	$(VENV)/litellm/bin/python -m pip install --quiet --disable-pip-version-check '.[litellm]'
+	@touch $@
+
+litellm: setup $(VENV)/litellm/.ready
+	$(BIN)/python -m pytest -s --timeout 1200 tests/litellm
+
 # Never fails: without Chromium the browser tests are skipped and say so.
 browser:
 	@command -v chromium >/dev/null || test -n "$$METERING_TEST_CHROMIUM" || \
@@ -120,7 +131,7 @@ bench: setup
 
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra product --group dev --generate-hashes --universal --python-version 3.11 \
 		--no-header --no-annotate -q -o requirements.lock
 
 clean:

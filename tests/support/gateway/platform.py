@@ -117,6 +117,17 @@ class Platform:
         assert len(found) == count
         return found
 
+    def all_events(self, org: str) -> list[dict[str, Any]]:
+        """Return all of the org's events that are there now, newest first, page by page."""
+        found: list[dict[str, Any]] = []
+        before = ""
+        while True:
+            page = self.answer(org, f"/me/activity/events?limit=500{before}")
+            found += page["events"]
+            if page["next_before"] is None:
+                return found
+            before = f"&before={page['next_before']}"
+
 
 def eventually(holds: Callable[[], bool], limit_s: float = LIMIT_S) -> float:
     """Return after how many seconds something holds; fail where it does not within the limit."""
