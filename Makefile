@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill litellm browser pictures check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill litellm wheel browser pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -21,11 +21,12 @@ help:
 	@echo "make world   do to one product all that providers, producers, payers and operators do, in some minutes"
 	@echo "make drill   lose a cluster and go on from its copy on a second one, in some minutes"
 	@echo "make litellm kill workers of a LiteLLM proxy under 1,000 mixed requests, in some minutes"
+	@echo "make wheel   install the wheel in an empty place and run the demo from it, in some minutes"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make pictures make pictures of all pages in docs/pictures, from the demo"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
-	@echo "make lock    bring requirements.lock up to date with pyproject.toml"
+	@echo "make lock    bring requirements.lock and deploy/image.lock up to date with pyproject.toml"
 	@echo "make clean   remove $(VENV) and what tools left behind"
 
 setup: $(VENV)/.ready
@@ -51,7 +52,7 @@ demo: setup
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
 # runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-LONG := tests/upgrade tests/world tests/drill tests/litellm
+LONG := tests/upgrade tests/world tests/drill tests/litellm tests/wheel
 test: setup browser
 	@failed=0; \
 	echo "1 of 2: $(PURE)"; \
@@ -90,8 +91,7 @@ world: setup
 drill: setup
 	$(BIN)/python -m pytest -s --timeout 1200 tests/drill
 
-# In an environment of its own, as a gateway's: LiteLLM pins what the lock has in other versions. So this shows, too,
-# that the library needs nothing more than it says.
+# In an environment of its own: LiteLLM pins what the lock has in other versions.
 $(VENV)/litellm/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)/litellm
 	$(VENV)/litellm/bin/python -m pip install --quiet --disable-pip-version-check '.[litellm]'
@@ -99,6 +99,9 @@ $(VENV)/litellm/.ready: pyproject.toml
 
 litellm: setup $(VENV)/litellm/.ready
 	$(BIN)/python -m pytest -s --timeout 1200 tests/litellm
+
+wheel: setup
+	$(BIN)/python -m pytest -s tests/wheel
 
 # Never fails: without Chromium the browser tests are skipped and say so.
 browser:
@@ -129,10 +132,11 @@ format: setup
 bench: setup
 	$(BIN)/python -m bench
 
+LOCKED := --generate-hashes --universal --python-version 3.11 --no-header --no-annotate -q
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip compile pyproject.toml --extra product --group dev --generate-hashes --universal --python-version 3.11 \
-		--no-header --no-annotate -q -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev $(LOCKED) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra roles --group image $(LOCKED) -o deploy/image.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import answers, debit, floods, forecasts, gateway, recovery, restart, starts, whole
+from bench import answers, debit, floods, forecasts, gateway, pages, recovery, restart, starts, whole
 from bench.report import Report, machine
 
 QUICK_EVENTS = 5_000_000
@@ -35,6 +35,7 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, Callable[[], Corouti
         "p": lambda: forecasts.forecasts(full=full),
         "r": lambda: recovery.recovery(full=full),
         "s": lambda: starts.starts(full=full),
+        "w": lambda: pages.pages(full=full),
     }
 
 
@@ -42,7 +43,7 @@ def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "names", nargs="*", help="which: a b c d e f g1 g2 g3 g4 h p r s; all where none is named"
+        "names", nargs="*", help="which: a b c d e f g1 g2 g3 g4 h p r s w; all where none is named"
     )
     parser.add_argument("--full", action="store_true", help="more runs, larger loads, the whole grid")
     parser.add_argument("--events", type=int, default=QUICK_EVENTS, help="(f) how many events to answer from")

@@ -16,8 +16,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import httpx2
-
 from bench.processes import SESSION_SECRET, Bench, Process, bench
 from bench.report import Report, percentile
 from pipeline.api.http.sessions import issue
@@ -25,7 +23,6 @@ from pipeline.api.http.sessions import issue
 HOST, MEMBERS_ADDRESS = "127.0.0.1", "127.0.0.2"
 MEMBERS, ASKED_EVERY_S = 8, 0.1
 ANSWER_LIMIT_S = 20.0
-START_LIMIT_S = 60.0
 SAMPLE_EVERY_S = 0.05
 MIB = 2**20
 
@@ -61,7 +58,7 @@ async def floods(*, full: bool) -> Report:
         run.worker()
         for name in ("none", *FLOODS):
             server = run.server()
-            await _until_ready(run, server)
+            await run.ready(server)
             before, seen = server.memory_bytes, await _under(run, server, name, seconds)
             took = seen.took_ms or [float("nan")]
             report.add(
@@ -77,19 +74,6 @@ async def floods(*, full: bool) -> Report:
             server.stop()
     report.notes.append(f"failed: no answer of 200 within {ANSWER_LIMIT_S:.0f} s.")
     return report
-
-
-async def _until_ready(run: Bench, server: Process) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    async with httpx2.AsyncClient(trust_env=False, timeout=5) as client:
-        while True:
-            server.check()
-            with suppress(httpx2.HTTPError):
-                if (await client.get(f"{run.http_url}/healthz")).status_code == httpx2.codes.OK:
-                    return
-            if time.monotonic() > deadline:
-                raise RuntimeError(server.log.read_text()[-3000:])
-            await asyncio.sleep(0.2)
 
 
 async def _under(run: Bench, server: Process, name: str, seconds: float) -> Seen:

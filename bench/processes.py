@@ -14,9 +14,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+
+import httpx2
 
 from bench.events import rates
 from pipeline.connection import KafkaConnection
@@ -29,6 +32,7 @@ from pipeline.settings import Settings
 DEPLOYMENT = "metering"
 SESSION_SECRET = "session-secret-of-the-benchmarks-0123456789"
 COMMAND_KEY = "command-key-of-the-benchmarks-0123456789"
+START_LIMIT_S = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -111,6 +115,19 @@ class Bench:
         self.http_url = f"http://127.0.0.1:{port}"
         ours = {"METERING_PORT": str(port), "METERING_SERVER_STATUS_PORT": str(free("127.0.0.1"))}
         return self._start("server", ["-m", "pipeline", "server"], **ours)
+
+    async def ready(self, server: Process) -> None:
+        """Return when a server and all that it needs is ready. Raises RuntimeError where it is not in time."""
+        deadline = time.monotonic() + START_LIMIT_S
+        async with httpx2.AsyncClient(trust_env=False, timeout=5) as client:
+            while True:
+                server.check()
+                with suppress(httpx2.HTTPError):
+                    if (await client.get(f"{self.http_url}/healthz")).status_code == httpx2.codes.OK:
+                        return
+                if time.monotonic() > deadline:
+                    raise RuntimeError(server.log.read_text()[-3000:])
+                await asyncio.sleep(0.2)
 
     def program(self, name: str, *arguments: str) -> Process:
         """Start another program of the benchmarks."""

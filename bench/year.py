@@ -1,7 +1,7 @@
 """A year of believable requests in the real tables, made by the engine itself.
 
 Owns: what the orgs look like, and how their rows come into the tables.
-Called by: `bench/answers.py`.
+Called by: `bench/answers.py`, `bench/pages.py`.
 
 One org of 5,000 has a tenth of all requests and the full breadth: 10 models, 5 keys, 3 providers. The others
 have 1 to 10 models, 1 to 5 keys and 1 to 3 providers, and sizes that fall off: the second largest has a
@@ -16,6 +16,7 @@ from datetime import date, timedelta
 
 from msgspec import structs
 
+from pipeline import ist
 from pipeline.clickhouse.client import Engine
 from pipeline.journal import REQUEST_COLUMNS, REQUESTS, RequestRow, encode_rows
 
@@ -24,7 +25,6 @@ LAST_DAY = date(2026, 6, 30)
 FIRST_DAY = LAST_DAY - timedelta(days=365)
 ID_STEP = 1024
 YEAR_MS = 366 * 86_400_000
-IST_MS = 19_800_000
 MODELS = 40
 ROWS_AN_INSERT = 1_000_000
 NEWER_ROWS_DRAWN = 50_000
@@ -33,7 +33,7 @@ _SCAN = {"max_execution_time": 600}
 _ROWS = """
 WITH
     cityHash64(number) AS dice,
-    if(number % 10 = 0, 0, 1 + toUInt32({orgs} * pow((dice % 1000000) / 1000000, 2))) AS org_number,
+    if(number % 10 < {tenths}, 0, 1 + toUInt32({orgs} * pow((dice % 1000000) / 1000000, 2))) AS org_number,
     cityHash64(org_number) AS shape,
     if(org_number = 0, 10, 1 + shape % 10) AS models,
     if(org_number = 0, 5, 1 + intDiv(shape, 16) % 5) AS keys,
@@ -70,14 +70,15 @@ FROM numbers({start}, {count})
 """
 
 
-def fill(engine: Engine, events: int) -> float:
-    """Insert the requests that are missing of `events`, spread over the IST days of the year.
+def fill(engine: Engine, events: int, first_day: date = FIRST_DAY, tenths: int = 1) -> float:
+    """Insert the requests that are missing of `events`, spread over the 366 IST days from `first_day`.
 
-    Return the seconds it took. What is there has to come from an earlier fill of as many events.
+    So many tenths of them are the large org's. Return the seconds it took. What is there has to come from an earlier fill of as many events.
     """
+    first_ms = ist.day_start_ms(ist.day_of_date(first_day))
     began, there = time.perf_counter(), last_number(engine)
     for start in range(there, events, ROWS_AN_INSERT):
-        rows = _rows_sql(start, min(ROWS_AN_INSERT, events - start), YEAR_MS / events)
+        rows = _rows_sql(start, min(ROWS_AN_INSERT, events - start), YEAR_MS / events, first_ms, tenths)
         engine.command(f"INSERT INTO events ({', '.join(REQUEST_COLUMNS)}) {rows}")
     if there < events:
         _merge_finished(engine)
@@ -110,7 +111,7 @@ class NewerRows:
     def __init__(self, engine: Engine, number: int) -> None:
         """Draw requests, the first of which will be number `number`."""
         columns = ", ".join(REQUEST_COLUMNS)
-        rows = _rows_sql(number, NEWER_ROWS_DRAWN, 0).replace(f"{_first_ms()} +", f"{newest_ms()} +")
+        rows = _rows_sql(number, NEWER_ROWS_DRAWN, 0, newest_ms())
         self._drawn = engine.query(f"SELECT {columns} FROM ({rows})", row=RequestRow)
         self.number = number
 
@@ -127,7 +128,7 @@ class NewerRows:
 
 def newest_ms() -> int:
     """Return the last instant of the year."""
-    return _first_ms() + YEAR_MS - 1
+    return ist.day_start_ms(ist.day_of_date(FIRST_DAY)) + YEAR_MS - 1
 
 
 def roll_up_rows(engine: Engine) -> str:
@@ -140,12 +141,14 @@ def roll_up_rows(engine: Engine) -> str:
     return "; ".join(f"{table}: {rows:,} rows in {parts} parts" for table, rows, parts in found) + "."
 
 
-def _rows_sql(start: int, count: int, step_ms: float) -> str:
-    """Return the SELECT of `count` requests from number `start`, each `step_ms` after the one before."""
+def _rows_sql(start: int, count: int, step_ms: float, first_ms: int, tenths: int = 1) -> str:
+    """Return the SELECT of `count` requests from number `start`; number n is of `first_ms` + n * `step_ms`."""
     return _ROWS.format(
-        orgs=ORGS - 2, models_all=MODELS, first_ms=_first_ms(), step_ms=step_ms, start=start, count=count
+        orgs=ORGS - 2,
+        models_all=MODELS,
+        first_ms=first_ms,
+        step_ms=step_ms,
+        start=start,
+        count=count,
+        tenths=tenths,
     )
-
-
-def _first_ms() -> int:
-    return int((FIRST_DAY - date(1970, 1, 1)).total_seconds() * 1000) - IST_MS

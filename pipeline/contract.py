@@ -24,8 +24,9 @@ from pipeline.accounts.model import Refused
 from pipeline.accounts.verdicts import Verdict, VerdictProgress
 from pipeline.events import FAILED_FROM, RequestEvent
 from pipeline.journal import COLUMNS, JSON_ARRAYS, JSON_COLUMNS, NATIVE
+from pipeline.shipped import shipped
 
-SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
+SCHEMAS = shipped("schemas")
 EVENT_FILE = "request-event.schema.json"
 BATCH_FILE = "request-event-batch.schema.json"
 FOLLOWED: dict[str, type[msgspec.Struct]] = {

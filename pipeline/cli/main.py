@@ -7,6 +7,8 @@ Called by: the installed script and `python -m pipeline`.  Next: the modules it 
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -59,17 +61,33 @@ _EXPECTED = (
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"metering {version('bharatrouter-metering')}")
+        raise typer.Exit
+
+
 def program() -> typer.Typer:
     """Return the program with all its commands."""
     app = typer.Typer(
         help="Exact metering and billing for a prepaid AI gateway.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_options)
     for group in GROUPS:
         group.register(app)
     return app
+
+
+def _options(
+    *,
+    is_version_wanted: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which release this is."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Find the SQL files: `sql/` stands beside the package, in the repository's root.
+"""Find the SQL files of `sql/`.
 
 Owns: where they are.
 Called by: `clickhouse/migrate.py`, `clickhouse/queries.py`.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pipeline
+from pipeline.shipped import shipped
 
-SQL = Path(pipeline.__file__).resolve().parent.parent / "sql"
+SQL = shipped("sql")
 
 
 class SqlFilesMissingError(Exception):
-    """The SQL files are not there, which means that the package was installed without its repository."""
+    """The SQL files are not there: neither a checkout nor a whole wheel is what runs."""
 
 
 def sql_files(folder: str) -> list[Path]:
@@ -25,6 +25,6 @@ def sql_files(folder: str) -> list[Path]:
     found = sorted((SQL / folder).glob("*.sql"))
     if not found:
         raise SqlFilesMissingError(
-            f"no SQL files in {SQL / folder}: run from a checkout, installed with `pip install -e .`"
+            f"no SQL files in {SQL / folder}: install the wheel, or run from a checkout (`pip install -e .`)"
         )
     return found

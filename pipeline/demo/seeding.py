@@ -33,8 +33,9 @@ from pipeline.kafka.commands import CommandClient
 from pipeline.kafka.partitions import partition_count
 from pipeline.partitioning import partition_of
 from pipeline.settings import Settings
+from pipeline.shipped import shipped
 
-CATALOG_FILE = Path(__file__).parents[2] / "deploy" / "catalog.yaml"
+CATALOG_FILE = shipped("deploy/catalog.yaml")
 COMMAND_LIMIT_S = 30.0
 KEPT_DAYS = 34
 """Older events are no longer charged (35 days is the limit): a seeding taken up later leaves them out."""

@@ -55,3 +55,4 @@ def test_everybody_can_use_it(page: Page, used: Org, scheme: str) -> None:
         expect(page.locator("#statements tr")).to_have_count(1)
         assert serious_findings(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        expect(page.locator("#statements .closing")).to_be_in_viewport(ratio=1)

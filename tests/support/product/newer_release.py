@@ -9,6 +9,8 @@ its own.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline import formats
@@ -35,6 +37,17 @@ def _with_one_more_migration() -> None:
 
 def _with_the_next_format_of_the_state() -> None:
     object.__setattr__(formats.STATE, "number", formats.STATE.number + 1)
+
+
+@contextmanager
+def knowing_the_next_format_of_the_state() -> Iterator[None]:
+    """For what a test does in its own process as the newer release would, such as to verify."""
+    present = formats.STATE.number
+    _with_the_next_format_of_the_state()
+    try:
+        yield
+    finally:
+        object.__setattr__(formats.STATE, "number", present)
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ export function follow(look, everyMs) {
     } finally {
       busy = false;
     }
+    settle();
     age();
     if (again && !over) return turn();
     if (!over) timer = setTimeout(turn, Math.min(everyMs * 2 ** failures, PATIENCE_MAX_MS));
@@ -56,6 +57,14 @@ export function follow(look, everyMs) {
   setInterval(age, 1000);
   turn();
   return turn;
+}
+
+/** Whatever still waits after all was asked is not known: nothing looks as if it were coming when it is not. */
+function settle() {
+  for (const place of document.querySelectorAll("main .waiting")) {
+    place.className = "unknown";
+    place.textContent = "Not known now";
+  }
 }
 
 function tell(failure, again, over) {

@@ -31,11 +31,8 @@ async function part(name, path, place) {
 }
 
 async function look() {
-  const from = plusDays(known.today, 1 - 2 * WINDOW);
-  await Promise.all([part("activity", `/me/activity?from=${from}`), part("usage", "/me/usage")]);
-  known.today = dayOf(known.activity.as_of);
-  showActivity();
-  const now = JSON.stringify(known.activity.totals);
+  const missing = await counted();
+  const now = known.activity ? JSON.stringify(known.activity.totals) : null;
   if (now !== used || performance.now() - ownerAskedAt > OWNER_EVERY_MS) {
     await Promise.all([
       part("billing", "/me/billing?limit=1", "balance-result"),
@@ -48,7 +45,22 @@ async function look() {
   if (known.billing) showBalance();
   if (known.keys) showKeys();
   if (known.billing && known.keys) showRefused();
+  if (missing) throw missing;
   return known.activity.as_of;
+}
+
+/** Show what ClickHouse counted. Where it is away return the Failure: what the owners know is shown all the same. */
+async function counted() {
+  const from = plusDays(known.today, 1 - 2 * WINDOW);
+  try {
+    await Promise.all([part("activity", `/me/activity?from=${from}`), part("usage", "/me/usage")]);
+  } catch (failure) {
+    if (!(failure instanceof Failure) || failure.status === 401) throw failure;
+    return failure;
+  }
+  known.today = dayOf(known.activity.as_of);
+  showActivity();
+  return null;
 }
 
 function sums(rows) {
@@ -121,7 +133,8 @@ function lasts(spend, ends, today) {
 }
 
 const isActive = (key) => !key.revoked && !isExpired(key);
-const isExpired = (key) => key.expires_at !== null && key.expires_at <= known.activity.as_of;
+const isExpired = (key) => key.expires_at !== null && Date.parse(key.expires_at) <= now();
+const now = () => (known.activity ? Date.parse(known.activity.as_of) : Date.now());
 
 function showKeys() {
   const keys = known.keys.keys.filter(isActive);
@@ -156,7 +169,7 @@ function showRefused() {
     refused.push(refusal("All standard keys", "402 insufficient_credits", "The balance is used up. Trial keys and your own provider keys go on.", "Top up", "/billing"));
   }
   for (const key of keys) {
-    const today = known.usage.keys.find((each) => each.key_id === key.key_id)?.today.requests || 0;
+    const today = known.usage?.keys.find((each) => each.key_id === key.key_id)?.today.requests || 0;
     if (isExpired(key)) {
       refused.push(refusal(key.name, "401 invalid_api_key", `This key expired on ${longDay(dayOf(key.expires_at))}. Make a new one.`, "Keys", "/keys"));
     } else if (isBudgetSpent(key) && key.tier !== "trial") {
@@ -166,7 +179,10 @@ function showRefused() {
     }
   }
   putAll(at("refused"), refused);
-  put(at("refused-none"), refused.length ? "" : "Nothing. Every key that is in force is served.");
+  const none = known.usage
+    ? "Nothing. Every key that is in force is served."
+    : "Nothing by balance, budget or expiry. Whether a daily limit is reached is not known now.";
+  put(at("refused-none"), refused.length ? "" : none);
 }
 
 function refusal(who, code, words, action, address) {

@@ -9,9 +9,11 @@ import { made } from "./show.js";
 const EVERY_MS = 60_000;
 const MONTH = new Intl.DateTimeFormat("en-IN", { timeZone: "UTC", month: "long", year: "numeric" });
 
-function amount(text, className = "") {
-  const cell = made("td", `number money ${className}`.trim(), shown(text));
+// On a phone a cell shows its name itself, as there is no line of headings.
+function amount(text, name) {
+  const cell = made("td", "number money", shown(text));
   cell.dataset.value = text;
+  cell.dataset.name = name;
   return cell;
 }
 
@@ -24,17 +26,19 @@ function row(statement) {
   link.href = `/me/statements/${statement.month}`;
   name.append(link);
   if (!statement.closed) name.append(" ", made("span", "small", "so far"));
+  const closing = amount(statement.closing_inr, "Closing");
+  closing.classList.add("closing");
   const file = made("a", "", "CSV");
   file.href = `/me/statements/${statement.month}?as=csv`;
   file.setAttribute("aria-label", `${link.textContent} as CSV`);
-  const files = made("td", "number");
+  const files = made("td", "number file");
   files.append(file);
   line.append(
     name,
-    amount(statement.opening_inr),
-    amount(statement.credits_inr),
-    amount(statement.debits_inr),
-    amount(statement.closing_inr, "closing"),
+    amount(statement.opening_inr, "Opening"),
+    amount(statement.credits_inr, "Credits"),
+    amount(statement.debits_inr, "Requests"),
+    closing,
     files,
   );
   return line;
