@@ -27,10 +27,10 @@ from litellm.proxy.auth.auth_utils import get_request_route
 from msgspec import structs
 
 from pipeline.gateway.admission.refusal import Refusal, refuse
+from pipeline.gateway.proxying.admitted import CLIENT_CLOSED, AdmittedRequest, Caller, Outcome
 from pipeline.gateway.proxying.answers import StreamRead, failure_of, usage_of
-from pipeline.gateway.proxying.meter import NO_KEY, Meter, meter_of_process
+from pipeline.gateway.proxying.meter import NO_KEY, ProxyMeter, meter_of_process
 from pipeline.gateway.proxying.requests import embeds, is_listing, is_metered, problem_of
-from pipeline.gateway.proxying.serving import CLIENT_CLOSED, Caller, Outcome, Serving
 from pipeline.outcomes import KeyRefusal, RefusalCode
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ REQUEST = "metering_request"
 _NO_RETRY = frozenset({RefusalCode.INSUFFICIENT_CREDITS, *(reason.code for reason in KeyRefusal)})
 
 
-class Refused(ProxyException):  # type: ignore[misc] # LiteLLM is not there where the types are checked
+class RefusedByMeter(ProxyException):  # type: ignore[misc] # LiteLLM is not there where the types are checked
     """A refusal as LiteLLM answers it: with this product's status, headers and envelope."""
 
     def __init__(self, refusal: Refusal) -> None:
@@ -63,8 +63,8 @@ class Refused(ProxyException):  # type: ignore[misc] # LiteLLM is not there wher
 class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not there where the types are checked
     """The callback of LiteLLM that meters: `metering` is the one of this process."""
 
-    def __init__(self, meter: Meter) -> None:
-        """Meter by `meter`, which is started at once where an event loop runs."""
+    def __init__(self, meter: ProxyMeter) -> None:
+        """ProxyMeter by `meter`, which is started at once where an event loop runs."""
         super().__init__()
         self.meter = meter
         try:
@@ -76,12 +76,14 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
     # --- before a request ---
 
     async def caller(self, route: str, api_key: str | None) -> UserAPIKeyAuth:
-        """Return LiteLLM's record of the key that calls a route. Raises Refused."""
+        """Return LiteLLM's record of the key that calls a route. Raises RefusedByMeter."""
         key = await self.meter.authenticate(api_key)
         if isinstance(key, Refusal):
-            raise Refused(key)
+            raise RefusedByMeter(key)
         if not is_metered(route) and not is_listing(route):
-            raise Refused(refuse(RefusalCode.FORBIDDEN, f"{route} is not metered here, so it is not served"))
+            raise RefusedByMeter(
+                refuse(RefusalCode.FORBIDDEN, f"{route} is not metered here, so it is not served")
+            )
         return UserAPIKeyAuth(
             api_key=key.hash,
             key_alias=key.name,
@@ -97,16 +99,16 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
         data: dict[str, Any],
         call_type: str,
     ) -> dict[str, Any]:
-        """Admit a request. Raises Refused."""
+        """Admit a request. Raises RefusedByMeter."""
         known = user_api_key_dict.metadata.get(CALLER)
         if known is None:
-            raise Refused(NO_KEY)
+            raise RefusedByMeter(NO_KEY)
         problem = problem_of(data)
         if problem is not None:
-            raise Refused(refuse(RefusalCode.INVALID_REQUEST, problem))
+            raise RefusedByMeter(refuse(RefusalCode.INVALID_REQUEST, problem))
         admitted = await self.meter.admit(Caller(**known), data, embeds=embeds(call_type))
         if isinstance(admitted, Refusal):
-            raise Refused(admitted)
+            raise RefusedByMeter(admitted)
         _metadata(data)[REQUEST] = admitted.request_id
         return data
 
@@ -118,12 +120,12 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
         user_api_key_dict: Any,  # noqa: ARG002
         response: Any,
     ) -> None:
-        """Store the event of an answer before it goes out. Raises Refused where that cannot be."""
-        serving = self._serving(data)
-        if serving is None:
+        """Store the event of an answer before it goes out. Raises RefusedByMeter where that cannot be."""
+        request = self._request(data)
+        if request is None:
             return
         model, provider = _route(data)
-        await self._end(serving, Outcome(200, model, provider, usage_of(_plain(response))))
+        await self._end(request, Outcome(200, model, provider, usage_of(_plain(response))))
 
     async def async_post_call_streaming_iterator_hook(
         self,
@@ -132,28 +134,28 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
         request_data: dict[str, Any],
     ) -> AsyncIterator[Any]:
         """Hand a stream on, and store its event before its end goes out, or when it is broken off."""
-        serving = self._serving(request_data)
-        if serving is None:
+        request = self._request(request_data)
+        if request is None:
             async for chunk in response:
                 yield chunk
             return
         read = StreamRead()
         try:
             async for chunk in response:
-                if serving.first_ns is None:
-                    serving.first_ns = time.monotonic_ns()
+                if request.first_ns is None:
+                    request.first_ns = time.monotonic_ns()
                 read.add(_plain(chunk), chunk)
                 yield chunk
         except (asyncio.CancelledError, GeneratorExit):
-            await self._end_left(serving, request_data, read)
+            await self._end_left(request, request_data, read)
             raise
         except Exception as error:
             model, provider = _route(request_data)
-            await self._end(serving, Outcome(502, model, provider, read.usage, failure_of(error)[1]))
+            await self._end(request, Outcome(502, model, provider, read.usage, failure_of(error)[1]))
             raise
         usage = read.usage or await asyncio.to_thread(_counted, read, request_data)
         model, provider = _route(request_data)
-        await self._end(serving, Outcome(200, model, provider, usage))
+        await self._end(request, Outcome(200, model, provider, usage))
 
     async def async_post_call_failure_hook(
         self,
@@ -163,34 +165,34 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
         traceback_str: str | None = None,  # noqa: ARG002
     ) -> None:
         """Store the event of a request that all providers failed, or forget one that none was asked for."""
-        serving = self._serving(request_data)
-        if serving is None:
+        request = self._request(request_data)
+        if request is None:
             return
         model, provider = _route(request_data)
         if provider is None:
-            self.meter.drop(serving)
+            self.meter.drop(request)
             return
         status, code = failure_of(original_exception)
-        await self._end(serving, Outcome(status, model, provider, None, code))
+        await self._end(request, Outcome(status, model, provider, None, code))
 
-    def _serving(self, data: Mapping[str, Any]) -> Serving | None:
-        return self.meter.serving(_metadata(data).get(REQUEST))
+    def _request(self, data: Mapping[str, Any]) -> AdmittedRequest | None:
+        return self.meter.open_request(_metadata(data).get(REQUEST))
 
-    async def _end(self, serving: Serving, outcome: Outcome) -> None:
-        """End a request. Raises Refused where its event cannot be stored: what is not stored is not handed out."""
-        instead = await self.meter.end(serving, outcome)
+    async def _end(self, request: AdmittedRequest, outcome: Outcome) -> None:
+        """End a request. Raises RefusedByMeter where its event cannot be stored: what is not stored is not handed out."""
+        instead = await self.meter.end(request, outcome)
         if instead is not None:
-            raise Refused(instead)
+            raise RefusedByMeter(instead)
 
-    async def _end_left(self, serving: Serving, data: dict[str, Any], read: StreamRead) -> None:
+    async def _end_left(self, request: AdmittedRequest, data: dict[str, Any], read: StreamRead) -> None:
         """End a stream that its client left: charged as far as it was read, and nothing before its first part."""
         model, provider = _route(data)
-        if serving.first_ns is None:
+        if request.first_ns is None:
             outcome = Outcome(499, model, provider, None, CLIENT_CLOSED)
         else:
             usage = read.usage or _counted(read, data)
             outcome = Outcome(200, model, provider, usage, CLIENT_CLOSED)
-        await self.meter.end(serving, outcome)
+        await self.meter.end(request, outcome)
 
 
 def _metadata(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,10 +260,10 @@ metering = LiteLLMMetering(meter_of_process())
 
 
 async def custom_auth(request: Any, api_key: str | None) -> UserAPIKeyAuth:
-    """Return who calls, for LiteLLM's `custom_auth`. Raises Refused."""
+    """Return who calls, for LiteLLM's `custom_auth`. Raises RefusedByMeter."""
     # LiteLLM may have loaded this module twice, from a path beside its configuration: there is one meter all the same.
     if not any(getattr(each, "meter", None) is metering.meter for each in litellm.callbacks):
-        raise Refused(
+        raise RefusedByMeter(
             structs.replace(
                 refuse(RefusalCode.UNAVAILABLE),
                 message="pipeline.gateway.litellm.metering is not among this proxy's callbacks",

@@ -17,8 +17,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.litellm.proxy import WORKERS, Proxy, proxy_before
 from tests.support.gateway.platform import PROMPT, Platform, eventually, product_for_gateways
+from tests.support.litellm.proxy import WORKERS, Proxy, proxy_before
 
 REQUESTS = 1_000
 CLIENTS = 12

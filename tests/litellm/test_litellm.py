@@ -14,7 +14,6 @@ import pytest
 
 from pipeline.accounts.commands import ChangeKey, Credit
 from pipeline.kafka.commands import new_command_id
-from tests.litellm.proxy import Proxy, proxy_before
 from tests.support.gateway.platform import (
     COST_NANO,
     PROMPT,
@@ -24,6 +23,7 @@ from tests.support.gateway.platform import (
     eventually,
     product_for_gateways,
 )
+from tests.support.litellm.proxy import Proxy, proxy_before
 
 E2E_COST_NANO = 4 * 14_000 + 10 * 56_000
 

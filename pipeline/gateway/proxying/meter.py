@@ -23,8 +23,8 @@ from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.gateway.admission.refusal import Refusal, refuse
 from pipeline.gateway.errors import GatewayError
 from pipeline.gateway.gateway import Gateway
+from pipeline.gateway.proxying.admitted import AdmittedRequest, Caller, Outcome
 from pipeline.gateway.proxying.costs import max_cost_inr
-from pipeline.gateway.proxying.serving import Caller, Outcome, Serving
 from pipeline.gateway.proxying.settings import ProxySettings
 from pipeline.gateway.proxying.spools import Spools
 from pipeline.kafka.catalog import to_rates
@@ -45,12 +45,15 @@ NOT_READY = refuse(RefusalCode.UNAVAILABLE, "the metering of this proxy is not r
 NOT_STORED = refuse(RefusalCode.UNAVAILABLE, "the request could not be recorded; try again", 1)
 
 
-class Meter:
+class ProxyMeter:
     """What meters one process. It belongs to one event loop, and starts by itself when it is first asked."""
 
-    def __init__(self, settings: ProxySettings) -> None:
-        """Prepare. Raises KafkaSettingsError where METERING_KAFKA_... do not fit together."""
-        self._settings = settings
+    def __init__(self, settings: ProxySettings, **gateway_options: Any) -> None:
+        """Prepare. Raises KafkaSettingsError where METERING_KAFKA_... do not fit together.
+
+        `gateway_options` are further ones of `Gateway`.
+        """
+        self._settings, self._gateway_options = settings, gateway_options
         security = KafkaSecurity.of_environment(os.environ)
         self._kafka = KafkaConnection(settings.kafka_url.removeprefix("kafka://").rstrip("/"), security)
         self._rates = RateTable()
@@ -58,7 +61,7 @@ class Meter:
         self._gateway: Gateway | None = None
         self._starting: asyncio.Task[Gateway] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._open: dict[str, Serving] = {}
+        self._open: dict[str, AdmittedRequest] = {}
 
     def _make_gateway(self, place: Path) -> Gateway:
         return Gateway(
@@ -66,6 +69,7 @@ class Meter:
             node=self._settings.node,
             spool_dir=place,
             when_stale=self._settings.when_stale,
+            **self._gateway_options,
         )
 
     # --- life ---
@@ -120,7 +124,9 @@ class Meter:
         # Before the keys have been read nobody is known, and a good key must not be called a bad one.
         return NO_KEY if gateway.status().ready else NOT_READY
 
-    async def admit(self, caller: Caller, body: Mapping[str, Any], *, embeds: bool) -> Serving | Refusal:
+    async def admit(
+        self, caller: Caller, body: Mapping[str, Any], *, embeds: bool
+    ) -> AdmittedRequest | Refusal:
         """Return the request, admitted and with its cost set aside, or the refusal. `embeds`: it has no answer."""
         gateway = await self._started()
         if gateway is None:
@@ -134,11 +140,11 @@ class Meter:
         if refusal is not None:
             return refusal
         self._forget_old()
-        serving = Serving(request_id, caller, body.get("stream") is True, time.monotonic_ns())
-        self._open[request_id] = serving
-        return serving
+        request = AdmittedRequest(request_id, caller, body.get("stream") is True, time.monotonic_ns())
+        self._open[request_id] = request
+        return request
 
-    def serving(self, request_id: object) -> Serving | None:
+    def open_request(self, request_id: object) -> AdmittedRequest | None:
         """Return an admitted request that has not ended."""
         return self._open.get(request_id) if isinstance(request_id, str) else None
 
@@ -151,36 +157,36 @@ class Meter:
 
     # --- after a request ---
 
-    def drop(self, serving: Serving) -> None:
+    def drop(self, request: AdmittedRequest) -> None:
         """End a request that no provider was asked for: it costs nothing and leaves no event."""
-        if self._open.pop(serving.request_id, None) is not None and self._gateway is not None:
-            caller = serving.caller
-            self._gateway.release(caller.org, caller.key_id, request_id=serving.request_id)
+        if self._open.pop(request.request_id, None) is not None and self._gateway is not None:
+            caller = request.caller
+            self._gateway.release(caller.org, caller.key_id, request_id=request.request_id)
 
-    async def end(self, serving: Serving, outcome: Outcome) -> Refusal | None:
+    async def end(self, request: AdmittedRequest, outcome: Outcome) -> Refusal | None:
         """Store the event of a request that ended; None once it is durable, else the answer to give instead.
 
         A request ends once: what is said of it later is of no effect. Cancelled, it goes on storing.
         """
-        if self._open.pop(serving.request_id, None) is None or self._gateway is None:
+        if self._open.pop(request.request_id, None) is None or self._gateway is None:
             return None
-        event = serving.event(outcome, _now_ms(), time.monotonic_ns())
-        publishing = self._gateway.publish(event, request_id=serving.request_id)
+        event = request.event(outcome, _now_ms(), time.monotonic_ns())
+        publishing = self._gateway.publish(event, request_id=request.request_id)
         try:
             await asyncio.shield(self._keep(asyncio.create_task(publishing)))
         except GatewayError as error:
-            log.error("request %s of %s has no event: %s", serving.request_id, serving.caller.org, error)  # noqa: TRY400
+            log.error("request %s of %s has no event: %s", request.request_id, request.caller.org, error)  # noqa: TRY400
             return NOT_STORED
         return None
 
 
 @functools.cache
-def meter_of_process() -> Meter:
+def meter_of_process() -> ProxyMeter:
     """Return the one meter of this process, by the settings of its environment.
 
     Raises ProxySettingsError and KafkaSettingsError.
     """
-    return Meter(ProxySettings.of_environment(os.environ))
+    return ProxyMeter(ProxySettings.of_environment(os.environ))
 
 
 def _now_ms() -> int:

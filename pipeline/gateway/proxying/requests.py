@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.gateway.proxying.serving import NAME_MAX
+from pipeline.gateway.proxying.admitted import NAME_MAX
 
 _METERED = re.compile(
     r"(?:/v1|/engines/[^/]+|/openai/deployments/[^/]+)?/(?:chat/completions|completions|embeddings)/?"

@@ -1,7 +1,7 @@
 """The settings of a metered proxy, from the environment variables METERING_...
 
 Owns: their names, defaults and what is wrong with them.
-Called by: `gateway/litellm.py`. Next: `gateway/proxying/meter.py`.
+Called by: `gateway/proxying/meter.py`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.catalog.rates import Rate, RateTable, Tier
@@ -89,6 +89,7 @@ rates = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(rates, st.text(max_size=200), st.integers(1, 500), st.data())
 def test_no_usage_within_the_limits_costs_more(
     rate: Rate, text: str, limit: int, data: st.DataObject

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.gateway.proxying.serving import NAME_MAX, Caller, Outcome, Serving
+from pipeline.gateway.proxying.admitted import NAME_MAX, AdmittedRequest, Caller, Outcome
 from pipeline.gateway.sending.prepare import prepare
 
 CALLER = Caller("org_1", "key_1", "standard")
@@ -11,9 +11,9 @@ SECOND_NS = 1_000_000_000
 
 
 def test_a_stream_that_was_served() -> None:
-    serving = Serving("req-1", CALLER, True, 5 * SECOND_NS, 6 * SECOND_NS)
+    admitted = AdmittedRequest("req-1", CALLER, True, 5 * SECOND_NS, 6 * SECOND_NS)
     outcome = Outcome(200, "krutrim-2", "e2e", {"prompt_tokens": 4, "completion_tokens": 10})
-    event = serving.event(outcome, NOW_MS, 7 * SECOND_NS)
+    event = admitted.event(outcome, NOW_MS, 7 * SECOND_NS)
     prepared = prepare(event, "gateway/x", NOW_MS, bytes(10), 1)
     assert (prepared.given_id, prepared.event.subject) == ("req-1", "org_1")
     data = prepared.event.data
@@ -22,8 +22,8 @@ def test_a_stream_that_was_served() -> None:
 
 
 def test_whatever_names_a_failure_has_its_event_can_be_stored() -> None:
-    serving = Serving("req-2", CALLER, False, 0)
+    admitted = AdmittedRequest("req-2", CALLER, False, 0)
     outcome = Outcome(500, "m" * 1000, "p" * 1000, None, "e" * 1000)
-    prepared = prepare(serving.event(outcome, NOW_MS, 1), "gateway/x", NOW_MS, bytes(10), 1)
+    prepared = prepare(admitted.event(outcome, NOW_MS, 1), "gateway/x", NOW_MS, bytes(10), 1)
     assert prepared.free
     assert prepared.event.data.error_code == "e" * NAME_MAX

@@ -22,7 +22,7 @@ import yaml
 from tests.support import ports
 from tests.support.gateway.platform import Platform, eventually, is_healthy
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WORKERS = 2
 START_LIMIT_S = 180.0
 MASTER_KEY = "sk-" + secrets.token_hex(32)
@@ -149,7 +149,10 @@ def proxy_before(platform: Platform) -> Iterator[Proxy]:
     upstream = f"http://127.0.0.1:{port}"
     with (home / "upstream.log").open("wb") as log:
         provider = subprocess.Popen(
-            [sys.executable, "-m", "tests.litellm.upstream", str(port)], stdout=log, stderr=log, cwd=ROOT
+            [sys.executable, "-m", "tests.support.litellm.upstream", str(port)],
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
         )
     (home / "litellm.yaml").write_text(yaml.safe_dump(configuration(upstream)))
     environment = {

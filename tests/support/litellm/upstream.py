@@ -1,4 +1,4 @@
-"""A provider of chat completions for the proxy to ask, as `python -m tests.litellm.upstream PORT`.
+"""A provider of chat completions for the proxy to ask, as `python -m tests.support.litellm.upstream PORT`.
 
 The answer's usage is what the request says: as many prompt tokens as words, and `max_tokens` of completion. Under
 `/broken` every request fails; under `/slow` a stream waits between its parts.

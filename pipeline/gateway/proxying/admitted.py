@@ -38,7 +38,7 @@ class Outcome(Struct, frozen=True):
     error_code: str | None = None
 
 
-class Serving(Struct):
+class AdmittedRequest(Struct):
     """A request that was admitted. `request_id` names its reservation and its event: it is charged once.
 
     `started_ns` and `first_ns`, when the first part of a stream came, are of a monotonic clock.
