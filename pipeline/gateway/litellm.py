@@ -272,7 +272,7 @@ async def custom_auth(request: Any, api_key: str | None) -> UserAPIKeyAuth:
     return await metering.caller(get_request_route(request), api_key)
 
 
-_proxy = sys.modules.get("litellm.proxy.proxy_server")
+_proxy: Any = sys.modules.get("litellm.proxy.proxy_server")
 if _proxy is not None and _proxy.user_custom_auth is None:
     # So that a configuration that names the callback alone has the keys too, and is not open to everyone.
     _proxy.user_custom_auth = custom_auth

@@ -48,7 +48,7 @@ def ask(client: openai.OpenAI, model: str = "krutrim-2", **more: Any) -> Any:
 
 
 def cost_nano(event: dict[str, Any]) -> int:
-    return round(event["cost_inr"] * 1_000_000_000)
+    return int(round(event["cost_inr"] * 1_000_000_000))
 
 
 def test_an_answer_and_a_stream_are_charged_the_same(platform: Platform) -> None:
