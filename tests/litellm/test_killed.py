@@ -18,10 +18,11 @@ import openai
 import pytest
 
 from tests.support.gateway.platform import PROMPT, Platform, eventually, product_for_gateways
-from tests.support.litellm.proxy import WORKERS, Proxy, proxy_before
+from tests.support.litellm.proxy import Proxy, proxy_before
 
 REQUESTS = 1_000
 CLIENTS = 12
+WORKERS = 2
 KILLS = 4
 SEED = 20261127
 KINDS = ("whole", "stream", "fallback", "fallback stream", "failure", "left")
@@ -60,7 +61,7 @@ def platform() -> Iterator[Platform]:
 @pytest.fixture(scope="module")
 def proxy(platform: Platform) -> Iterator[Proxy]:
     """The proxy before it."""
-    with proxy_before(platform) as proxy:
+    with proxy_before(platform, WORKERS) as proxy:
         yield proxy
 
 

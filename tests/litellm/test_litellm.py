@@ -38,7 +38,7 @@ def platform() -> Iterator[Platform]:
 @pytest.fixture(scope="module", autouse=True)
 def proxy(platform: Platform) -> Iterator[Proxy]:
     """One proxy before it."""
-    with proxy_before(platform) as proxy:
+    with proxy_before(platform, workers=1) as proxy:
         yield proxy
 
 
@@ -48,7 +48,8 @@ def ask(client: openai.OpenAI, model: str = "krutrim-2", **more: Any) -> Any:
 
 
 def cost_nano(event: dict[str, Any]) -> int:
-    return int(round(event["cost_inr"] * 1_000_000_000))
+    cost_inr: float = event["cost_inr"]
+    return round(cost_inr * 1_000_000_000)
 
 
 def test_an_answer_and_a_stream_are_charged_the_same(platform: Platform) -> None:

@@ -23,7 +23,6 @@ from tests.support import ports
 from tests.support.gateway.platform import Platform, eventually, is_healthy
 
 ROOT = Path(__file__).parents[3]
-WORKERS = 2
 START_LIMIT_S = 180.0
 MASTER_KEY = "sk-" + secrets.token_hex(32)
 """LiteLLM does not start without one, though only this product's keys are let in."""
@@ -77,10 +76,12 @@ class Proxy:
         """Where it answers."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, workers: int = WORKERS) -> None:
+    def start(self, workers: int) -> None:
         """Start it and wait until it answers."""
         command = [str(litellm_home() / "bin" / "litellm"), "--config", str(self.home / "litellm.yaml")]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--num_workers", str(workers)]
+        # A worker that is still importing LiteLLM on a busy machine does not answer its supervisor.
+        command += ["--timeout_worker_healthcheck", "120"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.home, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -98,9 +99,8 @@ class Proxy:
     def workers(self) -> list[int]:
         """Return the process ids of the workers that have a spool open, which only they have."""
         assert self.process is not None
-        return sorted(
-            pid for pid in _descendants(self.process.pid) if "/spool/worker-" in " ".join(_open_files(pid))
-        )
+        pids = [self.process.pid, *_descendants(self.process.pid)]
+        return sorted(pid for pid in pids if "/spool/worker-" in " ".join(_open_files(pid)))
 
     def kill_worker(self) -> None:
         """Kill a worker as a crash would; its supervisor starts another one."""
@@ -118,7 +118,10 @@ class Proxy:
         """Stop it as an operator would."""
         assert self.process is not None
         self.process.terminate()
-        self.process.wait(30)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def words(self) -> str:
         """Return the last of what it said."""
@@ -142,7 +145,7 @@ def _open_files(pid: int) -> list[str]:
 
 
 @contextmanager
-def proxy_before(platform: Platform) -> Iterator[Proxy]:
+def proxy_before(platform: Platform, workers: int) -> Iterator[Proxy]:
     """Run the provider and the proxy before a product, whose `url` is the proxy's from then on."""
     litellm_home()
     home, port = platform.product.home, ports.free()
@@ -167,7 +170,7 @@ def proxy_before(platform: Platform) -> Iterator[Proxy]:
     }
     proxy = Proxy(home, ports.free(), home / "litellm.log", environment)
     try:
-        proxy.start()
+        proxy.start(workers)
         platform.url = proxy.url
         yield proxy
     finally:
