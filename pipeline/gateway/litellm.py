@@ -28,7 +28,7 @@ from msgspec import structs
 
 from pipeline.gateway.admission.refusal import Refusal, refuse
 from pipeline.gateway.proxying.admitted import CLIENT_CLOSED, AdmittedRequest, Caller, Outcome
-from pipeline.gateway.proxying.answers import StreamRead, failure_of, usage_of
+from pipeline.gateway.proxying.answers import AnswerRead, failure_of, usage_of
 from pipeline.gateway.proxying.meter import NO_KEY, ProxyMeter, meter_of_process
 from pipeline.gateway.proxying.requests import embeds, is_listing, is_metered, problem_of
 from pipeline.outcomes import KeyRefusal, RefusalCode
@@ -124,8 +124,11 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
         request = self._request(data)
         if request is None:
             return
+        read = AnswerRead()
+        read.add(_plain(response), response)
+        usage = read.usage or await asyncio.to_thread(_counted, read, data)
         model, provider = _route(data)
-        await self._end(request, Outcome(200, model, provider, usage_of(_plain(response))))
+        await self._end(request, Outcome(200, model, provider, usage))
 
     async def async_post_call_streaming_iterator_hook(
         self,
@@ -139,7 +142,7 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
             async for chunk in response:
                 yield chunk
             return
-        read = StreamRead()
+        read = AnswerRead()
         try:
             async for chunk in response:
                 if request.first_ns is None:
@@ -184,7 +187,7 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
         if instead is not None:
             raise RefusedByMeter(instead)
 
-    async def _end_left(self, request: AdmittedRequest, data: dict[str, Any], read: StreamRead) -> None:
+    async def _end_left(self, request: AdmittedRequest, data: dict[str, Any], read: AnswerRead) -> None:
         """End a stream that its client left: charged as far as it was read, and nothing before its first part."""
         model, provider = _route(data)
         if request.first_ns is None:
@@ -241,17 +244,19 @@ def _plain(answer: Any) -> Any:
     return answer.model_dump() if hasattr(answer, "model_dump") else answer
 
 
-def _counted(read: StreamRead, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the usage of a stream whose provider told none, or that was left: counted by LiteLLM's tokenizer."""
+def _counted(read: AnswerRead, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the usage of an answer whose provider told none, or that was left: counted by LiteLLM's tokenizer."""
     messages = data.get("messages")
-    try:
-        built = litellm.stream_chunk_builder(chunks=read.chunks, messages=messages)
-        usage = usage_of(_plain(built))
-    except Exception:
-        log.exception("LiteLLM cannot count a stream; its text is counted instead")
-        usage = None
-    return usage or {
-        "prompt_tokens": litellm.token_counter(text=str(messages or data.get("prompt") or "")),
+    usage = None
+    if messages and data.get("stream"):
+        try:
+            usage = usage_of(_plain(litellm.stream_chunk_builder(chunks=read.chunks, messages=messages)))
+        except Exception:
+            log.exception("LiteLLM cannot count a stream; its text is counted instead")
+    if usage is not None and (usage["completion_tokens"] or not read.text):
+        return usage
+    return {
+        "prompt_tokens": litellm.token_counter(text=str(messages or data.get("prompt") or data.get("input"))),
         "completion_tokens": litellm.token_counter(text=read.text),
     }
 

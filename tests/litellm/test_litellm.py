@@ -82,6 +82,27 @@ def test_embeddings_are_charged_for_their_prompt(platform: Platform) -> None:
     assert (event["tokens"], cost_nano(event)) == (4, 4 * 12_500)
 
 
+def test_text_completions_are_charged_whole_and_not_streamed(platform: Platform) -> None:
+    org = platform.org()
+    client = platform.client(platform.key(org))
+    asked: dict[str, Any] = {"model": "krutrim-2", "prompt": "what does this cost", "max_tokens": 10}
+    client.completions.create(**asked)
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(**asked, stream=True)
+    assert refused.value.code == "invalid_request"
+    (event,) = platform.events(org, 1)
+    assert cost_nano(event) == COST_NANO
+
+
+def test_a_stream_that_breaks_off_costs_nothing(platform: Platform) -> None:
+    org = platform.org()
+    client = platform.client(platform.key(org))
+    with pytest.raises(openai.APIError):
+        list(ask(client, "breaks", stream=True))
+    (event,) = platform.events(org, 1)
+    assert (event["status"], event["cost_inr"]) == (502, 0)
+
+
 def test_a_fallback_is_charged_as_what_served_and_a_failure_costs_nothing(platform: Platform) -> None:
     org = platform.org()
     client = platform.client(platform.key(org))

@@ -1,6 +1,6 @@
 """What an answer says of its tokens, and a failure of its reason, in the words of events.
 
-Owns: usage objects as proxies normalise them, and what has been seen of a stream.
+Owns: usage objects as proxies normalise them, and what has been seen of an answer.
 Called by: `gateway/litellm.py`. Pure. Next: `gateway/sending/dialects.py`.
 """
 
@@ -36,8 +36,11 @@ def usage_of(answer: object) -> dict[str, Any] | None:
     return found
 
 
-class StreamRead:
-    """What was read of a stream: its chunks, their text, and the usage told last."""
+class AnswerRead:
+    """What was read of an answer: its chunks, of which one that is no stream has one, their text, the usage told last.
+
+    A usage of no tokens at all is none: some proxies fill it in where the provider told nothing.
+    """
 
     def __init__(self) -> None:
         """Start with nothing read."""
@@ -48,7 +51,9 @@ class StreamRead:
     def add(self, plain: object, chunk: Any) -> None:
         """Take in a chunk, as plain JSON values and as the proxy has it."""
         self.chunks.append(chunk)
-        self.usage = usage_of(plain) or self.usage
+        told = usage_of(plain)
+        if told is not None and (told["prompt_tokens"] or told["completion_tokens"]):
+            self.usage = told
         if isinstance(plain, Mapping):
             self._texts += _texts_of(plain)
 
@@ -61,8 +66,8 @@ class StreamRead:
 def _texts_of(chunk: Mapping[str, Any]) -> list[str]:
     texts = []
     for choice in chunk.get("choices") or ():
-        delta = choice.get("delta") or {}
-        texts += [text for text in (delta.get("content"), choice.get("text")) if isinstance(text, str)]
+        part = choice.get("delta") or choice.get("message") or {}
+        texts += [text for text in (part.get("content"), choice.get("text")) if isinstance(text, str)]
     return texts
 
 

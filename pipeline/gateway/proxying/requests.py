@@ -40,4 +40,7 @@ def problem_of(body: Mapping[str, Any]) -> str | None:
         return f"model must be a text of 1 to {NAME_MAX} characters"
     if "," in model:
         return "one request asks one model here"
+    if body.get("stream") and "messages" not in body:
+        # LiteLLM tells no usage in such a stream, and breaks it off where it is read by a callback.
+        return "a text completion cannot be streamed here: ask for it whole, or for a chat completion"
     return None

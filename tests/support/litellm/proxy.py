@@ -48,6 +48,7 @@ def configuration(upstream: str) -> dict[str, Any]:
             deployment("krutrim-2", "good", metering_provider="krutrim"),
             deployment("krutrim-2-e2e", "good", metering_model="krutrim-2", metering_provider="e2e"),
             deployment("slow", "slow", metering_model="krutrim-2", metering_provider="krutrim"),
+            deployment("breaks", "breaks", metering_model="krutrim-2", metering_provider="krutrim"),
             deployment("sarvam-m", "broken", metering_provider="sarvam"),
             deployment("falls", "broken", metering_model="sarvam-m", metering_provider="sarvam"),
         ],

@@ -1,7 +1,7 @@
 """A provider of chat completions for the proxy to ask, as `python -m tests.support.litellm.upstream PORT`.
 
 The answer's usage is what the request says: as many prompt tokens as words, and `max_tokens` of completion. Under
-`/broken` every request fails; under `/slow` a stream waits between its parts.
+`/broken` every request fails; under `/slow` a stream waits between its parts, and under `/breaks` it breaks off.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 PARTS = 6
 SLOW_S = 0.1
+BREAKS_AT = 2
 
 app = FastAPI()
 
 
 def _usage(body: dict[str, Any]) -> dict[str, int]:
-    prompt = sum(len(str(message["content"]).split()) for message in body["messages"])
+    texts = [str(message["content"]) for message in body.get("messages", ())] or [str(body["prompt"])]
+    prompt = sum(len(text.split()) for text in texts)
     completion = int(body.get("max_tokens") or body.get("max_completion_tokens") or 16)
     return {
         "prompt_tokens": prompt,
@@ -39,17 +41,27 @@ async def chat(manner: str, request: Request) -> Response:
     if manner == "broken":
         return JSONResponse({"error": {"message": "out of order", "type": "server_error", "code": None}}, 500)
     if body.get("stream"):
-        return StreamingResponse(_stream(body, manner == "slow"), media_type="text/event-stream")
+        return StreamingResponse(_stream(body, manner), media_type="text/event-stream")
     message = {"role": "assistant", "content": "six words of an answer here"}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     return JSONResponse({**_head(body, "chat.completion"), "choices": [choice], "usage": _usage(body)})
 
 
-async def _stream(body: dict[str, Any], slow: bool) -> AsyncIterator[bytes]:
+@app.post("/{manner}/v1/completions")
+async def complete(manner: str, request: Request) -> Response:  # noqa: ARG001 - part of the path
+    """Answer a text completion."""
+    body = await request.json()
+    choice = {"index": 0, "text": "six words of an answer here", "logprobs": None, "finish_reason": "stop"}
+    return JSONResponse({**_head(body, "text_completion"), "choices": [choice], "usage": _usage(body)})
+
+
+async def _stream(body: dict[str, Any], manner: str) -> AsyncIterator[bytes]:
     for part in range(PARTS):
+        if manner == "breaks" and part == BREAKS_AT:
+            raise ConnectionAbortedError
         delta = {"role": "assistant", "content": f"word{part} "}
         yield _chunk(body, choices=[{"index": 0, "delta": delta, "finish_reason": None}])
-        await asyncio.sleep(SLOW_S if slow else 0)
+        await asyncio.sleep(SLOW_S if manner == "slow" else 0)
     yield _chunk(body, choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
     if (body.get("stream_options") or {}).get("include_usage"):
         yield _chunk(body, choices=[], usage=_usage(body))

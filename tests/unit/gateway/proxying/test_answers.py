@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.gateway.proxying.answers import StreamRead, failure_of, usage_of
+from pipeline.gateway.proxying.answers import AnswerRead, failure_of, usage_of
 from pipeline.usage import Usage, counts_of
 
 
@@ -30,7 +30,7 @@ def test_an_answer_without_usage(answer: Any) -> None:
 
 
 def test_a_stream_has_the_usage_told_last() -> None:
-    read = StreamRead()
+    read = AnswerRead()
     for told in (
         None,
         {"prompt_tokens": 1, "completion_tokens": 1},
@@ -41,6 +41,13 @@ def test_a_stream_has_the_usage_told_last() -> None:
     assert read.usage is not None
     assert read.usage["completion_tokens"] == 2
     assert (read.text, len(read.chunks)) == ("ababab", 3)
+
+
+def test_a_usage_of_nothing_at_all_is_none() -> None:
+    read = AnswerRead()
+    message = {"choices": [{"message": {"content": "words"}}]}
+    read.add({**message, "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}, object())
+    assert (read.usage, read.text) == (None, "words")
 
 
 class _Failure(Exception):

@@ -55,3 +55,9 @@ def test_a_request_names_one_model(model: Any) -> None:
 
 def test_a_request_of_one_model_is_no_problem() -> None:
     assert problem_of({"model": "krutrim-2"}) is None
+
+
+def test_a_text_completion_is_not_streamed() -> None:
+    assert problem_of({"model": "m", "prompt": "x", "stream": True}) is not None
+    assert problem_of({"model": "m", "prompt": "x", "stream": False}) is None
+    assert problem_of({"model": "m", "messages": [], "stream": True}) is None
