@@ -40,7 +40,7 @@ WITH
     if(org_number = 0, 3, 1 + intDiv(shape, 256) % 3) AS providers,
     (shape + intDiv(dice, 1000000) % models) % {models_all} AS model_number
 SELECT
-    (number + 1) * 1024 AS id,
+    (number + 1) * 1024 + {partition} AS id,
     concat('org_', toString(org_number)) AS org,
     {first_ms} + toInt64(number * {step_ms}) AS at_ms,
     at_ms + 40 AS posted_ms,
@@ -70,15 +70,19 @@ FROM numbers({start}, {count})
 """
 
 
-def fill(engine: Engine, events: int, first_day: date = FIRST_DAY, tenths: int = 1) -> float:
+def fill(
+    engine: Engine, events: int, first_day: date = FIRST_DAY, tenths: int = 1, partition: int = 0
+) -> float:
     """Insert the requests that are missing of `events`, spread over the 366 IST days from `first_day`.
 
-    So many tenths of them are the large org's. Return the seconds it took. What is there has to come from an earlier fill of as many events.
+    So many tenths of them are the large org's; their ids are of one partition of the journal. Return the seconds it took. What is there has to come from an earlier fill of as many events.
     """
     first_ms = ist.day_start_ms(ist.day_of_date(first_day))
     began, there = time.perf_counter(), last_number(engine)
     for start in range(there, events, ROWS_AN_INSERT):
-        rows = _rows_sql(start, min(ROWS_AN_INSERT, events - start), YEAR_MS / events, first_ms, tenths)
+        rows = _rows_sql(
+            start, min(ROWS_AN_INSERT, events - start), YEAR_MS / events, first_ms, tenths, partition
+        )
         engine.command(f"INSERT INTO events ({', '.join(REQUEST_COLUMNS)}) {rows}")
     if there < events:
         _merge_finished(engine)
@@ -141,7 +145,9 @@ def roll_up_rows(engine: Engine) -> str:
     return "; ".join(f"{table}: {rows:,} rows in {parts} parts" for table, rows, parts in found) + "."
 
 
-def _rows_sql(start: int, count: int, step_ms: float, first_ms: int, tenths: int = 1) -> str:
+def _rows_sql(
+    start: int, count: int, step_ms: float, first_ms: int, tenths: int = 1, partition: int = 0
+) -> str:
     """Return the SELECT of `count` requests from number `start`; number n is of `first_ms` + n * `step_ms`."""
     return _ROWS.format(
         orgs=ORGS - 2,
@@ -151,4 +157,5 @@ def _rows_sql(start: int, count: int, step_ms: float, first_ms: int, tenths: int
         start=start,
         count=count,
         tenths=tenths,
+        partition=partition,
     )

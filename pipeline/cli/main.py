@@ -28,6 +28,7 @@ from pipeline.cli import (
     settle,
     up,
     verify,
+    whatif,
 )
 from pipeline.cli.context import CommandError, say
 from pipeline.connection import KafkaSettingsError
@@ -44,7 +45,7 @@ from pipeline.settings import MissingSettingError
 GROUPS = (
     *(up, demo, roles, config),
     *(accounts, sessions, catalog, promo),
-    *(verify, reconcile, settle, redrive, quarantine, rebuild, mirror),
+    *(verify, whatif, reconcile, settle, redrive, quarantine, rebuild, mirror),
 )
 
 _EXPECTED = (

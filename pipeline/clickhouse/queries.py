@@ -21,6 +21,7 @@ from pathlib import Path
 from pipeline.clickhouse.sql_files import sql_files
 from pipeline.events import FAILED_FROM
 from pipeline.journal import REQUEST_COLUMNS, TOKEN_COLUMNS
+from pipeline.usage import OTHER_CLASSES
 
 _PLACEHOLDER = re.compile(r"\{(\w+):([^}]+)\}")
 _PARAMETER = re.compile(r"(\w+) ([A-Za-z]\w*(?:\(\w+\))?)\Z")
@@ -28,6 +29,7 @@ _WORD = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 WORDS = {
     "tokens": f"({' + '.join(TOKEN_COLUMNS)})",
     "failed": f"(status >= {FAILED_FROM})",
+    "other_sums": f"[{', '.join(f'sum({each.name}_tokens)' for each in OTHER_CLASSES)}]",
     "request_columns": ", ".join(REQUEST_COLUMNS),
     # What a member chose; an empty text filters nothing.
     "filtered": "((empty({model:String}) OR model = {model:String}) AND "

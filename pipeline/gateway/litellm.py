@@ -106,10 +106,16 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
         problem = problem_of(data)
         if problem is not None:
             raise RefusedByMeter(refuse(RefusalCode.INVALID_REQUEST, problem))
+        earlier = self._request(data)
+        if earlier is not None:
+            # LiteLLM asks again where it goes on with another model before any was called.
+            self.meter.drop(earlier)
         admitted = await self.meter.admit(Caller(**known), data, embeds=embeds(call_type))
         if isinstance(admitted, Refusal):
             raise RefusedByMeter(admitted)
-        _metadata(data)[REQUEST] = admitted.request_id
+        data.setdefault("metadata", {})
+        for metadata in _metadata(data):
+            metadata[REQUEST] = admitted.request_id
         return data
 
     # --- after a request ---
@@ -149,16 +155,19 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
                     request.first_ns = time.monotonic_ns()
                 read.add(_plain(chunk), chunk)
                 yield chunk
+            usage = read.usage or await asyncio.to_thread(_counted, read, request_data)
+            model, provider = _route(request_data)
+            await self._end(request, Outcome(200, model, provider, usage))
         except (asyncio.CancelledError, GeneratorExit):
-            await self._end_left(request, request_data, read)
+            # Cancelled once more it goes on: the client is charged however fast it left.
+            await asyncio.shield(
+                self.meter.keep(asyncio.create_task(self._end_left(request, request_data, read)))
+            )
             raise
         except Exception as error:
             model, provider = _route(request_data)
             await self._end(request, Outcome(502, model, provider, read.usage, failure_of(error)[1]))
             raise
-        usage = read.usage or await asyncio.to_thread(_counted, read, request_data)
-        model, provider = _route(request_data)
-        await self._end(request, Outcome(200, model, provider, usage))
 
     async def async_post_call_failure_hook(
         self,
@@ -179,7 +188,8 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
         await self._end(request, Outcome(status, model, provider, None, code))
 
     def _request(self, data: Mapping[str, Any]) -> AdmittedRequest | None:
-        return self.meter.open_request(_metadata(data).get(REQUEST))
+        found = (self.meter.open_request(metadata.get(REQUEST)) for metadata in _metadata(data))
+        return next((request for request in found if request is not None), None)
 
     async def _end(self, request: AdmittedRequest, outcome: Outcome) -> None:
         """End a request. Raises RefusedByMeter where its event cannot be stored: what is not stored is not handed out."""
@@ -193,17 +203,14 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
         if request.first_ns is None:
             outcome = Outcome(499, model, provider, None, CLIENT_CLOSED)
         else:
-            usage = read.usage or _counted(read, data)
+            usage = read.usage or await asyncio.to_thread(_counted, read, data)
             outcome = Outcome(200, model, provider, usage, CLIENT_CLOSED)
         await self.meter.end(request, outcome)
 
 
-def _metadata(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what LiteLLM keeps beside a request and never sends to a provider."""
-    found = data.get("litellm_metadata")
-    if not isinstance(found, dict):
-        found = data.get("metadata")
-    return found if isinstance(found, dict) else {}
+def _metadata(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what LiteLLM keeps beside a request and never sends to a provider: one or both, by the route."""
+    return [data[name] for name in ("litellm_metadata", "metadata") if isinstance(data.get(name), dict)]
 
 
 def _route(data: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -236,7 +243,8 @@ def _tried(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     details = getattr(data.get("litellm_logging_obj"), "model_call_details", None) or {}
     noted = (details.get("litellm_params") or {}).get("metadata")
-    return noted if isinstance(noted, dict) and noted.get("deployment") else _metadata(data)
+    tried = [each for each in (noted, *_metadata(data)) if isinstance(each, dict) and each.get("deployment")]
+    return tried[0] if tried else {}
 
 
 def _plain(answer: Any) -> Any:

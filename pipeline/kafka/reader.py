@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
@@ -33,12 +31,12 @@ from pipeline.kafka.attempts import ClientCancelledError, is_cancelled
 from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.group_watch import Ends, GroupWatch, in_words
 from pipeline.kafka.offsets import GroupOffsets
+from pipeline.kafka.pump import Handler, ParkingHandler, Pump
 from pipeline.topics import OUTPUT_BYTES_MAX
 
 log = logging.getLogger(__name__)
 
 POLL_MS = 500
-REVOKE_LIMIT_S = 30.0
 STOP_LIMIT_S = 5.0
 SESSION_TIMEOUT_MS = 10_000
 HEARTBEAT_MS = 1_000
@@ -49,19 +47,6 @@ METADATA_MS_MAX = 15_000
 """How long a member may go without learning that a topic was deleted and made anew: nothing else would tell it that."""
 TAKE_RECORDS = 64
 """How many records are taken at once, over all partitions, where their handler says for which it has room."""
-
-
-class Handler(Protocol):
-    """What is done with a partition while it is ours."""
-
-    async def open(self, partition: int) -> Mapping[str, int]:
-        """Become the only owner and return the offset to read each topic from; 0 where absent."""
-
-    async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord], /) -> None:
-        """Do a batch, durably. An exception is fatal for the process."""
-
-    async def close(self, partition: int) -> None:
-        """Let go of a partition that is no longer ours; it may not have been open yet."""
 
 
 class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is published without types
@@ -91,7 +76,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._topics = tuple(topics)
         self._handler = handler
         self._instance = None if instance is None else f"{instance}-{_mark_of(topics)}"
-        self._pumps: dict[int, _Pump] = {}
+        self._pumps: dict[int, Pump] = {}
         self._fetched: dict[int, dict[str, int]] = {}
         self._done_offsets: dict[TopicPartition, int] = {}
         self._failure: asyncio.Future[None] | None = None
@@ -103,6 +88,9 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._offsets: GroupOffsets | None = None
         self._assigned = self._handing_on = False
         self._consumer: AIOKafkaConsumer | None = None
+        self._assignor = StickyNumbers()
+        self._parking: ParkingHandler | None = None
+        self._parked: dict[int, Pump] = {}
         self._watch = GroupWatch(kafka, group, topics)
         self._looked: Callable[[Ends | None], None] = lambda _ends: None
 
@@ -112,7 +100,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._consumer = clients.consumer(
             self._kafka,
             group_id=self._group,
-            partition_assignment_strategy=[StickyNumbers()],
+            partition_assignment_strategy=[self._assignor],
             group_instance_id=self._instance,
             session_timeout_ms=SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=HEARTBEAT_MS,
@@ -135,7 +123,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 beside.append(asyncio.create_task(self.guard(self._take_together())))
             await self._failure
         finally:
-            await self._stop_pumps(list(self._pumps))
+            await self._stop_pumps([*self._pumps, *self._parked])
             for task in beside:
                 task.cancel()
             await asyncio.wait(beside, timeout=STOP_LIMIT_S)
@@ -149,6 +137,10 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """
         self._watch = GroupWatch(self._kafka, part, self._topics)
         self._looked = looked or self._looked
+
+    def keep_open(self, parking: ParkingHandler) -> None:
+        """Keep partitions open through a rebalance that leaves them here, for a handler that can. To be called before `run`."""
+        self._parking = parking
 
     def take_together(self, has_room: Callable[[int], bool]) -> None:
         """Have one task take all partitions, for a handler that gathers what it is given and returns at once.
@@ -256,22 +248,58 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         }
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        """Finish the batch in hand of each revoked partition, then let it go. Nothing is ours before the next assignment."""
+        """Finish the batch in hand of each revoked partition, then park it or let it go.
+
+        Nothing is ours before the next assignment, so nothing is done; most of it will be ours again.
+        """
         self._assigned = False
-        await self.guard(self._stop_pumps(sorted({tp.partition for tp in revoked})))
+        partitions = sorted({place.partition for place in revoked})
+        await self.guard(self._stop_pumps(partitions) if self._parking is None else self._park(partitions))
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        """Start to open each partition; it is read from where its owner's state says."""
+        """Start to open each partition; it is read from where its owner's state says.
+
+        A parked one stays open if nobody else can have had it meanwhile.
+        """
         assert self._consumer is not None
         self._consumer.pause(*assigned)
-        for partition in sorted(place.partition for place in assigned if place.topic == self._topics[0]):
+        ours = {place.partition for place in assigned if place.topic == self._topics[0]}
+        keeps = ours & self._parked.keys() if self._assignor.follows else set()
+        keeps = {p for p in keeps if set(self._parked[p].places) <= set(assigned)}
+        await self.guard(self._stop_pumps(sorted(self._parked.keys() - keeps)))
+        for partition in sorted(ours):
             places = [TopicPartition(topic, partition) for topic in self._topics]
             if absent := [place for place in places if place not in assigned]:
                 log.warning("nobody reads %s before the members of an earlier release are gone", absent)
                 places = [place for place in places if place in assigned]
-            self._watch.note_opening(partition)
-            self._pumps[partition] = _Pump(self, self._consumer, partition, places, self._handler)
+            if partition in keeps:
+                self._go_on(partition, places)
+            else:
+                self._watch.note_opening(partition)
+                self._pumps[partition] = Pump(self, self._consumer, partition, places, self._handler)
         self._assigned = True
+
+    async def _park(self, partitions: Sequence[int]) -> None:
+        """Have nothing done with partitions before the next assignment. What is not open yet is let go."""
+        assert self._parking is not None
+        await self._stop_pumps([p for p in partitions if p in self._pumps and not self._pumps[p].is_open])
+        for partition in partitions:
+            if partition in self._pumps:
+                self._parked[partition] = self._pumps.pop(partition)
+        await asyncio.gather(*(self._park_one(partition) for partition in self._parked))
+        if self._offsets is not None:
+            await self._offsets.give_up(partitions)
+
+    async def _park_one(self, partition: int) -> None:
+        assert self._parking is not None
+        await self._parked[partition].halt()
+        await self._parking.park(partition)
+
+    def _go_on(self, partition: int, places: Sequence[TopicPartition]) -> None:
+        assert self._parking is not None
+        self._pumps[partition] = pump = self._parked.pop(partition)
+        self._parking.resume(partition)
+        pump.go_on(places)
 
     async def guard(self, work: Awaitable[None]) -> None:
         """Do a part of the work. Whatever ends it, but a cancellation that somebody here asked for, ends `run`."""
@@ -303,6 +331,10 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._fetched[partition] = {place.topic: offset for place, offset in positions.items()}
         return self._fetched[partition] != before
 
+    def done(self, place: TopicPartition) -> int:
+        """Return the offset below which everything of an open place is done; 0 where it has just come to be read."""
+        return self._done_offsets.get(place, 0)
+
     def report_done(self, partition: int) -> None:
         """Have the group's offsets set to what is done of a partition, soon, and its lag shown."""
         of_topics = self.fetched(partition) if self._done is None else self._done(partition)
@@ -312,7 +344,12 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self._offsets.note(done)
 
     async def _stop_pumps(self, partitions: Sequence[int]) -> None:
-        pumps = [self._pumps.pop(partition) for partition in partitions if partition in self._pumps]
+        pumps = [
+            held.pop(partition)
+            for partition in partitions
+            for held in (self._pumps, self._parked)
+            if partition in held
+        ]
         await asyncio.gather(*(pump.stop() for pump in pumps))
         if self._offsets is not None:
             await self._offsets.give_up(partitions)
@@ -330,66 +367,3 @@ def _mark_of(topics: Sequence[str]) -> str:
     other topics than before must not be: it needs partitions of the new topics too.
     """
     return f"{zlib.crc32(' '.join(sorted(topics)).encode()):08x}"
-
-
-class _Pump:
-    """Opens one partition, then moves its batches from the consumer to the handler."""
-
-    def __init__(
-        self,
-        reader: GroupReader,
-        consumer: AIOKafkaConsumer,
-        partition: int,
-        places: Sequence[TopicPartition],
-        handler: Handler,
-    ) -> None:
-        self._reader, self._consumer, self._handler = reader, consumer, handler
-        self._partition, self.places = partition, places
-        self.is_open = False
-        self.assigned_at_s = time.monotonic()
-        self._fetching = False
-        self._stopping = False
-        self._task = asyncio.create_task(reader.guard(self._run()))
-
-    async def _run(self) -> None:
-        await self._open()
-        while not self._stopping and not self._reader.takes_together:
-            self._fetching = True
-            batches = await self._reader.fetch(self.places)
-            self._fetching = False
-            if not self._reader.note_fetched(self._partition, await self._reader.positions(self.places)):
-                continue
-            # What is fetched and not taken would hold up every other partition of the same broker.
-            self._consumer.pause(*self.places)
-            for place, records in batches.items():
-                if self._stopping:
-                    return
-                await self._handler.process(place.topic, place.partition, records)
-            self._reader.report_done(self._partition)
-            self._consumer.resume(*self.places)
-
-    async def _open(self) -> None:
-        state = await self._handler.open(self._partition)
-        offsets = {place: state.get(place.topic, 0) for place in self.places}
-        await self._reader.check_extent(offsets)
-        for place, offset in offsets.items():
-            self._consumer.seek(place, offset)
-        self._reader.note_fetched(self._partition, offsets)
-        self.is_open = True
-        self._reader.note_opened(self._partition)
-        if not self._reader.takes_together:
-            self._consumer.resume(*self.places)
-        self._reader.report_done(self._partition)
-
-    async def stop(self) -> None:
-        """Stop after the batch in hand and let the partition go.
-
-        Opening and fetching are cancelled: whoever has the partition next does them again.
-        """
-        self._stopping = True
-        if not self.is_open or self._fetching or self._reader.interruptible:
-            self._task.cancel()
-        _, pending = await asyncio.wait([self._task], timeout=REVOKE_LIMIT_S)
-        if pending:
-            raise TimeoutError("a unit of work did not end before its partition had to be given up")
-        await self._handler.close(self._partition)

@@ -96,7 +96,7 @@ class Partition:
         self._log = FencedLog(kafka, f"{deployment}-{partition}", role="worker")
         self._lock = asyncio.Lock()
         self._state = PartitionState(partition, partitions)
-        self.is_open = False
+        self.is_open = self._is_parked = False
         self._told_differing_s: dict[str, float] = {}
         self._progress_due_since_s: float | None = None
         self.activity = Activity(time.monotonic())
@@ -134,8 +134,22 @@ class Partition:
         known = self._state.meta.offsets
         known.update({topic: offset for topic, offset in offsets.items() if offset > known.get(topic, 0)})
 
+    async def park(self) -> None:
+        """Return once nothing is under way; then nothing is written before `resume` or `close`."""
+        await self._lock.acquire()
+        self._is_parked = True
+
+    def resume(self) -> None:
+        """Go on where it was parked."""
+        self._is_parked = False
+        self._lock.release()
+        # What came meanwhile has waited for nothing that the worker did.
+        self.activity.moved(time.monotonic())
+
     async def close(self) -> None:
         """Let the partition go; the batch in hand, if any, is finished first."""
+        if self._is_parked:
+            self.resume()
         async with self._lock:
             self.is_open = False
             # Its next owner shows them.

@@ -95,6 +95,7 @@ class PartitionReader:
             done=self._done,
         )
         self._reader.watch_as("worker", self._look)
+        self._reader.keep_open(self)
 
     async def run(self) -> None:
         """Read the catalog to its end, then work until cancelled. Raises what must end the process."""
@@ -159,6 +160,14 @@ class PartitionReader:
         if owned is not None:
             await owned.close()
         self._count_owned()
+
+    async def park(self, partition: int) -> None:
+        """Do nothing with a partition for as long as the group shares out."""
+        await self._owned[partition].park()
+
+    def resume(self, partition: int) -> None:
+        """Go on with a partition that is still ours."""
+        self._owned[partition].resume()
 
     def _count_owned(self) -> None:
         telemetry.PARTITIONS_OWNED.set(sum(owned.is_open for owned in self._owned.values()))

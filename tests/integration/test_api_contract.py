@@ -22,13 +22,13 @@ from tests.support.api.routes import (
     FILES_OF_AN_ORG,
     NAMES_NOBODY,
     OF_AN_ORG,
-    OF_TOKENS,
     OPERATORS,
     PAGES,
     PUBLIC,
     SEARCHES,
     SIGNED_BY_RAZORPAY,
     TEXT,
+    WITHOUT_OWNER,
     paths_of,
 )
 from tests.support.builders import COST_NANO, NOW_MS, rate, rate_table
@@ -92,7 +92,7 @@ def test_every_route_is_classified(served: Api) -> None:
         | PUBLIC
         | TEXT
         | ASKS_OWNER.keys()
-        | OF_TOKENS.keys()
+        | WITHOUT_OWNER.keys()
         | SIGNED_BY_RAZORPAY
     )
     assert set(document(served)["paths"]) == described
@@ -131,7 +131,7 @@ def test_every_route_of_an_org_refuses_without_a_session(served: Api) -> None:
     searches = [f"{path}{asked}0" for path, asked in SEARCHES.items()]
     for path in (*OF_AN_ORG, *FILES_OF_AN_ORG, *(path.replace("{id}", "0") for path in BY_ID), *searches):
         assert served.refused(path) == (401, "no_session", None)
-    for tries in (*ASKS_OWNER.values(), *OF_TOKENS.values()):
+    for tries in (*ASKS_OWNER.values(), *WITHOUT_OWNER.values()):
         for method, path, body in tries:
             answer = served.client.request(method, path, json=body)
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "no_session"), path
@@ -149,7 +149,9 @@ def test_an_access_token_reads_what_a_session_of_its_org_reads(served: Api) -> N
     reader, session = token_of(served, "mine"), {"Authorization": f"Bearer {served.token('mine')}"}
     paths = [*OF_AN_ORG, *FILES_OF_AN_ORG]
     paths += [path.replace("{id}", str(public_id(of, EXPLAINED))) for path in BY_ID for of in (0, 1)]
-    paths += [path for tries in (ASKS_OWNER | OF_TOKENS).values() for verb, path, _ in tries if verb == "GET"]
+    paths += [
+        path for tries in (ASKS_OWNER | WITHOUT_OWNER).values() for verb, path, _ in tries if verb == "GET"
+    ]
     for path in paths:
         by_token = served.client.get(path, headers=reader)
         by_session = served.client.get(path, headers=session)

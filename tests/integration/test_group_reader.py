@@ -93,6 +93,8 @@ async def _reading(servers: str, topic: str, doing: Doing) -> AsyncIterator[Grou
         return reader.fetched(partition)
 
     reader = GroupReader(KafkaConnection(servers), topic, [topic], doing, fetch_bytes=1024, done=done)
+    if isinstance(doing, Keeping):
+        reader.keep_open(doing)
     running = asyncio.create_task(reader.run())
     try:
         async with asyncio.timeout(60):
@@ -244,6 +246,67 @@ async def test_what_is_opening_what_is_stuck_and_what_is_behind_shows_while_it_i
             await _until(lambda: (lag(), _shown("standing_seconds", topic, partition="0")) == (0, 0))
         assert lag() is None
         assert _shown("standing_seconds", topic, partition="0") is None
+
+
+class Keeping(Doing):
+    """Keeps its partitions open through a rebalance; notes what is opened, parked and closed, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on.set()
+        self.words: list[str] = []
+        self.parked: set[int] = set()
+
+    async def open(self, partition: int) -> Mapping[str, int]:
+        self.words.append(f"open {partition}")
+        return await super().open(partition)
+
+    async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord], /) -> None:
+        assert partition not in self.parked
+        await super().process(topic, partition, records)
+
+    async def park(self, partition: int) -> None:
+        self.parked.add(partition)
+
+    def resume(self, partition: int) -> None:
+        self.parked.remove(partition)
+        self.words.append(f"resume {partition}")
+
+    async def close(self, partition: int) -> None:
+        self.parked.discard(partition)
+        self.words.append(f"close {partition}")
+        await super().close(partition)
+
+
+async def test_a_rebalance_moves_what_must_move_and_nothing_else_is_opened_again(kafka_servers: str) -> None:
+    topic, first, second = f"kept-{time.monotonic_ns()}", Keeping(), Keeping()
+    await _create(kafka_servers, topic)
+
+    async def publish(producer: AIOKafkaProducer, value: bytes) -> None:
+        for partition in range(PARTITIONS):
+            await producer.send_and_wait(topic, value, partition=partition)
+
+    async with (
+        AIOKafkaProducer(bootstrap_servers=kafka_servers) as producer,
+        _reading(kafka_servers, topic, first) as one,
+    ):
+        await publish(producer, b"before")
+        await _until(lambda: first.values == [b"before"] * 2)
+        second.next = first.next
+        async with _reading(kafka_servers, topic, second) as other:
+            await _until(lambda: len(second.partitions) == 1 and one.problem is other.problem is None)
+            [kept] = first.partitions
+            [moved] = second.partitions
+            assert first.words == ["open 0", "open 1", f"close {moved}", f"resume {kept}"]
+            await publish(producer, b"shared")
+            await _until(lambda: len(first.values + second.values) == 4)
+            assert (first.values[2:], second.values) == ([b"shared"], [b"shared"])
+        # The other one has left: its partition comes back, and the one that stayed is not touched.
+        await _until(lambda: first.partitions == {0, 1} and one.problem is None)
+        assert first.words[4:] == [f"resume {kept}", f"open {moved}"]
+        await publish(producer, b"after")
+        await _until(lambda: len(first.values) == 5)
+        assert first.values[3:] == [b"after"] * 2
 
 
 async def test_a_broker_that_is_gone_is_told_and_so_is_its_return(

@@ -30,13 +30,13 @@ from tests.support.api.routes import (
     BY_ID,
     FILES_OF_AN_ORG,
     OF_AN_ORG,
-    OF_TOKENS,
     OPERATORS,
     PUBLIC,
     SEARCHES,
     SIGNED_BY_RAZORPAY,
     TEXT,
     THEIRS,
+    WITHOUT_OWNER,
 )
 from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
 from tests.support.product.processes import product
@@ -346,7 +346,7 @@ def test_no_answer_of_the_owners_holds_another_orgs_data(deployed: Deployment) -
     theirs = deployed.get("/me/keys", THEIRS)["keys"][0]["key_id"]
     token = deployed.call("POST", "/me/tokens", "org-mine", json={"name": "reader"}).json()["token"]
     reader = {"Authorization": f"Bearer {token}"}
-    for tries in (*ASKS_OWNER.values(), *OF_TOKENS.values()):
+    for tries in (*ASKS_OWNER.values(), *WITHOUT_OWNER.values()):
         for method, path, body in tries:
             asked = path.format(key_id=theirs)
             answer = deployed.call(method, asked, "org-mine", json=body)
@@ -373,7 +373,7 @@ def test_every_route_of_the_product_is_classified(deployed: Deployment) -> None:
     """A new route fails here until somebody has said how it is tried with two orgs."""
     paths = set(deployed.call("GET", "/openapi.json", None).json()["paths"])
     described = OF_AN_ORG.keys() | FILES_OF_AN_ORG.keys() | BY_ID | SEARCHES.keys() | PUBLIC | TEXT
-    assert paths == described | ASKS_OWNER.keys() | OF_TOKENS.keys() | SIGNED_BY_RAZORPAY
+    assert paths == described | ASKS_OWNER.keys() | WITHOUT_OWNER.keys() | SIGNED_BY_RAZORPAY
 
 
 def test_a_statement_and_past_balances_are_what_was_posted(deployed: Deployment) -> None:

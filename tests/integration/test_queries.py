@@ -61,6 +61,8 @@ def test_every_query_of_the_product_is_valid_sql_on_the_schema(engine: Engine) -
         "UInt64": 1,
         "Int64": 1,
         "Array(UInt64)": [1] * 1024,
+        "Array(Int64)": [1],
+        "Array(UInt32)": [1],
         "Array(String)": ["x"],
         "Identifier": "events",
     }

@@ -34,7 +34,11 @@ from pipeline.sink.rebuild import Rebuild, Rebuilt
 SETTLE_LIMIT_S = 60.0
 TOKEN_HEADER = "X-Operator-Token"  # noqa: S105 - the header's name, not a token
 
-VERIFYING = frozenset(each.name for each in queries() if each.name.startswith("verify_"))
+ASKED_BY_COMMANDS = frozenset(
+    each.name
+    for each in queries()
+    if each.name.startswith(("verify_", "whatif_")) and each.scope == "platform"
+)
 """The queries that may be asked for by name: they only read, and are about no org in particular."""
 
 router = APIRouter(include_in_schema=False)
@@ -102,8 +106,8 @@ async def _rebuilt(work: Awaitable[Rebuilt]) -> Response:
 async def run_query(
     _settings: OperatorsSettings, context: ContextOf, request: Request, name: str
 ) -> Response:
-    """Run one of the queries of `metering verify`, whose parameters are the body; its rows, a JSON array a line."""
-    if name not in VERIFYING:
+    """Run one of the queries of `metering verify` and `metering whatif`, whose parameters are the body; its rows, a JSON array a line."""
+    if name not in ASKED_BY_COMMANDS:
         raise ApiError(RefusalCode.NOT_FOUND, "no such query")
     try:
         parameters = msgspec.json.decode(await request.body(), type=dict[str, int | str | list[int]])

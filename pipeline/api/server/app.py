@@ -45,6 +45,7 @@ from pipeline.api.routes import (
     totals,
     usage,
     webhooks,
+    whatif,
 )
 from pipeline.api.routes.page_route import problem_page
 from pipeline.api.routes.rankings import Rankings
@@ -76,6 +77,7 @@ ROUTERS = (
     receipts.router,
     balance.router,
     statements.router,
+    whatif.router,
     keys.router,
     key_use.router,
     tokens.router,
@@ -114,6 +116,7 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.pages = events.Pages(context)
     app.state.latency_turns = asyncio.Semaphore(latency.AT_ONCE)
     app.state.search_turns = asyncio.Semaphore(search.AT_ONCE)
+    app.state.whatif_turns = asyncio.Semaphore(whatif.AT_ONCE)
     app.state.exports = Exports()
     app.state.coalesced_reads = CoalescedReads(context.engine)
     app.state.history = None

@@ -77,14 +77,14 @@ class ProxyMeter:
     def start(self) -> asyncio.Task[Gateway]:
         """Start, unless that was done, and return what ends once it has started; a start that failed is tried again."""
         if self._starting is None or (self._starting.done() and self._starting.exception() is not None):
-            self._starting = self._keep(asyncio.create_task(self._start()))
+            self._starting = self.keep(asyncio.create_task(self._start()))
         return self._starting
 
     async def _start(self) -> Gateway:
         catalog = TopicFollower(self._kafka, [to_rates(self._rates)])
         gateway = await self._spools.enter_free()
-        self._keep(asyncio.create_task(catalog.run()))
-        self._keep(asyncio.create_task(self._spools.look_after_others()))
+        self.keep(asyncio.create_task(catalog.run()))
+        self.keep(asyncio.create_task(self._spools.look_after_others()))
         try:
             async with asyncio.timeout(CATALOG_LIMIT_S):
                 await catalog.ready.wait()
@@ -105,7 +105,7 @@ class ProxyMeter:
             log.exception("the metering cannot be started")
             return None
 
-    def _keep(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+    def keep(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
         """Hold on to a task that nobody waits for, until it ends."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -173,7 +173,7 @@ class ProxyMeter:
         event = request.event(outcome, _now_ms(), time.monotonic_ns())
         publishing = self._gateway.publish(event, request_id=request.request_id)
         try:
-            await asyncio.shield(self._keep(asyncio.create_task(publishing)))
+            await asyncio.shield(self.keep(asyncio.create_task(publishing)))
         except GatewayError as error:
             log.error("request %s of %s has no event: %s", request.request_id, request.caller.org, error)  # noqa: TRY400
             return NOT_STORED

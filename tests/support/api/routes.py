@@ -51,11 +51,15 @@ ASKS_OWNER: dict[str, tuple[Try, ...]] = {
 }
 """Routes with a session that ask the account's owner."""
 
-OF_TOKENS: dict[str, tuple[Try, ...]] = {
+WITHOUT_OWNER: dict[str, tuple[Try, ...]] = {
     "/me/tokens": (("GET", "/me/tokens", None), ("POST", "/me/tokens", {"name": "another"})),
     "/me/tokens/{id}": (("DELETE", "/me/tokens/tok_theirs", None),),
+    "/me/whatif": (
+        ("POST", "/me/whatif", {}),
+        ("POST", "/me/whatif", {"from": "2026-06-01", "to": "2026-06-13"}),
+    ),
 }
-"""Routes with a session about access tokens, which all servers know by themselves."""
+"""Routes with a session that take more than a GET and ask no owner: access tokens, which all servers know, and what-ifs."""
 
 SIGNED_BY_RAZORPAY = {"/webhooks/razorpay"}
 OPERATORS = {
@@ -127,6 +131,7 @@ NEEDS_NO_SESSION = PAGES - PAGES_OF_AN_ORG
 
 OWNER: frozenset[Role] = frozenset({"owner"})
 MANAGERS: frozenset[Role] = frozenset({"owner", "admin"})
+MEMBERS: frozenset[Role] = frozenset({*MANAGERS, "member"})
 CHANGED_BY: dict[tuple[str, str], frozenset[Role]] = {
     ("PUT", "/me/billing/address"): OWNER,
     ("PUT", "/me/billing/threshold"): OWNER,
@@ -137,8 +142,9 @@ CHANGED_BY: dict[tuple[str, str], frozenset[Role]] = {
     ("PATCH", "/me/keys/{key_id}"): MANAGERS,
     ("POST", "/me/tokens"): MANAGERS,
     ("DELETE", "/me/tokens/{id}"): MANAGERS,
+    ("POST", "/me/whatif"): MEMBERS,
 }
-"""Which roles may ask for each route of an org that changes something. What only reads is for all."""
+"""Which roles may ask for each route of an org that is more than a GET. GETs are for all."""
 
 
 class Access(Enum):
@@ -171,7 +177,7 @@ def expected() -> dict[tuple[str, str], Access]:
         **{("GET", path): Access.MEMBERS for path in (*reads, *PAGES_OF_AN_ORG)},
         **{
             (verb, path): Access.MEMBERS
-            for path, tries in (ASKS_OWNER | OF_TOKENS).items()
+            for path, tries in (ASKS_OWNER | WITHOUT_OWNER).items()
             for verb, _, _ in tries
         },
         **{

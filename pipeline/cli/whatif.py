@@ -1,0 +1,136 @@
+"""The command that prices the past anew: whatif.
+
+Called by: `cli/main.py`. Next: `pipeline/whatif.py`; the sums come from the engine by way of `cli/engine_work.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from pipeline import ist
+from pipeline.catalog.apply import CatalogError, parse_file
+from pipeline.catalog.rates import RateTable
+from pipeline.cli import engine_work
+from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, say
+from pipeline.money import format_inr
+from pipeline.settings import Settings
+from pipeline.whatif import PriceGroup, WhatIf, boundaries, repriced
+
+if TYPE_CHECKING:
+    from pipeline.operations.verify import Ask
+
+DAYS_DEFAULT = 30
+DAYS_AT_ONCE = 31
+"""So many days are asked for in one query, so that none takes longer than the engine lets one."""
+
+_decode_group = msgspec.json.Decoder(PriceGroup, strict=False).decode
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("whatif")
+    def whatif_command(
+        catalog: Annotated[Path, typer.Option("--catalog", help="YAML or JSON: see deploy/catalog.yaml.")],
+        first: Annotated[str | None, typer.Option("--from", help="First IST day, YYYY-MM-DD.")] = None,
+        last: Annotated[str | None, typer.Option("--to", help="Last IST day, YYYY-MM-DD.")] = None,
+        org: Annotated[str, typer.Option("--org", help="Only this org.")] = "",
+        data_dir: DataDir = DATA_DIR,
+    ) -> None:
+        """Tell what the requests of a range would have cost by another catalog. It moves no money."""
+        rates = _rates(catalog)
+        from_day, to_day = _range(first, last)
+
+        async def work(_settings: Settings, ask: Ask) -> WhatIf:
+            return repriced(await _groups(ask, rates, from_day, to_day, org), rates, {})
+
+        found = engine_work.with_queries(work, data_dir)
+        print_json(_report(found, from_day, to_day))
+        if found.left_out:
+            requests = sum(each.requests for each in found.left_out)
+            say(f"{requests} requests are left out of both sums: {catalog} has no rate of their routes.")
+
+
+async def _groups(ask: Ask, rates: RateTable, first: date, last: date, org: str) -> list[PriceGroup]:
+    groups: list[PriceGroup] = []
+    for from_day, to_day in _pieces(first, last):
+        starts_ms, ends_ms = (ist.day_start_ms(ist.day_of_date(day)) for day in (from_day, to_day))
+        parameters = {
+            "one_org": org,
+            "from_day": from_day.isoformat(),
+            "to_day": to_day.isoformat(),
+            **boundaries(rates, starts_ms, ends_ms + ist.DAY_MS),
+        }
+        lines = await ask("whatif_platform", parameters)
+        groups.extend(map(_decode_group, lines.splitlines()))
+    return groups
+
+
+def _pieces(first: date, last: date) -> Iterator[tuple[date, date]]:
+    while first <= last:
+        end = min(last, first + timedelta(days=DAYS_AT_ONCE - 1))
+        yield first, end
+        first = end + timedelta(days=1)
+
+
+def _rates(file: Path) -> RateTable:
+    try:
+        wanted = parse_file(file.read_text(encoding="utf-8"), file.name)
+    except (OSError, UnicodeDecodeError, CatalogError) as error:
+        raise CommandError(f"{file}: {error}") from None
+    rates = RateTable()
+    for rate in wanted:
+        rates.add(rate)
+    return rates
+
+
+def _range(first: str | None, last: str | None) -> tuple[date, date]:
+    today = ist.date_of(ist.day_of(int(time.time() * 1000)))
+    end = _day("--to", last) if last else today
+    start = _day("--from", first) if first else end - timedelta(days=DAYS_DEFAULT - 1)
+    if start > end:
+        raise CommandError(f"--from {start} lies after --to {end}")
+    return start, end
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f"{option}: {text!r} is no day YYYY-MM-DD") from None
+
+
+def _report(found: WhatIf, first: date, last: date) -> dict[str, object]:
+    left_out: Counter[str] = Counter()
+    for each in found.left_out:
+        left_out[f"{each.model} at {each.provider}"] += each.requests
+    return {
+        "from": first,
+        "to": last,
+        "actual_inr": _inr(found.actual_nano),
+        "whatif_inr": _inr(found.whatif_nano),
+        "models": [
+            {
+                "model": each.model,
+                "as_model": each.as_model,
+                "as_provider": each.as_provider,
+                "requests": each.requests,
+                "actual_inr": _inr(each.actual_nano),
+                "whatif_inr": _inr(each.whatif_nano),
+            }
+            for each in found.models
+        ],
+        "left_out": dict(left_out),
+    }
+
+
+def _inr(amount_nano: int) -> msgspec.Raw:
+    return msgspec.Raw(format_inr(amount_nano).encode())
