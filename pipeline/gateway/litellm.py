@@ -113,7 +113,8 @@ class LiteLLMMetering(CustomLogger):  # type: ignore[misc] # LiteLLM is not ther
         admitted = await self.meter.admit(Caller(**known), data, embeds=embeds(call_type))
         if isinstance(admitted, Refusal):
             raise RefusedByMeter(admitted)
-        data.setdefault("metadata", {})
+        if not _metadata(data):
+            data["metadata"] = {}
         for metadata in _metadata(data):
             metadata[REQUEST] = admitted.request_id
         return data

@@ -18,7 +18,7 @@ import openai
 import pytest
 
 from tests.support.gateway.platform import PROMPT, Platform, eventually, product_for_gateways
-from tests.support.litellm.proxy import Proxy, proxy_before
+from tests.support.litellm.proxy import Proxy, litellm_home, proxy_before
 
 REQUESTS = 1_000
 CLIENTS = 12
@@ -54,6 +54,7 @@ class Asked:
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Platform]:
     """A product of its own."""
+    litellm_home()
     with product_for_gateways("metering-litellm-kill-") as platform:
         yield platform
 

@@ -23,7 +23,7 @@ from tests.support.gateway.platform import (
     eventually,
     product_for_gateways,
 )
-from tests.support.litellm.proxy import Proxy, proxy_before
+from tests.support.litellm.proxy import Proxy, litellm_home, proxy_before
 
 E2E_COST_NANO = 4 * 14_000 + 10 * 56_000
 
@@ -31,6 +31,7 @@ E2E_COST_NANO = 4 * 14_000 + 10 * 56_000
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Platform]:
     """One product for all tests here; each test has its own org."""
+    litellm_home()
     with product_for_gateways("metering-litellm-") as platform:
         yield platform
 

@@ -148,7 +148,6 @@ def _open_files(pid: int) -> list[str]:
 @contextmanager
 def proxy_before(platform: Platform, workers: int) -> Iterator[Proxy]:
     """Run the provider and the proxy before a product, whose `url` is the proxy's from then on."""
-    litellm_home()
     home, port = platform.product.home, ports.free()
     upstream = f"http://127.0.0.1:{port}"
     with (home / "upstream.log").open("wb") as log:
