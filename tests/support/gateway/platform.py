@@ -86,7 +86,7 @@ class Platform:
                 **given,
             )
         )
-        eventually(lambda: answered(self.client(secret)) != 401)
+        eventually(lambda: answered(self.client(secret)) not in (401, 503))
         return secret
 
     def client(self, secret: str) -> openai.OpenAI:
@@ -122,7 +122,7 @@ class Platform:
         found: list[dict[str, Any]] = []
         before = ""
         while True:
-            page = self.answer(org, f"/me/activity/events?limit=500{before}")
+            page = self.answer(org, f"/me/activity/events?limit=200{before}")
             found += page["events"]
             if page["next_before"] is None:
                 return found
