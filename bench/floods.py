@@ -40,10 +40,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Flood:
-    """So many connections at once, each of which does `one` again and again until the time is over."""
+    """So many connections at once, each of which does `one` again and again until the time is over.
+
+    `at_status`: not at the API's port but at the one where the same process says how it is.
+    """
 
     connections: int
     one: Callable[[int, float], Awaitable[None]]
+    at_status: bool = False
 
 
 async def floods(*, full: bool) -> Report:
@@ -81,7 +85,9 @@ async def _under(run: Bench, server: Process, name: str, seconds: float) -> Seen
     port, seen = run.http_url.rpartition(":")[2], Seen()
     now_ms = int(time.time() * 1000)
     tokens = [issue(SESSION_SECRET, f"org_{n}", "owner", "x@bench.example", now_ms) for n in range(MEMBERS)]
-    flood = run.program("floods", name, port, str(seconds)) if name in FLOODS else None
+    flooded = run.status_url if name in FLOODS and FLOODS[name].at_status else run.http_url
+    at = flooded.rpartition(":")[2]
+    flood = run.program("floods", name, at, str(seconds)) if name in FLOODS else None
     until = time.monotonic() + seconds + 2
     tasks = [asyncio.create_task(_member(int(port), token, until, seen)) for token in tokens]
     while not all(task.done() for task in tasks):
@@ -171,6 +177,28 @@ async def _pour(port: int, until: float, first: bytes, then: bytes, every_s: flo
         writer.transport.abort()
 
 
+async def _ahead(port: int, _until: float) -> None:
+    """Send 10,000 requests before the first is answered, and take what comes of them."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        writer.write(b"GET /v1/catalog HTTP/1.1\r\nHost: bench\r\n\r\n" * 10_000)
+        while await reader.read(65_536):
+            pass
+    finally:
+        writer.transport.abort()
+
+
+async def _status(port: int, _until: float) -> None:
+    """Ask the status port for the metrics: it takes one request a connection."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        while await reader.read(65_536):
+            pass
+    finally:
+        writer.transport.abort()
+
+
 def _fast(path: str, *lines: str) -> Callable[[int, float], Awaitable[None]]:
     """Return what asks for a path as fast as it is answered."""
 
@@ -202,6 +230,8 @@ FLOODS = {
     "/metrics, 48 strangers": Flood(48, _fast("/metrics", "X-Forwarded-For: 192.0.2.1")),
     "/metrics, 48 from the machine": Flood(48, _fast("/metrics")),
     "/openapi.json, 48 at once": Flood(48, _fast("/openapi.json")),
+    "10,000 requests ahead, 20 at once": Flood(20, _ahead),
+    "/metrics of the status port, 48 at once": Flood(48, _status, at_status=True),
 }
 
 

@@ -32,6 +32,9 @@ from pipeline.settings import Settings
 DEPLOYMENT = "metering"
 SESSION_SECRET = "session-secret-of-the-benchmarks-0123456789"
 COMMAND_KEY = "command-key-of-the-benchmarks-0123456789"
+SYNCED = "METERING_BENCH_SYNCED"
+"""Where it is set, the broker has each append on disk before it acknowledges it, as under `metering up`; otherwise it stands
+for brokers of a cluster, which leave that to their replicas."""
 START_LIMIT_S = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -88,7 +91,7 @@ class Bench:
         """Use a broker that runs."""
         self.broker, self.home, self.partitions = broker, home, partitions
         self.started: list[Process] = []
-        self.http_url = ""
+        self.http_url = self.status_url = ""
 
     @property
     def servers(self) -> str:
@@ -113,7 +116,9 @@ class Bench:
         """Start the server with the sink and the embedded ClickHouse in it."""
         port = free("127.0.0.1")
         self.http_url = f"http://127.0.0.1:{port}"
-        ours = {"METERING_PORT": str(port), "METERING_SERVER_STATUS_PORT": str(free("127.0.0.1"))}
+        status_port = free("127.0.0.1")
+        self.status_url = f"http://127.0.0.1:{status_port}"
+        ours = {"METERING_PORT": str(port), "METERING_SERVER_STATUS_PORT": str(status_port)}
         return self._start("server", ["-m", "pipeline", "server"], **ours)
 
     async def ready(self, server: Process) -> None:
@@ -159,7 +164,7 @@ class Bench:
 async def bench(partitions: int) -> AsyncIterator[Bench]:
     """Run a fresh embedded broker with all topics and rates; everything is ended and removed at the end."""
     home = Path(tempfile.mkdtemp(prefix="metering-bench-"))
-    broker = Broker(home / "kafka", 0)
+    broker = Broker(home / "kafka", 0, is_synced=SYNCED in os.environ)
     running = Bench(broker, home, partitions)
     try:
         await broker.start()

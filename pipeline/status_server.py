@@ -5,7 +5,8 @@ Called by: `worker/app.py`, `sink/main.py`, `api/server/main.py`.
 
 `/livez` is 200 as long as the event loop moves: whoever finds it is not, starts the process again. `/readyz` is 200 while
 the role does its work, and 503 from the moment on that it is told to stop. `/healthz` names each part of the role, and
-is 200 once all of them are ready. All are answered from memory: asking costs neither Kafka nor ClickHouse anything.
+is 200 once all of them are ready. All are answered from memory: asking costs neither Kafka nor ClickHouse anything. The text of `/metrics` is made once a
+second.
 
 Each connection has a thread. There are at most `CONNECTIONS_MAX` of them, each for at most `CONNECTION_S`: who comes
 when all are taken takes the place of the oldest.
@@ -24,7 +25,9 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, TypeAlias
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from pipeline.telemetry import MetricsText
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -139,13 +142,14 @@ def _end(connection: socket.socket) -> None:
 
 
 def _answers(status: RoleStatus) -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:
-    metrics = make_wsgi_app()
+    metrics = MetricsText()
     said = {"/livez": status.live, "/readyz": status.ready, "/healthz": status.health}
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
-            return list(metrics(environ, start_response))
+            start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
+            return [metrics.text()]
         if path not in said:
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [f"/metrics, {', '.join(said)}\n".encode()]

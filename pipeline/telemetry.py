@@ -1,13 +1,17 @@
 """Every metric of the product: its name, what it means, and its labels.
 
 Owns: the metrics. They are set once per unit of work, insert or request of the API, never per event,
-and no org, key or user is ever a label.
+and no org, key or user is ever a label. And their text for Prometheus (`MetricsText`).
 Called by: the doors. `docs/operations.md` tells what to look at first.
 """
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+import time
+from collections.abc import Callable
+from threading import Lock
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _UNIT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -126,3 +130,33 @@ ORDERS_OPEN = Gauge("metering_orders_open", "Orders of the last 7 days that are 
 def count_bad_record(topic: str) -> None:
     """Count a record of a followed topic that cannot be understood and was passed over."""
     BAD_RECORDS.labels(topic).inc()
+
+
+TEXT_KEPT_MS = 1000
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+class MetricsText:
+    """The metrics as Prometheus reads them, made once a second however many ask.
+
+    Making the text takes time that grows with the labels there are, and whoever reaches the port may ask for it.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry = REGISTRY, now_ms: Callable[[], int] = _monotonic_ms
+    ) -> None:
+        """Start with nothing made; `now_ms` is the clock."""
+        self._registry, self._now_ms, self._lock = registry, now_ms, Lock()
+        self._text = b""
+        self._made_ms: int | None = None
+
+    def text(self) -> bytes:
+        """Return the text of now, or of at most a second ago. Any thread may ask."""
+        with self._lock:
+            now_ms = self._now_ms()
+            if self._made_ms is None or not 0 <= now_ms - self._made_ms < TEXT_KEPT_MS:
+                self._text, self._made_ms = generate_latest(self._registry), now_ms
+            return self._text

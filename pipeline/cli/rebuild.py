@@ -45,14 +45,22 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="rebuild")
 
 
-def clickhouse_command(data_dir: DataDir = DATA_DIR) -> None:
+def clickhouse_command(
+    from_backup: Annotated[
+        bool,
+        typer.Option("--from-backup", help="Keep the rows that a restored backup has, and go on after them."),
+    ] = False,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
     """Empty the database and write the journal into it again. Run it again where it was ended."""
     from pipeline.sink.rebuild import CLICKHOUSE, Rebuild, Rebuilt
 
     async def work(settings: Settings, engine: Engine) -> Rebuilt:
-        return await Rebuild(settings, engine, CLICKHOUSE).clickhouse()
+        rebuild = Rebuild(settings, engine, CLICKHOUSE)
+        return await (rebuild.from_backup() if from_backup else rebuild.clickhouse())
 
-    print_json(_do("rebuild/clickhouse", work, Rebuilt, data_dir))
+    parameters = {"from_backup": "true"} if from_backup else {}
+    print_json(_do("rebuild/clickhouse", work, Rebuilt, data_dir, parameters))
 
 
 def roll_ups_command(

@@ -17,6 +17,7 @@ from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.migrate import load, migrate, render
 from pipeline.clickhouse.queries import WORDS
 from pipeline.clickhouse.sql_files import sql_files
+from pipeline.journal import public_id
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +54,40 @@ def empty(engine: Engine) -> None:
     migrate(engine)
 
 
+def drop_rows_after(engine: Engine, partition: int, position: int) -> None:
+    """Delete the rows of a partition after a position; its roll-ups keep their sums. Raises what the engine raises."""
+    above = {"partition": partition, "last": public_id(partition, position)}
+    for table in ("events", "ledger"):
+        engine.command(
+            render(
+                f"ALTER TABLE {table} {{{{on_cluster}}}} DELETE WHERE id % 1024 = {above['partition']} AND id > {above['last']} "
+                "SETTINGS mutations_sync = 2",
+                engine.cluster,
+            )
+        )
+
+
 def days_with_rows(engine: Engine) -> list[date]:
     """Return the IST days that have rows of requests, oldest first."""
     found = engine.query(
         "SELECT DISTINCT toString(day) FROM events ORDER BY 1", row=tuple[str], settings=SCAN
     )
     return [date.fromisoformat(day) for (day,) in found]
+
+
+def days_with_sums_or_rows(engine: Engine) -> list[date]:
+    """Return the IST days from the first that has rows on that have rows or sums, oldest first.
+
+    Sums of days before are of rows that were dropped.
+    """
+    rows = days_with_rows(engine)
+    asked = "SELECT DISTINCT toString(day) FROM {} ORDER BY 1"
+    sums = [
+        date.fromisoformat(day)
+        for table in _ROLL_UPS
+        for (day,) in engine.query(asked.format(table), row=tuple[str], settings=SCAN)
+    ]
+    return sorted({*rows, *(day for day in sums if rows and day > rows[0])})
 
 
 def make_roll_ups(engine: Engine, first: date, last: date) -> None:

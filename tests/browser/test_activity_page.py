@@ -263,6 +263,8 @@ def test_everyone_can_use_both_pages_at_every_width(page: Page, busy: Org, width
         page.goto(path)
         expect(page.locator(".waiting")).to_have_count(0)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        cut = "[...document.querySelectorAll('.scrolled')].filter((each) => !each.closest('details') && each.scrollWidth > each.clientWidth).map((each) => each.outerHTML)"
+        assert page.evaluate(cut) == [], "a table hides columns"
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             assert serious_findings(page) == [], (path, scheme)

@@ -23,7 +23,7 @@ from tests.support.product.processes import SESSION_SECRET
 from tests.support.product.razorpay import ADDRESS, Shop
 
 ORGS = tuple(f"fuzzed-{n}" for n in range(6))
-AT_ONCE = 48
+AT_ONCE = 128
 WRONG_MAX = 10
 UNLIMITED = {
     "METERING_ADDRESS_REQUESTS_PER_S": "1000000",
@@ -32,19 +32,22 @@ UNLIMITED = {
 """For the product that is fuzzed: all of it comes from one address."""
 
 
-def fuzz_doors(shop: Shop, requests: int, documented: int, seed: int) -> Fuzzed:
-    """Send so many raw requests, and so many that the document suggests; what came of all of it."""
+def fuzz_doors(
+    shop: Shop, requests: int, documented: int, seed: int, limit_s: float = float("inf")
+) -> Fuzzed:
+    """Send so many raw requests, those of `limit_s` at most, and so many that the document suggests; what came of it."""
     fuzzed = Fuzzed()
-    before = [(role.name, role.process.pid) for role in shop.product.roles() if role.process]
+    before = shop.product.process_ids()
     document: dict[str, Any] = shop.http.get("/openapi.json").json()
     address = urlsplit(shop.product.http_url)
     assert address.hostname is not None
     assert address.port is not None
     maker = Maker(seed, _routes(document, _ids(shop)))
-    asyncio.run(_send(address.hostname, address.port, maker, requests, fuzzed))
+    until_s = time.monotonic() + limit_s
+    asyncio.run(_send(address.hostname, address.port, maker, requests, until_s, fuzzed))
     if documented and not fuzzed.wrong:
         AsDocumented(document, shop.product.http_url, _tokens(), seed, fuzzed).ask(documented)
-    after = [(role.name, role.process.pid) for role in shop.product.roles() if role.process and role.running]
+    after = shop.product.process_ids()
     if after != before:
         fuzzed.wrong.append(f"a process ended: {before} before, {after} after\n{shop.product.all_words()}")
     report = asyncio.run(shop.product.verify())
@@ -52,8 +55,8 @@ def fuzz_doors(shop: Shop, requests: int, documented: int, seed: int) -> Fuzzed:
     return fuzzed
 
 
-async def _send(host: str, port: int, maker: Maker, requests: int, fuzzed: Fuzzed) -> None:
-    """Send raw requests, some of them at once, until all are sent or some have gone wrong."""
+async def _send(host: str, port: int, maker: Maker, requests: int, until_s: float, fuzzed: Fuzzed) -> None:
+    """Send raw requests, some of them at once, until all are sent, the time is over or some have gone wrong."""
     left = iter(range(requests))
 
     async def client() -> None:
@@ -67,7 +70,7 @@ async def _send(host: str, port: int, maker: Maker, requests: int, fuzzed: Fuzze
             ):
                 said = came.wrong or f"answered {came.statuses}"
                 fuzzed.wrong.append(f"request {number}, {request.what}: {said}: {_shown(request)}")
-            if len(fuzzed.wrong) >= WRONG_MAX:
+            if len(fuzzed.wrong) >= WRONG_MAX or time.monotonic() > until_s:
                 return
 
     await asyncio.gather(*(client() for _ in range(AT_ONCE)))

@@ -66,8 +66,11 @@ TOKENS = (
 COMMAND_VALUES = [encode(command) for command in COMMANDS]
 
 
-def spoilt_events(rng: random.Random, number: int) -> bytes | None:
-    """Return a record of `metering.requests`: one event in three stays whole, so that there are books to keep."""
+def spoilt_events(rng: random.Random, number: int, time: str | None = None) -> bytes | None:
+    """Return a record of `metering.requests`: one event in three stays whole, so that there are books to keep.
+
+    `time` is the events' own, where it has to be another than the builders'.
+    """
     what = rng.random()
     if what < 0.04:
         return None if what < 0.01 else rng.randbytes(rng.randrange(80))
@@ -76,7 +79,7 @@ def spoilt_events(rng: random.Random, number: int) -> bytes | None:
     if what < 0.0602:
         deep = rng.choice((50, 1_000, 20_000))
         return b"[" * deep if rng.random() < 0.5 else b'{"a":' * deep + b"1" + b"}" * deep
-    made = [_event(rng, number) for _ in range(rng.choice((1, 1, 1, 2, 5)))]
+    made = [_event(rng, number, time) for _ in range(rng.choice((1, 1, 1, 2, 5)))]
     whole = rng.random() < 0.35
     if not whole:
         for _ in range(rng.randint(1, 3)):
@@ -100,10 +103,12 @@ def spoilt_command(rng: random.Random) -> bytes | None:
     return value if what < 0.8 else _cut(rng, value)
 
 
-def _event(rng: random.Random, number: int) -> dict[str, Any]:
+def _event(rng: random.Random, number: int, time: str | None) -> dict[str, Any]:
     """Return an event, sometimes one that was sent before, with a number or without one."""
     earlier = number - rng.randrange(20) if rng.random() < 0.1 else number
     changes: dict[str, Any] = {"subject": f"org_{rng.randrange(30)}", "source": f"gateway/{rng.randrange(4)}"}
+    if time is not None:
+        changes["time"] = time
     if rng.random() < 0.5:
         changes["sequence"] = str(max(0, earlier))
     if rng.random() < 0.1:

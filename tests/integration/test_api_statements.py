@@ -225,6 +225,8 @@ def test_an_instant_whose_rows_are_not_all_there_is_not_told(
         # What was complete once stays complete: nobody is asked about it again.
         books.next_id = books.rows[-1].id + 2 * PARTITIONS_MAX
         api.get("/me/balance", ORG, at="2026-05-01T00:00:00Z")
+        assert api.get("/me/statements/2026-05", ORG)["closed"]
+        assert api.refused("/me/statements/2026-06", ORG) == (503, "unavailable", None)
 
 
 def test_rows_that_are_missing_are_noticed(engine: Engine, books: Books) -> None:

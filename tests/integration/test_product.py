@@ -58,7 +58,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """
     home = tmp_path_factory.mktemp("product")
     with asyncio.Runner() as runner:
-        broker = Broker(home / "kafka", ports.free())
+        broker = Broker(home / "kafka", ports.free(), is_synced=False)
         runner.run(broker.start())
         runner.run(_spoil(broker))
         running = product(broker, home, workers=1, partitions=PARTITIONS)

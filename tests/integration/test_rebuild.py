@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 
 import pytest
@@ -94,14 +94,19 @@ def _is_whole(engine: Engine) -> bool:
     return sums[0][0] == ROWS * PARTITIONS and len(set(sums)) == 1
 
 
-async def _ended_at(broker: Broker, engine: Engine, work: str, point: str) -> Rebuild:
-    """Run a command that ends at a step, and return the one that is run after it."""
+def _ends_at(point: str) -> Callable[[str], None]:
+    """Return what ends a command at a step."""
 
     def reached(name: str) -> None:
         if name == point:
             raise EndedError(point)
 
-    ended = Rebuild(_settings(broker), engine, work, reached)
+    return reached
+
+
+async def _ended_at(broker: Broker, engine: Engine, work: str, point: str) -> Rebuild:
+    """Run a command that ends at a step, and return the one that is run after it."""
+    ended = Rebuild(_settings(broker), engine, work, _ends_at(point))
     with pytest.raises(EndedError):
         await (ended.clickhouse() if work == rebuild.CLICKHOUSE else ended.roll_ups(None, None))
     return Rebuild(_settings(broker), engine, work)
@@ -145,6 +150,42 @@ async def test_rebuilds_of_the_roll_ups_that_were_ended_anywhere_are_run_again_t
     for partition in range(PARTITIONS):
         await _open(_owner(broker, whole, partition))
     assert _is_whole(whole), _sums(whole)
+
+
+async def test_a_restored_backup_is_kept_and_gone_on_from_wherever_that_was_ended(
+    broker: Broker, whole: Engine
+) -> None:
+    """Of one partition it lacks a row in the midst, of the other all after the twelfth, and the tables are not of one moment."""
+    await _as_restored(whole)
+    for point in ("rebuild.held", "rebuild.emptied", "rebuild.releasing"):
+        ended = Rebuild(_settings(broker), whole, rebuild.CLICKHOUSE, _ends_at(point))
+        async with asyncio.timeout(LIMIT_S):
+            with pytest.raises(EndedError):
+                await ended.from_backup()
+    async with asyncio.timeout(LIMIT_S):
+        report = await Rebuild(_settings(broker), whole, rebuild.CLICKHOUSE).from_backup()
+    # Records of the journal hold ten rows each: of the first partition the first two are kept, of the other the first.
+    assert (report.partitions, report.rows) == (PARTITIONS, 10 + 20)
+    assert _is_whole(whole), _sums(whole)
+
+
+async def _as_restored(engine: Engine) -> None:
+    delete = "ALTER TABLE events DELETE WHERE {} SETTINGS mutations_sync = 2"
+    engine.command(delete.format(f"id = {public_id(0, 25)}"))
+    engine.command(delete.format(f"id % 1024 = 1 AND id > {public_id(1, 12)}"))
+    engine.command("TRUNCATE TABLE model_day")
+
+
+async def test_a_backup_of_another_history_is_refused_before_anything_is_changed(
+    broker: Broker, whole: Engine
+) -> None:
+    row = f"INSERT INTO events (id, org) VALUES ({public_id(0, ROWS + 1)}, 'org_a')"
+    whole.command(row)
+    with pytest.raises(
+        MixedHistoriesError, match=f"up to position {ROWS + 1}, but .* ends before {ROWS + 1}"
+    ):
+        await Rebuild(_settings(broker), whole, rebuild.CLICKHOUSE).from_backup()
+    assert _sums(whole)[0][0] == ROWS * PARTITIONS + 1
 
 
 async def test_only_the_days_that_are_named_are_made_again(broker: Broker, whole: Engine) -> None:

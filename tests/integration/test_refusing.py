@@ -39,7 +39,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A broker, a worker and a server, with the shipped catalog."""
     home = tmp_path_factory.mktemp("refusing")
     with asyncio.Runner() as runner:
-        broker = Broker(home / "kafka", ports.free())
+        broker = Broker(home / "kafka", ports.free(), is_synced=False)
         runner.run(broker.start())
         running = product(broker, home, workers=1, partitions=PARTITIONS)
         try:
@@ -155,16 +155,29 @@ def test_the_budget_of_a_month_counts_the_requests_of_that_month(within: Within)
     within("org-months", story)
 
 
+async def _trial_key(node: Node, name: str) -> str:
+    """Make a trial key of the node's org; its id."""
+    made: str = (await node.http("POST", "/me/keys", {"name": name, "tier": "trial"}))["key_id"]
+    return made
+
+
 def test_a_daily_limit_and_the_trial_ceiling(within: Within) -> None:
     async def story(node: Node) -> None:
         now_ms = time.time_ns() // 1_000_000
         yesterday_ms = ist.day_start_ms(ist.day_of(now_ms)) - 1
         limited = (await node.http("POST", "/me/keys", {"name": "a", "daily_limit": 3}))["key_id"]
-        trial = (await node.http("POST", "/me/keys", {"name": "t", "tier": "trial"}))["key_id"]
+        trial, other = await _trial_key(node, "t"), await _trial_key(node, "u")
         await node.serve(limited, 9, at_ms=yesterday_ms)
         await node.serve(limited, 2)
-        await node.serve(trial, 200, data__tier="trial")
+        # What is free is the org's: no key has used it up, all of them together have, and no new key has any of it.
+        await node.serve(trial, 120, data__tier="trial")
+        await node.serve(other, 80, data__tier="trial")
         await node.until(trial, "daily_limit_reached", SPENT_LIMIT_S, tier="trial")
+        await node.until(other, "daily_limit_reached", SPENT_LIMIT_S, tier="trial")
+        await node.command("key", "set", trial, "--org", node.org, "--revoke")
+        another = await _trial_key(node, "t")
+        await node.until(another, "daily_limit_reached", RELEASE_LIMIT_S, tier="trial")
+        assert node.code(limited) is None
         await node.serve(limited, 1, data__status=500, data__usage=None)
         await node.until(limited, "daily_limit_reached", SPENT_LIMIT_S)
         await node.command("key", "set", limited, "--org", node.org, "--daily-limit", "none")

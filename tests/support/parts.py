@@ -52,7 +52,7 @@ def own_broker() -> Iterator[Broker]:
     if chosen() == GIVEN:
         pytest.skip("this test stops and starts its broker, so it does not run on given servers")
     home = Path(tempfile.mkdtemp(prefix="metering-kafka-"))
-    broker = Broker(home, ports.free())
+    broker = Broker(home, ports.free(), is_synced=False)
     try:
         asyncio.run(broker.start())
         yield broker

@@ -6,14 +6,16 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from pipeline import status_server
+from pipeline import status_server, telemetry
 from pipeline.status_server import CONNECTIONS_MAX, STILL_MAX_S, RoleStatus
 
 
@@ -87,3 +89,26 @@ def test_a_silent_connection_gives_its_place_to_a_later_one(port: int) -> None:
     assert first.recv(1) == b""
     for each in (first, *others):
         each.close()
+
+
+def test_the_metrics_are_made_once_a_second_however_many_ask(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def make(_registry: CollectorRegistry) -> bytes:
+        made.append(time.monotonic())
+        time.sleep(0.05)  # who asks meanwhile waits, and makes none
+        return b"made %d times\n" % len(made)
+
+    def read(_: int = 0) -> bytes:
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text: bytes = answer.read()
+            return text
+
+    monkeypatch.setattr(telemetry, "generate_latest", make)
+    with ThreadPoolExecutor(8) as asking:
+        assert set(asking.map(read, range(16))) == {b"made 1 times\n"}
+    while read() != b"made 2 times\n":
+        time.sleep(0.02)
+    assert made[1] - made[0] >= 1.0

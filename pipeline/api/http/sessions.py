@@ -46,6 +46,11 @@ class Session:
         return self.role != "member"
 
     @property
+    def origin(self) -> str:
+        """What a session has in common with those that it is exchanged for, one after another, and with no others."""
+        return json.dumps([self.org, self.email, self.issued_ms, self.expires_ms])
+
+    @property
     def scope(self) -> OrgScope:
         """What this session's queries may see."""
         return OrgScope(self.org)

@@ -12,15 +12,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from pipeline.api.http.addresses import is_near
 from pipeline.api.http.answers import failures
 from pipeline.api.http.errors import not_found
 from pipeline.api.services.context import AppContext, Check
-from pipeline.api.services.dependencies import ContextOf
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
+from pipeline.telemetry import MetricsText
 
 log = logging.getLogger(__name__)
 
@@ -76,27 +76,13 @@ async def healthz(request: Request, operator: IsOperator) -> JSONResponse:
 @router.get(
     "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}, **failures(404)}
 )
-async def metrics(request: Request, context: ContextOf, operator: IsOperator) -> Response:
+async def metrics(request: Request, operator: IsOperator) -> Response:
     """Prometheus text, made once a second however many ask; strangers are answered 404."""
     if not operator:
         raise not_found("no such endpoint")
     kept = request.app.state.metrics_text
     assert isinstance(kept, MetricsText)
-    return Response(kept.text(context.now_ms()), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-class MetricsText:
-    """The metrics as text, kept for a second: making it takes time that grows with the labels there are."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Start with nothing made."""
-        self._registry, self._text, self._made_ms = registry, b"", -KEPT_MS
-
-    def text(self, now_ms: int) -> bytes:
-        """Return the text of now, or of at most a second ago."""
-        if not 0 <= now_ms - self._made_ms < KEPT_MS:
-            self._text, self._made_ms = generate_latest(self._registry), now_ms
-        return self._text
+    return Response(kept.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 class KeptHealth:

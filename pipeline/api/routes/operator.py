@@ -81,9 +81,12 @@ async def settle_payment(_settings: OperatorsSettings, accounts: AccountsOf, pay
 
 
 @router.post("/operator/rebuild/clickhouse")
-async def rebuild_database(settings: OperatorsSettings, context: ContextOf) -> Response:
-    """Make the database again from the journal; what was made."""
-    return await _rebuilt(Rebuild(settings, context.engine, rebuild.CLICKHOUSE).clickhouse())
+async def rebuild_database(
+    settings: OperatorsSettings, context: ContextOf, *, from_backup: bool = False
+) -> Response:
+    """Make the database again from the journal, or what comes after a backup's rows; what was made."""
+    work = Rebuild(settings, context.engine, rebuild.CLICKHOUSE)
+    return await _rebuilt(work.from_backup() if from_backup else work.clickhouse())
 
 
 @router.post("/operator/rebuild/roll-ups")

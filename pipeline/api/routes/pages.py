@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import RedirectResponse
 
-from pipeline.api.http.errors import invalid
+from pipeline.api.http.errors import invalid, too_many
 from pipeline.api.http.origin import came_from_elsewhere, check_same_origin
 from pipeline.api.http.sessions import COOKIE, InvalidSessionError, Session
 from pipeline.api.pages import assets
@@ -110,6 +110,9 @@ async def _field(request: Request, name: str) -> str:
 
 async def _exchanged(request: Request, context: AppContext, session: Session) -> Response:
     """End a session and open another in its place. Raises InvalidSessionError where somebody else was first."""
+    wait_ms = context.session_exchanges.take(session.origin, context.now_ms())
+    if wait_ms:
+        raise too_many(wait_ms)
     async with answered_in_time():
         token = await context.sessions.exchange(session)
     secure = request.url.scheme == "https" or (context.public_url or "").startswith("https://")

@@ -7,9 +7,12 @@ Called by: `api/server/main.py`. Next: `api/http/edge.py`, then the modules of `
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+import msgspec
+from fastapi import FastAPI, Response
 
 from pipeline.api.http import errors
 from pipeline.api.http.edge import Edge
@@ -53,6 +56,7 @@ from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.exports import Exports
 from pipeline.api.services.history import History
+from pipeline.telemetry import MetricsText
 
 ROUTERS = (
     usage.router,
@@ -106,10 +110,11 @@ def create_app(context: AppContext) -> FastAPI:
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         redirect_slashes=False,
     )
     app.state.context = context
-    app.state.metrics_text = health.MetricsText(context.registry)
+    app.state.metrics_text = MetricsText(context.registry, context.now_ms)
     app.state.kept_health = health.KeptHealth(context)
     app.state.rankings = Rankings(context)
     app.state.kept_pages = KeptPages(context.now_ms)
@@ -132,13 +137,24 @@ def create_app(context: AppContext) -> FastAPI:
         now_ms=context.now_ms,
         https=(context.public_url or "").startswith("https://"),
     )
-    generated = app.openapi
-
-    def document() -> dict[str, Any]:
-        return _without_422(generated())
-
-    app.__dict__["openapi"] = document
+    app.add_api_route("/openapi.json", _document(app), methods=["GET", "HEAD"], include_in_schema=False)
     return app
+
+
+def _document(app: FastAPI) -> Callable[[], Awaitable[Response]]:
+    """Return what answers with the OpenAPI document.
+
+    It is made once, as the framework would write it out for each who asks; and in a thread, as that takes a second.
+    """
+    made = cache(lambda: msgspec.json.encode(_without_422(app.openapi())))
+    one_at_a_time = asyncio.Lock()
+
+    async def openapi() -> Response:
+        async with one_at_a_time:
+            content = await asyncio.to_thread(made)
+        return Response(content, media_type="application/json")
+
+    return openapi
 
 
 def _without_422(document: dict[str, Any]) -> dict[str, Any]:

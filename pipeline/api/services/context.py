@@ -27,6 +27,9 @@ Check = Callable[[], Awaitable[str | None]]
 """Says what is wrong with a part of the product, or None where it is ready."""
 
 
+EXCHANGES_PER_S, EXCHANGES_AT_ONCE = 1 / 30, 20
+
+
 def rate_of(requests_per_s: int) -> RequestRate:
     """Return the limit of so many requests a second, ten seconds of them at once."""
     return RequestRate(requests_per_s, 10 * requests_per_s)
@@ -64,6 +67,10 @@ class AppContext:
     """How many requests each network address may send."""
     session_requests: RequestRate = field(default_factory=lambda: rate_of(SESSION_REQUESTS_PER_S))
     """How many requests each session may send."""
+    session_exchanges: RequestRate = field(
+        default_factory=lambda: RequestRate(EXCHANGES_PER_S, EXCHANGES_AT_ONCE)
+    )
+    """How often a session and those in its place may be exchanged: each is a record that every server keeps."""
     known_sessions: SessionRegister | None = None
     """Which sessions are good, as all servers know it."""
     known_tokens: TokenRegister | None = None

@@ -102,10 +102,15 @@ async def signed_in(
             session = context.sessions.session(token or "")
         except InvalidSessionError:
             raise ApiError(RefusalCode.NO_SESSION, headers={"WWW-Authenticate": "Bearer"}) from None
+    _count(context, session)
+    return session
+
+
+def _count(context: AppContext, session: Session) -> None:
+    """Count a request of a session. Raises ApiError 429 where it sends too many."""
     wait_ms = context.session_requests.take(session.session_id, context.now_ms())
     if wait_ms:
         raise too_many(wait_ms)
-    return session
 
 
 def _opened_by(context: AppContext, access_token: str, *, reads: bool) -> Session:
@@ -134,8 +139,11 @@ def session_of(context: AppContext, token: str | None) -> Session | None:
 async def visitor(
     context: ContextOf, token: Annotated[str | None, Cookie(alias=COOKIE)] = None
 ) -> Session | None:
-    """Return the session of whoever looks at a page, None for a stranger."""
-    return session_of(context, token)
+    """Return the session of whoever looks at a page, None for a stranger; 429 for who looks too often."""
+    session = session_of(context, token)
+    if session is not None:
+        _count(context, session)
+    return session
 
 
 Visitor = Annotated[Session | None, Depends(visitor)]

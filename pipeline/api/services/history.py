@@ -80,28 +80,39 @@ class History:
     async def statement(self, scope: OrgScope, month: int) -> Statement:
         """Return the statement of a month YYYYMM. Raises ApiError where there is none, or it cannot be told now."""
         start_ms, end_ms = ist.month_start_ms(month), ist.month_end_ms(month)
-        now = await self._all_until_now(scope)
-        if start_ms > now.posted_ms:
+        posted_ms, below, balance_nano = await self._known(scope, end_ms)
+        if start_ms > posted_ms:
             raise not_found(f"{text_of(month)} has not begun")
         if not self._keeps(start_ms):
             raise not_found(f"the single requests of {text_of(month)} are not kept any more")
-        through_ms = min(end_ms - 1, now.posted_ms)
+        through_ms = min(end_ms - 1, posted_ms)
         statement = Statement(
             scope.org,
             month,
             through_ms,
-            end_ms <= now.posted_ms,
-            await self._balance_nano(scope, start_ms - 1, now.next_id),
-            await self._entries(scope, start_ms, through_ms, now.next_id),
-            await self._debits(scope, start_ms, through_ms, now.next_id),
+            end_ms <= posted_ms,
+            await self._balance_nano(scope, start_ms - 1, below),
+            await self._entries(scope, start_ms, through_ms, below),
+            await self._debits(scope, start_ms, through_ms, below),
         )
         closing_nano = (
-            await self._balance_nano(scope, through_ms, now.next_id) if statement.closed else now.balance_nano
+            await self._balance_nano(scope, through_ms, below) if statement.closed else balance_nano
         )
         try:
             return checked(statement, closing_nano)
         except StatementError as error:
             self._refuse(error)
+
+    async def _known(self, scope: OrgScope, end_ms: int) -> tuple[int, int, int]:
+        """Return up to when all rows are in the database, below which id they are, and the balance at that time.
+
+        Where that is known for all before `end_ms` already, nobody is asked, and the balance is not told: 0.
+        """
+        complete_ms = self._complete_ms.get(scope.org, 0)
+        if end_ms <= complete_ms:
+            return complete_ms, BEFORE_MAX, 0
+        now = await self._all_until_now(scope)
+        return now.posted_ms, now.next_id, now.balance_nano
 
     async def _all_until_now(self, scope: OrgScope) -> AccountView:
         """Return the account as it is now, once all rows up to now are in the database. Raises ApiError 503 else."""

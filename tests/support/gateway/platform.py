@@ -151,7 +151,7 @@ def answered(client: openai.OpenAI, **more: Any) -> int:
 def product_for_gateways(prefix: str) -> Iterator[Platform]:
     """Run a product with RATES in its catalog; whoever starts a gateway says where it is in `url`."""
     home = Path(tempfile.mkdtemp(prefix=prefix))
-    broker = Broker(home / "kafka", ports.free())
+    broker = Broker(home / "kafka", ports.free(), is_synced=False)
     with asyncio.Runner() as runner:
         runner.run(broker.start())
         context = product(broker, home, workers=1)

@@ -164,6 +164,10 @@ class Product:
         """Return every process."""
         return [*self.workers, *([self.server] if self.server else [])]
 
+    def process_ids(self) -> dict[str, int]:
+        """Return the process of each role that runs."""
+        return {role.name: role.process.pid for role in self.roles() if role.process and role.running}
+
     async def verify(self, *, full: bool = False) -> Report:
         """Compare everything, as `metering verify` does beside a server."""
         settings = Settings(kafka_url=self.broker.url)

@@ -207,7 +207,7 @@ async def _mails(servers: str, org: str) -> list[dict[str, Any]]:
 def shop(make: Callable[[Broker, Path], Product] = Product, /, **environment: str) -> Iterator[Shop]:
     """Run the product that `make` returns for a broker and a directory, and the stand-in with it."""
     home = Path(tempfile.mkdtemp(prefix="metering-shop-"))
-    broker = Broker(home / "kafka", ports.free())
+    broker = Broker(home / "kafka", ports.free(), is_synced=False)
     port = ports.free()
     http_url = f"http://127.0.0.1:{port}"
     given = {

@@ -111,7 +111,7 @@ class World:
         return json.loads(done.stdout) if code == 0 else done.stderr
 
     def counted(self, name: str, **labels: str) -> float:
-        """Return a metric of the worker, the sum of all its labels that fit."""
+        """Return a metric of the worker as of a second ago at most, the sum of all its labels that fit."""
         port = self.worker.environment["METERING_WORKER_PORT"]
         text = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]

@@ -10,17 +10,19 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
+from pipeline.api.http.limiter import RequestRate
 from pipeline.api.http.sessions import Role, Session, issue
 from pipeline.api.pages import assets, rendering
 from pipeline.api.pages.navigation import MEMBERS, PUBLIC
 from pipeline.api.server.app import create_app
-from pipeline.api.services.context import AppContext
+from pipeline.api.services.context import EXCHANGES_AT_ONCE, AppContext, rate_of
 from pipeline.api.services.sessions import SessionRegister
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 from pipeline.kafka.commands import UnavailableError
 from pipeline.pincodes import ATTRIBUTION
 from pipeline.session_book import SessionBook, SessionRecord
+from pipeline.settings import SESSION_REQUESTS_PER_S
 
 SECRET = "a secret of the tests, long enough to sign with"
 NOW_MS = 1_781_288_999_123
@@ -36,6 +38,7 @@ def _client(
     clock: Sequence[int] = (NOW_MS,),
     public_url: str | None = None,
     sessions: SessionRegister | None = None,
+    session_requests: RequestRate | None = None,
 ) -> TestClient:
     context = AppContext(
         engine=cast(Engine, None),  # nothing here reads from it
@@ -45,6 +48,7 @@ def _client(
         now_ms=lambda: clock[0],
         public_url=public_url,
         known_sessions=sessions,
+        session_requests=session_requests or rate_of(SESSION_REQUESTS_PER_S),
         checkout_url=CHECKOUT,
     )
     return TestClient(create_app(context), follow_redirects=False)
@@ -207,6 +211,34 @@ def test_signing_out_ends_the_session_and_not_only_the_cookie(client: TestClient
     client.cookies.set("br_session", token)
     assert client.post("/logout").status_code == 303
     assert not _is_open(client, token) and _is_open(client, other)
+
+
+def test_a_session_is_not_exchanged_without_end_and_those_in_its_place_count_as_it_does() -> None:
+    """Each exchange is a record that every server keeps until the session would have expired."""
+    with _client(clock := [NOW_MS]) as client:
+        token = _token()
+        for _ in range(EXCHANGES_AT_ONCE):
+            client.cookies.clear()
+            answer = client.post("/login", data={"token": token})
+            assert answer.status_code == 303
+            token = answer.cookies["br_session"]
+        client.cookies.clear()
+        answer = client.post("/login", data={"token": token})
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
+        assert _is_open(client, token)
+        # Another sign-in of the same member is another session, with exchanges of its own.
+        another = issue(SECRET, "org_acme", "owner", "asha@acme.example", NOW_MS + 1, 600)
+        assert client.post("/login", data={"token": another}).status_code == 303
+        clock[0] += 30_000
+        assert client.post("/login", data={"token": token}).status_code == 303
+
+
+def test_a_page_counts_among_the_requests_of_its_session() -> None:
+    with _client(session_requests=RequestRate(per_s=1, burst=2)) as client:
+        _signed_in(client)
+        answers = [client.get(path) for path in ("/billing", "/overview", "/overview")]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert "text/html" in answers[2].headers["content-type"] and answers[2].headers["retry-after"] == "1"
 
 
 def test_where_it_cannot_be_recorded_nobody_is_signed_in_or_out() -> None:
