@@ -49,7 +49,7 @@ class ProxyMeter:
     """What meters one process. It belongs to one event loop, and starts by itself when it is first asked."""
 
     def __init__(self, settings: ProxySettings, **gateway_options: Any) -> None:
-        """Prepare. Raises KafkaSettingsError where METERING_KAFKA_... do not fit together.
+        """Prepare. Raises ValueError for a setting that cannot be, METERING_KAFKA_... among them.
 
         `gateway_options` are further ones of `Gateway`.
         """
@@ -62,6 +62,8 @@ class ProxyMeter:
         self._starting: asyncio.Task[Gateway] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._open: dict[str, AdmittedRequest] = {}
+        # A setting that cannot be is told of now, and not at the first request.
+        self._make_gateway(settings.spool_dir)
 
     def _make_gateway(self, place: Path) -> Gateway:
         return Gateway(
@@ -184,7 +186,7 @@ class ProxyMeter:
 def meter_of_process() -> ProxyMeter:
     """Return the one meter of this process, by the settings of its environment.
 
-    Raises ProxySettingsError and KafkaSettingsError.
+    Raises ValueError for a setting that cannot be.
     """
     return ProxyMeter(ProxySettings.of_environment(os.environ))
 

@@ -118,3 +118,13 @@ async def test_a_request_that_never_ends_is_forgotten_loudly(
     await a_request(of_process)
     assert of_process.open_request(request.request_id) is None
     assert f"request {request.request_id} of org_1 never ended" in caplog.text
+
+
+def test_a_setting_that_cannot_be_is_told_of_at_once(tmp_path: Path) -> None:
+    for settings in (
+        ProxySettings("k:9092", "mum-1", tmp_path),
+        ProxySettings("kafka://k:9092", "mum 1", tmp_path),
+    ):
+        with pytest.raises(ValueError, match="must"):
+            ProxyMeter(settings)
+    assert list(tmp_path.iterdir()) == []
