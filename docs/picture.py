@@ -66,6 +66,11 @@ READERS = (
     Party(
         "Sink", ("each row once, into", "ClickHouse and its roll-ups"), (topics.JOURNAL, topics.SINK_STATE)
     ),
+    Party(
+        "Notary",
+        ("hashes each org's rows,", "signs each closed day"),
+        (topics.CHECKPOINTS_STATE, topics.NOTARY_STATE),
+    ),
     Party("Mailer", ("sent at most once,", "by SMTP"), (topics.MAIL, topics.MAIL_STATE)),
     Party(
         "Operators", ("alarm, mend, redrive;", "metering verify"), (topics.DEAD_LETTERS, topics.VERIFY_STATE)
@@ -74,10 +79,10 @@ READERS = (
 )
 OWN = {
     *(topics.REDRIVE_STATE, topics.SINK_STATE, topics.MAIL_STATE, topics.VERIFY_STATE),
-    *(topics.SESSIONS, topics.TOKENS),
+    *(topics.SESSIONS, topics.TOKENS, topics.CHECKPOINTS_STATE, topics.NOTARY_STATE),
 }
 """Topics in which processes other than the worker keep what they know: they write and read them."""
-BESIDE = ((topics.KEYS, "API"),)
+BESIDE = ((topics.KEYS, "API"), (topics.JOURNAL, "Notary"))
 """Topics that somebody reads beside the party they stand with."""
 
 ROW, GAP, PILL_H = 40, 22, 28

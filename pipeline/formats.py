@@ -99,9 +99,13 @@ OUTBOX = StoredFormat(topics.MAIL_STATE, 2, rewritten=True)
 RANGES = StoredFormat(topics.SINK_STATE, 3, rewritten=True)
 MARKS = StoredFormat(topics.REDRIVE_STATE, 1, "the value itself, in decimal")
 CHECKPOINTS = StoredFormat(
-    topics.VERIFY_STATE, 1, "the field `format` of the records `head` and `roll-ups`, for all records"
+    topics.VERIFY_STATE,
+    1,
+    "the field `format` of the records `head`, `roll-ups` and `signed`, for all records",
 )
 """Of another format, older or newer, a checkpoint is not gone on from: all is read, and it is made anew."""
+NOTARY_DAYS = StoredFormat(topics.CHECKPOINTS_STATE, 1)
+NOTARY_CHUNKS = StoredFormat(topics.NOTARY_STATE, 1)
 MIRROR = StoredFormat(topics.MIRROR_STATE, 1, rewritten=True)
 SPOOL = StoredFormat(
     "spool", 1, "the field `format` of `spool.json`, for the whole directory", rewritten=True
@@ -122,6 +126,8 @@ ALL = (
     RANGES,
     MARKS,
     CHECKPOINTS,
+    NOTARY_DAYS,
+    NOTARY_CHUNKS,
     MIRROR,
     SPOOL,
 )

@@ -23,6 +23,7 @@ from pipeline.journal import PARTITIONS_MAX
 CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
 PREFIX = "METERING_"
 SECRET_CHARS_MIN = 32
+NOTARY_SECRETS_MAX = 2
 
 ADDRESS_REQUESTS_PER_S = 1000
 SESSION_REQUESTS_PER_S = 100
@@ -223,8 +224,18 @@ class Settings(SinkSettings, WorkerSettings):
     """How long a server that is told to stop goes on answering, while /readyz says so and load balancers take it out."""
     events_kept_from: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] | None = None
     """The first IST month, 2026-03, whose requests ClickHouse has one by one, where older ones were dropped from it."""
+    notary_key: StrongSecret = None
+    """Signs a checkpoint of each closed day; two after a comma, the new one first, until a day was signed with it."""
     operator_token: StrongSecret = None
     """Opens the operator's endpoints of the server, which `up` uses for `metering verify`."""
+
+    @field_validator("notary_key")
+    @classmethod
+    def _one_or_two_notary_keys(cls, key: SecretStr | None) -> SecretStr | None:
+        secrets = [] if key is None else [each.strip() for each in key.get_secret_value().split(",")]
+        if not all(secrets) or len(secrets) > NOTARY_SECRETS_MAX:
+            raise ValueError("one secret, or two after a comma, the new one first")
+        return key
 
     @field_validator("smtp_url")
     @classmethod

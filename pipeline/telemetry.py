@@ -102,6 +102,11 @@ SINK_BEHIND = Gauge(
     "metering_sink_behind_seconds", "Age of the newest row written, when it was written", ["partition"]
 )
 
+NOTARY_SIGNED_THROUGH = Gauge(
+    "metering_notary_signed_through_timestamp_seconds",
+    "The end of the last IST day that a checkpoint was signed of, in seconds since 1970; 0 before the first",
+)
+
 MAIL = Counter(
     "metering_mail_total",
     "Mails done with: sent, refused for good, unclear, expired, invalid, or skipped without a mail server",

@@ -27,6 +27,8 @@ SINK_STATE = "metering.state.sink"
 MAIL_STATE = "metering.state.mail"
 REDRIVE_STATE = "metering.state.redrive"
 VERIFY_STATE = "metering.state.verify"
+CHECKPOINTS_STATE = "metering.state.checkpoints"
+NOTARY_STATE = "metering.state.notary"
 MIRROR_STATE = "metering.state.mirror"
 
 INPUTS = (REQUESTS, BILLING, MOVED)
@@ -143,6 +145,8 @@ TOPICS = (
     Topic(MAIL_STATE, compacted=True),
     Topic(REDRIVE_STATE, partitioned=False, compacted=True),
     Topic(VERIFY_STATE, compacted=True),
+    Topic(CHECKPOINTS_STATE, partitioned=False, compacted=True),
+    Topic(NOTARY_STATE, partitioned=False, compacted=True),
 )
 
 MIRROR = Topic(MIRROR_STATE, partitioned=False, compacted=True)

@@ -269,6 +269,18 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 (Query("max by (instance) (metering_sink_held_bytes)", "{{instance}}"),),
             ),
             Graph(
+                "Since the last signed day",
+                "How long ago the last day ended that a checkpoint was signed of. Each day it rises to 24 h, and falls soon "
+                "after midnight (IST). Nothing is shown where no server has METERING_NOTARY_KEY.",
+                "s",
+                (
+                    Query(
+                        "time() - max(metering_notary_signed_through_timestamp_seconds > 0)",
+                        "since the last signed day",
+                    ),
+                ),
+            ),
+            Graph(
                 "Behind, by partition",
                 "How old the newest row was when it was written.",
                 "s",

@@ -80,6 +80,7 @@ def role_settings_for(kind: type[S], data_dir: Path) -> S:
         session_secret=at.session_secret,
         operator_token=at.operator_token,
         command_key=at.command_key,
+        notary_key=at.notary_key or None,
         **{f"kafka_{name}": value for name, value in asdict(at.kafka_security).items()},
     )
 

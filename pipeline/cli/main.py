@@ -19,6 +19,7 @@ from pipeline.cli import (
     demo,
     mirror,
     promo,
+    prove,
     quarantine,
     rebuild,
     reconcile,
@@ -45,7 +46,7 @@ from pipeline.settings import MissingSettingError
 GROUPS = (
     *(up, demo, roles, config),
     *(accounts, sessions, catalog, promo),
-    *(verify, whatif, reconcile, settle, redrive, quarantine, rebuild, mirror),
+    *(verify, prove, whatif, reconcile, settle, redrive, quarantine, rebuild, mirror),
 )
 
 _EXPECTED = (

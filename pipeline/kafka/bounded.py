@@ -6,7 +6,7 @@ Called by: whoever restores, verifies or replays. `kafka/follow.py` is for what 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -22,7 +22,7 @@ FETCH = {"max_partition_fetch_bytes": OUTPUT_BYTES_MAX, "fetch_max_bytes": 2 * O
 
 async def read_to_end(
     kafka: KafkaConnection, where: TopicPartition, *, last: int | None = None, start: int = 0
-) -> AsyncIterator[Sequence[ConsumerRecord]]:
+) -> AsyncGenerator[Sequence[ConsumerRecord]]:
     """Yield the committed records of a partition in batches: from the offset `start` on, or those of the `last` offsets.
 
     Aborted records and the markers of transactions take offsets too, and are left out.
@@ -36,6 +36,24 @@ async def read_to_end(
             records = (await consumer.getmany(where, timeout_ms=500)).get(where)
             if records:
                 yield records
+
+
+async def records_at(kafka: KafkaConnection, where: TopicPartition, offsets: Iterable[int]) -> list[bytes]:
+    """Return the values of the records at some offsets of a partition. Raises KeyError for one where there is none."""
+    values = []
+    async with started_consumer(kafka, **FETCH) as consumer:
+        consumer.assign([where])
+        end = (await consumer.end_offsets([where]))[where]
+        for offset in offsets:
+            consumer.seek(where, offset)
+            found: ConsumerRecord | None = None
+            while found is None and await consumer.position(where) < end:
+                batches = await consumer.getmany(where, timeout_ms=500, max_records=1)
+                found = next(iter(batches.get(where, ())), None)
+            if found is None or found.offset != offset or found.value is None:
+                raise KeyError(f"{where.topic}/{where.partition} has no record at {offset}")
+            values.append(found.value)
+    return values
 
 
 async def ends_of(kafka: KafkaConnection, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:

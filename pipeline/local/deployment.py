@@ -47,6 +47,7 @@ class Secrets:
     session_secret: str = field(default_factory=_random, repr=False)
     operator_token: str = field(default_factory=_random, repr=False)
     command_key: str = field(default_factory=_random, repr=False)
+    notary_key: str = field(default_factory=_random, repr=False)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Deployment:
     operator_token: str = field(repr=False)
     command_key: str = field(repr=False)
     kafka_security: KafkaSecurity = field(default_factory=KafkaSecurity)
+    notary_key: str = field(default="", repr=False)
     server_status_url: str = ""
     """Where the server says how it is; empty where an `up` of an earlier release runs."""
 

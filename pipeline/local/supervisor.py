@@ -202,6 +202,7 @@ class _Supervisor:
                 settings.operator_token.get_secret_value() if settings.operator_token else made.operator_token
             ),
             command_key=settings.command_key.get_secret_value() if settings.command_key else made.command_key,
+            notary_key=settings.notary_key.get_secret_value() if settings.notary_key else made.notary_key,
             kafka_security=settings.kafka_security,
         )
 
@@ -320,6 +321,7 @@ def _environment(at: Deployment, settings: Settings, instance: str) -> dict[str,
         "METERING_SESSION_SECRET": at.session_secret,
         "METERING_OPERATOR_TOKEN": at.operator_token,
         "METERING_COMMAND_KEY": at.command_key,
+        "METERING_NOTARY_KEY": at.notary_key,
         "METERING_INSTANCE": settings.instance or instance,
         "METERING_HOST": settings.host,
         "METERING_PORT": at.http_url.rpartition(":")[2],

@@ -20,6 +20,7 @@ from pipeline.accounts import verdicts
 from pipeline.mail import outbox
 from pipeline.mail import protocol as mail
 from pipeline.mirror.offsets import OffsetMap
+from pipeline.notary import kept
 from pipeline.posting import set_aside, state
 from pipeline.posting.protocol import OWN_TOPICS
 from pipeline.posting.state import COPY_KEY, META_KEY, encode_meta, read_meta
@@ -30,13 +31,20 @@ STATES = (topics.STATE, topics.MAIL_STATE, topics.REDRIVE_STATE)
 HELD = (topics.JOURNAL, topics.VERDICTS, topics.KEYS, topics.ORDERS, topics.MAIL, topics.DEAD_LETTERS)
 """What the worker of the partition alone writes, in the transaction of its state: of these nothing may be copied that
 is newer than the copied state."""
-AHEAD = (topics.REQUESTS, topics.BILLING, topics.MOVED, topics.SESSIONS, topics.TOKENS)
+AHEAD = (
+    topics.REQUESTS,
+    topics.BILLING,
+    topics.MOVED,
+    topics.SESSIONS,
+    topics.TOKENS,
+    topics.CHECKPOINTS_STATE,
+)
 """What may be copied further than the state has come: it is read from there."""
 LEVEL = (topics.CATALOG, topics.PROMOS)
 """Copied to the same offsets."""
-NOT_COPIED = (topics.REPLIES, topics.SINK_STATE, topics.VERIFY_STATE)
+NOT_COPIED = (topics.REPLIES, topics.SINK_STATE, topics.VERIFY_STATE, topics.NOTARY_STATE)
 """Nobody waits for an answer on the second cluster; its sink writes a database of its own from the beginning of the
-journal; `metering verify` reads all, once."""
+journal; `metering verify` reads all, once; the notary makes its trees again, of the days whose checkpoints were copied."""
 
 MAPPED = (*topics.INPUTS, topics.MAIL, topics.DEAD_LETTERS)
 """The topics whose offsets somebody keeps."""
@@ -71,12 +79,9 @@ def translated(
 
     Offsets that it names must have been copied before. Raises NewerFormatError where a newer release wrote it.
     """
+    if _stays(place.topic, key):
+        return None
     match place.topic, key:
-        case topics.VERDICTS, verdicts.PROGRESS_KEY:
-            # By offsets of the first cluster: the next owner tells it anew with its first unit.
-            return None
-        case topics.STATE | topics.MAIL_STATE | topics.REDRIVE_STATE, topics.OWNER_KEY:
-            return None
         case topics.STATE, bytes():
             return _state(place.partition, key, value, by)
         case topics.REDRIVE_STATE, bytes():
@@ -84,6 +89,20 @@ def translated(
         case topics.MAIL_STATE, mail.OUTBOX_KEY if value is not None:
             return key, _outbox(place.partition, value, by)
     return key, value
+
+
+def _stays(topic: str, key: bytes | None) -> bool:
+    """Whether a record means something on the first cluster only, or nothing at all."""
+    match topic, key:
+        case topics.VERDICTS, verdicts.PROGRESS_KEY:
+            # By offsets of the first cluster: the next owner tells it anew with its first unit.
+            return True
+        case topics.CHECKPOINTS_STATE, bytes():
+            # An index names offsets, and is made again. Checkpoints go along: they were signed once, for good.
+            return key == topics.OWNER_KEY or key.startswith(kept.INDEX)
+        case topics.STATE | topics.MAIL_STATE | topics.REDRIVE_STATE, topics.OWNER_KEY:
+            return True
+    return False
 
 
 def read_up_to(topic: str, key: bytes | None, value: bytes | None) -> Mapping[str, int]:

@@ -29,7 +29,7 @@ from pipeline.kafka.fenced import FencedLog, read_compacted
 from pipeline.operations.audit import SUMS, Books, Rates
 from pipeline.steps import Output, TopicPlace
 
-HEAD_KEY, CHUNK, ROLL_UPS_KEY = b"head", b"c", b"roll-ups"
+HEAD_KEY, CHUNK, ROLL_UPS_KEY, SIGNED_KEY = b"head", b"c", b"roll-ups", b"signed"
 CHUNK_BYTES = 512 * 1024
 SMALL_A_CHUNK = 5_000
 """So many payments and redeemed codes, some 100 bytes each, are in a chunk."""
@@ -76,6 +76,13 @@ class _RollUps(Struct):
     ids: list[int]
 
 
+class _SignedThrough(Struct):
+    """Up to which IST day, as a number of days since 1970, what the notary signed was seen to agree."""
+
+    format: int
+    day: int
+
+
 class _AnyRecord(Struct):
     """The one field that records of every format have."""
 
@@ -87,6 +94,7 @@ _unpack_format = msgspec.msgpack.Decoder(_AnyRecord).decode
 _unpack_head = msgspec.msgpack.Decoder(Head).decode
 _unpack_chunk = msgspec.msgpack.Decoder(_Chunk).decode
 _unpack_roll_ups = msgspec.msgpack.Decoder(_RollUps).decode
+_unpack_signed = msgspec.msgpack.Decoder(_SignedThrough).decode
 
 
 class Checkpoint:
@@ -254,6 +262,21 @@ class Checkpoints:
         """Note that rows and roll-ups agree below these ids. Raises CheckpointError as `keep` does."""
         value = _pack(_RollUps(CHECKPOINTS.number, list(ids)))
         await self._commit(0, [Output(ROLL_UPS_KEY, value)])
+
+    async def signed_through(self) -> int:
+        """Return the last day of which all was seen to agree with what the notary signed, 0 where none was."""
+        value = (await read_compacted(self._kafka, TopicPartition(topics.VERIFY_STATE, 0))).get(SIGNED_KEY)
+        try:
+            if value is None:
+                return 0
+            _check_format(value)
+            return _unpack_signed(value).day
+        except (CheckpointError, msgspec.MsgspecError):
+            return 0
+
+    async def keep_signed_through(self, day: int) -> None:
+        """Note that all up to a day agrees with what was signed. Raises CheckpointError as `keep` does."""
+        await self._commit(0, [Output(SIGNED_KEY, _pack(_SignedThrough(CHECKPOINTS.number, day)))])
 
     async def _commit(self, partition: int, outputs: list[Output]) -> None:
         try:

@@ -10,6 +10,8 @@ Called by: `cli/verify.py`, in a process of its own. Next: `operations/audit.py`
 4. Each group of a roll-up that has rows since the checkpoint is compared with all its rows up to the last id it counted.
 5. The rows and both roll-ups of every day there is are compared with the sums that the journal has for it. So what was
    compared in detail by an earlier run and is gone, or doubled, since shows too.
+6. What the notary has signed since the last run is compared with journal and rows, org by org and day by day: a changed
+   row shows whatever it adds up to, and is named.
 
 Where all of a partition agrees, its checkpoint is kept. Memory is bounded by one partition's accounts and a slice.
 """
@@ -53,6 +55,7 @@ from pipeline.operations.checkpoints import (
     Checkpoints,
     of_another_journal,
 )
+from pipeline.operations.signed_days import SignedDays
 from pipeline.operations.sink_progress import SinkProgress
 from pipeline.posting.state import PartitionState
 from pipeline.settings import Settings
@@ -75,7 +78,7 @@ class Report:
     """What was compared, and every difference found.
 
     `orgs`, `requests` and `ledger_entries` count everything up to `positions`, the journal's next position by
-    partition. `rows_read` were read by this run, those below `since` by an earlier one. Requests of days before
+    partition. `signed_through` is the last IST date that the notary signed. `rows_read` were read by this run, those below `since` by an earlier one. Requests of days before
     `rows_from`, if there is such a day, were dropped from ClickHouse and are compared as sums by day alone. `notes`
     are for people. Of very many differences the first are told and the others counted.
     """
@@ -87,6 +90,7 @@ class Report:
     positions: dict[int, int] = field(default_factory=dict)
     since: dict[int, int] = field(default_factory=dict)
     rows_from: str | None = None
+    signed_through: str | None = None
     notes: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     more_differences: int = 0
@@ -130,6 +134,7 @@ async def verify(settings: Settings, ask: Ask, *, full: bool = False) -> Report:
         for partition in range(partitions):
             await run.partition(partition, partitions)
         await run.roll_ups(partitions)
+        await run.signed_days()
     finally:
         await checkpoints.close()
     return run.report
@@ -287,6 +292,23 @@ class _Run:
         differs |= self.report.note(await self._lasting(lambda: self._days_apart(below)))
         if not differs:
             await self._keep(lambda: self._checkpoints.keep_roll_ups(below))
+
+    async def signed_days(self) -> None:
+        """Compare each day that was signed since the last run, or with `full` each there is, with journal and rows."""
+        days = SignedDays(self._kafka, self._ask, self._rates, rows_from=self._from_day)
+        there = await days.read()
+        self.report.signed_through = ist.date_of(there[-1]).isoformat() if there else None
+        since = 0 if self._full else await self._checkpoints.signed_through()
+        agreed = None
+        for day in (day for day in there if day > since):
+            try:
+                differs = self.report.note(await days.compare(day))
+            except KeyError as error:
+                self.report.notes.append(f"the signed day {ist.date_of(day)} cannot be compared: {error}")
+                break
+            agreed = day if not differs and agreed in (None, day - 1) else agreed
+        if agreed is not None:
+            await self._keep(lambda: self._checkpoints.keep_signed_through(agreed))
 
     async def _groups(self, name: str, parameters: Mapping[str, object]) -> set[Difference]:
         rows = await self._rows(f"verify_{name}", parameters, tuple[str, str, str])

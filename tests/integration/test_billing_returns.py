@@ -18,6 +18,7 @@ from pipeline.accounts.orders import UNPAID_MAX
 from pipeline.api.http.sessions import issue
 from pipeline.posting.answers import ANSWERS_AN_ORG
 from tests.fuzz.doors import UNLIMITED, fuzz_doors
+from tests.fuzz.posted import fuzz_topics
 from tests.support.product.processes import OPERATOR_TOKEN
 from tests.support.product.razorpay import Shop, shop
 
@@ -348,3 +349,13 @@ def test_malformed_requests_fail_hang_and_reset_nothing_and_the_books_add_up(run
     fuzzed = fuzz_doors(running, requests=800, documented=0, seed=1)
     assert fuzzed.wrong == []
     assert {200, 400, 401, 404, 405} <= fuzzed.statuses.keys()
+
+
+def test_spoilt_records_end_nothing_and_the_books_add_up(running: Shop) -> None:
+    """The same as `make fuzz FUZZ='--posted N'`, in a number that fits here."""
+    fuzzed = fuzz_topics(running, records=3_000, seed=1)
+    assert fuzzed.wrong == []
+    reasons = ("malformed", "invalid", "unpriced")
+    assert all(fuzzed.kinds[f"dead letters: {reason}, metering.requests"] for reason in reasons), fuzzed.kinds
+    assert fuzzed.kinds["dead letters: unauthenticated, metering.billing"]
+    assert min(fuzzed.kinds[name] for name in ("requests posted", "duplicates", "moved")) > 50

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +45,7 @@ from tests.support.product.processes import product
 
 FOLLOWED = (
     *(topics.CATALOG, topics.PROMOS, topics.KEYS, topics.ORDERS, topics.VERDICTS),
-    *(topics.SESSIONS, topics.TOKENS),
+    *(topics.SESSIONS, topics.TOKENS, topics.CHECKPOINTS_STATE),
 )
 
 COST_INR = 0.0075
@@ -376,7 +378,7 @@ def test_every_route_of_the_product_is_classified(deployed: Deployment) -> None:
     assert paths == described | ASKS_OWNER.keys() | WITHOUT_OWNER.keys() | SIGNED_BY_RAZORPAY
 
 
-def test_a_statement_and_past_balances_are_what_was_posted(deployed: Deployment) -> None:
+def test_a_statement_and_past_balances_are_what_was_posted(deployed: Deployment, tmp_path: Path) -> None:
     org = "org-statement"
     month = ist.isoformat(time.time_ns() // 1_000_000)[:7]
     balances = {}
@@ -395,6 +397,15 @@ def test_a_statement_and_past_balances_are_what_was_posted(deployed: Deployment)
     assert [entry["amount_inr"] for entry in statement["entries"]] == [5, 5, 5]
     assert sum(debit["requests"] for debit in statement["debits"]) == 3
     assert deployed.get("/me/statements", org)["statements"][0].items() <= statement.items()
+    proof = tmp_path / "proof.ndjson"
+    proof.write_bytes(deployed.call("GET", f"/me/statements/{month}/proof", org).content)
+    proven = deployed.metering("prove", str(proof))
+    assert (proven["holds"], proven["rows"], proven["signed_through"]) == (True, 6, None)
+    assert proven["closing_inr"] == statement["closing_inr"]
+    alone = [sys.executable, str(Path("deploy", "prove.py").resolve()), str(proof)]
+    assert json.loads(subprocess.run(alone, capture_output=True, check=True, timeout=60).stdout)["holds"]
+    proof.write_bytes(proof.read_bytes().replace(b",740,", b",741,", 1))
+    assert deployed.metering("prove", str(proof), code=1)["why"].startswith("line ")
 
 
 def test_an_unpriced_request_is_charged_when_redriven(deployed: Deployment, tmp_path: Path) -> None:
@@ -487,11 +498,11 @@ def test_every_role_is_ready_and_nothing_is_behind_by_the_brokers_own_ends(deplo
     def is_done() -> bool:
         # Markers of transactions, which end what each topic has, are no work that waits.
         found = [lags(role.status_url, part) for part, role in parts.items()]
-        return list(map(len, found)) == [3 * PARTITIONS, PARTITIONS, PARTITIONS] and all(
+        return list(map(len, found)) == [3 * PARTITIONS, PARTITIONS, PARTITIONS, 1] and all(
             line.endswith(" 0.0") for lines in found for line in lines
         )
 
-    parts = {"worker": worker, "sink": server, "mail": server}
+    parts = {"worker": worker, "sink": server, "mail": server, "notary": server}
     deployed.until(is_done)
     for role in (worker, server):
         for path in ("/livez", "/readyz", "/healthz"):

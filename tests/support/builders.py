@@ -35,6 +35,7 @@ MANY_EXAMPLES = settings(max_examples=600, deadline=None, derandomize="CI" in os
 
 
 COMMAND_KEY = "command-key-of-the-tests-0123456789"
+NOTARY_KEY = "notary-key-of-the-tests-0123456789"
 COMMAND_KEYS = CommandKeys.parse(COMMAND_KEY)
 
 

@@ -64,7 +64,7 @@ def test_what_could_change_a_policy_or_markup_is_refused(url: str) -> None:
         Settings(gateway_url=url)
 
 
-SECRETS = ("command_key", "session_secret", "operator_token", "razorpay_webhook_secret")
+SECRETS = ("command_key", "session_secret", "operator_token", "notary_key", "razorpay_webhook_secret")
 
 
 @pytest.mark.parametrize("name", SECRETS)

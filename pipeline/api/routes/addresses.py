@@ -55,7 +55,7 @@ class ThresholdBody(BaseModel):
 class ThresholdAnswer(Documented):
     """The threshold as it is now."""
 
-    threshold_inr: Rupees
+    threshold_inr: Rupees | None
 
 
 @router.put("/me/billing/address", response_model=AddressAnswer, responses=failures(400, 401, 403))

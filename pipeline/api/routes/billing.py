@@ -48,7 +48,7 @@ class BillingAnswer(Documented):
     """The balance now, and a page of the ledger; `next_before` is the next page's `before`."""
 
     balance_inr: Rupees
-    threshold_inr: Rupees
+    threshold_inr: Rupees | None
     address: dict[str, str | None] | None
     entries: list[EntryShown]
     next_before: int | None

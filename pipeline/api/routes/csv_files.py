@@ -117,17 +117,25 @@ async def _file(
     first = await anext(lines)
     name = f"{what}_{org}_{days.first}_{days.last}.csv"
     headers = {"Cache-Control": PRIVATE, "Content-Disposition": attachment(name)}
-    return _FileAnswer(first, lines, headers)
+    return FileAnswer(first, lines, headers)
 
 
-class _FileAnswer(StreamingResponse):
-    """A file, piece by piece. Its place among `Exports` is free again however it ends, as soon as it does."""
+class FileAnswer(StreamingResponse):
+    """A file, piece by piece, of which the first is read already. Its place among `Exports` is free again however it ends, as soon as it does."""
 
-    def __init__(self, first: bytes, more: AsyncGenerator[bytes], headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        first: bytes,
+        more: AsyncGenerator[bytes],
+        headers: dict[str, str],
+        media_type: str = "text/csv; charset=utf-8",
+    ) -> None:
+        """Send the first piece, then those after it."""
         self._more = more
-        super().__init__(_after(first, more), media_type="text/csv; charset=utf-8", headers=headers)
+        super().__init__(_after(first, more), media_type=media_type, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it all, and let go of what makes the pieces however that ends."""
         try:
             await super().__call__(scope, receive, send)
         finally:

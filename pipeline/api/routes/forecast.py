@@ -66,7 +66,7 @@ class KeyForecast(Documented):
 
     key_id: str
     key_name: str
-    budget_inr: Rupees
+    budget_inr: Rupees | None
     spent_this_month_inr: Rupees
     reached_on: Moment | None
 

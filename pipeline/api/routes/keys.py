@@ -84,7 +84,7 @@ class KeyShown(Documented):
     name: str
     prefix: str
     tier: str
-    budget_inr: Rupees
+    budget_inr: Rupees | None
     spent_this_month_inr: Rupees
     daily_limit: Count | None
     rpm_limit: Count | None

@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack, contextmanager
 
 import uvicorn
 import uvloop
+from aiokafka import TopicPartition
 
 from pipeline import logs, status_server, telemetry, topics
 from pipeline.api.http.addresses import Proxies
@@ -27,6 +28,7 @@ from pipeline.api.server.app import ROUTERS, create_app
 from pipeline.api.server.status import ServerStatus, asking_owners
 from pipeline.api.server.supervised import SupervisedPart
 from pipeline.api.services.accounts import account_services
+from pipeline.api.services.checkpoints import CheckpointBook
 from pipeline.api.services.context import AppContext, Check, rate_of
 from pipeline.api.services.key_directory import KeyDirectory
 from pipeline.api.services.sessions import SessionRegister
@@ -36,6 +38,7 @@ from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
 from pipeline.clickhouse.migrate import migrate
 from pipeline.kafka.attempts import error_of
+from pipeline.kafka.bounded import records_at
 from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.commands import CommandClient
 from pipeline.kafka.follow import StaleError, Subscription, TopicFollower
@@ -43,6 +46,8 @@ from pipeline.kafka.followed_log import FollowedLog
 from pipeline.kafka.sessions import session_writer, to_sessions
 from pipeline.kafka.tokens import to_tokens, token_writer
 from pipeline.mail.mailer import Mailer
+from pipeline.notary.checkpoint import NotaryKeys
+from pipeline.notary.notary import Notary
 from pipeline.payments.order_index import OrderIndex
 from pipeline.payments.order_poller import reconcile_open_orders
 from pipeline.payments.returns_poller import ReturnsPoller
@@ -88,6 +93,9 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         directory, rates = KeyDirectory(), RateTable()
         order_index = OrderIndex(int(settings.reconcile_every_s * 1000))
         session_book, token_book = SessionBook(_now_ms), TokenBook(session_secret, _now_ms)
+        checkpoint_book = CheckpointBook(
+            lambda offsets: records_at(settings.kafka, TopicPartition(topics.NOTARY_STATE, 0), offsets)
+        )
         follower = TopicFollower(
             settings.kafka,
             [
@@ -96,6 +104,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 Subscription(topics.ORDERS, order_index.put, order_index.delete),
                 to_sessions(session_book),
                 to_tokens(token_book),
+                checkpoint_book.subscription(),
             ],
             count_bad=telemetry.count_bad_record,
         )
@@ -115,6 +124,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         stack.push_async_callback(accounts.close)
         supervised = {"mail": SupervisedPart("mailer", lambda: Mailer(settings))}
         beside_api = SinkBeside(settings, engine, follower)
+        notary = _notary_of(settings)
         if settings.server_sink:
             supervised["sink"] = SupervisedPart("sink", beside_api.make)
         app = create_app(
@@ -122,6 +132,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 engine=engine,
                 key_names=directory,
                 rates=rates,
+                checkpoints=checkpoint_book,
                 session_secret=session_secret,
                 now_ms=_now_ms,
                 checks=_checks(engine, workers, follower, supervised),
@@ -157,7 +168,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 timeout_graceful_shutdown=STOP_LIMIT_S,
             )
         )
-        beside = [part.run() for part in supervised.values()]
+        beside = [part.run() for part in (*supervised.values(), *notary)]
         beside += [workers.run(), status.look(app.state.kept_health, list(asking_owners(ROUTERS)))]
         if accounts.razorpay is not None:
             returns = ReturnsPoller(accounts.intake, accounts.razorpay)
@@ -175,6 +186,15 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
+
+
+def _notary_of(settings: Settings) -> list[SupervisedPart]:
+    """Return the notary, none where it has no key. It is no part that /healthz waits for: nobody waits for a signature."""
+    if settings.notary_key is None:
+        log.warning("METERING_NOTARY_KEY is not set: no checkpoints are signed here")
+        return []
+    keys = NotaryKeys.parse(settings.notary_key.get_secret_value())
+    return [SupervisedPart("notary", lambda: Notary(settings, keys))]
 
 
 def _serve_status(settings: Settings, status: ServerStatus) -> None:

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from pipeline.api.http.limiter import RequestRate
 from pipeline.api.services.accounts import AccountServices
+from pipeline.api.services.checkpoints import CheckpointBook
 from pipeline.api.services.sessions import SessionRegister
 from pipeline.api.services.tokens import TokenRegister
 from pipeline.catalog.rates import RateTable
@@ -73,6 +74,8 @@ class AppContext:
     """How often a session and those in its place may be exchanged: each is a record that every server keeps."""
     known_sessions: SessionRegister | None = None
     """Which sessions are good, as all servers know it."""
+    checkpoints: CheckpointBook = field(default_factory=CheckpointBook)
+    """The signed checkpoints there are."""
     known_tokens: TokenRegister | None = None
     """Which access tokens are good, as all servers know it."""
 

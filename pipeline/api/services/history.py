@@ -80,11 +80,7 @@ class History:
     async def statement(self, scope: OrgScope, month: int) -> Statement:
         """Return the statement of a month YYYYMM. Raises ApiError where there is none, or it cannot be told now."""
         start_ms, end_ms = ist.month_start_ms(month), ist.month_end_ms(month)
-        posted_ms, below, balance_nano = await self._known(scope, end_ms)
-        if start_ms > posted_ms:
-            raise not_found(f"{text_of(month)} has not begun")
-        if not self._keeps(start_ms):
-            raise not_found(f"the single requests of {text_of(month)} are not kept any more")
+        posted_ms, below, balance_nano = await self.begun(scope, month)
         through_ms = min(end_ms - 1, posted_ms)
         statement = Statement(
             scope.org,
@@ -92,7 +88,7 @@ class History:
             through_ms,
             end_ms <= posted_ms,
             await self._balance_nano(scope, start_ms - 1, below),
-            await self._entries(scope, start_ms, through_ms, below),
+            await self.entries(scope, start_ms, through_ms, below),
             await self._debits(scope, start_ms, through_ms, below),
         )
         closing_nano = (
@@ -102,6 +98,19 @@ class History:
             return checked(statement, closing_nano)
         except StatementError as error:
             self._refuse(error)
+
+    async def begun(self, scope: OrgScope, month: int) -> tuple[int, int, int]:
+        """Return up to when all rows are in the database, below which id, and the balance then; see `_known`. Raises ApiError.
+
+        404 for a month YYYYMM that has not begun, or of which the single requests are not kept any more.
+        """
+        start_ms = ist.month_start_ms(month)
+        known = await self._known(scope, ist.month_end_ms(month))
+        if start_ms > known[0]:
+            raise not_found(f"{text_of(month)} has not begun")
+        if not self._keeps(start_ms):
+            raise not_found(f"the single requests of {text_of(month)} are not kept any more")
+        return known
 
     async def _known(self, scope: OrgScope, end_ms: int) -> tuple[int, int, int]:
         """Return up to when all rows are in the database, below which id they are, and the balance at that time.
@@ -158,7 +167,8 @@ class History:
         debits = await self.engine.async_query(bound.sql, bound.parameters, row=tuple[int])
         return balance_nano - debits[0][0]
 
-    async def _entries(self, scope: OrgScope, from_ms: int, to_ms: int, below: int) -> list[LedgerRow]:
+    async def entries(self, scope: OrgScope, from_ms: int, to_ms: int, below: int) -> list[LedgerRow]:
+        """Return the ledger entries posted between two instants, both included, below an id, oldest first."""
         bound = query("statement_entries").of_org(scope, from_ms=from_ms, to_ms=to_ms, below=below)
         return await self.engine.async_query(bound.sql, bound.parameters, row=LedgerRow, settings=ONE_THREAD)
 

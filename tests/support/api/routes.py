@@ -46,6 +46,7 @@ ASKS_OWNER: dict[str, tuple[Try, ...]] = {
     "/me/balance": (("GET", "/me/balance?at=2026-06-01T00:00:00Z", None),),
     "/me/statements": (("GET", "/me/statements", None),),
     "/me/statements/{month}": (("GET", "/me/statements/2026-06", None),),
+    "/me/statements/{month}/proof": (("GET", "/me/statements/2026-06/proof", None),),
     "/me/keys": (("GET", "/me/keys", None), ("POST", "/me/keys", {"name": "another"})),
     "/me/keys/{key_id}": (("PATCH", "/me/keys/{key_id}", {"name": "stolen"}),),
 }
@@ -123,7 +124,7 @@ BY_ID = {"/me/activity/events/{id}"}
 SEARCHES = {"/me/search": "?q="}
 """Routes that need a session and name one thing of the org by an id in the query."""
 
-PUBLIC = {"/v1/rankings", "/v1/catalog", "/v1/models", "/healthz"}
+PUBLIC = {"/v1/rankings", "/v1/catalog", "/v1/checkpoints", "/v1/models", "/healthz"}
 TEXT = {"/metrics"}
 
 NEEDS_NO_SESSION = PAGES - PAGES_OF_AN_ORG

@@ -26,7 +26,7 @@ from pipeline.local.broker import Broker
 from pipeline.operations.verify import Report, verify
 from pipeline.settings import Settings
 from tests.support import ports
-from tests.support.builders import COMMAND_KEY
+from tests.support.builders import COMMAND_KEY, NOTARY_KEY
 
 OPERATOR_TOKEN = "operator-token-of-the-tests-0123456789"
 SESSION_SECRET = "session-secret-of-the-tests-0123456789"
@@ -124,6 +124,7 @@ class Product:
             "METERING_SESSION_SECRET": SESSION_SECRET,
             "METERING_OPERATOR_TOKEN": OPERATOR_TOKEN,
             "METERING_COMMAND_KEY": COMMAND_KEY,
+            "METERING_NOTARY_KEY": NOTARY_KEY,
             "METERING_WORKER_PORT": str(ports.free()),
             **more,
         }

@@ -1,4 +1,4 @@
-// The list of statements: one line a month, each leading to the month's page and its file.
+// The list of statements: one line a month, each leading to the month's page, its file and its proof.
 
 import { read } from "./api.js";
 import { at } from "./form.js";
@@ -31,8 +31,11 @@ function row(statement) {
   const file = made("a", "", "CSV");
   file.href = `/me/statements/${statement.month}?as=csv`;
   file.setAttribute("aria-label", `${link.textContent} as CSV`);
+  const proof = made("a", "", "Proof");
+  proof.href = `/me/statements/${statement.month}/proof`;
+  proof.setAttribute("aria-label", `${link.textContent}, its proof`);
   const files = made("td", "number file");
-  files.append(file);
+  files.append(file, " ", proof);
   line.append(
     name,
     amount(statement.opening_inr, "Opening"),

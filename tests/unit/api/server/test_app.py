@@ -16,6 +16,29 @@ from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 
 
+def _client() -> TestClient:
+    context = AppContext(
+        engine=cast(Engine, None),  # nothing here reads from it
+        key_names={},
+        rates=RateTable(),
+        session_secret="s" * 32,
+        now_ms=lambda: 0,
+    )
+    return TestClient(create_app(context))
+
+
+def test_amounts_that_nobody_has_to_set_may_be_null_by_the_document() -> None:
+    schemas = _client().get("/openapi.json").json()["components"]["schemas"]
+    for name, amount in (
+        ("BillingAnswer", "threshold_inr"),
+        ("ThresholdAnswer", "threshold_inr"),
+        ("KeyShown", "budget_inr"),
+        ("KeyMade", "budget_inr"),
+        ("KeyForecast", "budget_inr"),
+    ):
+        assert {"type": "null"} in schemas[name]["properties"][amount]["anyOf"], name
+
+
 def test_the_document_is_made_once_and_keeps_nobody_waiting_for_anything_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -27,14 +50,7 @@ def test_the_document_is_made_once_and_keeps_nobody_waiting_for_anything_else(
         return document
 
     monkeypatch.setattr(module, "_without_422", slow)
-    context = AppContext(
-        engine=cast(Engine, None),  # nothing here reads from it
-        key_names={},
-        rates=RateTable(),
-        session_secret="s" * 32,
-        now_ms=lambda: 0,
-    )
-    with TestClient(create_app(context)) as client, ThreadPoolExecutor(8) as asking:
+    with _client() as client, ThreadPoolExecutor(8) as asking:
         answers = [asking.submit(client.get, "/openapi.json") for _ in range(4)]
         while not made:
             time.sleep(0.01)
