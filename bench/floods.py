@@ -21,7 +21,7 @@ from bench.report import Report, percentile
 from pipeline.api.http.sessions import issue
 
 HOST, MEMBERS_ADDRESS = "127.0.0.1", "127.0.0.2"
-MEMBERS, ASKED_EVERY_S = 8, 0.1
+MEMBERS, ASKED_EVERY_S = 8, 0.4
 ANSWER_LIMIT_S = 20.0
 SAMPLE_EVERY_S = 0.05
 MIB = 2**20

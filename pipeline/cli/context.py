@@ -15,6 +15,7 @@ import msgspec
 import typer
 from pydantic import ValidationError
 
+from pipeline.connection import KafkaConnection
 from pipeline.local import deployment
 from pipeline.local.deployment import Deployment
 from pipeline.settings import CommonSettings, Settings, variable
@@ -52,7 +53,7 @@ def running_on(data_dir: Path) -> Deployment | None:
     """
     at = deployment.running(data_dir)
     settings = settings_from_environment(Settings, weak_secrets=True)
-    if at is None or settings.kafka_url not in (None, at.kafka_url):
+    if at is None or settings.kafka_url not in (None, at.kafka_url, at.gateway_kafka_url):
         return None
     return at if settings.clickhouse_url in (None, at.clickhouse_url) else None
 
@@ -73,7 +74,6 @@ def role_settings_for(kind: type[S], data_dir: Path) -> S:
     return settings_from_environment(
         kind,
         weak_secrets=True,
-        kafka_url=at.kafka_url,
         clickhouse_url=at.clickhouse_url,
         deployment=at.deployment,
         partitions=at.partitions,
@@ -81,8 +81,14 @@ def role_settings_for(kind: type[S], data_dir: Path) -> S:
         operator_token=at.operator_token,
         command_key=at.command_key,
         notary_key=at.notary_key or None,
-        **{f"kafka_{name}": value for name, value in asdict(at.kafka_security).items()},
+        **of_connection(at.kafka),
     )
+
+
+def of_connection(brokers: KafkaConnection) -> dict[str, object]:
+    """Return the settings that mean these brokers."""
+    security = {f"kafka_{name}": value for name, value in asdict(brokers.security).items()}
+    return {"kafka_url": f"kafka://{brokers.servers}", **security}
 
 
 def print_json(data: object) -> None:

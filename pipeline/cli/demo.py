@@ -77,7 +77,9 @@ def register(app: typer.Typer) -> None:
         with sign_in_address(link) as address:
             # The first line that anybody reads, before there is anything to see: the address waits by itself.
             say(f"The overview, signed in: {address}")
-            asyncio.run(supervisor.up(data_dir, settings, kafka_port=kafka_port, when_ready=beside))
+            asyncio.run(
+                supervisor.up(data_dir, settings, kafka_port=kafka_port, when_ready=beside, is_guarded=False)
+            )
 
 
 class Outside:
@@ -126,7 +128,8 @@ class Outside:
 def children(at: Deployment, outside: Outside, data_dir: Path, seed: int, rate: float) -> list[Child]:
     """Return the demo's processes: the stand-ins, and the one that seeds and makes traffic."""
     gateway = (
-        *(sys.executable, "-m", "pipeline.standin.gateway", "--kafka-url", at.kafka_url),
+        *(sys.executable, "-m", "pipeline.standin.gateway"),
+        *("--kafka-url", at.gateway_kafka_url or at.kafka_url),
         *("--port", str(outside.gateway_port), "--node", "demo", "--spool-dir", str(data_dir / "demo-spool")),
     )
     traffic = (

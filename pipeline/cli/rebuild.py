@@ -21,12 +21,14 @@ from pipeline.cli.context import (
     DATA_DIR,
     CommandError,
     DataDir,
+    of_connection,
     print_json,
     running_on,
     settings_from_environment,
 )
 from pipeline.local import deployment
 from pipeline.local.broker import Broker
+from pipeline.local.rights import Rights
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -108,12 +110,17 @@ async def _with_its_broker(work: engine_work.Work[T], data_dir: Path) -> T:
     from pipeline.clickhouse.client import open_engine
 
     async with deployment.claimed(data_dir) as lock:
-        broker = Broker(data_dir / "kafka", 0, keep_open=(lock,))
+        environment = settings_from_environment(Settings, weak_secrets=True)
+        rights = Rights(deployment.secrets_of(data_dir).kafka_password, environment.deployment)
+        broker = Broker(data_dir / "kafka", 0, keep_open=(lock,), rights=rights)
         await broker.start()
         try:
             clickhouse_url = f"chdb://{data_dir / 'clickhouse'}"
             settings = settings_from_environment(
-                Settings, weak_secrets=True, kafka_url=broker.url, clickhouse_url=clickhouse_url
+                Settings,
+                weak_secrets=True,
+                clickhouse_url=clickhouse_url,
+                **of_connection(broker.connection),
             )
             engine = open_engine(clickhouse_url)
             try:

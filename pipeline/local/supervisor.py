@@ -25,6 +25,7 @@ from pipeline.local import deployment, ports, processes
 from pipeline.local.broker import Broker
 from pipeline.local.deployment import Deployment
 from pipeline.local.errors import LocalError
+from pipeline.local.rights import Rights
 from pipeline.settings import CommonSettings, Settings, WorkerSettings, environment_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ _BROKER_STOP_SECONDS_MAX = 12.0
 class Child:
     """A process to keep running. `once`: it may end with 0. `health_url`: 200 there once it is ready.
 
-    It sees the settings of its `role`, so it has no other's secrets.
+    It sees the settings of its `role`, so it has no other's secrets. What is no role of the product has no password of the
+    embedded broker either.
     """
 
     name: str
@@ -85,16 +87,18 @@ async def up(
     kafka_port: int,
     children: Children = roles,
     when_ready: Children = none,
+    is_guarded: bool = True,
 ) -> None:
     """Run everything until SIGINT, SIGTERM or SIGHUP; then stop it in order and return.
 
     `kafka_port` is the embedded broker's, used where no Kafka URL is set. `when_ready` are more children,
-    started once the others are ready. Raises LocalError where a part cannot run or ends too often, and
+    started once the others are ready. Without `is_guarded` the embedded broker lets anybody on the machine do everything, as
+    suits data that is made up. Raises LocalError where a part cannot run or ends too often, and
     TopicsError where the topics are not as the settings ask; everything is stopped then too.
     """
     data_dir = data_dir.absolute()
     async with deployment.claimed(data_dir) as lock:
-        supervisor = _Supervisor(data_dir, settings, lock)
+        supervisor = _Supervisor(data_dir, settings, lock, is_guarded=is_guarded)
         with suppress(NotImplementedError):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
@@ -107,13 +111,15 @@ async def up(
 class _Supervisor:
     """One run of `up`. What fails in a task is kept and ends the run."""
 
-    def __init__(self, data_dir: Path, settings: Settings, lock: int) -> None:
+    def __init__(self, data_dir: Path, settings: Settings, lock: int, *, is_guarded: bool) -> None:
         self._data_dir = data_dir
         self._settings = settings
         self._lock = lock
+        self._is_guarded = is_guarded
         self._stopping = asyncio.Event()
         self._failure: LocalError | None = None
         self._broker: Broker | None = None
+        self._sign_in: dict[str, str] = {}
         self._running: dict[str, processes.Process] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -124,20 +130,22 @@ class _Supervisor:
     async def run(self, kafka_port: int, children: Children, when_ready: Children) -> None:
         """Start everything and return when the end was asked for. Raises what made it fail."""
         await _until_free(self._settings.port, self._settings.host, "--port")
-        kafka_url = await self._start_broker(kafka_port)
+        brokers = await self._start_broker(kafka_port)
         if self._stopping.is_set():
             return
-        brokers = KafkaConnection(kafka_url.removeprefix("kafka://"), self._settings.kafka_security)
         await ensure_topics(brokers, self._settings)
-        at = self._place(kafka_url)
+        at = self._place(brokers)
         environment = _environment(at, self._settings, deployment.instance_of(self._data_dir))
+        self._sign_in = brokers.security.environment()
         started = children(at)
         for child in started:
             self._keep(child, environment)
         await self._until_ready(started)
         if not self._stopping.is_set():
             deployment.announce(self._data_dir, at)
-            _say(f"Ready: {at.http_url}  (Kafka {kafka_url}, data in {self._data_dir}). Ctrl-C stops it.")
+            _say(
+                f"Ready: {at.http_url}  (Kafka {at.gateway_kafka_url or at.kafka_url}, data in {self._data_dir}). Ctrl-C stops it."
+            )
             for child in when_ready(at):
                 self._keep(child, environment)
         await self._stopping.wait()
@@ -157,18 +165,20 @@ class _Supervisor:
         if self._broker is not None:
             await self._broker.stop(_BROKER_STOP_SECONDS_MAX)
 
-    async def _start_broker(self, port: int) -> str:
-        """Return the broker's URL: the one that is set, or the embedded one's, started here."""
+    async def _start_broker(self, port: int) -> KafkaConnection:
+        """Return how the brokers are reached: those that are set, or the embedded one, started here."""
         if self._settings.kafka_url is not None:
-            return self._settings.kafka_url
+            return self._settings.kafka
         if self._settings.kafka_security != KafkaSecurity():
             raise LocalError(
-                "the embedded broker has neither TLS nor SASL: set METERING_KAFKA_URL to the brokers that do, "
-                "or leave the other METERING_KAFKA_ settings out"
+                "the embedded broker takes no METERING_KAFKA_ settings: set METERING_KAFKA_URL to the brokers that do, "
+                "or leave the others out"
             )
         if port:
             await _until_free(port, "127.0.0.1", "--kafka-port")
-        broker = Broker(self._data_dir / "kafka", port, keep_open=(self._lock,))
+        password = deployment.secrets_of(self._data_dir).kafka_password
+        rights = Rights(password, self._settings.deployment) if self._is_guarded else None
+        broker = Broker(self._data_dir / "kafka", port, keep_open=(self._lock,), rights=rights)
         self._broker = broker
         await broker.start(self._stopping.is_set)
 
@@ -179,16 +189,16 @@ class _Supervisor:
         self._tasks.append(
             asyncio.create_task(self._guard(self._keep_running("broker", start_again, broker.process)))
         )
-        return broker.url
+        return broker.connection
 
-    def _place(self, kafka_url: str) -> Deployment:
+    def _place(self, brokers: KafkaConnection) -> Deployment:
         """Decide where everything is, and which secrets open it."""
         settings, made = self._settings, deployment.secrets_of(self._data_dir)
         # Its default is for a worker alone on its machine; here nobody needs to know the number beforehand.
         worker_port = settings.worker_port if "worker_port" in settings.model_fields_set else 0
         return Deployment(
             pid=os.getpid(),
-            kafka_url=kafka_url,
+            kafka_url=f"kafka://{brokers.servers}",
             clickhouse_url=settings.clickhouse_url or f"chdb://{self._data_dir / 'clickhouse'}",
             http_url=_url(settings.host, settings.port or ports.free(settings.host)),
             worker_url=_url(settings.host, worker_port or ports.free(settings.host)),
@@ -203,12 +213,15 @@ class _Supervisor:
             ),
             command_key=settings.command_key.get_secret_value() if settings.command_key else made.command_key,
             notary_key=settings.notary_key.get_secret_value() if settings.notary_key else made.notary_key,
-            kafka_security=settings.kafka_security,
+            kafka_security=brokers.security,
+            gateway_kafka_url=self._broker.url if self._broker is not None else "",
         )
 
     def _keep(self, child: Child, environment: Mapping[str, str]) -> None:
         async def start() -> processes.Process:
             own = environment_of(child.role, environment)
+            if child.role is not CommonSettings:
+                own |= self._sign_in
             process = processes.start(child.name, child.command, environment=own, keep_open=(self._lock,))
             self._running[child.name] = process
             return process

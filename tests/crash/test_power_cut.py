@@ -17,7 +17,6 @@ from aiokafka.errors import KafkaError
 from pipeline import topics
 from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import CommandRefusal, View
-from pipeline.connection import KafkaConnection
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.bounded import read_to_end
 from pipeline.kafka.clients import producer
@@ -152,7 +151,7 @@ class _Gateway:
 
     async def publish_until_cut(self, at: Deployment) -> None:
         """Publish EVENTS events, each acknowledged before the next, and cut the power after the last. Always raises."""
-        async with producer(_kafka(at)) as writer:
+        async with producer(at.kafka) as writer:
             for n in range(self.acknowledged, self.acknowledged + EVENTS):
                 made = event(f"cut-{n}", subject=ORG, time=time_text(time.time_ns() // 1_000_000))
                 place = partition_of(ORG, PARTITIONS)
@@ -167,13 +166,9 @@ class _Gateway:
         return self.acknowledged * COST_NANO
 
 
-def _kafka(at: Deployment) -> KafkaConnection:
-    return KafkaConnection(at.kafka_url.removeprefix("kafka://"))
-
-
 async def _until_charged(at: Deployment, balance_nano: int) -> None:
     """Return when the org has this balance."""
-    client = CommandClient(_kafka(at), CommandKeys.parse(at.command_key))
+    client = CommandClient(at.kafka, CommandKeys.parse(at.command_key))
     await client.start()
     try:
         async with asyncio.timeout(LIMIT_S):

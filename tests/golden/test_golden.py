@@ -54,8 +54,7 @@ def test_the_present_code_goes_on_with_what_a_release_left(archive: Path, tmp_pa
 
 
 async def _goes_on(at: Deployment, data_dir: Path, expected: Expected) -> None:
-    kafka = KafkaConnection(at.kafka_url.removeprefix("kafka://"))
-    client = CommandClient(kafka, CommandKeys.parse(at.command_key))
+    client = CommandClient(at.kafka, CommandKeys.parse(at.command_key))
     await client.start()
 
     async def balance_nano(org: str) -> int:
@@ -65,14 +64,14 @@ async def _goes_on(at: Deployment, data_dir: Path, expected: Expected) -> None:
 
     try:
         assert {org: await balance_nano(org) for org in expected.balance_nano} == expected.balance_nano
-        await _charge(kafka, expected)
+        await _charge(KafkaConnection(at.gateway_kafka_url.removeprefix("kafka://")), expected)
         until = time.monotonic() + CHARGED_LIMIT_S
         while await balance_nano("org_1") == expected.balance_nano["org_1"]:
             assert time.monotonic() < until, "the event is not charged"
         assert await balance_nano("org_1") == expected.balance_nano["org_1"] - COST_NANO
         await _send_what_waited(at, data_dir)
         # By now they may be too old to be charged, but all of them are there.
-        assert expected.waiting == await _published(kafka, "org_3", 2)
+        assert expected.waiting == await _published(at.kafka, "org_3", 2)
     finally:
         await client.stop()
 
@@ -86,7 +85,9 @@ async def _charge(kafka: KafkaConnection, expected: Expected) -> None:
 
 
 async def _send_what_waited(at: Deployment, data_dir: Path) -> None:
-    async with Gateway(kafka_url=at.kafka_url, node="golden", spool_dir=data_dir / "spool") as gateway:
+    async with Gateway(
+        kafka_url=at.gateway_kafka_url, node="golden", spool_dir=data_dir / "spool"
+    ) as gateway:
         until = time.monotonic() + SENT_LIMIT_S
         while gateway.status().waiting_events:
             assert time.monotonic() < until, gateway.status()

@@ -10,15 +10,29 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
+from pipeline.connection import KafkaConnection
+from pipeline.kafka.admin import ensure_topics
+from pipeline.kafka.clients import producer, started_admin
 from pipeline.local.broker import Broker
 from pipeline.local.errors import LocalError
+from pipeline.local.rights import Rights
+from pipeline.settings import Settings
+from pipeline.topics import JOURNAL, REQUESTS, TOPICS
 from tests.support import parts
 
 
@@ -108,3 +122,52 @@ async def test_a_controller_port_that_was_taken_meanwhile_is_exchanged(broker: B
         await broker.start()
     assert int((broker.home / "controller-port").read_text()) != remembered
     assert await _read(broker.servers, "moved", 1) == [b"one"]
+
+
+async def test_who_has_no_password_may_do_what_a_gateway_does_and_nothing_more(tmp_path: Path) -> None:
+    broker = Broker(tmp_path, 0, rights=Rights("a password of the tests", "metering"))
+    await broker.start()
+    try:
+        own = broker.connection
+        await ensure_topics(own, Settings(kafka_url=f"kafka://{own.servers}", partitions=1))
+        await _write(broker.servers, REQUESTS, b"an event")
+        assert await _read(broker.servers, REQUESTS, 1) == [b"an event"]
+        for topic in (each.name for each in TOPICS if each.name != REQUESTS):
+            with pytest.raises(TopicAuthorizationFailedError):
+                await _write(broker.servers, topic, b"a million for me")
+        async with producer(own) as ours:
+            await ours.send_and_wait(JOURNAL, b"a row")
+        assert await _read(broker.servers, JOURNAL, 1) == [b"a row"]
+
+        anybody = KafkaConnection(broker.servers)
+        async with started_admin(anybody) as admin:
+            [created] = (await admin.create_topics([NewTopic("mine", 1, 1)])).topic_errors
+            assert created[1] in (TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno)
+            [deleted] = (await admin.delete_topics([JOURNAL])).topic_error_codes
+            assert deleted[1] == TopicAuthorizationFailedError.errno
+        # By the product's own names it could shut the product out.
+        with pytest.raises(TransactionalIdAuthorizationFailed):
+            await AIOKafkaProducer(bootstrap_servers=broker.servers, transactional_id="metering-0").start()
+        with pytest.raises(GroupAuthorizationFailedError):
+            await _joins(anybody, "metering-worker")
+        await _joins(anybody, "somebody-else")
+
+        guess = KafkaConnection(own.servers, replace(own.security, password="a guess"))
+        for stranger in (guess, KafkaConnection(own.servers)):
+            with pytest.raises(KafkaError):
+                await producer(stranger, request_timeout_ms=2_000).start()
+        assert tmp_path.stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "server.properties").stat().st_mode & 0o777 == 0o600
+        assert "a password of the tests" not in broker.log.read_text(errors="replace")
+    finally:
+        await broker.stop()
+
+
+async def _joins(kafka: KafkaConnection, group: str) -> None:
+    """Become a member of a consumer group. Raises the error of the broker that does not let it."""
+    consumer = AIOKafkaConsumer(REQUESTS, group_id=group, **kafka.client_arguments())
+    try:
+        await consumer.start()
+        await consumer.getmany(timeout_ms=100)
+    finally:
+        await consumer.stop()

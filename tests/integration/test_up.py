@@ -13,9 +13,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
 from pipeline import topics
+from pipeline.kafka.clients import producer, started_consumer
 from pipeline.local import deployment, ports
 from pipeline.local.deployment import Deployment
 from tests.support.product import up_with_stand_ins
@@ -121,20 +122,16 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
 
 
 async def _write(at: Deployment, value: bytes) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=at.kafka_url.removeprefix("kafka://"))
-    await producer.start()
-    await producer.send_and_wait(topics.JOURNAL, value, partition=0)
-    await producer.stop()
+    async with producer(at.kafka) as writer:
+        await writer.send_and_wait(topics.JOURNAL, value, partition=0)
 
 
 async def _first(at: Deployment) -> bytes:
-    consumer = AIOKafkaConsumer(bootstrap_servers=at.kafka_url.removeprefix("kafka://"))
-    await consumer.start()
     place = TopicPartition(topics.JOURNAL, 0)
-    consumer.assign([place])
-    await consumer.seek_to_beginning(place)
-    record = await asyncio.wait_for(consumer.getone(), 20)
-    await consumer.stop()
+    async with started_consumer(at.kafka) as consumer:
+        consumer.assign([place])
+        await consumer.seek_to_beginning(place)
+        record = await asyncio.wait_for(consumer.getone(), 20)
     value: bytes = record.value
     return value
 
@@ -182,7 +179,7 @@ def test_parts_that_die_are_started_again(start: Callable[..., Up]) -> None:
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: set(up.processes()) == set(before), 60)
     eventually(lambda: _answers(at), 30)
-    eventually(lambda: not ports.is_free(int(at.kafka_url.rpartition(":")[2])), 30)
+    eventually(lambda: not ports.is_free(int(at.gateway_kafka_url.rpartition(":")[2])), 30)
     asyncio.run(_write(at, b"again"))
     assert not set(up.processes().values()) & set(before.values())
     assert "broker ended (signal SIGKILL); starting it again" in up.said()

@@ -31,7 +31,6 @@ from pipeline.accounts.commands import (
     TakeRefund,
     View,
 )
-from pipeline.connection import KafkaConnection
 from pipeline.gateway import Gateway
 from pipeline.kafka.commands import CommandClient
 from pipeline.local import ports
@@ -96,13 +95,14 @@ EXPECTED_NANO = {
 
 async def _fill(at: Deployment, data_dir: Path) -> None:
     """Put accounts, requests and a spool into a running deployment."""
-    kafka = KafkaConnection(at.kafka_url.removeprefix("kafka://"))
-    client = CommandClient(kafka, CommandKeys.parse(at.command_key))
+    client = CommandClient(at.kafka, CommandKeys.parse(at.command_key))
     await client.start()
 
     try:
         await _give_money(client)
-        async with Gateway(kafka_url=at.kafka_url, node="golden", spool_dir=data_dir / "spool") as gateway:
+        async with Gateway(
+            kafka_url=at.gateway_kafka_url, node="golden", spool_dir=data_dir / "spool"
+        ) as gateway:
             for _ in range(5):
                 await gateway.publish(_finished("org_1"))
             await gateway.publish(_finished("org_1", **UNPRICED))
