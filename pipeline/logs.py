@@ -16,6 +16,15 @@ AGAIN_S = 60.0
 PATIENCE_S = {"Group Coordinator Request failed: %s": 10.0}
 """What the client says at every healthy start, by its own text, and for how long it may go on before it is told: a
 broker has to make its topic of offsets before it has a coordinator for a group."""
+TOLD_BY_ITS_CALLER = frozenset(
+    {
+        'Unable connect to "%s:%s": %s',
+        'Unable to request metadata from "%s:%s": %s',
+        "Topic %s is not authorized for this client",
+    }
+)
+"""What the client says by its own text, of the brokers it begins with and of rights that are lacking: it raises an error
+too, which says more."""
 _KINDS_KEPT = 256
 
 
@@ -46,6 +55,8 @@ class ClientLines(logging.Filter):
         """Return whether a line is to be told; one of the client may come out changed."""
         if record.name.split(".")[0] != _KAFKA_CLIENT:
             return True
+        if record.msg in TOLD_BY_ITS_CALLER:
+            return False
         if record.levelno > logging.WARNING and not record.exc_info:
             record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
         if record.levelno < self._level:

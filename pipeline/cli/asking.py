@@ -13,7 +13,7 @@ from typing import TypeVar
 from aiokafka.errors import KafkaError
 
 from pipeline.accounts.commands import AccountCommand, CommandRefusal, R
-from pipeline.cli.context import CommandError
+from pipeline.cli.context import CommandError, kafka_failed
 from pipeline.kafka.commands import CommandClient, InvalidCommandError, UnavailableError
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.settings import Settings
@@ -48,7 +48,7 @@ def with_client(settings: Settings, work: Callable[[CommandClient], Awaitable[T]
     except (InvalidCommandError, PartitionsError) as error:
         raise CommandError(str(error)) from None
     except (KafkaError, TimeoutError) as error:
-        raise CommandError(f"Kafka at {settings.kafka_servers} cannot be reached: {error!r}") from None
+        raise kafka_failed(error) from None
 
 
 def ask(settings: Settings, command: AccountCommand[R]) -> R:

@@ -16,6 +16,7 @@ import typer
 from pydantic import ValidationError
 
 from pipeline.connection import KafkaConnection
+from pipeline.kafka.refused import in_one_line
 from pipeline.local import deployment
 from pipeline.local.deployment import Deployment
 from pipeline.settings import CommonSettings, Settings, variable
@@ -83,6 +84,11 @@ def role_settings_for(kind: type[S], data_dir: Path) -> S:
         notary_key=at.notary_key or None,
         **of_connection(at.kafka),
     )
+
+
+def kafka_failed(error: BaseException) -> CommandError:
+    """Return what a command raises where Kafka failed it: what to set, or else what happened."""
+    return CommandError(in_one_line(error) or f"Kafka did not do what was asked: {error!r}")
 
 
 def of_connection(brokers: KafkaConnection) -> dict[str, object]:

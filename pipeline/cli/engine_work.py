@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from aiokafka.errors import KafkaError
 
-from pipeline.cli.context import CommandError, running_on, settings_for
+from pipeline.cli.context import CommandError, kafka_failed, running_on, settings_for
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.local.deployment import Deployment
 from pipeline.settings import Settings
@@ -66,7 +66,7 @@ def with_queries(work: Callable[[Settings, Ask], Awaitable[T]], data_dir: Path) 
         async with httpx2.AsyncClient(timeout=LIMIT_S, trust_env=False) as client:
             return await work(settings, asking_server(client, at.http_url, at.operator_token))
 
-    return _run(settings, through_the_server)
+    return _run(through_the_server)
 
 
 def asking_server(client: httpx2.AsyncClient, http_url: str, token: str) -> Ask:
@@ -120,21 +120,21 @@ def _here(settings: Settings, work: Work[T]) -> T:
     try:
         engine = open_engine(settings.clickhouse_url)
         try:
-            return _run(settings, lambda: work(settings, engine))
+            return _run(lambda: work(settings, engine))
         finally:
             engine.close()
     except (EngineError, EngineUnavailable) as error:
         raise CommandError(f"ClickHouse: {error}") from None
 
 
-def _run(settings: Settings, work: Callable[[], Awaitable[T]]) -> T:
+def _run(work: Callable[[], Awaitable[T]]) -> T:
     """Return what `work` does. Raises CommandError where Kafka cannot be reached or lacks topics."""
     try:
         return asyncio.run(_awaited(work()))
     except PartitionsError as error:
         raise CommandError(str(error)) from None
     except (KafkaError, TimeoutError) as error:
-        raise CommandError(f"Kafka at {settings.kafka_servers} cannot be reached: {error!r}") from None
+        raise kafka_failed(error) from None
 
 
 async def _awaited(work: Awaitable[T]) -> T:

@@ -11,7 +11,9 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
+from aiokafka.errors import KafkaError
 
+from pipeline import logs
 from pipeline.cli import (
     accounts,
     catalog,
@@ -39,6 +41,9 @@ from pipeline.journal import JournalFormatError
 from pipeline.kafka.admin import TopicsError
 from pipeline.kafka.catalog import CatalogClockError
 from pipeline.kafka.follow import SilentTopicError
+from pipeline.kafka.granting import GrantError
+from pipeline.kafka.partitions import PartitionsError
+from pipeline.kafka.refused import in_one_line
 from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
 
@@ -52,12 +57,14 @@ GROUPS = (
 _EXPECTED = (
     CatalogClockError,
     CommandError,
+    GrantError,
     JournalFormatError,
     KafkaSettingsError,
     LocalError,
     MissingSettingError,
     MixedHistoriesError,
     NewerFormatError,
+    PartitionsError,
     SilentTopicError,
     TopicsError,
 )
@@ -94,10 +101,14 @@ def _options(
 
 def main() -> None:
     """Run one command and exit with its code. Failures a person can act on are one message on stderr."""
+    logs.configure("warning")
     try:
         program()()
-    except _EXPECTED as error:
-        say(str(error))
+    except (*_EXPECTED, KafkaError) as error:
+        to_do = str(error) if isinstance(error, _EXPECTED) else in_one_line(error)
+        if to_do is None:
+            raise
+        say(to_do)
         sys.exit(1)
 
 

@@ -14,7 +14,7 @@ import typer
 from aiokafka.errors import KafkaError
 
 from pipeline import logs
-from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, role_settings_for
+from pipeline.cli.context import DATA_DIR, CommandError, DataDir, kafka_failed, print_json, role_settings_for
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.mirror.copier import mirror
@@ -86,4 +86,4 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     except (MirrorError, PartitionsError) as error:
         raise CommandError(str(error)) from None
     except (KafkaError, TimeoutError) as error:
-        raise CommandError(f"Kafka cannot be reached: {error!r}") from None
+        raise kafka_failed(error) from None

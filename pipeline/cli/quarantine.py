@@ -12,7 +12,7 @@ import typer
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, say, settings_for
+from pipeline.cli.context import DATA_DIR, CommandError, DataDir, kafka_failed, print_json, say, settings_for
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.operations.quarantine import NotSetAsideError, quarantine
 
@@ -39,6 +39,6 @@ def quarantine_command(
     except (NotSetAsideError, PartitionsError) as error:
         raise CommandError(str(error)) from None
     except (KafkaError, TimeoutError) as error:
-        raise CommandError(f"Kafka at {settings.kafka_servers} cannot be reached: {error!r}") from None
+        raise kafka_failed(error) from None
     say("set aside: the next worker that takes the partition over makes a dead letter of it")
     print_json(set_aside)

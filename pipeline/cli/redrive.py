@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from aiokafka.errors import KafkaError
 
-from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
+from pipeline.cli.context import DATA_DIR, CommandError, DataDir, kafka_failed, print_json, settings_for
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.operations.redrive import NotYetChargedError, redrive
 
@@ -40,5 +40,5 @@ def register(app: typer.Typer) -> None:
         except (NotYetChargedError, PartitionsError) as error:
             raise CommandError(str(error)) from None
         except (KafkaError, TimeoutError) as error:
-            raise CommandError(f"Kafka at {settings.kafka_servers} cannot be reached: {error!r}") from None
+            raise kafka_failed(error) from None
         print_json(report)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from pipeline.cli.context import DATA_DIR, DataDir, print_json, role_settings_for, settings_for
+from pipeline.kafka.acls import acls, shown
 from pipeline.kafka.admin import ensure_topics
+from pipeline.kafka.granting import check_grants, grant
 from pipeline.settings import CommonSettings, SinkSettings, WorkerSettings
 
 
@@ -48,7 +51,28 @@ def register(app: typer.Typer) -> None:
         raise typer.Exit(main(role_settings_for(SinkSettings, data_dir)))
 
     @app.command()
-    def topics(data_dir: DataDir = DATA_DIR) -> None:
-        """Create the Kafka topics or bring them up to date. Safe to repeat."""
+    def topics(
+        show_acls: Annotated[
+            bool, typer.Option("--acls", help="Print what each role may do in Kafka, and make no topics.")
+        ] = False,
+        grants: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--grant", metavar="ROLE=User:NAME", help="With --acls: give that user the role's rights."
+            ),
+        ] = None,
+        data_dir: DataDir = DATA_DIR,
+    ) -> None:
+        """Create the Kafka topics or bring them up to date, or print or set who may use them. Safe to repeat."""
+        if grants and not show_acls:
+            raise typer.BadParameter("--grant goes with --acls")
         settings = role_settings_for(CommonSettings, data_dir)
-        print_json(asdict(asyncio.run(ensure_topics(settings.kafka, settings))))
+        if grants:
+            wanted = check_grants(grants, settings.deployment)
+            print_json({"granted": asyncio.run(grant(settings.kafka, settings.deployment, wanted))})
+        elif show_acls:
+            print_json(
+                {role: [shown(each) for each in given] for role, given in acls(settings.deployment).items()}
+            )
+        else:
+            print_json(asdict(asyncio.run(ensure_topics(settings.kafka, settings))))

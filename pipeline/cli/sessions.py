@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline import ist
 from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
+from pipeline.kafka.attempts import described
 from pipeline.kafka.commands import UnavailableError
 from pipeline.kafka.follow import SilentTopicError
 from pipeline.kafka.sessions import write_session
@@ -79,7 +80,7 @@ def revoke(
         revoked = asyncio.run(end())
     except (KafkaError, OSError, UnavailableError, SilentTopicError) as error:
         raise CommandError(
-            f"Kafka cannot be written: {error!r}; nobody knows whether sessions ended and tokens were revoked"
+            f"Kafka cannot be written: {described(error)}; nobody knows whether sessions ended and tokens were revoked"
         ) from None
     print_json({"org": org, "issued_before": ist.isoformat(now_ms), "tokens_revoked": revoked})
 

@@ -13,10 +13,18 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidReplicationFactorError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.clients import started_admin
+from pipeline.kafka.refused import in_one_line
 from pipeline.settings import CommonSettings
 from pipeline.topics import TOPICS, Topic
 
@@ -56,7 +64,8 @@ async def ensure_topics(
             await _await_leaders(admin, topics, settings)
             updated = await _update(admin, [t for t in topics.values() if t.name not in created], settings)
     except (KafkaError, OSError) as error:
-        raise TopicsError(f"cannot make the topics at {kafka.servers}: {_said(error)}") from error
+        reason = in_one_line(error) or _said(error)
+        raise TopicsError(f"cannot make the topics at {kafka.servers}: {reason}") from error
     unchanged = [name for name in topics if name not in created and name not in updated]
     return TopicsReport(tuple(created), tuple(updated), tuple(unchanged))
 
@@ -91,14 +100,14 @@ async def _create(
             created.append(name)
         elif code != TopicAlreadyExistsError.errno:
             reason = message[0] if message and message[0] else _said(for_code(code)())
-            raise TopicsError(f"topic {name} cannot be created: {reason}")
+            raise TopicsError(f"topic {name} cannot be created: {reason}{_remedy(code, settings)}")
     return created
 
 
 async def _await_leaders(
     admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], settings: CommonSettings
 ) -> None:
-    """Return when every partition has a leader. Raises TopicsError on another partition count."""
+    """Return when every partition has a leader. Raises TopicsError on another partition count or too few replicas."""
     clock = asyncio.get_running_loop().time
     until = clock() + _LEADERS_SECONDS_MAX
     while True:
@@ -111,6 +120,9 @@ async def _await_leaders(
             expected = partitions_of(topic, settings)
             if len(partitions) != expected:
                 raise TopicsError(_wrong_count(topic, len(partitions), expected))
+            replicas = min(len(p["replicas"]) for p in partitions)
+            if replicas < settings.min_insync_replicas:
+                raise TopicsError(_too_few_replicas(topic, replicas, settings))
             if all(p["error_code"] == 0 and p["leader"] >= 0 for p in partitions):
                 del waiting[topic.name]
         if not waiting:
@@ -118,6 +130,23 @@ async def _await_leaders(
         if clock() > until:
             raise TopicsError(f"no leader after {_LEADERS_SECONDS_MAX:.0f} s: {', '.join(sorted(waiting))}")
         await asyncio.sleep(_ASK_AGAIN_SECONDS)
+
+
+def _too_few_replicas(topic: Topic, replicas: int, settings: CommonSettings) -> str:
+    return (
+        f"topic {topic.name} has {replicas} replicas, so nothing could be written with "
+        f"METERING_MIN_INSYNC_REPLICAS={settings.min_insync_replicas}: set that to {replicas} or less"
+    )
+
+
+def _remedy(code: int, settings: CommonSettings) -> str:
+    if code == InvalidReplicationFactorError.errno:
+        return f" METERING_REPLICATION_FACTOR is {settings.replication_factor}: set it to no more than there are brokers."
+    if code in (TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno):
+        return (
+            " `metering topics` needs the rights of the role `topics`: `metering topics --acls` prints them."
+        )
+    return ""
 
 
 def _wrong_count(topic: Topic, has: int, expected: int) -> str:

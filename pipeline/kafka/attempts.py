@@ -15,6 +15,8 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
+from pipeline.kafka.refused import in_one_line
+
 log = logging.getLogger(__name__)
 
 CANCEL_LIMIT_S = 5.0
@@ -62,8 +64,10 @@ async def unreached(step: Coroutine[Any, Any, None], name: str) -> BaseException
 
 
 def described(error: BaseException | None) -> str | None:
-    """Return an error's type and message for a person, None where there is no error."""
-    return None if error is None else f"{type(error).__name__}: {error}".rstrip(": ")
+    """Return what a person has to do about an error, else its type and message; None where there is no error."""
+    if error is None:
+        return None
+    return in_one_line(error) or f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 async def within(limit_s: float, step: Coroutine[Any, Any, object]) -> None:

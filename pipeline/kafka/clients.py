@@ -5,22 +5,31 @@ bounds for what is decompressed.
 Called by: every door to Kafka, the gateway library's too. Next: `connection.py` for the security settings.
 
 Nothing is connected before a client's `start`. Options are aiokafka's own and win over the defaults here.
-Each function raises KafkaSettingsError where a certificate or key cannot be used.
+Each function raises KafkaSettingsError where a certificate or key cannot be used. A client that finds no broker at its
+start raises KafkaRefusedError, which says what to set, or KafkaAwayError (`kafka/refused.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import decompression
+from pipeline.kafka.refused import why_unreached
 
 decompression.install()
+
+REQUEST_MS_MAX = 15_000
+"""How long a consumer waits for an answer. A broker that hangs is given up by its cluster after 9 s, but clients learn of the
+new leaders only when they ask again: with aiokafka's own 40 s nothing would be read for so long."""
 
 
 def consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaConsumer:
@@ -28,29 +37,53 @@ def consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaCo
 
     It sees committed records only, commits no offsets by itself, and begins at the beginning.
     """
-    return AIOKafkaConsumer(
-        *topics,
-        **{
-            "isolation_level": "read_committed",
-            "enable_auto_commit": False,
-            "auto_offset_reset": "earliest",
-            **kafka.client_arguments(),
-            **options,
-        },
-    )
+    arguments = {
+        "isolation_level": "read_committed",
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "request_timeout_ms": REQUEST_MS_MAX,
+        **kafka.client_arguments(),
+        **options,
+    }
+    made = AIOKafkaConsumer(*topics, **arguments)
+    _have_it_say_why(made._client, arguments)  # noqa: SLF001 - aiokafka has no other way in
+    return made
+
+
+def check_rights(consumer: AIOKafkaConsumer, wanted: AbstractSet[str]) -> None:
+    """Raise TopicAuthorizationFailedError where brokers have said that a consumer may not know of a topic."""
+    refused = wanted & consumer._client.cluster.unauthorized_topics  # noqa: SLF001 - aiokafka has no other way in
+    if refused:
+        raise TopicAuthorizationFailedError(refused)
 
 
 def producer(kafka: KafkaConnection, **options: Any) -> AIOKafkaProducer:
     """Return a producer that is idempotent and waits for all in-sync replicas."""
-    return AIOKafkaProducer(
-        **{"enable_idempotence": True, "acks": "all", **kafka.client_arguments(), **options}
-    )
+    arguments = {"enable_idempotence": True, "acks": "all", **kafka.client_arguments(), **options}
+    made = AIOKafkaProducer(**arguments)
+    _have_it_say_why(made.client, arguments)
+    return made
+
+
+@asynccontextmanager
+async def started_client(kafka: KafkaConnection, **options: Any) -> AsyncIterator[AIOKafkaClient]:
+    """Connect a bare client, for requests of our own, for as long as the block runs. Raises a KafkaError."""
+    arguments = {**kafka.client_arguments(), **options}
+    client = AIOKafkaClient(**arguments)
+    _have_it_say_why(client, arguments)
+    try:
+        await client.bootstrap()
+        yield client
+    finally:
+        await client.close()
 
 
 @asynccontextmanager
 async def started_admin(kafka: KafkaConnection, **options: Any) -> AsyncIterator[AIOKafkaAdminClient]:
     """Connect an admin client for as long as the block runs. Raises a KafkaError where nobody answers."""
-    admin = AIOKafkaAdminClient(**{**kafka.client_arguments(), **options})
+    arguments = {**kafka.client_arguments(), **options}
+    admin = AIOKafkaAdminClient(**arguments)
+    _have_it_say_why(admin._client, arguments)  # noqa: SLF001 - aiokafka has no other way in
     try:
         await admin.start()
         yield admin
@@ -67,3 +100,16 @@ async def started_consumer(kafka: KafkaConnection, **options: Any) -> AsyncItera
         yield reading
     finally:
         await reading.stop()
+
+
+def _have_it_say_why(client: AIOKafkaClient, arguments: Mapping[str, Any]) -> None:
+    """Have a client that finds no broker say why not: its own error names the brokers and nothing else."""
+    bootstrap = client.bootstrap
+
+    async def bootstrap_or_say_why() -> None:
+        try:
+            await bootstrap()
+        except KafkaConnectionError:
+            raise await why_unreached(arguments) from None
+
+    client.bootstrap = bootstrap_or_say_why

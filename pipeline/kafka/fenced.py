@@ -26,7 +26,11 @@ from pipeline.topics import OUTPUT_BYTES_MAX, OWNER_KEY
 
 BATCH_BYTES = 1024 * 1024
 TRANSACTION_TIMEOUT_MS = 60_000
-DEFAULT_LIMIT_S = 20.0
+DEFAULT_LIMIT_S = 40.0
+"""So long a commit may take. A broker that hangs is given up by its cluster after 9 s; a client learns who leads instead once a
+request of its own went unanswered, and may ask the broker that hangs for that, again and again with three brokers in one
+case of three."""
+REQUEST_MS_MAX = 5_000
 _APPEND_TIME = 1
 
 
@@ -54,7 +58,7 @@ class FencedLog:
             # aiokafka runs lz4 at its slowest level: that costs several times the CPU of zstd, for larger batches.
             compression_type="zstd",
             linger_ms=0,
-            request_timeout_ms=int(limit_s * 1000),
+            request_timeout_ms=REQUEST_MS_MAX,
             retry_backoff_ms=20,
         )
 

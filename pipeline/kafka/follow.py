@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 CONFIRM_EVERY_S = 5.0
 CONNECT_LIMIT_S = 15.0
 CONFIRM_LIMIT_S = 5.0
+REQUEST_MS_MAX = 5_000
+"""Within `CONNECT_LIMIT_S` there is time for the next broker where one hangs."""
 PROGRESS_LIMIT_S = 60.0
 """How long `start` goes on while nothing new arrives. A topic that is large may take longer to read than that."""
 SILENCE_LIMIT_S = 20.0
@@ -111,6 +113,7 @@ class TopicFollower:
         self._consumer: AIOKafkaConsumer | None = None
         self._taking = False
         self._task: asyncio.Task[None] | None = None
+        self._starting = False
         self._fresh_at_s = float("-inf")
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
@@ -135,9 +138,11 @@ class TopicFollower:
 
         Raises what keeps it from connecting, or TimeoutError where nothing new arrives for PROGRESS_LIMIT_S.
         """
+        self._starting = True
         self._task = asyncio.create_task(self.run())
         try:
             await self._until_ready()
+            self._starting = False
         except BaseException:
             await self.stop()
             raise
@@ -159,7 +164,8 @@ class TopicFollower:
             )
             self._failure = failure
             self._failed.set()
-            if self.problem != before:
+            # What `start` waits for it raises, and its caller tells.
+            if self.problem != before and not self._starting:
                 log.warning("following %s is interrupted: %s", self._names, self.problem)
             await asyncio.sleep(BACKOFF_S)
 
@@ -218,7 +224,8 @@ class TopicFollower:
                 wait.cancel()
 
     async def _connected(self) -> None:
-        consumer = clients.consumer(self._kafka, *self._subscriptions, **self._options)
+        options = {"request_timeout_ms": REQUEST_MS_MAX, **self._options}
+        consumer = clients.consumer(self._kafka, *self._subscriptions, **options)
         try:
             await self._follow(consumer)
         finally:
@@ -248,12 +255,16 @@ class TopicFollower:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _assigned(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-        """Connect and return all partitions of the topics. Raises SilentTopicError where a topic is absent."""
+        """Connect and return all partitions of the topics.
+
+        Raises SilentTopicError where a topic is absent, TopicAuthorizationFailedError where we may not know of one.
+        """
         wanted = set(self._subscriptions)
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await consumer.start()
                 while {place.topic for place in consumer.assignment()} != wanted:
+                    clients.check_rights(consumer, wanted)
                     await asyncio.sleep(LOOK_AGAIN_S)
         except TimeoutError:
             absent = wanted - {place.topic for place in consumer.assignment()}

@@ -19,8 +19,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline import telemetry
 from pipeline.connection import KafkaConnection
-from pipeline.kafka.attempts import unreached
+from pipeline.kafka.attempts import described, unreached
 from pipeline.kafka.clients import started_consumer
+from pipeline.kafka.refused import why_unreached
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class GroupWatch:
         self._ends: dict[TopicPartition, int] = {}
         self._moved: dict[TopicPartition, tuple[int, float]] = {}
         self._answered_at_s: float | None = None
+        self._lost = False
+        self._why: str | None = None
 
     @property
     def silent_s(self) -> float:
@@ -67,8 +70,12 @@ class GroupWatch:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the broker, None where it answers."""
-        return f"Kafka has not answered for {self.silent_s:.0f} s" if self.silent_s > SILENT_LIMIT_S else None
+        """What is wrong with the broker, None where it answers: with what to set, where it refuses us."""
+        if self.silent_s <= SILENT_LIMIT_S:
+            return None
+        return f"Kafka has not answered for {self.silent_s:.0f} s" + (
+            "" if self._why is None else f": {self._why}"
+        )
 
     async def run(self, member: GroupMember, looked: Callable[[Ends | None], None]) -> None:
         """Ask and tell until cancelled.
@@ -96,9 +103,16 @@ class GroupWatch:
         asked_at_s = time.monotonic()
         error = await unreached(ask(), "asking for the ends of topics")
         if error is None:
-            self._answered_at_s = asked_at_s
+            if self._lost:
+                log.warning("%s: Kafka answers again, after %.0f s", self._part, self.silent_s)
+            self._answered_at_s, self._lost, self._why = asked_at_s, False, None
             return found
-        log.warning("%s: the ends of its topics cannot be asked: %r", self._part, error)
+        if not self._lost:
+            self._lost = True
+            log.warning("%s: Kafka does not answer: %s", self._part, described(error))
+        if self._why is None and self.silent_s > SILENT_LIMIT_S:
+            self._why = str(await why_unreached(self._kafka.client_arguments()))
+            log.warning("%s: %s", self._part, self.problem)
         return None
 
     def tell(self, member: GroupMember, done: Mapping[TopicPartition, int], ends: Ends, now_s: float) -> None:

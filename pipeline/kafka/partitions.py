@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
+from aiokafka.errors import TopicAuthorizationFailedError
+
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.clients import started_admin
 from pipeline.topics import TOPICS
@@ -22,11 +24,17 @@ class PartitionsError(Exception):
 async def partition_count(kafka: KafkaConnection) -> int:
     """Return the partition count that all partitioned topics share.
 
-    Raises PartitionsError where one is missing or differs, or a KafkaError where nobody answers.
+    Raises PartitionsError where one is missing or differs, TopicAuthorizationFailedError where the brokers do not tell,
+    or another KafkaError where nobody answers.
     """
     names = [topic.name for topic in TOPICS if topic.partitioned]
     async with started_admin(kafka, request_timeout_ms=10_000) as admin, asyncio.timeout(LIMIT_S):
         described = await admin.describe_topics(names)
+    refused = {
+        topic["topic"] for topic in described if topic["error_code"] == TopicAuthorizationFailedError.errno
+    }
+    if refused:
+        raise TopicAuthorizationFailedError(refused)
     counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
     missing = [name for name in names if not counts.get(name)]
     if missing:

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-REVOKE_LIMIT_S = 30.0
+REVOKE_LIMIT_S = 45.0
+"""More than a commit may take (`kafka/fenced.py`), and less than the group waits for its members."""
 
 
 class Handler(Protocol):

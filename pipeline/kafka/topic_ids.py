@@ -14,7 +14,6 @@ from io import BytesIO
 from typing import TypeAlias
 from uuid import UUID
 
-from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -29,6 +28,7 @@ from aiokafka.protocol.types import (
 )
 
 from pipeline.connection import KafkaConnection
+from pipeline.kafka.clients import started_client
 
 NO_ID = UUID(int=0)
 LIMIT_S = 15.0
@@ -125,15 +125,11 @@ async def topic_ids(kafka: KafkaConnection, names: Iterable[str]) -> dict[str, s
 
     Raises the KafkaError of a topic that there is not, or that may not be described, and TimeoutError.
     """
-    client = AIOKafkaClient(**kafka.client_arguments())
     try:
-        async with asyncio.timeout(LIMIT_S):
-            await client.bootstrap()
+        async with asyncio.timeout(LIMIT_S), started_client(kafka) as client:
             answer = await client.send(client.get_random_node(), _TopicIdsRequest(names))
     except NotImplementedError:
         return {}
-    finally:
-        await client.close()
     found = {}
     for code, name, topic_id, *_ in answer.topics:
         if code != 0:

@@ -58,7 +58,7 @@ _GUARDED = {
 # Room for a batch's own header around the largest record.
 _BATCH_BYTES_MAX = OUTPUT_BYTES_MAX + 64 * 1024
 
-_SETTINGS = {
+SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -108,7 +108,7 @@ class Broker:
         self._keep_open = tuple(keep_open)
         self._rights, self._own_port = rights, 0
         self._settings = {
-            **_SETTINGS,
+            **SETTINGS,
             **(_SYNCED if is_synced else {}),
             **(_OPEN if rights is None else _guarded(rights.password)),
         }
@@ -150,7 +150,7 @@ class Broker:
             with self.log.open("ab") as log:
                 self._process = processes.start(
                     "broker",
-                    _java(class_path, "kafka.Kafka", str(self.home / "server.properties")),
+                    java(class_path, "kafka.Kafka", str(self.home / "server.properties")),
                     output=log,
                     keep_open=(*self._keep_open, lock),
                 )
@@ -235,7 +235,7 @@ class Broker:
         arguments = ["format", "--cluster-id", cluster, "--config", str(settings)]
         with self.log.open("ab") as log:
             formatting = processes.start(
-                "the broker's format", _java(class_path, "kafka.tools.StorageTool", *arguments), output=log
+                "the broker's format", java(class_path, "kafka.tools.StorageTool", *arguments), output=log
             )
         try:
             code = await asyncio.wait_for(formatting.wait(), _FORMAT_SECONDS_MAX)
@@ -283,11 +283,11 @@ def _guarded(password: str) -> dict[str, str]:
     }
 
 
-def _java(class_path: str, main_class: str, *arguments: str) -> list[str]:
+def java(class_path: str, main_class: str, *arguments: str, heap: str = _HEAP) -> list[str]:
     """Return the command that runs a class of Kafka's, logging to stderr with times."""
     return [
         str(JAVA),
-        _HEAP,
+        heap,
         *_LIGHT,
         "-Djava.awt.headless=true",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",

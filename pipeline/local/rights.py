@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
-from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.admin import CreateAclsRequest
 
 from pipeline.connection import KafkaConnection
+from pipeline.kafka.clients import started_client
 from pipeline.local.errors import LocalError
 from pipeline.topics import REQUESTS
 
@@ -99,9 +99,7 @@ async def give(kafka: KafkaConnection, deployment: str) -> None:
 
     Raises LocalError where it does not take one, and a KafkaError where it cannot be reached.
     """
-    client = AIOKafkaClient(**kafka.client_arguments())
-    await client.bootstrap()
-    try:
+    async with started_client(kafka) as client:
         for right in of_anybody(deployment):
             request = CreateAclsRequest(
                 right.resource, right.name, right.pattern, ANYBODY, "*", right.operation, right.permission
@@ -110,5 +108,3 @@ async def give(kafka: KafkaConnection, deployment: str) -> None:
             for code, message in answer.creation_responses:
                 if code:
                     raise LocalError(f"the broker does not take {right}: {message or code}")
-    finally:
-        await client.close()

@@ -25,6 +25,8 @@ from faust.app.base import BootStrategy as FaustBootStrategy
 
 from pipeline import logs, status_server, topics
 from pipeline.kafka.attempts import ClientCancelledError, is_cancelled
+from pipeline.kafka.partitions import PartitionsError
+from pipeline.kafka.refused import in_one_line
 from pipeline.settings import WorkerSettings
 from pipeline.status_server import RoleStatus
 from pipeline.worker.service import PartitionReader, PendingUnit
@@ -36,6 +38,8 @@ AGENTS = 16
 GARBAGE_OBJECTS = 20_000
 EXIT_SOFTWARE = 70
 """sysexits.h EX_SOFTWARE: an error inside the program; a supervisor starts it again."""
+EXIT_TO_BE_SET_RIGHT = 1
+"""A setting, a right or a topic is wrong: no start helps before a person has set it right."""
 
 
 class BootStrategy(FaustBootStrategy):
@@ -168,7 +172,14 @@ def fatal() -> Iterator[None]:
 
 
 def end_process(error: BaseException) -> None:
-    """Log an error and end the process at once, so that nothing can be committed after it."""
-    log.critical("worker ends: %s: %s", type(error).__name__, error, exc_info=error)
+    """Log an error and end the process at once, so that nothing can be committed after it.
+
+    What a person has to set right is one line and exit code 1, whatever else is EXIT_SOFTWARE with its traceback.
+    """
+    to_do = str(error) if isinstance(error, PartitionsError) else in_one_line(error)
+    if to_do is None:
+        log.critical("worker ends: %s: %s", type(error).__name__, error, exc_info=error)
+    else:
+        log.critical("worker ends: %s", to_do)
     logging.shutdown()
-    os._exit(EXIT_SOFTWARE)
+    os._exit(EXIT_SOFTWARE if to_do is None else EXIT_TO_BE_SET_RIGHT)

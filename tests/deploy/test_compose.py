@@ -12,7 +12,7 @@ import pytest
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
-from pipeline.local.broker import _SETTINGS as LOCAL_BROKER
+from pipeline.local.broker import SETTINGS as LOCAL_BROKER
 from pipeline.settings import Settings
 from tests.support.deploy import DEPLOY, ROOT, read_yaml
 

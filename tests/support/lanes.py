@@ -17,6 +17,7 @@ FOLDERS = ("tests/crash", "tests/browser")
 LONG = (
     "tests/crash",
     "tests/integration/test_billing.py",
+    "tests/integration/test_secured.py",
     "tests/integration/test_demo.py",
     "tests/integration/test_up.py",
     "tests/integration/test_product.py",

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 _PIPELINE = Path(__file__).parents[2] / "pipeline"
-_CLIENTS = {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient"}
+_CLIENTS = {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "AIOKafkaClient"}
 
 
 def _makes_a_client(path: Path) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.logs import AGAIN_S, PATIENCE_S, ClientLines, config
 
-LOST = 'Unable connect to "%s:%s": %s'
+LOST = "Unable connect to node with id %s: %s"
 [NEW_GROUP] = PATIENCE_S
 
 
@@ -33,19 +33,19 @@ class _Lines:
 def test_a_lost_broker_is_one_warning_a_minute_with_a_count() -> None:
     lines = _Lines()
     for hundredth in range(int(AGAIN_S) * 100 + 1):
-        lines.say(1000 + hundredth / 100, LOST, "kafka", 9092, "refused")
+        lines.say(1000 + hundredth / 100, LOST, 1, "refused")
     assert lines.told == [
-        'WARNING Unable connect to "kafka:9092": refused',
-        'WARNING Unable connect to "kafka:9092": refused (and 5999 like it before)',
+        "WARNING Unable connect to node with id 1: refused",
+        "WARNING Unable connect to node with id 1: refused (and 5999 like it before)",
     ]
 
 
 def test_conditions_are_told_each_by_itself() -> None:
     lines = _Lines()
-    lines.say(1000, LOST, "kafka", 9092, "refused")
+    lines.say(1000, LOST, 1, "refused")
     lines.say(1001, "Heartbeat failed: %r", "RebalanceInProgress")
     assert lines.told == [
-        'WARNING Unable connect to "kafka:9092": refused',
+        "WARNING Unable connect to node with id 1: refused",
         "WARNING Heartbeat failed: 'RebalanceInProgress'",
     ]
 
@@ -63,11 +63,11 @@ def test_a_broker_that_is_new_to_a_group_is_told_only_when_it_goes_on() -> None:
 
 def test_what_comes_back_after_a_quiet_time_is_told_at_once() -> None:
     lines = _Lines()
-    lines.say(1000, LOST, "kafka", 9092, "refused")
-    lines.say(1001, LOST, "kafka", 9092, "refused")
-    lines.say(1002 + AGAIN_S, LOST, "kafka", 9092, "refused")
+    lines.say(1000, LOST, 1, "refused")
+    lines.say(1001, LOST, 1, "refused")
+    lines.say(1002 + AGAIN_S, LOST, 1, "refused")
     assert len(lines.told) == 2
-    assert lines.told[1] == 'WARNING Unable connect to "kafka:9092": refused'
+    assert lines.told[1] == "WARNING Unable connect to node with id 1: refused"
 
 
 def test_our_own_lines_and_tracebacks_stay_as_they_are() -> None:
@@ -92,7 +92,7 @@ def test_the_filter_is_in_every_process(asked: str, told: int, monkeypatch: pyte
     try:
         logging.config.dictConfig(config(asked))
         for _ in range(100):
-            logging.getLogger("aiokafka").error(LOST, "kafka", 9092, "refused")
+            logging.getLogger("aiokafka").error(LOST, 1, "refused")
     finally:
         root.handlers, root.level = handlers, level
     assert stream.getvalue().count("Unable connect") == told

@@ -13,6 +13,8 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from pipeline.kafka.refused import in_one_line
+
 log = logging.getLogger(__name__)
 
 PAUSE_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -51,11 +53,19 @@ class SupervisedPart:
             started = clock()
             try:
                 await self._part.run()
-            except Exception as error:
-                log.exception("the %s failed and is started again", self._name)
-                self._failure = f"{type(error).__name__}: {error}"
+            except Exception as error:  # noqa: BLE001 - whatever ended it, a new one is tried
+                self._tell(error)
             if clock() - started > PAUSE_S[-1] * 2:
                 tries = 0
             self._part = self._make()
             await asyncio.sleep(PAUSE_S[min(tries, len(PAUSE_S) - 1)])
             tries += 1
+
+    def _tell(self, error: Exception) -> None:
+        """Log what ended the part: what a person has to set right as one line, once and not at each start."""
+        to_do = in_one_line(error)
+        if to_do is None:
+            log.error("the %s failed and is started again", self._name, exc_info=error)
+        elif to_do != self._failure:
+            log.error("the %s cannot run, and is tried again and again: %s", self._name, to_do)
+        self._failure = to_do or f"{type(error).__name__}: {error}"
