@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | browser | pictures | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | litellm | browser | pictures | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster wheel browser pictures check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster litellm wheel browser pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -21,6 +21,7 @@ help:
 	@echo "make world   do to one product all that providers, producers, payers and operators do, in some minutes"
 	@echo "make drill   lose a cluster and go on from its copy on a second one, in some minutes"
 	@echo "make cluster have three brokers die in turn under the product, in ten minutes or so (BROKER_DEATHS=N)"
+	@echo "make litellm kill workers of a LiteLLM proxy under 1,000 mixed requests, in some minutes"
 	@echo "make wheel   install the wheel in an empty place and run the demo from it, in some minutes"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make pictures make pictures of all pages in docs/pictures, from the demo"
@@ -52,7 +53,7 @@ demo: setup
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
 # runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-LONG := tests/upgrade tests/world tests/drill tests/cluster tests/wheel
+LONG := tests/upgrade tests/world tests/drill tests/cluster tests/litellm tests/wheel
 test: setup browser
 	@failed=0; \
 	echo "1 of 2: $(PURE)"; \
@@ -95,6 +96,15 @@ BROKER_DEATHS ?= 20
 cluster: setup
 	METERING_TEST_BROKER_DEATHS=$(BROKER_DEATHS) $(BIN)/python -m pytest -s \
 		--timeout $$(($(BROKER_DEATHS) * 120 + 600)) tests/cluster
+
+# In an environment of its own: LiteLLM pins what the lock has in other versions.
+$(VENV)/litellm/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)/litellm
+	$(VENV)/litellm/bin/python -m pip install --quiet --disable-pip-version-check '.[litellm]'
+	@touch $@
+
+litellm: setup $(VENV)/litellm/.ready
+	$(BIN)/python -m pytest -s --timeout 1200 tests/litellm
 
 wheel: setup
 	$(BIN)/python -m pytest -s tests/wheel

@@ -1,0 +1,1 @@
+"""The gateway library inside the real LiteLLM proxy."""

@@ -1,0 +1,1 @@
+"""The LiteLLM proxy and a provider for it, as processes."""
