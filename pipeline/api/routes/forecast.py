@@ -45,9 +45,9 @@ MONTH_DAYS_MAX = 31
 class SpendShown(Documented):
     """Rupees a day over the four weeks after today; null with fewer than 3 days of history."""
 
-    low: Rupees
-    likely: Rupees
-    high: Rupees
+    low: Rupees | None
+    likely: Rupees | None
+    high: Rupees | None
 
 
 class RunsOutShown(Documented):

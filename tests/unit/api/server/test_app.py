@@ -27,7 +27,7 @@ def _client() -> TestClient:
     return TestClient(create_app(context))
 
 
-def test_amounts_that_nobody_has_to_set_may_be_null_by_the_document() -> None:
+def test_amounts_that_may_be_absent_may_be_null_by_the_document() -> None:
     schemas = _client().get("/openapi.json").json()["components"]["schemas"]
     for name, amount in (
         ("BillingAnswer", "threshold_inr"),
@@ -35,6 +35,7 @@ def test_amounts_that_nobody_has_to_set_may_be_null_by_the_document() -> None:
         ("KeyShown", "budget_inr"),
         ("KeyMade", "budget_inr"),
         ("KeyForecast", "budget_inr"),
+        ("SpendShown", "likely"),
     ):
         assert {"type": "null"} in schemas[name]["properties"][amount]["anyOf"], name
 
