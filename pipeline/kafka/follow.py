@@ -41,6 +41,8 @@ CONNECT_LIMIT_S = 15.0
 CONFIRM_LIMIT_S = 5.0
 REQUEST_MS_MAX = 5_000
 """Within `CONNECT_LIMIT_S` there is time for the next broker where one hangs."""
+REACHED_LIMIT_S = 30.0
+"""Longer than a broker that hangs leads a topic until another one takes over."""
 PROGRESS_LIMIT_S = 60.0
 """How long `start` goes on while nothing new arrives. A topic that is large may take longer to read than that."""
 SILENCE_LIMIT_S = 20.0
@@ -183,7 +185,7 @@ class TopicFollower:
         """Return how long ago everything was last confirmed to be taken, in seconds; infinite before the first time."""
         return time.monotonic() - self._fresh_at_s
 
-    async def reached(self, topic: str, offset: int, limit_s: float = 10.0) -> None:
+    async def reached(self, topic: str, offset: int, limit_s: float = REACHED_LIMIT_S) -> None:
         """Return once partition 0 of a topic has been taken up to an offset, or to its end if that is less.
 
         Who asks may be mistaken about the offset, and must not be able to stop whoever waits here.
@@ -203,7 +205,8 @@ class TopicFollower:
                                 True,
                             )
                             continue
-                except (KafkaError, ConsumerStoppedError) as error:
+                # The limit of one question is no reason to give up: a broker that hangs is replaced within `limit_s`.
+                except (KafkaError, ConsumerStoppedError, TimeoutError) as error:
                     log.info("waiting for %s, the connection was lost: %r", topic, error)
                 await asyncio.sleep(LOOK_AGAIN_S / 2)
 
