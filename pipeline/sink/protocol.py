@@ -291,25 +291,19 @@ class RangeWriter:
         """
         left: Intent | None = intent
         unconfirmed = 0
-        looked = False
         while left is not None or sent_before:
             try:
                 if left is None:
                     yield from self.put_back(intent, records)
                     return
                 now_ms = yield from Now()
-                is_forgotten = ranges.is_old(left, now_ms, self._safe_ms)
-                if sent_before and not looked and not is_forgotten:
-                    # A power cut takes tokens that an engine without a cluster has noted, but not rows: these are synced.
-                    is_forgotten = yield from MayHaveLost((now_ms - left.at_ms) / 1000)
-                    looked = True
-                if is_forgotten:
+                if ranges.is_old(left, now_ms, self._safe_ms):
                     left = yield from self.absent_parts(left, records)
                 else:
                     yield from Insert(self._rows(left.parts[0], records))
                     left = ranges.without_first(left)
             except NotConfirmedError as error:
-                sent_before, looked = True, False
+                sent_before = True
                 seconds = RETRY_S[min(unconfirmed, len(RETRY_S) - 1)]
                 yield from Pause(seconds, str(error), error.is_refusal)
                 # A rebuild may have taken the partition meanwhile: what its database lacks is not for this owner.

@@ -147,23 +147,6 @@ def test_an_unclear_insert_is_sent_again_with_its_token_then_looked_for() -> Non
     assert steps[-1] == MayHaveLost(0.0)
 
 
-def test_what_an_engine_has_that_was_started_since_is_not_sent_by_a_token_that_it_may_have_forgotten() -> (
-    None
-):
-    """A power cut takes the tokens, which are not synced, and leaves the rows."""
-    parts = {part.kind: part.rows for part in INTENT.parts}
-    there = {REQUESTS: parts[REQUESTS], LEDGER: 0}
-    _, steps = scripted.run(
-        _writer().insert(INTENT, RECORDS, sent_before=True),
-        _answers(counted=lambda kind: there[kind], lost=True),
-    )
-    assert [kind for kind, _ in _inserted(steps)] == [LEDGER]
-    _, steps = scripted.run(
-        _writer().insert(INTENT, RECORDS, sent_before=True), _answers(counted=lambda kind: parts[kind])
-    )
-    assert [kind for kind, _ in _inserted(steps)] == [REQUESTS, LEDGER], "its tokens are known"
-
-
 def test_whoever_takes_over_finishes_the_recorded_range_and_goes_on_after_it() -> None:
     offset, steps = scripted.run(_writer().take_over(), _answers())
     assert offset == 13
