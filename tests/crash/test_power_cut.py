@@ -36,8 +36,6 @@ from tests.support.product.deployment import CATALOG
 PARTITIONS = 2
 LIMIT_S = 60
 CLOSE_LIMIT_S = 1.0
-READY_LIMIT_S = 180.0
-"""A range of which only a part was kept is completed once no insert can be under way any more: 65 s later."""
 CUTS = int(float(os.environ.get("METERING_TEST_CHAOS_SECONDS", "0")) / 60)
 """How often the power of the whole product is cut: once for each minute of `make crash`."""
 ROUNDS = (3, 40) if CUTS else (20,)
@@ -191,15 +189,17 @@ def test_after_power_cuts_the_product_starts_and_its_books_are_right(disk: Disk)
     took_s: list[float] = []
     for cut in range(CUTS):
         began_s = time.monotonic()
-        with suppress(PowerGoneError), up(data_dir, READY_LIMIT_S) as at:
+        with suppress(PowerGoneError), up(data_dir) as at:
             took_s.append(time.monotonic() - began_s)
             if not cut:
                 metering(data_dir, "catalog", "apply", str(CATALOG))
                 metering(data_dir, "credit", ORG, "--inr", str(CREDIT_INR), "--reason", "test")
             asyncio.run(gateway.publish_until_cut(at))
         disk.restore()
-    with up(data_dir, READY_LIMIT_S) as at:
+    with up(data_dir) as at:
         asyncio.run(_until_charged(at, CREDIT_INR * 10**9 - gateway.due_nano))
+        # The engine syncs rows, and not the tokens by which it knows that it has them: docs/operations.md.
+        metering(data_dir, "rebuild", "clickhouse")
         report = metering(data_dir, "verify", "--full")
     assert (report["differences"], report["requests"]) == ([], gateway.acknowledged)
     print(

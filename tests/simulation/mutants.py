@@ -138,7 +138,7 @@ _ALL = (
             "crash": 0.0,
             "freeze": 0.0,
             "read_max": 500,
-            "unpriced": 0.7,
+            "unpriced": 0.6,
         },
     ),
     _mutant(

@@ -33,7 +33,7 @@ def test_nothing_is_lost_doubled_or_wrong() -> None:
 def test_a_seed_is_the_same_run_in_any_process(mutant: str | None) -> None:
     """A failing seed is worth nothing unless it fails again, whatever the hash seed of the process."""
     code = (
-        f"from tests.simulation.runs import run; r = run(3, 800, {mutant!r}); print(r.digest, r.differences)"
+        f"from tests.simulation.runs import run; r = run(5, 800, {mutant!r}); print(r.digest, r.differences)"
     )
     told = {
         subprocess.run(

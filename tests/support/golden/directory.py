@@ -58,7 +58,7 @@ def unpack(archive: Path, data_dir: Path) -> Expected:
 
 
 @contextmanager
-def up(data_dir: Path, ready_limit_s: float = READY_LIMIT_S) -> Iterator[Deployment]:
+def up(data_dir: Path) -> Iterator[Deployment]:
     """Run `metering up` on a directory, with two partitions; yields where its parts are, and stops it in order."""
     log = data_dir.with_suffix(".log")
     command = (sys.executable, "-m", "pipeline", "up", "--data-dir", str(data_dir))
@@ -70,7 +70,7 @@ def up(data_dir: Path, ready_limit_s: float = READY_LIMIT_S) -> Iterator[Deploym
             env={**os.environ, "METERING_PARTITIONS": "2"},
         )
     try:
-        until = time.monotonic() + ready_limit_s
+        until = time.monotonic() + READY_LIMIT_S
         while (at := deployment.running(data_dir)) is None:
             assert running.poll() is None and time.monotonic() < until, log.read_text()
             time.sleep(0.1)
