@@ -51,15 +51,16 @@ demo: setup
 	$(BIN)/metering demo
 
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
-# runs in three lanes: tests/support/lanes.py says what stays together in one.
+# runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-LONG := tests/upgrade tests/world tests/drill tests/cluster tests/litellm tests/wheel
+LONG := tests/upgrade tests/world tests/drill tests/cluster tests/litellm tests/wheel \
+	$(addprefix tests/crash/,test_recovery.py test_state_lost.py test_rebuild_killed.py)
 test: setup browser
 	@failed=0; \
 	echo "1 of 2: $(PURE)"; \
 	$(BIN)/python -m pytest -n auto --dist worksteal --durations 15 $(PURE) || failed=1; \
 	echo "2 of 2: the rest, over real brokers, engines and browsers"; \
-	$(BIN)/python -m pytest -n 3 --dist loadfile --durations 40 $(addprefix --ignore=,$(PURE) $(LONG)) || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 40 $(addprefix --ignore=,$(PURE) $(LONG)) || failed=1; \
 	exit $$failed
 
 simulate: setup

@@ -1,7 +1,7 @@
 """Lanes: tests over real parts run side by side, as most of their time they wait.
 
 Owns: what stays together in one lane, and which comes first. Called by: tests/conftest.py, for
-`pytest -n 3 --dist loadfile`, which is how `make test` runs them.
+`pytest -n 2 --dist loadfile`, which is how `make test` runs them.
 """
 
 from __future__ import annotations
