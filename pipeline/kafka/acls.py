@@ -1,7 +1,7 @@
 """Who may do what in Kafka: the rights that each role needs, and no others.
 
 Owns: the table of roles and rights (access control lists, ACLs), in Kafka's own terms.
-Called by: `kafka/granting.py` and `metering topics --acls`; docs/deploy.md shows the same table.
+Called by: `kafka/granting.py`, `local/rights.py` and `metering topics --acls`; docs/deploy.md shows the same table.
 
 The right to read or write a topic includes the right to describe it, and the right to write under a transactional id or to
 read in a consumer group that of describing it. Every role but the gateway may describe all topics: it asks how many
@@ -26,12 +26,14 @@ class AclResource(IntEnum):
 
     TOPIC = 2
     GROUP = 3
+    CLUSTER = 4
     TRANSACTIONAL_ID = 5
 
 
 class AclOperation(IntEnum):
     """What may be done, by the numbers of Kafka's protocol (AclOperation)."""
 
+    ALL = 2
     READ = 3
     WRITE = 4
     CREATE = 5
@@ -42,7 +44,7 @@ class AclOperation(IntEnum):
 
 @dataclass(frozen=True, order=True)
 class AclGrant:
-    """A right: operations on a resource of that name, or on all whose name begins with it where `is_prefix`."""
+    """A right: operations on a resource of that name, on all whose name begins with it where `is_prefix`, on all for `*`."""
 
     resource: AclResource
     name: str

@@ -1,7 +1,7 @@
 """Give principals the rights of roles: Kafka's own access control lists, set by its administrator.
 
-Owns: the CreateAcls request for many rights at once, which aiokafka has for one. Called by: `metering topics --acls`.
-Next: `kafka/acls.py` for the rights.
+Owns: the CreateAcls request for many rights at once, which aiokafka has for one.
+Called by: `metering topics --acls`, and `local/rights.py` for the embedded broker. Next: `kafka/acls.py` for the rights.
 
 The format is Kafka's own: https://kafka.apache.org/protocol, «CreateAcls API», version 1. A right that is there already
 stays as it is, so all of this is safe to repeat. Nothing is taken away.
@@ -9,7 +9,7 @@ stays as it is, so all of this is safe to repeat. Nothing is taken away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from aiokafka.client import AIOKafkaClient
@@ -22,8 +22,10 @@ from pipeline.kafka.acls import AclGrant, acls
 from pipeline.kafka.clients import started_client
 
 _LITERAL, _PREFIXED = 3, 4
-_ALLOW = 3
+_DENY, _ALLOW = 2, 3
 _ANY_HOST = "*"
+_PRINCIPAL = 3
+"""The place of the principal in a creation."""
 
 _Struct: TypeAlias = CreateAclsRequest_v1
 
@@ -65,33 +67,48 @@ async def grant(
     a KafkaError where nobody answers.
     """
     roles = acls(deployment)
+    allowed = [(principal, right) for role, principal in wanted for right in roles[role]]
+    await set_rights(kafka, allowed=allowed)
+    given: dict[str, int] = {}
+    for principal, right in allowed:
+        given[principal] = given.get(principal, 0) + len(right.operations)
+    return given
+
+
+async def set_rights(
+    kafka: KafkaConnection,
+    *,
+    allowed: Iterable[tuple[str, AclGrant]],
+    denied: Iterable[tuple[str, AclGrant]] = (),
+) -> None:
+    """Allow principals what is `allowed`, and deny them what is `denied` whatever else they are allowed.
+
+    Raises GrantError where the brokers do not take one, a KafkaError where nobody answers.
+    """
     creations = [
-        (principal, creation)
-        for role, principal in wanted
-        for each in roles[role]
-        for creation in _creations(each, principal)
+        creation
+        for permission, rights in ((_ALLOW, allowed), (_DENY, denied))
+        for principal, right in rights
+        for creation in _creations(right, principal, permission)
     ]
     async with started_client(kafka) as client:
-        answer = await _asked(client, [creation for _, creation in creations])
-    given: dict[str, int] = {}
-    principals = [principal for principal, _ in creations]
-    for principal, (code, message) in zip(principals, answer.creation_responses, strict=True):
+        answer = await _asked(client, creations)
+    for creation, (code, message) in zip(creations, answer.creation_responses, strict=True):
         if code != 0:
+            principal = creation[_PRINCIPAL]
             raise GrantError(
                 f"the rights of {principal} cannot be set: {message or for_code(code).__name__}. That takes the right "
                 "to alter the cluster, and brokers with an `authorizer.class.name`"
             )
-        given[principal] = given.get(principal, 0) + 1
-    return given
 
 
 async def _asked(client: AIOKafkaClient, creations: Sequence[tuple[Any, ...]]) -> Any:
     return await client.send(client.get_random_node(), _CreateAcls(creations))
 
 
-def _creations(each: AclGrant, principal: str) -> list[tuple[Any, ...]]:
+def _creations(each: AclGrant, principal: str, permission: int) -> list[tuple[Any, ...]]:
     pattern = _PREFIXED if each.is_prefix else _LITERAL
     return [
-        (each.resource, each.name, pattern, principal, _ANY_HOST, operation, _ALLOW)
+        (each.resource, each.name, pattern, principal, _ANY_HOST, operation, permission)
         for operation in each.operations
     ]
