@@ -73,7 +73,7 @@ def of_unit(
 
 def is_complete(state: PartitionState, last: Headers | None) -> bool:
     """Whether all is there of a state as it is, by the headers of the last record that is kept."""
-    return last is not None and dict(last).get(META_HEADER) == _meta_hash(state)
+    return last is not None and dict(last).get(META_HEADER) == _hash(state.save_meta()[1])
 
 
 def whole(
@@ -109,10 +109,10 @@ def in_parts(outputs: Iterable[Output]) -> Iterator[list[Output]]:
 
 
 def _last(state: PartitionState) -> Output:
-    return Output(*state.save_meta(), [(META_HEADER, _meta_hash(state))])
+    key, value = state.save_meta()
+    return Output(key, value, [(META_HEADER, _hash(value))])
 
 
-def _meta_hash(state: PartitionState) -> bytes:
-    _, value = state.save_meta()
-    assert value is not None
-    return hashlib.blake2b(value, digest_size=8).hexdigest().encode()
+def _hash(meta: bytes | None) -> bytes:
+    assert meta is not None
+    return hashlib.blake2b(meta, digest_size=8).hexdigest().encode()

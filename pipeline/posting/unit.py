@@ -364,8 +364,9 @@ def close(unit: Unit) -> UnitOutput:
         if needs_review(account):
             before = alert_mark(account.spending)
             _review(unit, account, verdict_records, mail)
-            if alert_mark(account.spending) != before:
-                alert_records.append(alert_record(org, alert_mark(account.spending)))
+            mark = alert_mark(account.spending)
+            if mark != before:
+                alert_records.append(alert_record(org, mark))
         if org in unit.profiles_changed:
             saved += state.save_account(account, profile_too=True)
         else:
