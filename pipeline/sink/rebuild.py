@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date
 
@@ -297,7 +298,8 @@ async def journal_place(kafka: KafkaConnection, partition: int, position: int) -
     Positions rise with the offsets, so a few of them are looked at, and not the journal read.
     """
     place = TopicPartition(topics.JOURNAL, partition)
-    low, high = 0, (await ends_of(kafka, [place]))[place]
+    end = (await ends_of(kafka, [place]))[place]
+    low, high = 0, end
     while high - low > SCANNED_OFFSETS:
         middle = (low + high) // 2
         found = await _first_record(kafka, place, middle)
@@ -305,19 +307,22 @@ async def journal_place(kafka: KafkaConnection, partition: int, position: int) -
             high = middle
         else:
             low = found[0]
-    async for records in read_to_end(kafka, place, start=low):
-        for record in records:
-            row = read_headers(record.headers, b"")
-            if row.last >= position:
-                return record.offset, row.first
-    return (await ends_of(kafka, [place]))[place], position
+    async with aclosing(read_to_end(kafka, place, start=low)) as batches:
+        async for records in batches:
+            for record in records:
+                row = read_headers(record.headers, b"")
+                if row.last >= position:
+                    return record.offset, row.first
+    # The end as it was before all below it was looked at: what workers append meanwhile comes after.
+    return end, position
 
 
 async def _first_record(
     kafka: KafkaConnection, place: TopicPartition, start: int
 ) -> tuple[int, JournalRecord] | None:
-    async for records in read_to_end(kafka, place, start=start):
-        return records[0].offset, read_headers(records[0].headers, b"")
+    async with aclosing(read_to_end(kafka, place, start=start)) as batches:
+        async for records in batches:
+            return records[0].offset, read_headers(records[0].headers, b"")
     return None
 
 
