@@ -23,6 +23,7 @@ from pipeline.cli.context import (
     DATA_DIR,
     CommandError,
     DataDir,
+    kafka_failed,
     of_connection,
     print_json,
     running_on,
@@ -132,7 +133,7 @@ async def _state(settings: Settings, *, whole_too: bool) -> RebuiltState:
     except (StateError, MixedHistoriesError, AnotherTopicError, NewerFormatError, PartitionsError) as error:
         raise CommandError(str(error)) from None
     except (KafkaError, TimeoutError) as error:
-        raise CommandError(f"Kafka at {settings.kafka_servers} cannot be reached: {error!r}") from None
+        raise kafka_failed(error) from None
 
 
 def _do(
