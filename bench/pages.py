@@ -12,16 +12,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from datetime import timedelta
 
 from playwright.sync_api import sync_playwright
 
 from bench.processes import COMMAND_KEY, SESSION_SECRET, bench
 from bench.report import Report, percentile
 from bench.year import LARGE_ORG, fill
-from pipeline import ist
 from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import Credit, SignUp
+from pipeline.api.http.parameters import last_days
 from pipeline.api.http.sessions import issue
 from pipeline.api.pages import navigation
 from pipeline.clickhouse.client import open_engine
@@ -65,10 +64,9 @@ async def pages(*, full: bool) -> Report:
         )
         await client.stop()
         server.stop()
-        today = ist.date_of(ist.day_of(int(time.time() * 1000)))
+        year = last_days(_now_ms(), YEAR_DAYS)
         engine = open_engine(f"chdb://{run.home}/clickhouse")
-        first_day = today - timedelta(days=YEAR_DAYS - 1)
-        took_s = await asyncio.to_thread(fill, engine, events, first_day, TENTHS, PARTITIONS)
+        took_s = await asyncio.to_thread(fill, engine, events, year.first, TENTHS, PARTITIONS)
         engine.close()
         report.notes.append(f"The rows were made in {took_s:.0f} s.")
         server = run.server()
@@ -83,11 +81,11 @@ async def pages(*, full: bool) -> Report:
 def _look(path: str, url: str) -> dict[str, list[LoadTimes]]:
     """Open every page some times, each in a tab of its own, and return what the browser's clock said."""
     seen: dict[str, list[LoadTimes]] = defaultdict(list)
-    token = issue(SESSION_SECRET, LARGE_ORG, "owner", EMAIL, int(time.time() * 1000))
-    year_ago = ist.date_of(ist.day_of(int(time.time() * 1000)) - YEAR_DAYS + 1)
+    token = issue(SESSION_SECRET, LARGE_ORG, "owner", EMAIL, _now_ms())
+    year = last_days(_now_ms(), YEAR_DAYS)
     addresses = [
         *(place.address for place in navigation.MEMBERS),
-        f"/activity?from={year_ago}&to={year_ago + timedelta(days=YEAR_DAYS - 1)}",
+        f"/activity?from={year.first}&to={year.last}",
         *(place.address for place in navigation.PUBLIC),
     ]
     with sync_playwright() as playwright:
@@ -105,3 +103,7 @@ def _look(path: str, url: str) -> dict[str, list[LoadTimes]]:
                 page.close()
         browser.close()
     return seen
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

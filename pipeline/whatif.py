@@ -11,10 +11,12 @@ every count enters the cost by the same factor, and the sum is exact.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from msgspec import Struct
 
+from pipeline import ist
 from pipeline.catalog.rates import Rate, RateTable, Route
 from pipeline.catalog.rating import cost_nano
 
@@ -90,6 +92,16 @@ def boundaries(rates: Iterable[Rate], from_ms: int, to_ms: int) -> dict[str, lis
     return {
         "starts": sorted({rate.from_ms for rate in known if from_ms < rate.from_ms <= to_ms}),
         "bounds": sorted({tier.above_prompt_tokens for rate in known for tier in rate.tiers}),
+    }
+
+
+def parameters_of_days(rates: Iterable[Rate], first: date, last: date) -> dict[str, object]:
+    """Return the parameters of these queries for IST days, both included."""
+    from_ms, to_ms = ist.day_start_ms(ist.day_of_date(first)), ist.day_end_ms(ist.day_of_date(last))
+    return {
+        "from_day": first.isoformat(),
+        "to_day": last.isoformat(),
+        **boundaries(rates, from_ms, to_ms),
     }
 
 

@@ -1,6 +1,6 @@
 """The commands that change the catalog: catalog apply, catalog withdraw.
 
-Called by: `cli/main.py`. Next: `catalog/apply.py` decides, `kafka/catalog.py` publishes.
+Called by: `cli/main.py`, and `cli/whatif.py` to read a file. Next: `catalog/apply.py` decides, `kafka/catalog.py` publishes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import typer
 from pipeline import ist
 from pipeline.catalog import apply as catalog_apply
 from pipeline.catalog.apply import CatalogError, parse_file, parse_start, plan
+from pipeline.catalog.rates import Rate
 from pipeline.cli.asking import with_client
 from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
 from pipeline.kafka.catalog import publish_rates, withdraw_rate
@@ -32,11 +33,7 @@ def apply(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Publish effective-dated rates. Returns when every worker knows them."""
-    settings = settings_for(data_dir)
-    try:
-        wanted = parse_file(file.read_text(encoding="utf-8"), file.name)
-    except (OSError, UnicodeDecodeError, CatalogError) as error:
-        raise CommandError(f"{file}: {error}") from None
+    settings, wanted = settings_for(data_dir), rates_of_file(file)
 
     async def work(client: CommandClient) -> int:
         published, end = await publish_rates(
@@ -50,6 +47,14 @@ def apply(
     except CatalogError as error:
         raise CommandError(f"{file}: {error}") from None
     print_json({"rates": len(wanted), "published": published})
+
+
+def rates_of_file(file: Path) -> list[Rate]:
+    """Return the rates of a catalog file. Raises CommandError where it cannot be read, or is none."""
+    try:
+        return parse_file(file.read_text(encoding="utf-8"), file.name)
+    except (OSError, UnicodeDecodeError, CatalogError) as error:
+        raise CommandError(f"{file}: {error}") from None
 
 
 @catalog_app.command("withdraw")

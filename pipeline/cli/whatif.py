@@ -6,7 +6,6 @@ Called by: `cli/main.py`. Next: `pipeline/whatif.py`; the sums come from the eng
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,13 +15,12 @@ import msgspec
 import typer
 
 from pipeline import ist
-from pipeline.catalog.apply import CatalogError, parse_file
 from pipeline.catalog.rates import RateTable
 from pipeline.cli import engine_work
+from pipeline.cli.catalog import rates_of_file
 from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, say
-from pipeline.money import format_inr
 from pipeline.settings import Settings
-from pipeline.whatif import PriceGroup, WhatIf, boundaries, repriced
+from pipeline.whatif import PriceGroup, WhatIf, parameters_of_days, repriced
 
 if TYPE_CHECKING:
     from pipeline.operations.verify import Ask
@@ -46,6 +44,9 @@ def register(app: typer.Typer) -> None:
         data_dir: DataDir = DATA_DIR,
     ) -> None:
         """Tell what the requests of a range would have cost by another catalog. It moves no money."""
+        from pipeline.api.http.parameters import Range
+        from pipeline.api.routes.whatif import answer
+
         rates = _rates(catalog)
         from_day, to_day = _range(first, last)
 
@@ -53,22 +54,18 @@ def register(app: typer.Typer) -> None:
             return repriced(await _groups(ask, rates, from_day, to_day, org), rates, {})
 
         found = engine_work.with_queries(work, data_dir)
-        print_json(_report(found, from_day, to_day))
+        left_out = {f"{each.model} at {each.provider}": each.requests for each in found.left_out}
+        print_json({**answer(found, Range(from_day, to_day)), "left_out": left_out})
         if found.left_out:
-            requests = sum(each.requests for each in found.left_out)
-            say(f"{requests} requests are left out of both sums: {catalog} has no rate of their routes.")
+            say(
+                f"{sum(left_out.values())} requests are left out of both sums: {catalog} has no rate of their routes."
+            )
 
 
 async def _groups(ask: Ask, rates: RateTable, first: date, last: date, org: str) -> list[PriceGroup]:
     groups: list[PriceGroup] = []
     for from_day, to_day in _pieces(first, last):
-        starts_ms, ends_ms = (ist.day_start_ms(ist.day_of_date(day)) for day in (from_day, to_day))
-        parameters = {
-            "one_org": org,
-            "from_day": from_day.isoformat(),
-            "to_day": to_day.isoformat(),
-            **boundaries(rates, starts_ms, ends_ms + ist.DAY_MS),
-        }
+        parameters = {"one_org": org, **parameters_of_days(rates, from_day, to_day)}
         lines = await ask("whatif_platform", parameters)
         groups.extend(map(_decode_group, lines.splitlines()))
     return groups
@@ -82,12 +79,8 @@ def _pieces(first: date, last: date) -> Iterator[tuple[date, date]]:
 
 
 def _rates(file: Path) -> RateTable:
-    try:
-        wanted = parse_file(file.read_text(encoding="utf-8"), file.name)
-    except (OSError, UnicodeDecodeError, CatalogError) as error:
-        raise CommandError(f"{file}: {error}") from None
     rates = RateTable()
-    for rate in wanted:
+    for rate in rates_of_file(file):
         rates.add(rate)
     return rates
 
@@ -106,31 +99,3 @@ def _day(option: str, text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise CommandError(f"{option}: {text!r} is no day YYYY-MM-DD") from None
-
-
-def _report(found: WhatIf, first: date, last: date) -> dict[str, object]:
-    left_out: Counter[str] = Counter()
-    for each in found.left_out:
-        left_out[f"{each.model} at {each.provider}"] += each.requests
-    return {
-        "from": first,
-        "to": last,
-        "actual_inr": _inr(found.actual_nano),
-        "whatif_inr": _inr(found.whatif_nano),
-        "models": [
-            {
-                "model": each.model,
-                "as_model": each.as_model,
-                "as_provider": each.as_provider,
-                "requests": each.requests,
-                "actual_inr": _inr(each.actual_nano),
-                "whatif_inr": _inr(each.whatif_nano),
-            }
-            for each in found.models
-        ],
-        "left_out": dict(left_out),
-    }
-
-
-def _inr(amount_nano: int) -> msgspec.Raw:
-    return msgspec.Raw(format_inr(amount_nano).encode())

@@ -15,16 +15,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipeline import ist
 from pipeline.api.http.answers import Count, DayText, Documented, Rupees, failures, json_answer, rupees
 from pipeline.api.http.bodies import ExactRoute
 from pipeline.api.http.errors import invalid
-from pipeline.api.http.parameters import bounded_range, only, plain_day
+from pipeline.api.http.parameters import Range, bounded_range, only, plain_day
 from pipeline.api.services.dependencies import ContextOf, SignedIn, signed_in, turns_of
 from pipeline.catalog.apply import NAME_MAX
 from pipeline.catalog.rates import RateTable, Route
 from pipeline.clickhouse.queries import query
-from pipeline.whatif import PriceGroup, Repriced, boundaries, repriced
+from pipeline.whatif import PriceGroup, Repriced, WhatIf, parameters_of_days, repriced
 
 router = APIRouter(tags=["billing"], route_class=ExactRoute, dependencies=[Depends(signed_in)])
 
@@ -99,27 +98,25 @@ async def whatif(
     """What the requests of some days would have cost by other routes, exactly. It changes nothing."""
     days = bounded_range(body.from_, body.to, context.now_ms())
     routes = wanted_routes(body.routes, context.rates)
-    from_ms, to_ms = (ist.day_start_ms(ist.day_of_date(day)) for day in (days.first, days.last))
     bound = query("whatif_org").of_org(
-        session.scope,
-        from_day=days.first,
-        to_day=days.last,
-        **boundaries(context.rates, from_ms, to_ms + ist.DAY_MS),
+        session.scope, **parameters_of_days(context.rates, days.first, days.last)
     )
     async with turns:
         groups = await context.engine.async_query(
             bound.sql, bound.parameters, row=PriceGroup, settings=_SETTINGS
         )
-    found = repriced(groups, context.rates, routes)
-    return json_answer(
-        {
-            "from": days.first,
-            "to": days.last,
-            "actual_inr": rupees(found.actual_nano),
-            "whatif_inr": rupees(found.whatif_nano),
-            "models": [_shown(each) for each in found.models],
-        }
-    )
+    return json_answer(answer(repriced(groups, context.rates, routes), days))
+
+
+def answer(found: WhatIf, days: Range) -> dict[str, object]:
+    """Return the answer for what was found about some days; `metering whatif` prints the same."""
+    return {
+        "from": days.first,
+        "to": days.last,
+        "actual_inr": rupees(found.actual_nano),
+        "whatif_inr": rupees(found.whatif_nano),
+        "models": [_shown(each) for each in found.models],
+    }
 
 
 def wanted_routes(wanted: Mapping[str, str | RouteBody], rates: RateTable) -> dict[str, Route]:
