@@ -34,11 +34,10 @@ from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.clients import started_admin
 from pipeline.kafka.commands import CommandClient, UnavailableError, new_command_id
 from tests.support.builders import COMMAND_KEYS
-from tests.support.clickhouse.process import ClickHouse
 from tests.support.product.traffic import RATES
 from tests.support.secured.cluster import Node, SecuredCluster
 from tests.support.secured.gateways import GatewayTraffic
-from tests.support.secured.product import USERS, SecuredProduct
+from tests.support.secured.product import USERS, SecuredProduct, prepared
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -71,34 +70,25 @@ async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
     """The product on three brokers, ready, with orgs and rates."""
     cluster = SecuredCluster(tmp_path, USERS, nodes=3)
     settings = {"METERING_REPLICATION_FACTOR": "3", "METERING_MIN_INSYNC_REPLICAS": "2"}
-    product = SecuredProduct(
-        cluster, tmp_path, PARTITIONS, ClickHouse(tmp_path / "clickhouse", seed=SEED), settings
-    )
     traffic = GatewayTraffic(cluster, tmp_path, PARTITIONS, ORGS, nodes=2, seed=SEED)
     client = CommandClient(cluster.as_user("operator"), COMMAND_KEYS)
-    try:
-        await cluster.start()
-        product.grant_rights()
-        product.metering("topics", "topics")
-        product.clickhouse.start()
-        product.metering("sink", "migrate")
-        for number in range(2):
-            product.add(f"worker-{number}", "worker").start()
-        product.add("sink-0", "sink").start()
-        product.add_server().start()
-        await product.ready()
-        await client.start()
-        for org in ORGS:
-            await client.send(SignUp(new_command_id(), org, org, f"{org}@example.in"), 30)
-        new = [Rate(model, provider, 0, *nano) for (model, provider), nano in RATES.items()]
-        _, end = await publish_rates(cluster.as_user("operator"), "metering", lambda *_: new)
-        await client.barrier(end)
-        await traffic.start()
-        yield Deployment(cluster, product, traffic, client)
-    finally:
-        await client.stop()
-        product.stop()
-        cluster.stop()
+    async with prepared(cluster, tmp_path, PARTITIONS, SEED, settings) as product:
+        try:
+            for number in range(2):
+                product.add(f"worker-{number}", "worker").start()
+            product.add("sink-0", "sink").start()
+            product.add_server().start()
+            await product.ready()
+            await client.start()
+            for org in ORGS:
+                await client.send(SignUp(new_command_id(), org, org, f"{org}@example.in"), 30)
+            new = [Rate(model, provider, 0, *nano) for (model, provider), nano in RATES.items()]
+            _, end = await publish_rates(cluster.as_user("operator"), "metering", lambda *_: new)
+            await client.barrier(end)
+            await traffic.start()
+            yield Deployment(cluster, product, traffic, client)
+        finally:
+            await client.stop()
 
 
 async def test_brokers_die_in_turn_and_the_books_stay_exact(deployment: Deployment) -> None:

@@ -17,9 +17,8 @@ import pytest_asyncio
 
 from pipeline.gateway import Gateway
 from tests.support.builders import event, time_text
-from tests.support.clickhouse.process import ClickHouse
 from tests.support.secured.cluster import SecuredCluster
-from tests.support.secured.product import USERS, SecuredProduct
+from tests.support.secured.product import USERS, SecuredProduct, prepared
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,17 +31,8 @@ CATALOG = Path(__file__).parents[2] / "deploy" / "catalog.yaml"
 async def product(tmp_path: Path) -> AsyncIterator[SecuredProduct]:
     """One broker whose users have the rights of their roles, and the topics; no role runs yet."""
     cluster = SecuredCluster(tmp_path, USERS)
-    running = SecuredProduct(cluster, tmp_path, PARTITIONS, ClickHouse(tmp_path / "clickhouse", seed=1))
-    try:
-        await cluster.start()
-        running.grant_rights()
-        running.metering("topics", "topics")
-        running.clickhouse.start()
-        running.metering("sink", "migrate")
+    async with prepared(cluster, tmp_path, PARTITIONS, seed=1) as running:
         yield running
-    finally:
-        running.stop()
-        cluster.stop()
 
 
 async def test_every_role_works_with_the_rights_of_its_own_user(

@@ -25,10 +25,9 @@ from pipeline.kafka.refused import KafkaAwayError, KafkaRefusedError, in_one_lin
 from pipeline.settings import Settings
 from pipeline.steps import Output, TopicPlace
 from tests.support import ports
-from tests.support.clickhouse.process import ClickHouse
 from tests.support.secured.certificates import Authority
 from tests.support.secured.cluster import ADMIN, Door, SecuredCluster
-from tests.support.secured.product import NOBODY, USERS, SecuredProduct
+from tests.support.secured.product import NOBODY, USERS, SecuredProduct, prepared
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -50,17 +49,8 @@ async def product(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
         "ELSEWHERE": Door("SASL_SSL", cluster.authority.issue("elsewhere", address="10.1.2.3")),
         "MUTUAL": Door("SSL", cluster.authority.issue("mutual"), {"ssl.client.auth": "required"}),
     }
-    running = SecuredProduct(cluster, home, PARTITIONS, ClickHouse(home / "clickhouse", seed=1))
-    try:
-        await cluster.start()
-        running.grant_rights()
-        assert len(running.metering("topics", "topics")["created"]) == len(topics.TOPICS)
-        running.clickhouse.start()
-        running.metering("sink", "migrate")
+    async with prepared(cluster, home, PARTITIONS, seed=1) as running:
         yield running
-    finally:
-        running.stop()
-        cluster.stop()
 
 
 async def _said(kafka: KafkaConnection) -> str:

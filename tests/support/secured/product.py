@@ -11,12 +11,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from pipeline import topics
 from tests.support import ports
 from tests.support.builders import COMMAND_KEY
 from tests.support.clickhouse.process import ClickHouse
@@ -127,3 +130,22 @@ class SecuredProduct:
         for role in self.roles:
             role.kill()
         self.clickhouse.kill()
+
+
+@asynccontextmanager
+async def prepared(
+    cluster: SecuredCluster, home: Path, partitions: int, seed: int, settings: dict[str, str] | None = None
+) -> AsyncIterator[SecuredProduct]:
+    """Start a cluster whose users have the rights of their roles, with topics and tables; no role runs yet."""
+    clickhouse = ClickHouse(home / "clickhouse", seed=seed)
+    running = SecuredProduct(cluster, home, partitions, clickhouse, settings or {})
+    try:
+        await cluster.start()
+        running.grant_rights()
+        assert len(running.metering("topics", "topics")["created"]) == len(topics.TOPICS)
+        running.clickhouse.start()
+        running.metering("sink", "migrate")
+        yield running
+    finally:
+        running.stop()
+        cluster.stop()
