@@ -40,7 +40,7 @@ from pipeline.settings import Settings
 from pipeline.sink import protocol, ranges
 from pipeline.sink.budget import ByteBudget
 from pipeline.sink.partition import SinkPartition
-from pipeline.sink.protocol import NotConfirmedError
+from pipeline.sink.steps import NotConfirmedError
 from pipeline.steps import Output, TopicPlace
 from tests.support import parts
 from tests.support.journal_rows import in_format, ledger_row, of_release_0_1_0, random_requests

@@ -15,21 +15,17 @@ from pipeline.identity import DeploymentIdentity, MixedHistoriesError
 from pipeline.inserts import DatabasePlace
 from pipeline.journal import JSON_ARRAYS, LEDGER, NATIVE, REQUESTS, JournalRecord
 from pipeline.sink import ranges
-from pipeline.sink.protocol import (
-    INTENT_KEY,
-    RETRY_S,
-    SETTLE_S,
+from pipeline.sink.protocol import INTENT_KEY, RETRY_S, SETTLE_S, IntentError, RangeWriter
+from pipeline.sink.steps import (
     CompleteRollUps,
     CountRows,
     Insert,
-    IntentError,
     LookAtDatabase,
     MayHaveLost,
     NotConfirmedError,
     Pause,
     PrepareStaging,
     PutBack,
-    RangeWriter,
     ReadJournal,
     RollUpsLack,
     SinkStep,
