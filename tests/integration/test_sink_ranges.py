@@ -162,6 +162,31 @@ async def test_an_owner_stopped_for_long_sends_nothing_that_is_there(
     await stale.close()
 
 
+@pytest.mark.parametrize("lost", [(), ("usage_day",), ("events", "usage_day", "model_day"), ("ledger",)])
+async def test_what_an_engine_has_that_was_just_started_is_not_sent_to_it_again(
+    journal: Journal, engine: Engine, lost: tuple[str, ...]
+) -> None:
+    """A power cut takes the tokens, which the engine does not sync, and maybe some of what it had not confirmed."""
+    intent, records = journal.range(age_ms=0)
+    first = await journal.fencing_owner(engine)
+    await _record(first, intent)
+    for part in intent.parts:
+        await first._insert(ranges.insert_of("metering", journal.partition, part, records))
+    await first.close()
+    before = _contents(engine)
+    for table in ("events", "usage_day", "model_day", "ledger"):
+        engine.command(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 0")
+    for table in lost:
+        engine.command(f"ALTER TABLE {table} DELETE WHERE 1 SETTINGS mutations_sync = 2")
+    started = Engine(engine._pool, engine.database)
+    second = journal.owner(started)
+    assert not started.may_be_sent(journal.partition)
+    assert await second.open() == intent.next_offset
+    assert _contents(engine) == before
+    assert started.may_be_sent(journal.partition) is ("events" in lost or "ledger" in lost)
+    await second.close()
+
+
 async def test_an_owner_stopped_for_long_is_fenced_where_nothing_is_there(
     journal: Journal, engine: Engine
 ) -> None:

@@ -145,7 +145,7 @@ def plan(
         transactional=rng.choice((0.0, 0.2, 0.6)),
         rules=rules or Rules(),
     )
-    return replace(drawn, **_embedded(seed, window), **(conditions or {}))
+    return replace(drawn, **{**_embedded(seed, window), **(conditions or {})})
 
 
 def _embedded(seed: int, window: int) -> dict[str, Any]:
