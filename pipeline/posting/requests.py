@@ -152,12 +152,15 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     account = unit.touch(org)
                 meter = unit.meters.meter_for(account, key_id, at_ms, trial=trial)
 
+            model = data.model
             if is_free(data):
                 cost, rate_from_ms = 0, 0
+                if status >= FAILED_FROM:
+                    model, provider = unit.rates.listed(model, provider or "")
             else:
-                rate = in_force(data.model, provider or "", at_ms)
+                rate = in_force(model, provider or "", at_ms)
                 if rate is None:
-                    detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
+                    detail = f"no rate for model {model!r} of provider {data.provider!r} at {event.time}"
                     unit.reject(
                         record, parts.bytes_of(record, events, event), DeadLetterReason.UNPRICED, detail
                     )
@@ -199,7 +202,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     key_id,
                     data.tier,
                     data.byok,
-                    data.model,
+                    model,
                     provider or "",
                     status,
                     data.error_code or "",
