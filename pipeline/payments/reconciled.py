@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from pipeline import topics
 from pipeline.connection import KafkaConnection
-from pipeline.formats import CHECKPOINTS
+from pipeline.formats import CHECKPOINTS, NewerFormatError
 from pipeline.kafka.clients import producer
 from pipeline.kafka.fenced import read_compacted
 from pipeline.payments.matching import Mismatch
@@ -32,13 +32,10 @@ LOOK_BACK_S = 35 * 86_400
 NAMED_MAX = 1_000
 """Where more payments than this do not match, something is wrong as a whole: then all are read again next time."""
 
-_pack = msgspec.msgpack.Encoder().encode
 
-
-class Reconciled(Struct, frozen=True):
+class Reconciled(Struct, frozen=True, tag_field="format", tag=CHECKPOINTS.number):
     """All payments made before `through_s`, in seconds since 1970, were seen to match, but those `named` by their ids."""
 
-    format: int
     through_s: int
     named: tuple[str, ...]
 
@@ -48,25 +45,21 @@ class Reconciled(Struct, frozen=True):
         return max(0, self.through_s - LOOK_BACK_S)
 
 
-class _AnyRecord(Struct):
-    format: int
-
-
-_unpack_format = msgspec.msgpack.Decoder(_AnyRecord).decode
-_unpack = msgspec.msgpack.Decoder(Reconciled).decode
+encode = msgspec.json.Encoder().encode
+_decode = CHECKPOINTS.decoder(Reconciled)
 
 
 def reconciled(began_s: int, mismatches: Iterable[Mismatch]) -> Reconciled | None:
     """Return what is to be kept of a comparison that began at an instant; None where too much does not match."""
     named = tuple(sorted({mismatch.payment_id for mismatch in mismatches}))
-    return None if len(named) > NAMED_MAX else Reconciled(CHECKPOINTS.number, began_s, named)
+    return None if len(named) > NAMED_MAX else Reconciled(began_s, named)
 
 
 def decode(value: bytes) -> Reconciled | None:
     """Return what a record says, None where it is of another format or none: then all payments are read."""
     try:
-        return _unpack(value) if _unpack_format(value).format == CHECKPOINTS.number else None
-    except msgspec.MsgspecError:
+        return _decode(value)
+    except (NewerFormatError, msgspec.MsgspecError):
         return None
 
 
@@ -80,7 +73,7 @@ async def keep(kafka: KafkaConnection, done: Reconciled) -> None:
     """Keep how far a comparison came. Where that cannot be written, the next one reads more, which is told."""
     try:
         async with producer(kafka) as writer:
-            await writer.send_and_wait(PLACE.topic, _pack(done), key=KEY, partition=PLACE.partition)
+            await writer.send_and_wait(PLACE.topic, encode(done), key=KEY, partition=PLACE.partition)
     except KafkaError as error:
         log.warning(
             "how far payments were compared is not kept, so the next comparison reads more: %r", error
