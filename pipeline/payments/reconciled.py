@@ -30,7 +30,7 @@ KEY = b"reconciled"
 PLACE = TopicPartition(topics.VERIFY_STATE, 0)
 LOOK_BACK_S = 35 * 86_400
 NAMED_MAX = 1_000
-"""Where more payments than this do not match, something is wrong as a whole: then all are read again next time."""
+"""Where more payments than this do not match, something is wrong as a whole, and the next run begins where this one did."""
 
 
 class Reconciled(Struct, frozen=True, tag_field="format", tag=CHECKPOINTS.number):
