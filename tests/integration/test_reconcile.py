@@ -20,6 +20,7 @@ from pipeline.kafka.fenced import FencedLog
 from pipeline.local.broker import Broker
 from pipeline.payments import reconcile as reconciling
 from pipeline.payments import reconciled
+from pipeline.payments.matching import Mismatch
 from pipeline.payments.reconcile import Reconciliation, look_until_it_matches
 from pipeline.payments.reconciled import LOOK_BACK_S, Reconciled
 from pipeline.posting.state import PartitionState
@@ -142,8 +143,8 @@ async def test_what_matched_long_ago_is_not_read_again_until_something_happens_t
 
 
 def test_where_much_does_not_match_all_is_read_again() -> None:
-    def mismatches(count: int) -> Iterable[reconciling.Mismatch]:
-        return (reconciling.Mismatch(f"pay_{n}", "refund", ORG, "") for n in range(count))
+    def mismatches(count: int) -> Iterable[Mismatch]:
+        return (Mismatch(f"pay_{n}", "refund", ORG, "") for n in range(count))
 
     done = reconciled.reconciled(7, mismatches(reconciled.NAMED_MAX))
     assert done is not None and len(done.named) == reconciled.NAMED_MAX

@@ -156,5 +156,5 @@ def _embedded(seed: int, window: int) -> dict[str, Any]:
     return EMBEDDED | {"power_cut": rng.choice((0.2, 0.8))}
 
 
-EMBEDDED: Mapping[str, Any] = {"embedded": True, "sinks": 1, "insert_late": 0.0, "insert_torn": 0.0}
+EMBEDDED: dict[str, Any] = {"embedded": True, "sinks": 1, "insert_late": 0.0, "insert_torn": 0.0}
 """What is so of an embedded engine: one process writes to it, over no network, and nobody kills it beside its sink."""
