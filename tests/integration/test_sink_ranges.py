@@ -46,7 +46,7 @@ from tests.support import parts
 from tests.support.journal_rows import in_format, ledger_row, of_release_0_1_0, random_requests
 
 REQUEST_ROWS = 3
-PARTITIONS = 20
+PARTITIONS = 26
 """One for each test here, and some more."""
 _unused = itertools.count()
 
