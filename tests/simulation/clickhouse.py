@@ -178,7 +178,7 @@ class Store:
 
     def nothing_is_under_way(self, partition: int) -> bool:
         """Whether nothing of a partition was sent since the engine was started, which nobody knows of a server."""
-        settled = self.plan.rules.always_settled or (self.plan.embedded and partition not in self._sent)
+        settled = self.plan.embedded and partition not in self._sent
         self.counts["ranges looked for first in an engine just started"] += settled
         return settled
 

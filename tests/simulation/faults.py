@@ -32,8 +32,6 @@ class Rules:
     after_unclear: str = "end"
     """What a process does after an unclear commit: `end`, or write it all `again`."""
     unclear_insert_is_done: bool = False
-    always_settled: bool = False
-    """Whether nothing is taken to be under way whenever a partition is taken over."""
     views_deduplicated: bool = True
     unclear_mail_is_not_taken: bool = False
     progress_told_between_units: bool = True

@@ -22,7 +22,7 @@ from pipeline.posting.state import PartitionState
 from pipeline.sink import ranges
 from pipeline.sink.protocol import RangeWriter
 from tests.simulation import plants
-from tests.simulation.faults import EMBEDDED, LARGE_RING, LARGE_WINDOW, SMALL_RING, Rules
+from tests.simulation.faults import EMBEDDED, LARGE_RING, SMALL_RING, Rules
 from tests.simulation.plants import Patch
 from tests.support.builders import utc_day_at
 
@@ -276,13 +276,6 @@ _ALL = (
         "stored rows",
         plants.send_before_looking,
         conditions=EMBEDDED | {"power_cut": 0.8, "crash": 0.08},
-    ),
-    _mutant(
-        "under_way_not_minded",
-        "a recorded range is looked for first although an insert of it may be under way",
-        "stored rows, roll-ups, ended unexpectedly",
-        always_settled=True,
-        conditions={"embedded": False, "sinks": 2, "crash": 0.08, "window": LARGE_WINDOW},
     ),
     _mutant(
         "views_not_deduplicated",
