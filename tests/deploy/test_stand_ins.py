@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.local import jars
+from tests.support.deploy import ROOT
 from tests.support.stack import images
 
 STAND_INS = images.stand_ins()
@@ -45,7 +46,7 @@ def test_the_brokers_tools_are_of_the_brokers_release() -> None:
 def test_the_stand_in_for_clickhouse_has_the_engine_that_the_tests_run(tmp_path: Path) -> None:
     to = tmp_path / "versions.txt"
     images.PARTS["engine-versions"](to, {})
-    lock = (images.ROOT / "requirements.lock").read_text(encoding="utf-8")
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     named = to.read_text(encoding="utf-8").splitlines()
     assert [line.partition("==")[0] for line in named] == ["chdb", "clickhouse-connect", "msgspec"]
     assert all(f"\n{line} " in f"\n{lock}" for line in named)

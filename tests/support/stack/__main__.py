@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 
+from tests.support.deploy import ROOT
 from tests.support.stack import engine, images
 from tests.support.stack.commands import CommandError, run
 from tests.support.stack.engine import NoEngineError
@@ -62,7 +63,7 @@ def _tests(environment: Mapping[str, str], compose: list[str], made: images.Imag
 def _pytest(environment: Mapping[str, str], *arguments: str) -> int:
     command = [sys.executable, "-m", "pytest", "-s", "-n", "0", "--timeout", "1800", *arguments]
     # In a session of its own, so that Ctrl-C reaches it once, from here, and it takes the stack down.
-    tests = subprocess.Popen(command, env=dict(environment), cwd=images.ROOT, start_new_session=True)
+    tests = subprocess.Popen(command, env=dict(environment), cwd=ROOT, start_new_session=True)
     try:
         return tests.wait()
     except BaseException:
