@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,8 +20,8 @@ import yaml
 
 from tests.support import ports
 from tests.support.gateway.platform import Platform, eventually, is_healthy
+from tests.support.gateway.provider import ROOT, provider
 
-ROOT = Path(__file__).parents[3]
 START_LIMIT_S = 300.0
 MASTER_KEY = "sk-" + secrets.token_hex(32)
 """LiteLLM does not start without one, though only this product's keys are let in."""
@@ -150,15 +149,12 @@ def _open_files(pid: int) -> list[str]:
 @contextmanager
 def proxy_before(platform: Platform, workers: int) -> Iterator[Proxy]:
     """Run the provider and the proxy before a product, whose `url` is the proxy's from then on."""
-    home, port = platform.product.home, ports.free()
-    upstream = f"http://127.0.0.1:{port}"
-    with (home / "upstream.log").open("wb") as log:
-        provider = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.litellm.upstream", str(port)],
-            stdout=log,
-            stderr=log,
-            cwd=ROOT,
-        )
+    with provider(platform.product.home) as upstream:
+        yield from _proxy_before(platform, workers, upstream)
+
+
+def _proxy_before(platform: Platform, workers: int, upstream: str) -> Iterator[Proxy]:
+    home = platform.product.home
     (home / "litellm.yaml").write_text(yaml.safe_dump(configuration(upstream)))
     environment = {
         **os.environ,
@@ -178,5 +174,3 @@ def proxy_before(platform: Platform, workers: int) -> Iterator[Proxy]:
     finally:
         if proxy.process is not None and proxy.process.poll() is None:
             proxy.stop()
-        provider.kill()
-        provider.wait()
