@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.gateway.examples import (
-    BUILDERS,
-    RATES_OF_EXAMPLES,
-    ExampleGateway,
-    gateway_before,
-)
+from pipeline.catalog.apply import parse_file
+from pipeline.contract import SCHEMAS
+from tests.support.gateway.examples import BUILDERS, RATES_OF_EXAMPLES, ExampleGateway, gateway_before
 from tests.support.gateway.platform import Platform, product_for_gateways
 from tests.support.gateway.provider import provider
 
@@ -26,7 +24,11 @@ def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
     """One product for all tests here; each test has its own org."""
-    with product_for_gateways("metering-examples-", RATES_OF_EXAMPLES) as platform:
+    index = json.loads((SCHEMAS / "corpus" / "index.json").read_text(encoding="utf-8"))
+    known = {rate.route for rate in RATES_OF_EXAMPLES}
+    of_corpus = parse_file(json.dumps({"rates": index["rates"]}), "rates.json")
+    more = [rate for rate in of_corpus if rate.route not in known]
+    with product_for_gateways("metering-examples-", [*RATES_OF_EXAMPLES, *more]) as platform:
         yield platform
 
 

@@ -80,7 +80,14 @@ def go_gateway(home: Path) -> list[str]:
 def node_gateway(_home: Path) -> list[str]:
     """Fetch what the one in Node needs, and return its command. Skips who asks where Node is not there."""
     node = _tool("node", "/usr/local/bin")
-    _built(_tool("npm", "/usr/local/bin"), "ci", "--no-audit", "--no-fund", "--ignore-scripts", at=EXAMPLES / "node")
+    _built(
+        _tool("npm", "/usr/local/bin"),
+        "ci",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        at=EXAMPLES / "node",
+    )
     return [node, str(EXAMPLES / "node" / "main.mjs")]
 
 
@@ -117,7 +124,14 @@ class ExampleGateway:
             self.process = subprocess.Popen(
                 [
                     *self.command,
-                    *("--kafka-url", self.kafka_url, "--node", self.home.name, "--spool-dir", str(self.spool)),
+                    *(
+                        "--kafka-url",
+                        self.kafka_url,
+                        "--node",
+                        self.home.name,
+                        "--spool-dir",
+                        str(self.spool),
+                    ),
                     *("--routes", str(self.routes_file), "--listen", f"127.0.0.1:{self.port}", *self.options),
                 ],
                 stdout=log,

@@ -47,7 +47,9 @@ async def chat(manner: str, request: Request) -> Response:
         return StreamingResponse(_stream(body, manner), media_type="text/event-stream")
     message = {"role": "assistant", "content": "six words of an answer here"}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return JSONResponse({**_head(body, "chat.completion"), "choices": [choice], "usage": _usage(body, manner)})
+    return JSONResponse(
+        {**_head(body, "chat.completion"), "choices": [choice], "usage": _usage(body, manner)}
+    )
 
 
 @app.post("/{manner}/v1/completions")
