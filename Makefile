@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | litellm | browser | pictures | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | litellm | gateways | browser | pictures | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster litellm wheel browser pictures check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster litellm gateways wheel browser pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -22,6 +22,7 @@ help:
 	@echo "make drill   lose a cluster and go on from its copy on a second one, in some minutes"
 	@echo "make cluster have three brokers die in turn under the product, in ten minutes or so (BROKER_DEATHS=N)"
 	@echo "make litellm kill workers of a LiteLLM proxy under 1,000 mixed requests, in some minutes"
+	@echo "make gateways try the gateways of examples/ (Go, Node) and librdkafka before the product, in some minutes"
 	@echo "make wheel   install the wheel in an empty place and run the demo from it, in some minutes"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make pictures make pictures of all pages in docs/pictures, from the demo"
@@ -53,7 +54,7 @@ demo: setup
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
 # runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-LONG := tests/upgrade tests/world tests/drill tests/cluster tests/litellm tests/wheel \
+LONG := tests/upgrade tests/world tests/drill tests/cluster tests/litellm tests/gateways tests/wheel \
 	$(addprefix tests/crash/,test_recovery.py test_state_lost.py test_rebuild_killed.py)
 test: setup browser
 	@failed=0; \
@@ -106,6 +107,9 @@ $(VENV)/litellm/.ready: pyproject.toml
 
 litellm: setup $(VENV)/litellm/.ready
 	$(BIN)/python -m pytest -s --timeout 1200 tests/litellm
+
+gateways: setup
+	$(BIN)/python -m pytest -s --timeout 600 tests/gateways
 
 wheel: setup
 	$(BIN)/python -m pytest -s tests/wheel

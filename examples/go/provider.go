@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -74,6 +75,9 @@ func readAsked(body []byte) (Asked, error) {
 	}
 	if err := decode(body, &asked.body); err != nil {
 		return asked, err
+	}
+	if asked.body == nil {
+		return asked, errors.New("the body is a JSON object")
 	}
 	asked.model, asked.stream = limits.Model, limits.Stream
 	asked.wantsUsage = limits.StreamOptions["include_usage"] == true

@@ -115,13 +115,14 @@ def test_what_was_answered_is_charged_once_though_the_gateway_is_killed(
 def test_kafka_is_away_the_gateway_dies_and_its_spool_is_sent_once(
     platform: Platform, gateway: ExampleGateway, command: list[str], upstream: str
 ) -> None:
+    name = gateway.home.name
     with ExitStack() as stack:
         # One that refuses when its verdicts are stale, and one that may keep little, beside the one that goes on.
         closed = stack.enter_context(
-            gateway_before(platform, command, upstream, "closed", "--when-stale", "closed")
+            gateway_before(platform, command, upstream, f"closed-{name}", "--when-stale", "closed")
         )
         small = stack.enter_context(
-            gateway_before(platform, command, upstream, "small", "--spool-bytes-max", "4000")
+            gateway_before(platform, command, upstream, f"small-{name}", "--spool-bytes-max", "4000")
         )
         asked: dict[str, list[tuple[int, str, str]]] = {}
         clients: dict[str, openai.OpenAI] = {}
@@ -144,13 +145,13 @@ def test_kafka_is_away_the_gateway_dies_and_its_spool_is_sent_once(
         ended = ""
         while ended != "503":
             number = len(asked[small_org]) + 1
-            ended = ask(clients["small"], number)
+            ended = ask(clients[small.home.name], number)
             asked[small_org].append((number, "whole", ended))
         assert {ended for _, _, ended in asked[small_org][:-1]} == {"answered"}
 
         def is_shut() -> bool:
             number = len(asked[closed_org]) + 1
-            asked[closed_org].append((number, "whole", ask(clients["closed"], number)))
+            asked[closed_org].append((number, "whole", ask(clients[closed.home.name], number)))
             return asked[closed_org][-1][2] == "503"
 
         eventually(is_shut, 30)
