@@ -40,7 +40,6 @@ type Spool struct {
 	dir, node string
 	bytesMax  int64
 	incoming  chan *appending
-	done      chan struct{}
 	More      chan struct{} // has something in it when there is more to send
 
 	mu      sync.Mutex
@@ -77,7 +76,7 @@ func OpenSpool(dir, node string, bytesMax int64) (*Spool, error) {
 	}
 	spool := &Spool{
 		dir: dir, node: node, bytesMax: bytesMax,
-		incoming: make(chan *appending, 1024), done: make(chan struct{}), More: make(chan struct{}, 1),
+		incoming: make(chan *appending, 1024), More: make(chan struct{}, 1),
 	}
 	paths, err := filepath.Glob(filepath.Join(dir, "*.events"))
 	if err != nil {
@@ -151,23 +150,14 @@ func (s *Spool) Waiting() int64 {
 	return waiting
 }
 
-// Close stores what was given to Append, which must not be called any more, and returns.
-func (s *Spool) Close() {
-	close(s.incoming)
-	<-s.done
-}
-
 // write stores all events that wait with one fsync.
 func (s *Spool) write() {
-	defer close(s.done)
 	for first := range s.incoming {
 		together := []*appending{first}
 		for more := true; more && len(together) < batchLines; {
 			select {
-			case next, open := <-s.incoming:
-				if more = open; open {
-					together = append(together, next)
-				}
+			case next := <-s.incoming:
+				together = append(together, next)
 			default:
 				more = false
 			}
