@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 	"time"
@@ -35,6 +36,10 @@ func load[T any](t *testing.T, path string) T {
 func batchSchema(t *testing.T, formats bool) *jsonschema.Schema {
 	t.Helper()
 	compiler := jsonschema.NewCompiler()
+	compiler.UseRegexpEngine(func(pattern string) (jsonschema.Regexp, error) {
+		// JSON Schema's patterns are JavaScript's, whose escapes of characters Go writes otherwise.
+		return regexp.Compile(regexp.MustCompile(`\\u([0-9a-f]{4})`).ReplaceAllString(pattern, `\x{$1}`))
+	})
 	if formats {
 		compiler.AssertFormat()
 	}

@@ -1,4 +1,7 @@
-"""librdkafka as a third witness: its partitioner, and the corpus as it sends it to the running product."""
+"""The corpus as librdkafka sends it to the running product: charged and set aside as the index says.
+
+Its partitioner: tests/integration/test_librdkafka.py.
+"""
 
 from __future__ import annotations
 
@@ -10,60 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aiokafka import TopicPartition
-from confluent_kafka import Message, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline import topics
 from pipeline.journal import RequestRow, decode_rows, read_headers
 from pipeline.kafka.bounded import read_to_end
+from tests.support.gateway.librdkafka import LIMIT_S, send
 from tests.support.gateway.platform import Platform, eventually
 
 CORPUS = Path(__file__).parents[2] / "schemas" / "corpus"
 INDEX: dict[str, Any] = json.loads((CORPUS / "index.json").read_text(encoding="utf-8"))
-VECTORS: list[dict[str, Any]] = json.loads((CORPUS / "partitions.json").read_text(encoding="utf-8"))["orgs"]
-LIMIT_S = 60
 PARTITIONS = 4
 SOURCE = b'"gateway/mum-1"'
 _TIME = re.compile(rb"(2026-\d\d-\d\d)([Tt ])(\d\d:\d\d:\d\d)")
-
-
-def send(
-    servers: str, topic: str, records: list[tuple[str, bytes]], **settings: Any
-) -> list[tuple[int, int]]:
-    """Send records of a key and a value through librdkafka, and return where each is: partition and offset."""
-    producer = Producer({"bootstrap.servers": servers, "acks": "all", "enable.idempotence": True, **settings})
-    places: dict[int, tuple[int, int]] = {}
-
-    def delivered(nth: int, error: Any, message: Message) -> None:
-        assert error is None, error
-        places[nth] = (message.partition(), message.offset())  # type: ignore[assignment]
-
-    for nth, (key, value) in enumerate(records):
-        producer.produce(
-            topic,
-            value,
-            key.encode(),
-            on_delivery=lambda error, message, nth=nth: delivered(nth, error, message),
-        )
-        producer.poll(0)
-    assert producer.flush(LIMIT_S) == 0
-    return [places[nth] for nth in range(len(records))]
-
-
-@pytest.mark.parametrize("partitions", [1, 3, 4, 7, 12])
-def test_an_org_is_where_murmur2_random_puts_it(platform: Platform, partitions: int) -> None:
-    servers, topic = platform.product.servers, f"vectors-{partitions}"
-    created = AdminClient({"bootstrap.servers": servers}).create_topics([NewTopic(topic, partitions, 1)])
-    created[topic].result(LIMIT_S)
-    records = [(vector["org"], b"") for vector in VECTORS]
-    places = send(servers, topic, records, partitioner="murmur2_random")
-    expected = [vector["partitions"][str(partitions)] for vector in VECTORS]
-    assert [partition for partition, _ in places] == expected
-    if partitions > 1:
-        # Which is why the setting is needed: without it librdkafka has a partitioner of its own.
-        assert [partition for partition, _ in send(servers, topic, records)] != expected
 
 
 def moved_to(value: bytes, now: datetime) -> bytes:
