@@ -29,7 +29,8 @@ def ask(client: openai.OpenAI, model: str = "krutrim-2", **more: Any) -> Any:
 
 
 def cost_nano(event: dict[str, Any]) -> int:
-    return round(event["cost_inr"] * 1_000_000_000)
+    cost_inr: float = event["cost_inr"]
+    return round(cost_inr * 1_000_000_000)
 
 
 def test_an_answer_and_a_stream_are_charged_the_same(platform: Platform) -> None:
@@ -219,7 +220,15 @@ def test_each_providers_own_usage_is_charged_as_the_corpus_says(platform: Platfo
 def test_what_was_served_with_junk_for_usage_is_charged(platform: Platform) -> None:
     org = platform.org()
     client = platform.client(platform.key(org))
-    junk = [None, [], "many", 5, {"prompt_tokens": -1}, {"prompt_tokens": 1.5}, {"prompt_tokens": "5"}]
+    junk: list[Any] = [
+        None,
+        [],
+        "many",
+        5,
+        {"prompt_tokens": -1},
+        {"prompt_tokens": 1.5},
+        {"prompt_tokens": "5"},
+    ]
     junk += [{"prompt_tokens": 1e30}, {"prompt_tokens": 10**9}, {"completion_tokens": True}]
     for usage in junk:
         _told(client, "junk", usage, stream=len(str(usage)) % 2 == 0)

@@ -6,6 +6,7 @@ Owns: sending records with it, and where they went. `murmur2_random` is the part
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Message, Producer
@@ -26,19 +27,17 @@ def send(
     producer = Producer({"bootstrap.servers": servers, "acks": "all", "enable.idempotence": True, **settings})
     places: dict[int, tuple[int, int]] = {}
 
-    def delivered(nth: int, error: Any, message: Message) -> None:
-        assert error is None, error
-        partition, offset = message.partition(), message.offset()
-        assert partition is not None and offset is not None
-        places[nth] = partition, offset
+    def told(nth: int) -> Callable[[Any, Message], None]:
+        def delivered(error: Any, message: Message) -> None:
+            assert error is None, error
+            partition, offset = message.partition(), message.offset()
+            assert partition is not None and offset is not None
+            places[nth] = partition, offset
+
+        return delivered
 
     for nth, (key, value) in enumerate(records):
-        producer.produce(
-            topic,
-            value,
-            key.encode(),
-            on_delivery=lambda error, message, nth=nth: delivered(nth, error, message),
-        )
+        producer.produce(topic, value, key.encode(), on_delivery=told(nth))
         producer.poll(0)
     assert producer.flush(LIMIT_S) == 0
     return [places[nth] for nth in range(len(records))]
