@@ -80,8 +80,10 @@ class Proxy:
         """Start it and wait until it answers."""
         command = [str(litellm_home() / "bin" / "litellm"), "--config", str(self.home / "litellm.yaml")]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--num_workers", str(workers)]
-        # A worker that is still importing LiteLLM on a busy machine does not answer its supervisor.
-        command += ["--timeout_worker_healthcheck", "120"]
+        if workers > 1:
+            # Its workers are forks of a process that has imported LiteLLM, which takes half a minute of CPU: so one that is
+            # killed is replaced at once. Those of uvicorn, which is the default, import it themselves.
+            command += ["--run_gunicorn"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.home, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
