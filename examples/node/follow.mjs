@@ -91,25 +91,14 @@ export class Follower {
     }
   }
 
-  // Takes the committed records of an answer. The marker that ends an aborted transaction comes after its records; those of
-  // one that goes on are not in the answer.
   #take(topic, partition, told) {
     const place = `${topic}/${partition}`
-    const aborted = [...told.abortedTransactions].sort((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1))
-    const aborting = new Set()
-    for (const batch of told.records ?? []) {
-      while (aborted.length && aborted[0].firstOffset <= batch.firstOffset + BigInt(batch.lastOffsetDelta)) {
-        aborting.add(aborted.shift().producerId)
+    for (const { records, firstOffset, nextOffset } of committed(told)) {
+      for (const record of records) {
+        const offset = firstOffset + BigInt(record.offsetDelta)
+        if (offset >= this.#next.get(place)) this.#takeRecord(topic, record, `${place}, offset ${offset}`)
       }
-      if (batch.attributes & IS_CONTROL) {
-        if (batch.records[0]?.key.readInt16BE(2) === ABORT) aborting.delete(batch.producerId)
-      } else if (!(batch.attributes & IS_TRANSACTIONAL && aborting.has(batch.producerId))) {
-        for (const record of batch.records) {
-          const offset = batch.firstOffset + BigInt(record.offsetDelta)
-          if (offset >= this.#next.get(place)) this.#takeRecord(topic, record, `${place}, offset ${offset}`)
-        }
-      }
-      this.#next.set(place, batch.firstOffset + BigInt(batch.lastOffsetDelta) + 1n)
+      this.#next.set(place, nextOffset)
     }
   }
 
@@ -133,5 +122,21 @@ export class Follower {
     }
     this.problem = ''
     this.admission.caughtUp(oldestMs)
+  }
+}
+
+// Yields the batches of a partition's answer, without the records of markers and of what was aborted. The marker that ends an
+// aborted transaction comes after its records; a transaction that goes on is not in the answer.
+export function* committed({ records, abortedTransactions }) {
+  const aborted = [...abortedTransactions].sort((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1))
+  const aborting = new Set()
+  for (const batch of records ?? []) {
+    const { firstOffset, attributes, producerId } = batch
+    const nextOffset = firstOffset + BigInt(batch.lastOffsetDelta) + 1n
+    while (aborted.length && aborted[0].firstOffset < nextOffset) aborting.add(aborted.shift().producerId)
+    const isMarker = (attributes & IS_CONTROL) !== 0
+    if (isMarker && batch.records[0]?.key.readInt16BE(2) === ABORT) aborting.delete(producerId)
+    const isAborted = (attributes & IS_TRANSACTIONAL) !== 0 && aborting.has(producerId)
+    yield { firstOffset, nextOffset, records: isMarker || isAborted ? [] : batch.records }
   }
 }
