@@ -122,6 +122,7 @@ MONEY = Counter(
     "Payments and refunds by what became of them; `payment mismatched` and `stray` want a person to look",
     ["outcome"],
 )
+NOTICES = Counter("metering_notices_total", "Notices to orgs ordered, beside low-balance mails", ["kind"])
 ALERTS = Counter("metering_low_balance_alerts_total", "Low-balance mails ordered")
 
 RAZORPAY = Histogram(

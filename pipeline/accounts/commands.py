@@ -29,6 +29,7 @@ from pipeline.accounts.results import (
     Found,
     KeyChanged,
     KeyCreated,
+    NoticesSet,
     OrderOpened,
     OrderPrepared,
     PaymentTaken,
@@ -37,6 +38,7 @@ from pipeline.accounts.results import (
     SignedUp,
     StrayNoted,
     ThresholdSet,
+    WebhookSet,
 )
 from pipeline.events import KeyId, Name, OrgId
 from pipeline.outcomes import DisputeStatus, RefusalCode
@@ -134,6 +136,23 @@ class SetThreshold(AccountCommand[ThresholdSet], tag="set_threshold", frozen=Tru
     """Set the balance below which the org gets a mail, in nano-rupees; None turns it off."""
 
     threshold_nano: Int64 | None
+    fingerprint: Short = ""
+
+
+class SetNotices(AccountCommand[NoticesSet], tag="set_notices", frozen=True):
+    """Switch on or off what is given: mails of notices, or a kind of notice."""
+
+    mail: bool | UnsetType = UNSET
+    budget_reached: bool | UnsetType = UNSET
+    fingerprint: Short = ""
+
+
+class SetWebhook(AccountCommand[WebhookSet], tag="set_webhook", frozen=True):
+    """Set the URL that notices are sent to; None: nowhere. `nonce` is for a new secret, used where one is made."""
+
+    url: Name | None
+    nonce: Short = ""
+    new_secret: bool = False
     fingerprint: Short = ""
 
 
@@ -269,6 +288,8 @@ AnyAccountCommand = (
     | Credit
     | SetAddress
     | SetThreshold
+    | SetNotices
+    | SetWebhook
     | PrepareOrder
     | OpenOrder
     | ByPayment

@@ -13,7 +13,16 @@ from typing import Protocol, assert_never
 from msgspec import Raw, structs
 
 from pipeline import ist
-from pipeline.accounts import addresses, captures, corrections, disputes, keys, orders, refunds
+from pipeline.accounts import (
+    addresses,
+    captures,
+    corrections,
+    disputes,
+    keys,
+    notice_choices,
+    orders,
+    refunds,
+)
 from pipeline.accounts.commands import (
     AccountCommand,
     AnyAccountCommand,
@@ -31,7 +40,9 @@ from pipeline.accounts.commands import (
     Question,
     R,
     SetAddress,
+    SetNotices,
     SetThreshold,
+    SetWebhook,
     SignUp,
     TakeDispute,
     TakeRefund,
@@ -56,7 +67,17 @@ from pipeline.accounts.results import (
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.outcomes import LedgerKind, RefusalCode
 
-BillingCommand = SetAddress | SetThreshold | CheckPromo | PrepareOrder | OpenOrder | ByPayment | Find
+BillingCommand = (
+    SetAddress
+    | SetThreshold
+    | SetNotices
+    | SetWebhook
+    | CheckPromo
+    | PrepareOrder
+    | OpenOrder
+    | ByPayment
+    | Find
+)
 
 SIGNUP_CREDIT_NANO = 100 * NANO_PER_RUPEE
 
@@ -112,7 +133,9 @@ def known_of(  # noqa: PLR0911 - one case a command
             )
         case View():
             return Known(next_id=records.next_id())
-        case SignUp() | CreateKey() | ChangeKey() | SetAddress() | SetThreshold():
+        case (
+            SignUp() | CreateKey() | ChangeKey() | SetAddress() | SetThreshold() | SetNotices() | SetWebhook()
+        ):
             return NOTHING
     assert_never(command)
 
@@ -168,6 +191,10 @@ def _decide_billing(  # noqa: PLR0911 - one case a command
             return _typed(command, addresses.set_address(account, command))
         case SetThreshold():
             return _typed(command, addresses.set_threshold(account, command))
+        case SetNotices():
+            return _typed(command, notice_choices.set_notices(account, command))
+        case SetWebhook():
+            return _typed(command, notice_choices.set_webhook(account, command))
         case CheckPromo():
             return _typed(command, orders.check_promo(account, command, at_ms, known))
         case PrepareOrder():
@@ -279,6 +306,7 @@ def _view(account: Account, next_id: int, at_ms: int) -> AccountView:
         keys=shown,
         next_id=next_id,
         posted_ms=at_ms,
+        notices=notice_choices.view_of_notices(profile.notices),
     )
 
 

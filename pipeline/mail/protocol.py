@@ -21,9 +21,9 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from msgspec import structs
 
 from pipeline import identity, topics
+from pipeline.accounts.notices import Mail
 from pipeline.mail import outbox, record, render
 from pipeline.mail.outbox import Delivery, Outbox, Waiting
-from pipeline.mail.record import Mail
 from pipeline.mail.render import MailSender
 from pipeline.steps import (
     NOTHING_ACCEPTED,

@@ -16,26 +16,34 @@ from pipeline.accounts.model import (
     _StoredProfile,
     _StoredSpending,
 )
+from pipeline.accounts.notices import BudgetReached, LowBalance, Mail, NoticeSettings, Told, ToldBudget
 from pipeline.accounts.payments import Dispute, NamedCredit, Order, Payment, Refund, Stray
 from pipeline.formats import StoredFormat
 from pipeline.gateway.sending.spool import Identity
 from pipeline.mail.outbox import Outbox, Waiting
-from pipeline.mail.record import Mail
 from pipeline.mirror.progress import MirroredPlace, MirrorHead
 from pipeline.posting.answers import StoredAnswer
 from pipeline.posting.state import Meta
 from pipeline.sink.ranges import Intent, RangePart, RebuildHold
 from pipeline.token_book import TokenRecord
 
-MAIL_FIELDS: dict[type[Struct], str] = {Mail: "id org kind to org_name balance_nano threshold_nano at_ms"}
+MAIL_FIELDS: dict[type[Struct], str] = {
+    Mail: "id org to org_name at_ms about",
+    LowBalance: "balance_nano threshold_nano",
+    BudgetReached: "key_id key_name month percent budget_nano spent_nano",
+}
 FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
     formats.STATE: (
-        4,
+        5,
         {
             Meta: "partitions format position posted_ms offsets swept_day topic_ids",
             _StoredSpending: "credited_nano debited_nano keys verdict_nano verdict_refused entry_id is_below alerted_ms"
             " watched trial_days",
-            _StoredProfile: "name email signed_up_ms keys answers address threshold_nano redeemed unpaid",
+            _StoredProfile: "name email signed_up_ms keys answers address threshold_nano redeemed unpaid"
+            " notices",
+            NoticeSettings: "budget",
+            Told: "budgets",
+            ToldBudget: "month near_nano spent_nano",
             _StoredKey: "key_id name prefix hash tier created_ms budget_nano daily_limit rpm_limit expires_ms revoked"
             " version",
             KeyUsage: "months days trial",
@@ -59,9 +67,9 @@ FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
             TokenRecord: "id org name prefix hash nonce fingerprint created_ms expires_ms revoked_ms signature",
         },
     ),
-    formats.MAIL: (1, MAIL_FIELDS),
+    formats.MAIL: (2, MAIL_FIELDS),
     formats.OUTBOX: (
-        2,
+        3,
         {Outbox: "next_offset waiting topic_id", Waiting: "mail came_ms tries due_ms", **MAIL_FIELDS},
     ),
     formats.RANGES: (
