@@ -13,16 +13,24 @@ from pipeline.mail import outbox
 from pipeline.mail.outbox import AGE_MAX_MS, WAITING_MAX, Delivery, Outbox, again
 from pipeline.mail.protocol import (
     OUTBOX_KEY,
-    Beginning,
     Ended,
     Fate,
     HandOver,
-    Idle,
     MailStep,
     MailTurns,
-    Taken,
 )
-from pipeline.steps import AnotherTopicError, Commit, LastHeaders, Now, Restore, TopicIds, TopicPlace
+from pipeline.steps import (
+    AnotherTopicError,
+    Beginning,
+    Commit,
+    Idle,
+    LastHeaders,
+    Now,
+    Restore,
+    Taken,
+    TopicIds,
+    TopicPlace,
+)
 from tests.support import scripted
 from tests.support.builders import Record
 from tests.support.mails import MAIL, SENDER
