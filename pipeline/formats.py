@@ -101,6 +101,8 @@ SESSIONS = StoredFormat(topics.SESSIONS, 1)
 TOKENS = StoredFormat(topics.TOKENS, 1, rewritten=True)
 MAIL = StoredFormat(topics.MAIL, 2, rewritten=True)
 OUTBOX = StoredFormat(topics.MAIL_STATE, 3, rewritten=True)
+WEBHOOKS = StoredFormat(topics.WEBHOOKS, 1, rewritten=True)
+WEBHOOK_PROGRESS = StoredFormat(topics.WEBHOOKS_STATE, 1, rewritten=True)
 RANGES = StoredFormat(topics.SINK_STATE, 3, rewritten=True)
 MARKS = StoredFormat(topics.REDRIVE_STATE, 2, "the value itself, in decimal")
 CHECKPOINTS = StoredFormat(
@@ -129,6 +131,8 @@ ALL = (
     TOKENS,
     MAIL,
     OUTBOX,
+    WEBHOOKS,
+    WEBHOOK_PROGRESS,
     RANGES,
     MARKS,
     CHECKPOINTS,

@@ -40,6 +40,7 @@ from pipeline.accounts.results import (
     ThresholdSet,
     WebhookSet,
 )
+from pipeline.accounts.webhooks import URL_LENGTH_MAX
 from pipeline.events import KeyId, Name, OrgId
 from pipeline.outcomes import DisputeStatus, RefusalCode
 
@@ -150,7 +151,7 @@ class SetNotices(AccountCommand[NoticesSet], tag="set_notices", frozen=True):
 class SetWebhook(AccountCommand[WebhookSet], tag="set_webhook", frozen=True):
     """Set the URL that notices are sent to; None: nowhere. `nonce` is for a new secret, used where one is made."""
 
-    url: Name | None
+    url: Annotated[str, Meta(min_length=1, max_length=URL_LENGTH_MAX)] | None
     nonce: Short = ""
     new_secret: bool = False
     fingerprint: Short = ""

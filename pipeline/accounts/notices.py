@@ -1,9 +1,10 @@
 """Notices: what an org is told without asking, which of it an org wants, and what it was told already.
 
-Owns: the shapes of notices, of the mail that carries one on `metering.mail`, and of what an account keeps about them.
+Owns: the shapes of notices, of the mail that carries one on `metering.mail` and of the webhook that does on
+`metering.webhooks`, and of what an account keeps about them.
 Called by: `accounts/alerts.py` and `accounts/telling.py`, which decide that one is due; `accounts/model.py`, which
 keeps what an org wants; `posting/state.py`, which keeps what it was told.
-Next: `mail/protocol.py` sends mails, across Kafka.
+Next: `mail/protocol.py` sends mails and `webhook/protocol.py` webhooks, across Kafka.
 
 Amounts are nano-rupees, IST months are numbers such as 202611, and percentages are of a key's monthly budget.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct, field
 
-from pipeline.formats import MAIL
+from pipeline.formats import MAIL, WEBHOOKS
 
 NEAR_PERCENT, SPENT_PERCENT = 80, 100
 """At which shares of its monthly budget a key's org is told of it."""
@@ -65,6 +66,17 @@ class Mail(Struct, frozen=True, tag_field="format", tag=MAIL.number):
     about: Notice
 
 
+class WebhookMessage(Struct, frozen=True, tag_field="format", tag=WEBHOOKS.number):
+    """A notice to an org's webhook. Its `id` is that of the mail that tells the same; `nonce` is the secret's."""
+
+    id: str
+    org: str
+    url: str
+    nonce: str
+    at_ms: int
+    about: Notice
+
+
 class WebhookTarget(Struct, array_like=True, frozen=True, gc=False):
     """Where notices are sent beside mails: an https URL, and what the secret that signs them is drawn from.
 
@@ -104,6 +116,7 @@ class Told(Struct, array_like=True, gc=False):
 
 
 encode_mail = msgspec.json.Encoder().encode
+encode_webhook = msgspec.json.Encoder().encode
 encode_told = msgspec.msgpack.Encoder().encode
 _decode_told = msgspec.msgpack.Decoder(Told).decode
 

@@ -1,8 +1,8 @@
 """When an org is told that a key has spent 80 or 100 % of its monthly budget.
 
 Owns: the rule, and that nothing is told twice.
-Called by: `posting/unit.py` at the end of a unit, for accounts that `accounts/review.py` says need a look.
-Next: the mailer reads the mail and hands it to SMTP.
+Called by: `posting/reviewing.py` at the end of a unit, for accounts that `accounts/review.py` says need a look.
+Next: the mailer reads the mail and hands it to SMTP; the sender of webhooks posts the webhook.
 
 A share of a budget is told of once in an IST month, whatever is charged afterwards. Another budget is another thing to
 be told of only where it is larger than all that the org was told of in that month: so a budget that is moved up and
@@ -27,6 +27,7 @@ from pipeline.accounts.notices import (
     Notice,
     Told,
     ToldBudget,
+    WebhookMessage,
     is_near,
 )
 
@@ -77,13 +78,27 @@ def forgetting(told: Told, account: Account) -> Told:
 
 def can_be_told(account: Account) -> bool:
     """Whether there is an address to tell an org anything at."""
-    return bool(account.profile.email)
+    return _has_mail(account) or account.profile.notices.webhook is not None
 
 
-def mail_of(account: Account, notice: Notice, notice_id: str, at_ms: int) -> Mail:
-    """Return the mail that tells an org of a notice."""
+def mail_of(account: Account, notice: Notice, notice_id: str, at_ms: int) -> Mail | None:
+    """Return the mail that tells an org of a notice; None where it wants no mails or has no address."""
     profile = account.profile
+    if not _has_mail(account):
+        return None
     return Mail(notice_id, account.org, profile.email, profile.name, at_ms, notice)
+
+
+def webhook_of(account: Account, notice: Notice, notice_id: str, at_ms: int) -> WebhookMessage | None:
+    """Return the webhook that tells an org of a notice; None where it has set no address for any."""
+    target = account.profile.notices.webhook
+    if target is None:
+        return None
+    return WebhookMessage(notice_id, account.org, target.url, target.nonce, at_ms, notice)
+
+
+def _has_mail(account: Account) -> bool:
+    return account.profile.notices.mail and bool(account.profile.email)
 
 
 def budget_id(org: str, notice: BudgetReached) -> str:

@@ -41,7 +41,7 @@ def _inner(address: InternetAddress) -> IPv4Address | None:
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
 
 
-def url_problem(url: str) -> str | None:
+def url_problem(url: str) -> str | None:  # noqa: PLR0911 - one case a problem
     """Return what keeps a URL from being an address for notices, None where nothing does.
 
     A name is not looked up here: what it stands for may be another address at any moment.

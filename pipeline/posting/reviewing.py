@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pipeline.accounts import alerts, telling, verdicts
 from pipeline.accounts.model import Account
-from pipeline.accounts.notices import encode_mail, kind_of
+from pipeline.accounts.notices import Notice, encode_mail, encode_webhook, kind_of
 from pipeline.posting.beside_journal import alert_mark, alert_record
 from pipeline.posting.state import PartitionState, StateRecord
 
@@ -31,6 +31,7 @@ class Reviewed:
 
     verdicts: list[tuple[bytes, bytes]] = field(default_factory=list)
     mail: list[tuple[bytes, bytes]] = field(default_factory=list)
+    webhooks: list[tuple[bytes, bytes]] = field(default_factory=list)
     alerts: list[StateRecord] = field(default_factory=list)
     told: list[StateRecord] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -53,16 +54,24 @@ class Reviewed:
             account.spending.verdict_refused = verdict.refused
             self.verdicts.append((org, verdicts.encode(verdict)))
 
+    def _tell(self, account: Account, notice: Notice, notice_id: str, at_ms: int) -> None:
+        """Add the mail and the webhook that tell an org of a notice."""
+        mail = telling.mail_of(account, notice, notice_id, at_ms)
+        if mail is not None:
+            self.mail.append((account.org.encode(), encode_mail(mail)))
+        webhook = telling.webhook_of(account, notice, notice_id, at_ms)
+        if webhook is not None:
+            self.webhooks.append((account.org.encode(), encode_webhook(webhook)))
+        self.counts[told_count(kind_of(notice))] += 1
+
     def _tell_budgets(self, state: PartitionState, account: Account) -> None:
-        """Add a mail for each budget that a key has nearly or wholly spent and that the org was not told of."""
+        """Tell of each budget that a key has nearly or wholly spent and that the org was not told of."""
         posted_ms = state.meta.posted_ms
         reached = telling.reached_budgets(account, posted_ms)
         if not reached or not telling.can_be_told(account):
             return
         due, told = telling.not_told(reached, state.told(account.org))
         for notice in due:
-            mail = telling.mail_of(account, notice, telling.budget_id(account.org, notice), posted_ms)
-            self.mail.append((account.org.encode(), encode_mail(mail)))
-            self.counts[told_count(kind_of(notice))] += 1
+            self._tell(account, notice, telling.budget_id(account.org, notice), posted_ms)
         if due:
             self.told.append(state.save_told(account.org, telling.forgetting(told, account)))

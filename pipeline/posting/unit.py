@@ -125,6 +125,7 @@ class UnitOutput:
     counts: Counter[str]
     orders: list[tuple[bytes, bytes]] = field(default_factory=list)
     mail: list[tuple[bytes, bytes]] = field(default_factory=list)
+    webhooks: list[tuple[bytes, bytes]] = field(default_factory=list)
     alerts: list[StateRecord] = field(default_factory=list)
     """What alerts go by, of the accounts of which it changed."""
 
@@ -367,5 +368,6 @@ def close(unit: Unit) -> UnitOutput:
         counts=unit.counts,
         orders=list(unit.orders.items()),
         mail=reviewed.mail,
+        webhooks=reviewed.webhooks,
         alerts=reviewed.alerts,
     )

@@ -27,7 +27,7 @@ from pipeline.sink import protocol as sink_protocol
 from pipeline.sink import ranges
 from pipeline.sink.protocol import RangeWriter, SinkProtocol
 from pipeline.sink.ranges import Intent, PartState, RangePart
-from pipeline.steps import Commit
+from pipeline.steps import Commit, OutgoingRecord
 from pipeline.topics import REQUESTS
 
 Patch = Callable[[], AbstractContextManager[Any]]

@@ -55,6 +55,7 @@ from pipeline.session_book import SessionBook
 from pipeline.settings import MissingSettingError, Settings
 from pipeline.sink.sink import Sink
 from pipeline.token_book import TokenBook
+from pipeline.webhook.sender import webhook_sender
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,12 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         )
         accounts = account_services(settings, client, order_index, directory)
         stack.push_async_callback(accounts.close)
-        supervised = {"mail": SupervisedPart("mailer", lambda: Mailer(settings))}
+        supervised = {
+            "mail": SupervisedPart("mailer", lambda: Mailer(settings)),
+            "webhooks": SupervisedPart(
+                "sender of webhooks", lambda: webhook_sender(settings, session_secret)
+            ),
+        }
         beside_api = SinkBeside(settings, engine, follower)
         notary = _notary_of(settings)
         if settings.server_sink:
