@@ -41,7 +41,6 @@ from pipeline.steps import (
     TopicIds,
 )
 
-
 FETCH_BYTES = 1024 * 1024
 STOP_LIMIT_S = 8.0
 """How long what is on its way is waited for when a partition is given up."""
@@ -142,7 +141,7 @@ class OutgoingPartition(ABC):
         except TimeoutError:
             return
 
-    async def take_kafka_step(self, step: OutgoingStep) -> object:  # noqa: C901 - one case a step
+    async def take_kafka_step(self, step: OutgoingStep) -> object:
         """Take a step that concerns Kafka and return its answer."""
         match step:
             case Fence():

@@ -16,7 +16,16 @@ from pipeline.accounts.model import (
     _StoredProfile,
     _StoredSpending,
 )
-from pipeline.accounts.notices import BudgetReached, LowBalance, Mail, NoticeSettings, Told, ToldBudget
+from pipeline.accounts.notices import (
+    BudgetReached,
+    LowBalance,
+    Mail,
+    NoticeSettings,
+    Told,
+    ToldBudget,
+    WebhookMessage,
+    WebhookTarget,
+)
 from pipeline.accounts.payments import Dispute, NamedCredit, Order, Payment, Refund, Stray
 from pipeline.formats import StoredFormat
 from pipeline.gateway.sending.spool import Identity
@@ -26,12 +35,17 @@ from pipeline.posting.answers import StoredAnswer
 from pipeline.posting.state import Meta
 from pipeline.sink.ranges import Intent, RangePart, RebuildHold
 from pipeline.token_book import TokenRecord
+from pipeline.webhook.waiting import WaitingMessage, WebhookProgress
 
-MAIL_FIELDS: dict[type[Struct], str] = {
-    Mail: "id org to org_name at_ms about",
+NOTICE_FIELDS: dict[type[Struct], str] = {
     LowBalance: "balance_nano threshold_nano",
     BudgetReached: "key_id key_name month percent budget_nano spent_nano",
 }
+MAIL_FIELDS: dict[type[Struct], str] = {
+    Mail: "id org to org_name at_ms about",
+    **NOTICE_FIELDS,
+}
+WEBHOOK_FIELDS: dict[type[Struct], str] = {WebhookMessage: "id org url nonce at_ms about", **NOTICE_FIELDS}
 FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
     formats.STATE: (
         5,
@@ -41,7 +55,8 @@ FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
             " watched trial_days",
             _StoredProfile: "name email signed_up_ms keys answers address threshold_nano redeemed unpaid"
             " notices",
-            NoticeSettings: "budget",
+            NoticeSettings: "mail budget_reached webhook",
+            WebhookTarget: "url nonce",
             Told: "budgets",
             ToldBudget: "month near_nano spent_nano",
             _StoredKey: "key_id name prefix hash tier created_ms budget_nano daily_limit rpm_limit expires_ms revoked"
@@ -71,6 +86,15 @@ FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
     formats.OUTBOX: (
         3,
         {Outbox: "next_offset waiting topic_id", Waiting: "mail came_ms tries due_ms", **MAIL_FIELDS},
+    ),
+    formats.WEBHOOKS: (1, WEBHOOK_FIELDS),
+    formats.WEBHOOK_PROGRESS: (
+        1,
+        {
+            WebhookProgress: "next_offset topic_id",
+            WaitingMessage: "message came_ms tries due_ms",
+            **WEBHOOK_FIELDS,
+        },
     ),
     formats.RANGES: (
         3,

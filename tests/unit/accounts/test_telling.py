@@ -61,7 +61,7 @@ def test_no_budget_none_that_can_be_spent_and_a_revoked_key_are_told_of_to_nobod
 
 def test_an_org_that_wants_none_is_told_nothing_and_once_it_wants_them_what_holds_then() -> None:
     account = _account(100, 85)
-    account.profile = msgspec.structs.replace(account.profile, notices=NoticeSettings(budget=False))
+    account.profile = msgspec.structs.replace(account.profile, notices=NoticeSettings(budget_reached=False))
     assert _due(account) == []
     account.profile = msgspec.structs.replace(account.profile, notices=NoticeSettings())
     assert _due(account) == [(THIS_MONTH, 80, 100)]
