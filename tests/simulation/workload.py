@@ -50,7 +50,6 @@ OfAnOrg = (
     | commands.Credit
     | commands.ByPayment
     | commands.SetThreshold
-    | commands.SetNotices
     | commands.View
 )
 
@@ -378,8 +377,6 @@ class Workload:
             threshold_nano = rng.choice((None, 50, 5_000, 1_000_000))
             if threshold_nano is not None:
                 threshold_nano *= NANO_PER_RUPEE
-            if threshold_nano == 50 * NANO_PER_RUPEE:
-                return commands.SetNotices(command_id, org, budget_reached=rng.random() < 0.5)
             return commands.SetThreshold(command_id, org, threshold_nano)
         amount_nano = rng.choice((1, 500, 2_000, 50_000)) * NANO_PER_RUPEE + rng.randrange(1000)
         sign = -1 if rng.random() < 0.15 else 1
