@@ -30,6 +30,7 @@ from pipeline.accounts.results import (
     KeyChanged,
     KeyCreated,
     NoticesSet,
+    NoticeTold,
     OrderOpened,
     OrderPrepared,
     PaymentTaken,
@@ -145,6 +146,8 @@ class SetNotices(AccountCommand[NoticesSet], tag="set_notices", frozen=True):
 
     mail: bool | UnsetType = UNSET
     budget_reached: bool | UnsetType = UNSET
+    statement_ready: bool | UnsetType = UNSET
+    unusual_hour: bool | UnsetType = UNSET
     fingerprint: Short = ""
 
 
@@ -155,6 +158,22 @@ class SetWebhook(AccountCommand[WebhookSet], tag="set_webhook", frozen=True):
     nonce: Short = ""
     new_secret: bool = False
     fingerprint: Short = ""
+
+
+class TellStatement(AccountCommand[NoticeTold], tag="tell_statement", frozen=True):
+    """A month (202611) is over: tell the org that its statement is ready, unless it was told."""
+
+    month: Int64
+
+
+class TellUnusualHour(AccountCommand[NoticeTold], tag="tell_unusual_hour", frozen=True):
+    """An hour cost many times what it usually does: tell the org, unless it was told of one within 24 hours."""
+
+    hour_ms: Int64
+    cost_nano: Int64
+    usual_nano: Int64
+    key_id: Short
+    model: Short
 
 
 class CheckPromo(AccountCommand[PromoWorth], tag="check_promo", frozen=True):
@@ -282,6 +301,8 @@ Question = View | Find | CheckPromo
 """These change nothing."""
 ByPayment = Capture | Fail | TakeRefund | TakeDispute
 """These are idempotent by the payment, refund or dispute they name; their own id matters where they came with one."""
+Telling = TellStatement | TellUnusualHour
+"""These are idempotent by what the org was told already."""
 AnyAccountCommand = (
     SignUp
     | CreateKey
@@ -291,6 +312,7 @@ AnyAccountCommand = (
     | SetThreshold
     | SetNotices
     | SetWebhook
+    | Telling
     | PrepareOrder
     | OpenOrder
     | ByPayment
@@ -302,7 +324,7 @@ AnyCommand = AnyAccountCommand | Barrier | NoteStray
 
 def is_remembered(command: AnyAccountCommand) -> bool:
     """Whether the answer to a command is kept, so that the same id gets the same answer again."""
-    if isinstance(command, Question):
+    if isinstance(command, Question | Telling):
         return False
     return bool(command.fingerprint) or not isinstance(command, ByPayment)
 

@@ -46,12 +46,15 @@ from pipeline.accounts.commands import (
     SignUp,
     TakeDispute,
     TakeRefund,
+    TellStatement,
+    TellUnusualHour,
     View,
     is_remembered,
 )
 from pipeline.accounts.ledger import LedgerEntry, Posting
 from pipeline.accounts.model import ANSWERS_KEPT, Account, Profile, RememberedAnswer
 from pipeline.accounts.names import name_or_refusal
+from pipeline.accounts.notices import Told
 from pipeline.accounts.payments import NOTHING, Dispute, Known, NamedCredit, Order, Payment, Refund
 from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.results import (
@@ -103,6 +106,9 @@ class MoneyRecords(Protocol):
     def answer(self, org: str, command_id: str) -> RememberedAnswer | None:
         """Return what a command of an org that may be repeated for a day was answered."""
 
+    def told(self, org: str) -> Told:
+        """Return what an org was told already."""
+
     def next_id(self) -> int:
         """Return the id that the next row of the journal takes."""
 
@@ -137,6 +143,8 @@ def known_of(  # noqa: PLR0911 - one case a command
             SignUp() | CreateKey() | ChangeKey() | SetAddress() | SetThreshold() | SetNotices() | SetWebhook()
         ):
             return NOTHING
+        case TellStatement() | TellUnusualHour():
+            return Known(told=records.told(command.org))
     assert_never(command)
 
 
@@ -177,6 +185,8 @@ def decide(
             return _typed(command, keys.change(account, command, at_ms))
         case Credit():
             return _typed(command, corrections.credit(account, command, known))
+        case TellStatement() | TellUnusualHour():
+            return _typed(command, notice_choices.tell(account, command, at_ms, known.told))
         case View():
             return _typed(command, Posting(_view(account, known.next_id, at_ms)))
         case _:

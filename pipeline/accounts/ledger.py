@@ -22,7 +22,7 @@ from pipeline.accounts.model import (
     Profile,
     Spending,
 )
-from pipeline.accounts.notices import is_near
+from pipeline.accounts.notices import Notice, Told, is_near
 from pipeline.accounts.payments import MoneyRecord
 from pipeline.ist import month_of_day
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
@@ -51,7 +51,8 @@ class LedgerEntry(Struct, frozen=True):
 class Posting(Struct, Generic[R_co], frozen=True):
     """What a command does: its result, ledger entries, the profile after it, the keys it changed, the ids of those gone.
 
-    `records` are the orders, payments and refunds as they are after it.
+    `records` are the orders, payments and refunds as they are after it, `notice` is what it tells the org, with its id, and
+    `told` what the org was told after it, where that changes.
     """
 
     result: R_co
@@ -60,6 +61,8 @@ class Posting(Struct, Generic[R_co], frozen=True):
     keys: tuple[Key, ...] = ()
     gone_keys: tuple[str, ...] = ()
     records: tuple[MoneyRecord, ...] = ()
+    notice: tuple[str, Notice] | None = None
+    told: Told | None = None
 
 
 def apply(spending: Spending, entry: LedgerEntry) -> Spending:

@@ -1,6 +1,6 @@
-"""What an org chooses to be told of, and where: the commands `SetNotices` and `SetWebhook`.
+"""What an org chooses to be told of, and where, and being told: `SetNotices`, `SetWebhook`, `TellStatement`, `TellUnusualHour`.
 
-Owns: how each changes the profile.
+Owns: how the first two change the profile, and what the others come to.
 Called by: `accounts/decide.py`. Next: `accounts/telling.py` heeds what was chosen.
 """
 
@@ -9,26 +9,29 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, structs
 
-from pipeline.accounts.commands import CommandRefusal, SetNotices, SetWebhook
+from pipeline.accounts.commands import CommandRefusal, SetNotices, SetWebhook, Telling, TellStatement
 from pipeline.accounts.ledger import Posting
 from pipeline.accounts.model import Account
-from pipeline.accounts.notices import NoticeSettings, WebhookTarget
-from pipeline.accounts.results import NoticesSet, WebhookSet
+from pipeline.accounts.notices import NoticeSettings, StatementReady, Told, UnusualHour, WebhookTarget
+from pipeline.accounts.results import NoticesSet, NoticeTold, WebhookSet
+from pipeline.accounts.telling import due_statement, due_unusual_hour
 from pipeline.accounts.webhooks import host_of, url_problem
 from pipeline.outcomes import RefusalCode
+
+SWITCHES = ("mail", "budget_reached", "statement_ready", "unusual_hour")
+"""What of the settings is on or off, by the names of its fields."""
 
 
 def view_of_notices(notices: NoticeSettings) -> NoticesSet:
     """Return what an org chose, as its members may see it: of the webhook's URL, which may hold a secret, the host."""
     host = None if notices.webhook is None else host_of(notices.webhook.url)
-    return NoticesSet(mail=notices.mail, budget_reached=notices.budget_reached, webhook_host=host)
+    switches = {name: getattr(notices, name) for name in SWITCHES}
+    return NoticesSet(**switches, webhook_host=host)
 
 
 def set_notices(account: Account, command: SetNotices) -> Posting[NoticesSet]:
     """Switch on or off what is given."""
-    given = {
-        name: value for name in ("mail", "budget_reached") if (value := getattr(command, name)) is not UNSET
-    }
+    given = {name: value for name in SWITCHES if (value := getattr(command, name)) is not UNSET}
     notices = structs.replace(account.profile.notices, **given)
     return Posting(view_of_notices(notices), profile=structs.replace(account.profile, notices=notices))
 
@@ -52,3 +55,16 @@ def set_webhook(account: Account, command: SetWebhook) -> Posting[WebhookSet] | 
     )
     profile = structs.replace(account.profile, notices=structs.replace(notices, webhook=target))
     return Posting(result, profile=profile)
+
+
+def tell(account: Account, command: Telling, at_ms: int, told: Told) -> Posting[NoticeTold]:
+    """Tell an org what a command says, unless it was told or does not want to be."""
+    due: tuple[str, StatementReady | UnusualHour] | None
+    if isinstance(command, TellStatement):
+        due, after = due_statement(account, told, command.month, at_ms)
+    else:
+        hour = UnusualHour(
+            command.hour_ms, command.cost_nano, command.usual_nano, command.key_id, "", command.model
+        )
+        due, after = due_unusual_hour(account, told, hour, at_ms)
+    return Posting(NoticeTold(due is not None), notice=due, told=after if after != told else None)

@@ -43,8 +43,30 @@ class BudgetReached(Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     spent_nano: int
 
 
-Notice = LowBalance | BudgetReached
-TOLD_KINDS = ("budget_reached",)
+class StatementReady(
+    Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="statement_ready"
+):
+    """An IST month is over, and its statement never changes any more."""
+
+    month: int
+
+
+class UnusualHour(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="unusual_hour"):
+    """The hour that began at `hour_ms` cost many times what that hour of the week usually does.
+
+    `key_id` and `model` are what stands out most: what it cost more than usual.
+    """
+
+    hour_ms: int
+    cost_nano: int
+    usual_nano: int
+    key_id: str
+    key_name: str
+    model: str
+
+
+Notice = LowBalance | BudgetReached | StatementReady | UnusualHour
+TOLD_KINDS = ("budget_reached", "statement_ready", "unusual_hour")
 """The kinds of notices beside the low balance, as they are called in records, in ids and in metrics."""
 
 
@@ -96,6 +118,8 @@ class NoticeSettings(Struct, array_like=True, frozen=True, gc=False):
     mail: bool = True
     budget_reached: bool = True
     webhook: WebhookTarget | None = None
+    statement_ready: bool = True
+    unusual_hour: bool = True
 
 
 class ToldBudget(Struct, array_like=True, frozen=True, gc=False):
@@ -109,10 +133,16 @@ class ToldBudget(Struct, array_like=True, frozen=True, gc=False):
     spent_nano: int = 0
 
 
-class Told(Struct, array_like=True, gc=False):
-    """What an org was told already, by key id: kept beside its account, and only where there is anything."""
+class Told(Struct, array_like=True, frozen=True, gc=False):
+    """What an org was told already: kept beside its account, and only where there is anything.
+
+    `budgets` are by key id. `month` is the newest month whose statement it was told of, `unusual_ms` the time of posting
+    when it was last told of an unusual hour; both are 0 before.
+    """
 
     budgets: dict[str, ToldBudget] = field(default_factory=dict)
+    month: int = 0
+    unusual_ms: int = 0
 
 
 encode_mail = msgspec.json.Encoder().encode

@@ -135,6 +135,8 @@ class Known(Struct, frozen=True):
     answer: RememberedAnswer | None = None
     next_id: int = 0
     """The id that the next row of the journal takes."""
+    told: Told = Told()
+    """What the org was told already."""
 
 
 NOTHING = Known()

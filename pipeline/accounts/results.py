@@ -76,7 +76,15 @@ class NoticesSet(Struct, frozen=True):
 
     mail: bool = True
     budget_reached: bool = True
+    statement_ready: bool = True
+    unusual_hour: bool = True
     webhook_host: str | None = None
+
+
+class NoticeTold(Struct, frozen=True):
+    """Whether it was this command by which the org is told."""
+
+    told: bool
 
 
 class WebhookSet(Struct, frozen=True):
@@ -264,6 +272,7 @@ Result = (
     | ThresholdSet
     | NoticesSet
     | WebhookSet
+    | NoticeTold
     | PromoWorth
     | OrderPrepared
     | OrderOpened

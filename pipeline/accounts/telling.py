@@ -1,4 +1,4 @@
-"""When an org is told that a key has spent 80 or 100 % of its monthly budget.
+"""When an org is told of something: a budget that a key has nearly or wholly spent, a statement, an unusual hour.
 
 Owns: the rule, and that nothing is told twice.
 Called by: `posting/reviewing.py` at the end of a unit, for accounts that `accounts/review.py` says need a look.
@@ -7,6 +7,10 @@ Next: the mailer reads the mail and hands it to SMTP; the sender of webhooks pos
 A share of a budget is told of once in an IST month, whatever is charged afterwards. Another budget is another thing to
 be told of only where it is larger than all that the org was told of in that month: so a budget that is moved up and
 down does not bring the same mail again. Where both shares are reached at once only the whole is told.
+
+A statement is told of once, when its month is over: from then on nothing is posted in it. Who wants to be told of statements
+only later is not told of those before. Of unusual hours an org is told at most once in 24 hours, by the time of posting,
+and only while the hour is not long ago.
 
 What a charge of a late request adds to a month that is over is told to nobody: no key is refused for it any more.
 """
@@ -25,11 +29,18 @@ from pipeline.accounts.notices import (
     BudgetReached,
     Mail,
     Notice,
+    StatementReady,
     Told,
     ToldBudget,
+    UnusualHour,
     WebhookMessage,
     is_near,
 )
+
+HISTORY_MS = 14 * ist.DAY_MS
+"""How long an org has to be signed up before an hour of it can be unusual."""
+UNUSUAL_AGE_MAX_MS = 6 * 3_600_000
+"""How long after its beginning an hour is told of."""
 
 
 def reached_budgets(account: Account, at_ms: int) -> list[BudgetReached]:
@@ -67,13 +78,47 @@ def not_told(reached: list[BudgetReached], told: Told) -> tuple[list[BudgetReach
             near_nano = max(before.near_nano, notice.budget_nano)
             spent_nano = notice.budget_nano if is_spent else before.spent_nano
             budgets[notice.key_id] = ToldBudget(notice.month, near_nano, spent_nano)
-    return due, Told(budgets)
+    return due, structs.replace(told, budgets=budgets)
 
 
 def forgetting(told: Told, account: Account) -> Told:
     """Return what an org was told without the keys that it has no more."""
     known = account.profile.keys
     return structs.replace(told, budgets={k: v for k, v in told.budgets.items() if k in known})
+
+
+def due_statement(
+    account: Account, told: Told, month: int, at_ms: int
+) -> tuple[tuple[str, StatementReady] | None, Told]:
+    """Return the id and the notice of a statement that an org is to be told of, if it is, and what it was told after.
+
+    Only the month before the present one counts, and only where the org had signed up by its end.
+    """
+    profile = account.profile
+    is_last = ist.next_month(month) == ist.month_of(at_ms)
+    had_account = profile.signed_up_ms is not None and profile.signed_up_ms < ist.month_end_ms(month)
+    if not is_last or not had_account or month <= told.month:
+        return None, told
+    after = structs.replace(told, month=month)
+    if not profile.notices.statement_ready or not can_be_told(account):
+        return None, after
+    return (f"statement_ready:{account.org}:{month}", StatementReady(month)), after
+
+
+def due_unusual_hour(
+    account: Account, told: Told, notice: UnusualHour, at_ms: int
+) -> tuple[tuple[str, UnusualHour] | None, Told]:
+    """Return the id and the notice of an unusual hour that an org is to be told of, if it is, and what it was told after."""
+    profile = account.profile
+    is_young = profile.signed_up_ms is None or at_ms - profile.signed_up_ms < HISTORY_MS
+    is_late = not 0 <= at_ms - notice.hour_ms < UNUSUAL_AGE_MAX_MS
+    is_quiet = told.unusual_ms > 0 and at_ms - told.unusual_ms < ist.DAY_MS
+    if is_young or is_late or is_quiet or not profile.notices.unusual_hour or not can_be_told(account):
+        return None, told
+    key = profile.keys.get(notice.key_id)
+    named = structs.replace(notice, key_name=key.name if key is not None else "")
+    notice_id = f"unusual_hour:{account.org}:{notice.hour_ms}"
+    return (notice_id, named), structs.replace(told, unusual_ms=at_ms)
 
 
 def can_be_told(account: Account) -> bool:

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from pipeline import ist
-from pipeline.accounts.notices import SPENT_PERCENT, BudgetReached, LowBalance, Notice, kind_of
+from pipeline.accounts.notices import (
+    SPENT_PERCENT,
+    BudgetReached,
+    LowBalance,
+    Notice,
+    StatementReady,
+    UnusualHour,
+    kind_of,
+)
 from pipeline.rupee_text import grouped_paise
 
 
@@ -32,6 +40,10 @@ def words_of(notice: Notice) -> Words:
             return _low_balance(notice)
         case BudgetReached():
             return _budget_reached(notice)
+        case StatementReady():
+            return _statement_ready(notice)
+        case UnusualHour():
+            return _unusual_hour(notice)
     assert_never(notice)
 
 
@@ -67,6 +79,29 @@ def _budget_reached(notice: BudgetReached) -> Words:
             "spent": grouped_paise(notice.spent_nano),
             "month": month_text(notice.month),
             "ends": ist.datetime_of(ist.month_end_ms(notice.month)).strftime("%d %b %Y, %H:%M IST"),
+        },
+    )
+
+
+def _statement_ready(notice: StatementReady) -> Words:
+    month = month_text(notice.month)
+    return Words(f"Statement of {month}", kind_of(notice), "/statements", {"month": month})
+
+
+def _unusual_hour(notice: UnusualHour) -> Words:
+    begins = ist.datetime_of(notice.hour_ms)
+    cost = grouped_paise(notice.cost_nano, symbol="Rs ")
+    return Words(
+        f"An hour cost {cost}, many times the usual",
+        kind_of(notice),
+        "/activity",
+        {
+            "hour": begins.strftime("%d %b %Y, %H:%M IST"),
+            "hour_of_week": begins.strftime("%A, %H:%M"),
+            "cost": grouped_paise(notice.cost_nano),
+            "usual": grouped_paise(notice.usual_nano),
+            "key": f"{notice.key_name} ({notice.key_id})" if notice.key_name else notice.key_id,
+            "model": notice.model,
         },
     )
 

@@ -180,6 +180,10 @@ def _post(unit: Unit, account: Account, posting: Posting[Result], posted_ms: int
             unit.counts[MoneyOutcome.of_refund(record.status)] += 1
         elif isinstance(record, Dispute):
             unit.counts[MoneyOutcome.of_dispute(record.status)] += 1
+    if posting.told is not None:
+        unit.reviewed.told.append(unit.state.save_told(account.org, posting.told))
+    if posting.notice is not None:
+        unit.reviewed.tell(account, *posting.notice, posted_ms)
     unit.keys += [(key.key_id.encode(), encode_key(account.org, key)) for key in posting.keys]
     unit.keys += [(key_id.encode(), None) for key_id in posting.gone_keys]
     for entry in posting.entries:

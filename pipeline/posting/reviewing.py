@@ -54,7 +54,7 @@ class Reviewed:
             account.spending.verdict_refused = verdict.refused
             self.verdicts.append((org, verdicts.encode(verdict)))
 
-    def _tell(self, account: Account, notice: Notice, notice_id: str, at_ms: int) -> None:
+    def tell(self, account: Account, notice_id: str, notice: Notice, at_ms: int) -> None:
         """Add the mail and the webhook that tell an org of a notice."""
         mail = telling.mail_of(account, notice, notice_id, at_ms)
         if mail is not None:
@@ -72,6 +72,6 @@ class Reviewed:
             return
         due, told = telling.not_told(reached, state.told(account.org))
         for notice in due:
-            self._tell(account, notice, telling.budget_id(account.org, notice), posted_ms)
+            self.tell(account, telling.budget_id(account.org, notice), notice, posted_ms)
         if due:
             self.told.append(state.save_told(account.org, telling.forgetting(told, account)))

@@ -166,6 +166,8 @@ class Unit:
     used_marks: list[StateRecord] = field(default_factory=list)
     in_hand: InputRecord | None = None
     """The record that is being posted, None before the first."""
+    reviewed: Reviewed = field(default_factory=Reviewed)
+    """What gateways and orgs are to be told, and what is kept of it."""
     differing: list[DifferingDuplicate] = field(default_factory=list)
     looks: int = 0
     """How many duplicates were compared with what was charged."""
@@ -336,7 +338,7 @@ def close(unit: Unit) -> UnitOutput:
     """End the unit: save what changed, make the verdicts that are due, and encode the journal."""
     state, meta = unit.state, unit.state.meta
     unit.meters.post()
-    reviewed = Reviewed()
+    reviewed = unit.reviewed
     unit.let_answers_go()
     saved: list[StateRecord] = [*unit.money.items(), *unit.answers.items(), *unit.used_marks]
     for org, account in unit.touched.items():

@@ -14,7 +14,14 @@ from typing import assert_never
 import msgspec
 
 from pipeline import ist
-from pipeline.accounts.notices import BudgetReached, LowBalance, Notice, WebhookMessage
+from pipeline.accounts.notices import (
+    BudgetReached,
+    LowBalance,
+    Notice,
+    StatementReady,
+    UnusualHour,
+    WebhookMessage,
+)
 from pipeline.formats import WEBHOOKS
 from pipeline.money import format_inr
 
@@ -59,6 +66,17 @@ def _told(notice: Notice) -> tuple[str, dict[str, object]]:
                 "percent": notice.percent,
                 "budget_inr": _rupees(notice.budget_nano),
                 "spent_inr": _rupees(notice.spent_nano),
+            }
+        case StatementReady():
+            return "statement.ready", {"month": month_of(notice.month)}
+        case UnusualHour():
+            return "hour.unusual", {
+                "from": ist.isoformat(notice.hour_ms),
+                "cost_inr": _rupees(notice.cost_nano),
+                "usual_inr": _rupees(notice.usual_nano),
+                "key_id": notice.key_id,
+                "key_name": notice.key_name,
+                "model": notice.model,
             }
     assert_never(notice)
 

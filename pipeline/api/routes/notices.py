@@ -33,6 +33,8 @@ class NoticesAnswer(Documented):
 
     mail: bool
     budget_reached: bool
+    statement_ready: bool
+    unusual_hour: bool
     webhook_host: str | None
 
 
@@ -43,6 +45,8 @@ class NoticesChange(BaseModel):
 
     mail: bool | None = None
     budget_reached: bool | None = None
+    statement_ready: bool | None = None
+    unusual_hour: bool | None = None
 
 
 class WebhookBody(BaseModel):
@@ -78,7 +82,14 @@ async def change_notices(
     _checked: Annotated[None, Depends(only())],
 ) -> Response:
     """Switch kinds of notices on or off. What was reached meanwhile and holds still is told once it is switched on."""
-    command = SetNotices(new_command_id(), session.org, _given(body.mail), _given(body.budget_reached))
+    command = SetNotices(
+        new_command_id(),
+        session.org,
+        mail=_given(body.mail),
+        budget_reached=_given(body.budget_reached),
+        statement_ready=_given(body.statement_ready),
+        unusual_hour=_given(body.unusual_hour),
+    )
     async with answered_in_time():
         return json_answer(_shown(await accounts.ask(command)))
 
@@ -107,6 +118,8 @@ def _shown(chosen: NoticesSet) -> dict[str, object]:
     return {
         "mail": chosen.mail,
         "budget_reached": chosen.budget_reached,
+        "statement_ready": chosen.statement_ready,
+        "unusual_hour": chosen.unusual_hour,
         "webhook_host": chosen.webhook_host,
     }
 
