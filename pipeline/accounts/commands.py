@@ -20,6 +20,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from pipeline.accounts.notices import NoticeSwitch
 from pipeline.accounts.results import (
     AccountView,
     AddressSet,
@@ -142,12 +143,9 @@ class SetThreshold(AccountCommand[ThresholdSet], tag="set_threshold", frozen=Tru
 
 
 class SetNotices(AccountCommand[NoticesSet], tag="set_notices", frozen=True):
-    """Switch on or off what is given: mails of notices, or a kind of notice."""
+    """Switch on or off what is given by name: mails of notices, or a kind of notice."""
 
-    mail: bool | UnsetType = UNSET
-    budget_reached: bool | UnsetType = UNSET
-    statement_ready: bool | UnsetType = UNSET
-    unusual_hour: bool | UnsetType = UNSET
+    switches: dict[NoticeSwitch, bool]
     fingerprint: Short = ""
 
 

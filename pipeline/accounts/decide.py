@@ -169,7 +169,7 @@ def _known_of_payment(command: ByPayment, records: MoneyRecords, promos: PromoTa
     assert_never(command)
 
 
-def decide(
+def decide(  # noqa: PLR0911 - one case a command
     account: Account, command: AnyAccountCommand, at_ms: int, known: Known = NOTHING
 ) -> Posting[Result] | CommandRefusal:
     """Return what a command does to an account at an instant, or why it does nothing.

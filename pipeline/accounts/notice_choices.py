@@ -6,33 +6,38 @@ Called by: `accounts/decide.py`. Next: `accounts/telling.py` heeds what was chos
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
-from msgspec import UNSET, structs
+from msgspec import structs
 
 from pipeline.accounts.commands import CommandRefusal, SetNotices, SetWebhook, Telling, TellStatement
 from pipeline.accounts.ledger import Posting
 from pipeline.accounts.model import Account
-from pipeline.accounts.notices import NoticeSettings, StatementReady, Told, UnusualHour, WebhookTarget
+from pipeline.accounts.notices import (
+    NoticeSettings,
+    NoticeSwitch,
+    StatementReady,
+    Told,
+    UnusualHour,
+    WebhookTarget,
+)
 from pipeline.accounts.results import NoticesSet, NoticeTold, WebhookSet
 from pipeline.accounts.telling import due_statement, due_unusual_hour
 from pipeline.accounts.webhooks import host_of, url_problem
 from pipeline.outcomes import RefusalCode
 
-SWITCHES = ("mail", "budget_reached", "statement_ready", "unusual_hour")
-"""What of the settings is on or off, by the names of its fields."""
-
 
 def view_of_notices(notices: NoticeSettings) -> NoticesSet:
     """Return what an org chose, as its members may see it: of the webhook's URL, which may hold a secret, the host."""
     host = None if notices.webhook is None else host_of(notices.webhook.url)
-    switches = {name: getattr(notices, name) for name in SWITCHES}
+    switches = {name: getattr(notices, name) for name in get_args(NoticeSwitch)}
     return NoticesSet(**switches, webhook_host=host)
 
 
 def set_notices(account: Account, command: SetNotices) -> Posting[NoticesSet]:
     """Switch on or off what is given."""
-    given = {name: value for name in SWITCHES if (value := getattr(command, name)) is not UNSET}
-    notices = structs.replace(account.profile.notices, **given)
+    notices = structs.replace(account.profile.notices, **command.switches)
     return Posting(view_of_notices(notices), profile=structs.replace(account.profile, notices=notices))
 
 

@@ -11,6 +11,8 @@ Amounts are nano-rupees, IST months are numbers such as 202611, and percentages 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 from msgspec import Struct, field
 
@@ -66,6 +68,8 @@ class UnusualHour(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ki
 
 
 Notice = LowBalance | BudgetReached | StatementReady | UnusualHour
+NoticeSwitch = Literal["mail", "budget_reached", "statement_ready", "unusual_hour"]
+"""What of `NoticeSettings` is on or off."""
 TOLD_KINDS = ("budget_reached", "statement_ready", "unusual_hour")
 """The kinds of notices beside the low balance, as they are called in records, in ids and in metrics."""
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.accounts.model import Address, RememberedAnswer
+from pipeline.accounts.notices import Told
 from pipeline.accounts.promos import Promo
 from pipeline.formats import ORDERS
 from pipeline.outcomes import DisputeStatus, PaymentStatus, RefundStatus

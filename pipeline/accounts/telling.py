@@ -95,8 +95,9 @@ def due_statement(
     Only the month before the present one counts, and only where the org had signed up by its end.
     """
     profile = account.profile
-    is_last = ist.next_month(month) == ist.month_of(at_ms)
-    had_account = profile.signed_up_ms is not None and profile.signed_up_ms < ist.month_end_ms(month)
+    end_ms = ist.month_start_ms(ist.month_of(at_ms))
+    is_last = month == ist.month_of(end_ms - 1)
+    had_account = profile.signed_up_ms is not None and profile.signed_up_ms < end_ms
     if not is_last or not had_account or month <= told.month:
         return None, told
     after = structs.replace(told, month=month)

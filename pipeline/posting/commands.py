@@ -24,6 +24,7 @@ from pipeline.accounts.commands import (
     OpenOrder,
     Question,
     Reply,
+    Telling,
     decode_command,
     is_keyed,
     is_remembered,
@@ -150,7 +151,7 @@ def _carry_out(unit: Unit, command: AnyAccountCommand, posted_ms: int) -> Reply:
     result = _encode(posting.result)
     if not isinstance(command, Question):
         _post(unit, unit.touch(command.org), posting, posted_ms)
-        if is_remembered(command):
+        if not isinstance(command, Telling) and is_remembered(command):
             answer = RememberedAnswer(command.id, command.fingerprint, posted_ms, result)
             if keyed:
                 unit.keep_answer(command.org, answer)

@@ -17,7 +17,8 @@ from msgspec import Struct
 
 from pipeline import ist
 from pipeline.accounts.commands import TellStatement
-from pipeline.clickhouse.client import Engine, EngineError
+from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.queries import query
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.telling.asking import asked
@@ -46,7 +47,7 @@ class StatementsReady:
         while True:
             try:
                 await self.turn()
-            except EngineError as error:
+            except (EngineError, EngineUnavailable) as error:
                 log.warning("no statement is told of, the database is away: %s", error)
             await asyncio.sleep(ROUND_S)
 

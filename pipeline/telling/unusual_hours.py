@@ -17,7 +17,8 @@ from msgspec import Struct
 
 from pipeline import ist
 from pipeline.accounts.commands import TellUnusualHour
-from pipeline.clickhouse.client import Engine, EngineError
+from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.telling.asking import asked
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 ROUND_S = 60.0
 SETTLE_MS = 10 * 60_000
+SCAN = {"max_threads": 1, "max_execution_time": 60}
+"""The hour is no sort key: it is looked for among the rows of its month, by one thread and behind those who wait."""
 
 
 class _SpenderRow(Struct, array_like=True):
@@ -53,7 +56,7 @@ class UnusualHours:
         while True:
             try:
                 await self.turn()
-            except EngineError as error:
+            except (EngineError, EngineUnavailable) as error:
                 log.warning("no hour is looked at, the database is away: %s", error)
             await asyncio.sleep(ROUND_S)
 
@@ -68,7 +71,7 @@ class UnusualHours:
             day=ist.date_of(ist.day_of(hour_ms)),
             at_least_nano=AT_LEAST_NANO,
         )
-        spenders = await self._engine.async_query(bound.sql, bound.parameters, row=_SpenderRow)
+        spenders = await self._engine.async_query(bound.sql, bound.parameters, row=_SpenderRow, settings=SCAN)
         answered = [await self._look_at(spender.org, hour_ms) for spender in spenders]
         if all(answered):
             self._done_ms = hour_ms
@@ -84,7 +87,7 @@ class UnusualHours:
             week_ms=WEEK_MS,
             hour_ms=HOUR_MS,
         )
-        rows = await self._engine.async_query(bound.sql, bound.parameters, row=_CostRow)
+        rows = await self._engine.async_query(bound.sql, bound.parameters, row=_CostRow, settings=SCAN)
         found = outlier([HourCost(row.key_id, row.model, row.cost_nano, row.before_nano) for row in rows])
         if found is None:
             return True

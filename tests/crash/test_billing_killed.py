@@ -96,7 +96,10 @@ def test_a_budget_is_told_of_once_whenever_the_worker_dies(running: Shop) -> Non
 
 def test_an_owner_chooses_what_is_told_and_nobody_else(running: Shop) -> None:
     org = running.signed_up("org_choosing")
-    assert running.get("/me/notices", org) == {"mail": True, "budget_reached": True, "webhook_host": None}
+    assert running.get("/me/notices", org) == {
+        **dict.fromkeys(("mail", "budget_reached", "statement_ready", "unusual_hour"), True),
+        "webhook_host": None,
+    }
     for role in ("admin", "member"):
         assert running.refused("PATCH", "/me/notices", org, {"mail": False}, role) == "403 forbidden"
         url = {"url": "https://hooks.acme.example/x"}

@@ -23,6 +23,8 @@ from pipeline.accounts.commands import (
     SignUp,
     TakeDispute,
     TakeRefund,
+    TellStatement,
+    TellUnusualHour,
     View,
 )
 
@@ -34,7 +36,9 @@ COMMANDS: list[AnyCommand] = [
     Credit("1", "org", -5, "reason"),
     SetAddress("1", "org", "n", "l", "c", "s", "560001", None, "29ABCDE1234F1Z5", "f"),
     SetThreshold("1", "org", None, "f"),
-    SetNotices("1", "org", mail=False),
+    SetNotices("1", "org", {"mail": False}),
+    TellStatement("1", "org", 202611),
+    TellUnusualHour("1", "org", 1_781_289_000_000, 5, 1, "key_1", "m"),
     SetWebhook("1", "org", "https://hooks.acme.example/x", "nonce", new_secret=True),
     CheckPromo("1", "org", "NAMASTE"),
     PrepareOrder("1", "org", 50_000, "NAMASTE", "nonce", "f"),

@@ -21,8 +21,10 @@ from pipeline.accounts.notices import (
     LowBalance,
     Mail,
     NoticeSettings,
+    StatementReady,
     Told,
     ToldBudget,
+    UnusualHour,
     WebhookMessage,
     WebhookTarget,
 )
@@ -40,6 +42,8 @@ from pipeline.webhook.waiting import WaitingMessage, WebhookProgress
 NOTICE_FIELDS: dict[type[Struct], str] = {
     LowBalance: "balance_nano threshold_nano",
     BudgetReached: "key_id key_name month percent budget_nano spent_nano",
+    StatementReady: "month",
+    UnusualHour: "hour_ms cost_nano usual_nano key_id key_name model",
 }
 MAIL_FIELDS: dict[type[Struct], str] = {
     Mail: "id org to org_name at_ms about",
@@ -55,9 +59,9 @@ FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
             " watched trial_days",
             _StoredProfile: "name email signed_up_ms keys answers address threshold_nano redeemed unpaid"
             " notices",
-            NoticeSettings: "mail budget_reached webhook",
+            NoticeSettings: "mail budget_reached webhook statement_ready unusual_hour",
             WebhookTarget: "url nonce",
-            Told: "budgets",
+            Told: "budgets month unusual_ms",
             ToldBudget: "month near_nano spent_nano",
             _StoredKey: "key_id name prefix hash tier created_ms budget_nano daily_limit rpm_limit expires_ms revoked"
             " version",

@@ -10,7 +10,7 @@ import secrets
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
-from msgspec import UNSET, UnsetType
+from msgspec import structs
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.accounts.commands import SetNotices, SetWebhook
@@ -82,14 +82,7 @@ async def change_notices(
     _checked: Annotated[None, Depends(only())],
 ) -> Response:
     """Switch kinds of notices on or off. What was reached meanwhile and holds still is told once it is switched on."""
-    command = SetNotices(
-        new_command_id(),
-        session.org,
-        mail=_given(body.mail),
-        budget_reached=_given(body.budget_reached),
-        statement_ready=_given(body.statement_ready),
-        unusual_hour=_given(body.unusual_hour),
-    )
+    command = SetNotices(new_command_id(), session.org, body.model_dump(exclude_none=True))
     async with answered_in_time():
         return json_answer(_shown(await accounts.ask(command)))
 
@@ -115,14 +108,5 @@ async def set_webhook(
 
 
 def _shown(chosen: NoticesSet) -> dict[str, object]:
-    return {
-        "mail": chosen.mail,
-        "budget_reached": chosen.budget_reached,
-        "statement_ready": chosen.statement_ready,
-        "unusual_hour": chosen.unusual_hour,
-        "webhook_host": chosen.webhook_host,
-    }
-
-
-def _given(value: bool | None) -> bool | UnsetType:
-    return UNSET if value is None else value
+    shown: dict[str, object] = structs.asdict(chosen)
+    return shown

@@ -29,11 +29,11 @@ def _after(account: Account, command: Any) -> Any:
 def test_by_default_all_is_told_by_mail_and_what_is_given_is_switched() -> None:
     account = Account(ORG)
     assert account.profile.notices == NoticeSettings(mail=True, budget_reached=True, webhook=None)
-    assert _after(account, SetNotices("1", ORG, mail=False)) == NoticesSet(mail=False)
-    assert _after(account, SetNotices("2", ORG, budget_reached=False)) == NoticesSet(
+    assert _after(account, SetNotices("1", ORG, {"mail": False})) == NoticesSet(mail=False)
+    assert _after(account, SetNotices("2", ORG, {"budget_reached": False})) == NoticesSet(
         mail=False, budget_reached=False
     )
-    assert _after(account, SetNotices("3", ORG, mail=True)) == NoticesSet(budget_reached=False)
+    assert _after(account, SetNotices("3", ORG, {"mail": True})) == NoticesSet(budget_reached=False)
     assert decode_profile(encode_profile(account.profile)) == account.profile
 
 
@@ -53,7 +53,13 @@ def test_members_see_the_host_and_not_the_url() -> None:
     shop = Shop()
     shop.do(SetWebhook("1", ORG, URL + "?token=secret", "n"))
     view = shop.do(View("2", ORG))["result"]
-    assert view["notices"] == {"mail": True, "budget_reached": True, "webhook_host": "hooks.acme.example"}
+    assert view["notices"] == {
+        "mail": True,
+        "budget_reached": True,
+        "statement_ready": True,
+        "unusual_hour": True,
+        "webhook_host": "hooks.acme.example",
+    }
     assert "secret" not in json.dumps(view)
 
 
@@ -75,6 +81,6 @@ def test_a_webhook_is_ordered_beside_the_mail_with_the_same_id_and_instead_where
     message = decode(value)
     assert (key, message.url, message.nonce) == (ORG.encode(), URL, "nonce")
     assert json.loads(mail)["id"] == message.id
-    shop.do(SetNotices("n", ORG, mail=False))
+    shop.do(SetNotices("n", ORG, {"mail": False}))
     raised = shop.send(ChangeKey("c", ORG, "key_1", budget_nano=COST_NANO + 1))
     assert (len(raised.webhooks), len(raised.mail)) == (1, 0)

@@ -11,10 +11,18 @@ from hypothesis import strategies as st
 
 from pipeline import ist
 from pipeline.accounts import telling
-from pipeline.accounts.commands import ChangeKey, CreateKey, SignUp
+from pipeline.accounts.commands import ChangeKey, CreateKey, SignUp, TellStatement, TellUnusualHour
 from pipeline.accounts.ledger import charge
 from pipeline.accounts.model import Account, Key, Profile
-from pipeline.accounts.notices import BudgetReached, NoticeSettings, Told, decode_told, encode_told
+from pipeline.accounts.notices import (
+    BudgetReached,
+    NoticeSettings,
+    StatementReady,
+    Told,
+    UnusualHour,
+    decode_told,
+    encode_told,
+)
 from pipeline.mail.record import decode
 from pipeline.posting.unit import UnitOutput
 from tests.support.builders import COST_NANO, EXAMPLES, MANY_EXAMPLES, NOW_MS, Books, event, packed, time_text
@@ -184,3 +192,90 @@ def test_of_a_key_that_is_gone_nothing_is_kept() -> None:
     assert list(told.budgets) == [KEY]
     account.profile = msgspec.structs.replace(account.profile, keys={})
     assert telling.forgetting(told, account) == Told()
+
+
+STATEMENT_MS = NEXT_MONTH_MS + 60_000
+UNUSUAL = UnusualHour(NOW_MS, 500, 100, KEY, "", "m")
+
+
+def _signed_up(at_ms: int = NOW_MS, **settings: bool) -> Account:
+    account = _account(None)
+    notices = NoticeSettings(**settings)
+    account.profile = msgspec.structs.replace(account.profile, signed_up_ms=at_ms, notices=notices)
+    return account
+
+
+def test_a_statement_is_told_of_once_when_its_month_is_over() -> None:
+    account, month = _signed_up(), THIS_MONTH
+    assert telling.due_statement(account, Told(), month, NEXT_MONTH_MS - 1) == (None, Told())
+    due, told = telling.due_statement(account, Told(), month, NEXT_MONTH_MS)
+    assert due == (f"statement_ready:{ORG}:{month}", StatementReady(month))
+    assert told == Told(month=month)
+    assert telling.due_statement(account, told, month, STATEMENT_MS) == (None, told)
+    later_ms = ist.month_end_ms(ist.next_month(month))
+    assert telling.due_statement(account, told, month, later_ms) == (None, told)
+
+
+@pytest.mark.parametrize("month", [0, -1, 202600, 202613, 10**18, THIS_MONTH - 1, THIS_MONTH + 1])
+def test_no_other_month_has_a_statement_to_tell_of(month: int) -> None:
+    assert telling.due_statement(_signed_up(), Told(), month, STATEMENT_MS) == (None, Told())
+
+
+def test_an_org_that_signed_up_later_or_wants_none_is_told_of_none_nor_afterwards() -> None:
+    assert telling.due_statement(_signed_up(NEXT_MONTH_MS), Told(), THIS_MONTH, STATEMENT_MS) == (
+        None,
+        Told(),
+    )
+    assert telling.due_statement(_account(None), Told(), THIS_MONTH, STATEMENT_MS) == (None, Told())
+    due, told = telling.due_statement(_signed_up(statement_ready=False), Told(), THIS_MONTH, STATEMENT_MS)
+    assert (due, told) == (None, Told(month=THIS_MONTH))
+    assert telling.due_statement(_signed_up(), told, THIS_MONTH, STATEMENT_MS) == (None, told)
+
+
+def test_an_unusual_hour_names_the_key_and_another_is_told_of_a_day_later() -> None:
+    account, at_ms = _signed_up(NOW_MS - telling.HISTORY_MS), NOW_MS + 4_000_000
+    due, told = telling.due_unusual_hour(account, Told(), UNUSUAL, at_ms)
+    assert due == (f"unusual_hour:{ORG}:{NOW_MS}", msgspec.structs.replace(UNUSUAL, key_name="ci"))
+    assert told == Told(unusual_ms=at_ms)
+    for later_ms, is_due in ((0, False), (ist.DAY_MS - 1, False), (ist.DAY_MS, True)):
+        again = msgspec.structs.replace(UNUSUAL, hour_ms=NOW_MS + later_ms)
+        assert (telling.due_unusual_hour(account, told, again, at_ms + later_ms)[0] is not None) is is_due
+
+
+def test_an_unusual_hour_is_not_told_of_late_nor_to_a_young_org_nor_to_who_wants_none() -> None:
+    old, at_ms = NOW_MS - telling.HISTORY_MS, NOW_MS + 4_000_000
+    for account, when_ms in (
+        (_signed_up(old), NOW_MS + telling.UNUSUAL_AGE_MAX_MS),
+        (_signed_up(old), NOW_MS - 1),
+        (_signed_up(NOW_MS), at_ms),
+        (_account(None), at_ms),
+        (_signed_up(old, unusual_hour=False), at_ms),
+        (_signed_up(old, mail=False), at_ms),
+    ):
+        assert telling.due_unusual_hour(account, Told(), UNUSUAL, when_ms) == (None, Told())
+
+
+@EXAMPLES
+@given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=20))
+def test_whoever_asks_however_often_no_statement_twice_and_no_two_hours_within_24(
+    asked: list[tuple[int, bool]],
+) -> None:
+    """Servers ask again after each start, and several at once; the state is made again in between."""
+    books = _Org(COST_NANO)
+    at_ms, ids, unusual = NOW_MS + telling.HISTORY_MS, list[str](), list[int]()
+    for n, (hours, is_statement) in enumerate(asked):
+        at_ms += hours * 3_600_000
+        if is_statement:
+            command: TellStatement | TellUnusualHour = TellStatement(
+                f"s{n}", ORG, ist.month_of(ist.month_start_ms(ist.month_of(at_ms)) - 1)
+            )
+        else:
+            command = TellUnusualHour(f"u{n}", ORG, at_ms - 4_000_000, 500, 1, KEY, "m")
+        output = books.send(command, command, at_ms=at_ms)
+        found = [decode(value) for _, value in output.mail]
+        ids += [mail.id for mail in found]
+        unusual += [mail.at_ms for mail in found if isinstance(mail.about, UnusualHour)]
+        books.state = books.rebuilt() if n % 2 else books.restore()
+    assert len(set(ids)) == len(ids)
+    assert all(b - a >= ist.DAY_MS for a, b in pairwise(unusual))
+    assert bool(unusual) == any(not is_statement for _, is_statement in asked)
