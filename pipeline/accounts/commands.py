@@ -1,8 +1,7 @@
 """The commands that change an account, or ask about it, as they travel on `metering.billing`.
 
 Owns: their shapes, which result each is answered with, the reply's shape, and how both become bytes.
-Called by: the API, the intake of payments and the command line, which send them; `accounts/decide.py`, which
-decides them.
+Called by: the API, the intake of payments and the command line send them; `accounts/decide.py` decides them.
 
 A command's `id` makes it idempotent: the same id again gets the same answer and has no second effect,
 and `fingerprint` tells a repetition from another request that reuses the id by mistake.

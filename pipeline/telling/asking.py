@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 
 from pipeline.accounts.commands import Telling
-from pipeline.kafka.commands import CommandClient, CommandRefusedError, InvalidCommandError, UnavailableError
+from pipeline.kafka.commands import CommandRefusedError, InvalidCommandError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,14 @@ PAUSE_S = 0.02
 FOR_NOW = (UnavailableError, InvalidCommandError, CommandRefusedError)
 
 
-async def asked(client: CommandClient, command: Telling) -> bool:
+class Owners(Protocol):
+    """What brings a command to its account's owner: a `CommandClient`."""
+
+    async def send(self, command: Telling, /) -> object:
+        """Return the owner's answer. Raises one of FOR_NOW where it has none now."""
+
+
+async def asked(client: Owners, command: Telling) -> bool:
     """Ask an owner to tell; return whether it has answered. Whether the org is told then is for the owner to decide."""
     try:
         await client.send(command)

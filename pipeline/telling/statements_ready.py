@@ -20,8 +20,8 @@ from pipeline.accounts.commands import TellStatement
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.queries import query
-from pipeline.kafka.commands import CommandClient, new_command_id
-from pipeline.telling.asking import asked
+from pipeline.kafka.commands import new_command_id
+from pipeline.telling.asking import Owners, asked
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class _OrgRow(Struct, array_like=True):
 class StatementsReady:
     """What one server has asked owners to tell, in memory alone."""
 
-    def __init__(self, client: CommandClient, engine: Engine, now_ms: Callable[[], int]) -> None:
+    def __init__(self, client: Owners, engine: Engine, now_ms: Callable[[], int]) -> None:
         """Start with nothing asked."""
         self._client, self._engine, self._now_ms = client, engine, now_ms
         self._month, self._asked = 0, set[str]()

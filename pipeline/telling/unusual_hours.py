@@ -20,8 +20,8 @@ from pipeline.accounts.commands import TellUnusualHour
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.queries import OrgScope, query
-from pipeline.kafka.commands import CommandClient, new_command_id
-from pipeline.telling.asking import asked
+from pipeline.kafka.commands import new_command_id
+from pipeline.telling.asking import Owners, asked
 from pipeline.unusual import AT_LEAST_NANO, HOUR_MS, WEEK_MS, WEEKS, HourCost, last_hour_ms, outlier
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class _CostRow(Struct, array_like=True):
 class UnusualHours:
     """Which hour one server has looked at last, in memory alone."""
 
-    def __init__(self, client: CommandClient, engine: Engine, now_ms: Callable[[], int]) -> None:
+    def __init__(self, client: Owners, engine: Engine, now_ms: Callable[[], int]) -> None:
         """Start with none looked at."""
         self._client, self._engine, self._now_ms = client, engine, now_ms
         self._done_ms = 0
@@ -78,11 +78,12 @@ class UnusualHours:
 
     async def _look_at(self, org: str, hour_ms: int) -> bool:
         """Have an org told of an hour if it was unusual; return whether nothing is left to do."""
-        hours = [hour_ms - weeks * WEEK_MS for weeks in range(WEEKS + 1)]
+        from_ms = hour_ms - WEEKS * WEEK_MS
         bound = query("hour_of_week").of_org(
             OrgScope(org),
-            days=[ist.date_of(ist.day_of(each)) for each in hours],
-            from_ms=hours[-1],
+            from_day=ist.date_of(ist.day_of(from_ms)),
+            to_day=ist.date_of(ist.day_of(hour_ms)),
+            from_ms=from_ms,
             until_ms=hour_ms + HOUR_MS,
             week_ms=WEEK_MS,
             hour_ms=HOUR_MS,
