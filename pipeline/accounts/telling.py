@@ -1,7 +1,7 @@
 """When an org is told that a key has spent 80 or 100 % of its monthly budget.
 
 Owns: the rule, and that nothing is told twice.
-Called by: `posting/reviewing.py` at the end of a unit, for accounts that need a look by `accounts/review.py`.
+Called by: `posting/reviewing.py` at the end of a unit, for accounts that need a look.
 Next: the mailer reads the mail and hands it to SMTP; the sender of webhooks posts the webhook.
 
 A share of a budget is told of once in an IST month, whatever is charged afterwards. Another budget is another thing to
