@@ -400,15 +400,15 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 "By what became of them, and how many were tried again. Expired ones reached nobody within a day.",
                 "short",
                 (
-                    Query(rate("metering_webhooks_total", "outcome", "60 * "), "{{outcome}}"),
-                    Query(rate("metering_webhook_retries_total", times="60 * "), "tried again"),
+                    Query(rate("metering_notice_webhooks_total", "outcome", "60 * "), "{{outcome}}"),
+                    Query(rate("metering_notice_webhook_retries_total", times="60 * "), "tried again"),
                 ),
             ),
             Graph(
                 "Webhooks waiting",
                 "Not taken yet by the orgs' receivers; each is tried again for a day.",
                 "short",
-                (Query("sum(metering_webhooks_waiting)", "waiting"),),
+                (Query("sum(metering_notice_webhooks_waiting)", "waiting"),),
             ),
         ),
     ),

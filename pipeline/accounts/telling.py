@@ -1,7 +1,7 @@
 """When an org is told of something: a budget that a key has nearly or wholly spent, a statement, an unusual hour.
 
 Owns: the rule, and that nothing is told twice.
-Called by: `posting/reviewing.py` at the end of a unit, for accounts that `accounts/review.py` says need a look.
+Called by: `posting/reviewing.py` at the end of a unit, for accounts that need a look.
 Next: the mailer reads the mail and hands it to SMTP; the sender of webhooks posts the webhook.
 
 A share of a budget is told of once in an IST month, whatever is charged afterwards. Another budget is another thing to

@@ -65,9 +65,9 @@ def _low_balance(notice: LowBalance) -> Words:
 def _budget_reached(notice: BudgetReached) -> Words:
     is_spent = notice.percent == SPENT_PERCENT
     budget = grouped_paise(notice.budget_nano, symbol="Rs ")
-    end = "is used up, its requests are refused" if is_spent else f"is used to {notice.percent} %"
+    subject = "Budget used up, requests refused" if is_spent else f"{notice.percent} % of a budget used"
     return Words(
-        f"Budget of {budget} of the key {notice.key_name} {end}",
+        f"{subject}: {budget}, key {notice.key_name}",
         kind_of(notice),
         "/keys",
         {

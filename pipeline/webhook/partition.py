@@ -44,7 +44,7 @@ class WebhookPartition(OutgoingPartition):
             TopicPartition(topics.WEBHOOKS, partition),
             f"{settings.deployment}-webhooks-{partition}",
             WebhookTurns(settings.deployment, partition, first_retry_ms=int(first_retry_s * 1000)),
-            telemetry.WEBHOOKS_WAITING,
+            telemetry.NOTICE_WEBHOOKS_WAITING,
             settings.accepted_topics,
         )
 
@@ -54,7 +54,7 @@ class WebhookPartition(OutgoingPartition):
             case Send():
                 return step.answered(await self._send(step))
             case TriedAgain(count):
-                telemetry.WEBHOOK_RETRIES.inc(count)
+                telemetry.NOTICE_WEBHOOK_RETRIES.inc(count)
             case Finished():
                 _note(step)
             case _:
@@ -70,6 +70,6 @@ class WebhookPartition(OutgoingPartition):
 
 
 def _note(ended: Finished) -> None:
-    telemetry.WEBHOOKS.labels(ended.fate.value).inc()
+    telemetry.NOTICE_WEBHOOKS.labels(ended.fate.value).inc()
     level = logging.INFO if ended.fate is WebhookFate.SENT else logging.WARNING
     log.log(level, "webhook %s: %s (%s)", ended.name, ended.fate.value, ended.word)

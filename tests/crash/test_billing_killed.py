@@ -104,8 +104,8 @@ def test_an_owner_chooses_what_is_told_and_nobody_else(running: Shop) -> None:
         assert running.refused("PATCH", "/me/notices", org, {"mail": False}, role) == "403 forbidden"
         url = {"url": "https://hooks.acme.example/x"}
         assert running.refused("PUT", "/me/notices/webhook", org, url, role) == "403 forbidden"
-    for url in ("http://hooks.acme.example/", "https://169.254.169.254/", "https://localhost/"):
-        found = running.refused("PUT", "/me/notices/webhook", org, {"url": url})
+    for wrong in ("http://hooks.acme.example/", "https://169.254.169.254/", "https://localhost/"):
+        found = running.refused("PUT", "/me/notices/webhook", org, {"url": wrong})
         assert found == "400 invalid_request url"
     first = running.put("/me/notices/webhook", org, {"url": "https://hooks.acme.example/x?token=t"})
     again = running.put("/me/notices/webhook", org, {"url": "https://hooks.acme.example/x?token=t"})

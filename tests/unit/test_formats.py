@@ -13,7 +13,7 @@ from pipeline import formats
 from pipeline.accounts import verdicts
 from pipeline.accounts.keys import decode_key, encode_key
 from pipeline.accounts.model import Key
-from pipeline.accounts.notices import encode_mail
+from pipeline.accounts.notices import encode_mail, encode_webhook
 from pipeline.accounts.payments import Order, decode_order_notice, encode_order_notice
 from pipeline.accounts.promos import Promo, decode_promo, encode_promo
 from pipeline.accounts.verdicts import PROGRESS_KEY, Verdict, VerdictProgress, decode_record
@@ -29,8 +29,11 @@ from pipeline.session_book import decode_session, encode_session, ended_org
 from pipeline.sink import ranges
 from pipeline.sink.ranges import Intent, RangePart
 from pipeline.token_book import TokenRecord, decode_token, encode_token
+from pipeline.webhook import message, waiting
+from pipeline.webhook.waiting import WebhookProgress
 from tests.support.builders import rate
 from tests.support.mails import MAIL
+from tests.support.webhooks import MESSAGE
 
 Decode = Callable[[bytes], Any]
 
@@ -67,6 +70,17 @@ JSON_RECORDS: dict[str, tuple[StoredFormat, bytes, Decode]] = {
         formats.OUTBOX,
         outbox.encode(Outbox(5, (again(MAIL, 1, 1, 2, 3),))),
         outbox.decode,
+    ),
+    "webhook": (formats.WEBHOOKS, encode_webhook(MESSAGE), message.decode),
+    "webhook progress": (
+        formats.WEBHOOK_PROGRESS,
+        waiting.encode_progress(WebhookProgress(5, "t")),
+        waiting.decode_progress,
+    ),
+    "webhook that waits": (
+        formats.WEBHOOK_PROGRESS,
+        waiting.encode_waiting(waiting.again(MESSAGE, 1, 1, 2, 3)),
+        waiting.decode_waiting,
     ),
     "mirror head": (
         formats.MIRROR,

@@ -94,7 +94,7 @@ def _ids(running: Receiver) -> list[str]:
 async def test_what_is_not_taken_is_tried_again_with_the_same_id_and_body(
     servers: str, tmp_path: Path
 ) -> None:
-    sent = telemetry.WEBHOOKS.labels("sent")._value.get()
+    sent = telemetry.NOTICE_WEBHOOKS.labels("sent")._value.get()
     async with receiver(tmp_path) as running, _running(servers, running):
         running.answers = [503, 500, 302]
         await _post(servers, running.port, "first")
@@ -103,7 +103,7 @@ async def test_what_is_not_taken_is_tried_again_with_the_same_id_and_body(
         await running.until(5)
     assert _ids(running) == ["first"] * 4 + ["second"]
     assert len({got.body for got in running.got[:4]}) == 1
-    assert telemetry.WEBHOOKS.labels("sent")._value.get() - sent >= 1
+    assert telemetry.NOTICE_WEBHOOKS.labels("sent")._value.get() - sent >= 1
 
 
 async def test_a_sender_killed_with_a_message_in_hand_sends_it_again_and_nothing_that_was_taken(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import msgspec
 import pytest
 from standardwebhooks import Webhook
 
 from pipeline.accounts.notices import WebhookMessage
+from pipeline.accounts.webhooks import is_public
 from pipeline.webhook.protocol import Attempted
-from pipeline.webhook.sending import WebhookClient
+from pipeline.webhook.sending import WebhookClient, resolve_host
 from pipeline.webhook.signing import secret_of, secret_text
 from tests.support.webhooks import HOST, MESSAGE, SERVER_SECRET, Receiver, receiver
 
@@ -68,9 +71,6 @@ async def test_nothing_is_connected_to_in_our_own_network_whatever_it_is_called(
     tmp_path: Path, host: str
 ) -> None:
     """The product's own rule, with the receiver here as the service inside that an owner would like to reach."""
-    from pipeline.accounts.webhooks import is_public
-    from pipeline.webhook.sending import resolve_host
-
     async with receiver(tmp_path) as running:
         resolve = running.resolve if host == HOST else resolve_host
         async with _client(running, allowed=is_public, resolve=resolve) as client:
@@ -83,8 +83,6 @@ async def test_a_name_that_stands_for_another_address_the_next_moment_changes_no
     tmp_path: Path,
 ) -> None:
     """DNS rebinding: the name is looked up once, and what was looked at is what is connected to."""
-    from ipaddress import ip_address
-
     looked_up: list[str] = []
 
     async def rebinding(host: str, _port: int) -> Sequence[str]:
@@ -131,3 +129,6 @@ async def test_nobody_there_and_no_such_name_are_tried_again(tmp_path: Path) -> 
             assert await client.send(_to(1)) == (Attempted.NOT_TAKEN, "ConnectError")
         async with _client(running, resolve=unknown) as client:
             assert (await client.send(_to(running.port)))[0] is Attempted.NOT_TAKEN
+        async with _client(running, resolve=resolve_host) as client:
+            for host in ("a" * 70 + ".example", "no..such.example", "xn--.example", "%31.example"):
+                assert await client.send(_to(running.port, host)) == (Attempted.NOT_TAKEN, ANY), host

@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.accounts.commands import CommandRefusal, SetNotices, SetWebhook, View
+from pipeline.accounts.commands import (
+    ChangeKey,
+    CommandRefusal,
+    CreateKey,
+    SetNotices,
+    SetWebhook,
+    SignUp,
+    View,
+)
 from pipeline.accounts.decide import decide
 from pipeline.accounts.ledger import Posting
 from pipeline.accounts.model import Account, decode_profile, encode_profile
@@ -13,7 +21,7 @@ from pipeline.accounts.notices import NoticeSettings, WebhookTarget
 from pipeline.accounts.results import NoticesSet, WebhookSet
 from pipeline.webhook.message import decode
 from tests.support.billing import ORG, Shop
-from tests.support.builders import COST_NANO, NOW_MS, event, packed
+from tests.support.builders import COST_NANO, NOW_MS, Books, event, packed
 
 URL = "https://hooks.acme.example/notices"
 
@@ -70,17 +78,15 @@ def test_a_url_that_is_none_is_refused_and_changes_nothing() -> None:
 
 
 def test_a_webhook_is_ordered_beside_the_mail_with_the_same_id_and_instead_where_mails_are_off() -> None:
-    from pipeline.accounts.commands import ChangeKey, CreateKey
-
-    shop = Shop()
-    shop.do(SetWebhook("w", ORG, URL, "nonce"))
-    shop.do(CreateKey("k", ORG, "key_1", "ci", "br-", "h", budget_nano=COST_NANO))
-    output = shop.publish(packed(event("e1")))
+    books = Books()
+    books.send(SignUp("s", ORG, "Acme", "asha@acme.example"), SetWebhook("w", ORG, URL, "nonce"))
+    books.send(CreateKey("k", ORG, "key_1", "ci", "br-", "h", budget_nano=COST_NANO))
+    output = books.publish(packed(event("e1")))
     [(key, value)] = output.webhooks
     [(_, mail)] = output.mail
     message = decode(value)
     assert (key, message.url, message.nonce) == (ORG.encode(), URL, "nonce")
     assert json.loads(mail)["id"] == message.id
-    shop.do(SetNotices("n", ORG, {"mail": False}))
-    raised = shop.send(ChangeKey("c", ORG, "key_1", budget_nano=COST_NANO + 1))
+    books.send(SetNotices("n", ORG, {"mail": False}))
+    raised = books.send(ChangeKey("c", ORG, "key_1", budget_nano=COST_NANO + 1))
     assert (len(raised.webhooks), len(raised.mail)) == (1, 0)
