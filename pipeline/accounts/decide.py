@@ -46,6 +46,7 @@ from pipeline.accounts.commands import (
     SignUp,
     TakeDispute,
     TakeRefund,
+    Telling,
     TellStatement,
     TellUnusualHour,
     View,
@@ -249,7 +250,7 @@ def answered_before(
     `kept` is what is kept of it by its own id, if it may be repeated for a day. What an earlier release kept of it is
     in the profile.
     """
-    if isinstance(command, Question) or not is_remembered(command):
+    if isinstance(command, Question | Telling) or not is_remembered(command):
         return None
     for answer in [kept] if kept is not None else account.profile.answers:
         if answer.command_id == command.id:

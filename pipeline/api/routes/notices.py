@@ -7,13 +7,14 @@ Called by: `api/server/app.py`. Next: the account's owner decides, `accounts/not
 from __future__ import annotations
 
 import secrets
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Depends, Response
 from msgspec import structs
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.accounts.commands import SetNotices, SetWebhook
+from pipeline.accounts.notices import NoticeSwitch
 from pipeline.accounts.results import NoticesSet
 from pipeline.accounts.webhooks import URL_LENGTH_MAX
 from pipeline.api.http.answers import Documented, failures, json_answer
@@ -82,7 +83,9 @@ async def change_notices(
     _checked: Annotated[None, Depends(only())],
 ) -> Response:
     """Switch kinds of notices on or off. What was reached meanwhile and holds still is told once it is switched on."""
-    command = SetNotices(new_command_id(), session.org, body.model_dump(exclude_none=True))
+    given = body.model_dump(exclude_none=True)
+    switches = {name: given[name] for name in get_args(NoticeSwitch) if name in given}
+    command = SetNotices(new_command_id(), session.org, switches)
     async with answered_in_time():
         return json_answer(_shown(await accounts.ask(command)))
 

@@ -198,9 +198,8 @@ STATEMENT_MS = NEXT_MONTH_MS + 60_000
 UNUSUAL = UnusualHour(NOW_MS, 500, 100, KEY, "", "m")
 
 
-def _signed_up(at_ms: int = NOW_MS, **settings: bool) -> Account:
+def _signed_up(at_ms: int = NOW_MS, notices: NoticeSettings = NoticeSettings()) -> Account:  # noqa: B008
     account = _account(None)
-    notices = NoticeSettings(**settings)
     account.profile = msgspec.structs.replace(account.profile, signed_up_ms=at_ms, notices=notices)
     return account
 
@@ -227,7 +226,9 @@ def test_an_org_that_signed_up_later_or_wants_none_is_told_of_none_nor_afterward
         Told(),
     )
     assert telling.due_statement(_account(None), Told(), THIS_MONTH, STATEMENT_MS) == (None, Told())
-    due, told = telling.due_statement(_signed_up(statement_ready=False), Told(), THIS_MONTH, STATEMENT_MS)
+    due, told = telling.due_statement(
+        _signed_up(notices=NoticeSettings(statement_ready=False)), Told(), THIS_MONTH, STATEMENT_MS
+    )
     assert (due, told) == (None, Told(month=THIS_MONTH))
     assert telling.due_statement(_signed_up(), told, THIS_MONTH, STATEMENT_MS) == (None, told)
 
@@ -249,8 +250,8 @@ def test_an_unusual_hour_is_not_told_of_late_nor_to_a_young_org_nor_to_who_wants
         (_signed_up(old), NOW_MS - 1),
         (_signed_up(NOW_MS), at_ms),
         (_account(None), at_ms),
-        (_signed_up(old, unusual_hour=False), at_ms),
-        (_signed_up(old, mail=False), at_ms),
+        (_signed_up(old, NoticeSettings(unusual_hour=False)), at_ms),
+        (_signed_up(old, NoticeSettings(mail=False)), at_ms),
     ):
         assert telling.due_unusual_hour(account, Told(), UNUSUAL, when_ms) == (None, Told())
 
