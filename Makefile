@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
 
+# Where this is set, every process compiles all of the code again when it starts.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster litellm wheel browser pictures check format bench lock clean
 
@@ -45,6 +48,7 @@ $(VENV)/.installed: requirements.lock | $(BIN)/python
 $(VENV)/.ready: $(VENV)/.installed pyproject.toml pipeline/local/kafka-jars.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(BIN)/python -m pipeline.local.jars
+	$(BIN)/python -m pipeline.local.aot_training
 	@touch $@
 
 demo: setup
