@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline.cli.asking import with_client
 from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, settings_for
-from pipeline.gateway_book import RegisteredGateway, GatewayKey, registered
+from pipeline.gateway_book import GatewayKey, RegisteredGateway, registered
 from pipeline.kafka.attempts import described
 from pipeline.kafka.commands import CommandClient
 from pipeline.kafka.gateways import read_gateways, register_gateway, remove_gateway

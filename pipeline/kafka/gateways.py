@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 
 from pipeline import topics
 from pipeline.connection import KafkaConnection
-from pipeline.gateway_book import RegisteredGateway, GatewayBook, decode_gateway, encode_gateway
+from pipeline.gateway_book import GatewayBook, RegisteredGateway, decode_gateway, encode_gateway
 from pipeline.kafka.bounded import ends_of
 from pipeline.kafka.fenced import FencedLog, read_compacted
 from pipeline.kafka.follow import Subscription
