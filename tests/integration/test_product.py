@@ -156,7 +156,9 @@ def test_the_sources_of_a_registered_gateway_are_its_own(deployed: Deployment, t
                 forged = {**_event(org, "forged"), "source": gateway.source, "sequence": "0" * 19 + "9"}
                 async with AIOKafkaProducer(bootstrap_servers=deployed.product.servers) as somebody:
                     where = partition_of(org, PARTITIONS)
-                    await somebody.send_and_wait(topics.REQUESTS, json.dumps(forged).encode(), partition=where)
+                    await somebody.send_and_wait(
+                        topics.REQUESTS, json.dumps(forged).encode(), partition=where
+                    )
             await gateway.publish({name: _event(org, "")[name] for name in ("subject", "time", "data")})
 
     def refused() -> bool:
