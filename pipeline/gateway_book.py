@@ -8,9 +8,9 @@ Next: `kafka/gateways.py` writes and follows the records.
 
 Kafka tells a consumer nothing of who wrote a record, so who may write under a source has to show in the record itself.
 The sources of the gateway NAME are `gateway/NAME` and `gateway/NAME/...`. Once NAME is registered, an event under them is
-charged only from a record that carries a code made with a key of NAME: HMAC-SHA256 (RFC 2104) over the topic and the
-record's exact bytes. A record that is overheard and written again has the same source, ids and numbers, so its events
-are duplicates, or too late.
+charged only from a record that carries a code made with a key of NAME: HMAC-SHA256 (RFC 2104) over the topic, the
+partition and the record's exact bytes. A record that is overheard and written again has the same source, ids and numbers, so its events
+are duplicates, or too late; on another partition, where its numbers may not have been seen, it is not signed.
 
 The keys themselves are stored nowhere but at the gateways. Each is derived from the command key, the gateway's name and
 the key's number (HMAC-SHA256 as the pseudo-random function, as in RFC 5869), so who reads the topic learns none, and
@@ -99,13 +99,17 @@ class GatewayKey:
         """Return the key as the gateway's setting takes it."""
         return f"{self.name}:{self.number}:{self.secret.hex()}"
 
-    def headers(self, value: bytes) -> list[tuple[str, bytes]]:
-        """Return the headers of a record that this gateway sends."""
-        return [(HEADER, b"1.%s.%d.%s" % (self.name.encode(), self.number, self.code(value)))]
+    def headers(self, value: bytes, partition: int) -> list[tuple[str, bytes]]:
+        """Return the headers of a record that this gateway sends to a partition."""
+        return [(HEADER, b"1.%s.%d.%s" % (self.name.encode(), self.number, self.code(value, partition)))]
 
-    def code(self, value: bytes) -> bytes:
-        """Return the code of a record's bytes, in hex."""
-        return hmac.digest(self.secret, _PREFIX + value, "sha256").hex().encode()
+    def code(self, value: bytes, partition: int) -> bytes:
+        """Return the code of a record's bytes on a partition, in hex."""
+        return (
+            hmac.digest(self.secret, b"%s%s%s" % (_PREFIX, partition.to_bytes(4), value), "sha256")
+            .hex()
+            .encode()
+        )
 
 
 class GatewayBook:
@@ -145,9 +149,11 @@ class GatewayBook:
 class SignedRecord:
     """A record whose events ask whether it may hold them. Its signature is looked at once, and where it matters alone."""
 
-    def __init__(self, gateways: GatewayBook, headers: Sequence[tuple[str, bytes]], value: bytes) -> None:
-        """Take a record's headers and bytes; nothing is computed yet."""
-        self._gateways, self._headers, self._value = gateways, headers, value
+    def __init__(
+        self, gateways: GatewayBook, headers: Sequence[tuple[str, bytes]], value: bytes, partition: int
+    ) -> None:
+        """Take a record's headers, bytes and partition; nothing is computed yet."""
+        self._gateways, self._headers, self._value, self._partition = gateways, headers, value, partition
         self._sender: str | None = None
         self._problem: str | None = None
 
@@ -176,12 +182,12 @@ class SignedRecord:
         gateway = self._gateways.get(name)
         if gateway is None or number not in gateway.numbers:
             return None, f"the record is signed with key {number} of {name!r}, which is not accepted"
-        codes = [key.code(self._value) for key in self._gateways.keys(name, number)]
+        codes = [key.code(self._value, self._partition) for key in self._gateways.keys(name, number)]
         # Each is compared, and each in full, so that the time it takes tells nothing.
         if not sum(hmac.compare_digest(code, shape[3]) for code in codes):
             return (
                 None,
-                f"the record's header {HEADER!r} was not made with key {number} of {name!r} for its bytes",
+                f"the record's header {HEADER!r} was not made with key {number} of {name!r} for its bytes and partition",
             )
         return name, None
 

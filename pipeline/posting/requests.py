@@ -79,7 +79,11 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             events = parts.valid_events(record)
         taken += len(events)
         # The last source that the record may hold events of: those of one follow each other.
-        signed = None if bound is None else SignedRecord(bound, record.headers, record.value or b"")
+        signed = (
+            None
+            if bound is None
+            else SignedRecord(bound, record.headers, record.value or b"", record.partition)
+        )
         vouched = None
         for event in events:
             data, org, source, sequence = event.data, event.subject, event.source, event.sequence

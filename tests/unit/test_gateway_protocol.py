@@ -95,7 +95,8 @@ def test_the_refusal_is_word_for_word() -> None:
 
 
 def test_signed_records() -> None:
-    table = rows("key | value | mac")
+    table = rows("key | partition | value | mac")
     assert len(table) == 2
-    for text, value, mac in table:
-        assert GatewayKey.parse(text, "mum-1").headers(value.encode()) == [("mac", mac.encode())]
+    for text, partition, value, mac in table:
+        headers = GatewayKey.parse(text, "mum-1").headers(value.encode(), int(partition))
+        assert headers == [("mac", mac.encode())]

@@ -172,7 +172,7 @@ class SpoolSender:
         for record in records:
             async with asyncio.timeout(SEND_LIMIT_S):
                 value = record.value()
-                headers = self._key.headers(value) if self._key is not None else []
+                headers = self._key.headers(value, record.partition) if self._key is not None else []
                 delivery = await self._producer.send(
                     REQUESTS, value, key=record.key, partition=record.partition, headers=headers
                 )

@@ -37,7 +37,7 @@ def post(
 ) -> UnitOutput:
     """Post a record of some events that somebody signed, or nobody."""
     value = packed(*events)
-    headers: Sequence[tuple[str, bytes]] = signer.headers(value) if signer is not None else ()
+    headers: Sequence[tuple[str, bytes]] = signer.headers(value, 0) if signer is not None else ()
     offset = books.next_offset[topic]
     books.next_offset[topic] = offset + 1
     return books.post([Record(topic, 0, offset, NOW_MS, value, headers)])
@@ -112,13 +112,13 @@ def test_a_records_signature_is_computed_once_however_many_of_its_events_are_ref
     computed: list[int] = []
     code = GatewayKey.code
 
-    def counted(key: GatewayKey, value: bytes) -> bytes:
+    def counted(key: GatewayKey, value: bytes, partition: int) -> bytes:
         computed.append(len(value))
-        return code(key, value)
+        return code(key, value, partition)
 
     signer = GatewayKey.derived(b"another command key", "mum-1", 1)
     value = packed(*(numbered(n, f"gateway/mum-1/{n % 7}") for n in range(1_000)))
-    headers = signer.headers(value)
+    headers = signer.headers(value, 0)
     monkeypatch.setattr(GatewayKey, "code", counted)
     outcome = books.post([Record(REQUESTS, 0, 0, NOW_MS, value, headers)])
     assert reasons(outcome) == ["unsigned"] * 1_000
