@@ -87,7 +87,7 @@ def registry() -> Iterator[Registry]:
         thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
         thread.start()
         for image in IMAGES:
-            serving.publish(image, "first")
+            serving.publish(image, f"the first of {image}")
         yield serving
         serving.shutdown()
         thread.join()
