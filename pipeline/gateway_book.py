@@ -38,7 +38,9 @@ NAME = r"[A-Za-z0-9._-]{1,64}"
 NUMBERS_ACCEPTED = 2
 """So many keys of a gateway are accepted at a time: the newest, and the one before while it takes its place."""
 _KEY = re.compile(rf"({NAME}):([1-9]\d{{0,5}}):([0-9a-f]{{64}})")
-_SHAPE = re.compile(rb"1\.(%s)\.([1-9]\d{0,5})\.([0-9a-f]{64})" % NAME.encode())
+_FORM = b"1"
+"""What a header begins with."""
+_NUMBER = re.compile(rb"[1-9]\d{0,5}")
 _PREFIX = REQUESTS.encode() + b"\0"
 
 
@@ -175,21 +177,36 @@ class SignedRecord:
         given = [each for header, each in self._headers if header == HEADER]
         if not given:
             return None, f"the record carries no header {HEADER!r}"
-        shape = _SHAPE.fullmatch(given[0]) if len(given) == 1 else None
-        if shape is None:
+        signature = _parts(given[0]) if len(given) == 1 else None
+        if signature is None:
             return None, f"the record's header {HEADER!r} is not of a form that this release knows"
-        name, number = shape[1].decode(), int(shape[2])
+        name, number, code = signature
         gateway = self._gateways.get(name)
         if gateway is None or number not in gateway.numbers:
             return None, f"the record is signed with key {number} of {name!r}, which is not accepted"
         codes = [key.code(self._value, self._partition) for key in self._gateways.keys(name, number)]
         # Each is compared, and each in full, so that the time it takes tells nothing.
-        if not sum(hmac.compare_digest(code, shape[3]) for code in codes):
+        if not sum(hmac.compare_digest(each, code) for each in codes):
             return (
                 None,
                 f"the record's header {HEADER!r} was not made with key {number} of {name!r} for its bytes and partition",
             )
         return name, None
+
+
+def _parts(header: bytes) -> tuple[str, int, bytes] | None:
+    """Return name, number and code of a signature, None where it is of another form.
+
+    Not by one expression: a name may have dots and digits in it, so to look for its end would take ten times as long.
+    """
+    try:
+        head, number, code = header.rsplit(b".", 2)
+        form, name = head.split(b".", 1)
+    except ValueError:
+        return None
+    if form != _FORM or not _NUMBER.fullmatch(number):
+        return None
+    return name.decode("ascii", "replace"), int(number), code
 
 
 def name_of(source: str) -> str | None:
