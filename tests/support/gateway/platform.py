@@ -86,7 +86,8 @@ class Platform:
                 **given,
             )
         )
-        eventually(lambda: answered(self.client(secret)) not in (401, 503))
+        client = self.client(secret)
+        eventually(lambda: answered(client) not in (401, 503))
         return secret
 
     def client(self, secret: str) -> openai.OpenAI:
