@@ -152,7 +152,7 @@ class SignedRecord:
     """A record whose events ask whether it may hold them. Its signature is looked at once, and where it matters alone."""
 
     def __init__(
-        self, gateways: GatewayBook, headers: Sequence[tuple[str, bytes]], value: bytes, partition: int
+        self, gateways: GatewayBook, headers: Sequence[tuple[str, bytes | None]], value: bytes, partition: int
     ) -> None:
         """Take a record's headers, bytes and partition; nothing is computed yet."""
         self._gateways, self._headers, self._value, self._partition = gateways, headers, value, partition
@@ -174,7 +174,8 @@ class SignedRecord:
 
     def _look(self) -> tuple[str | None, str | None]:
         """Return the name of who signed the record, or why nobody did whom we know."""
-        given = [each for header, each in self._headers if header == HEADER]
+        # A header's value may be absent, in Kafka's own form.
+        given = [each or b"" for header, each in self._headers if header == HEADER]
         if not given:
             return None, f"the record carries no header {HEADER!r}"
         signature = _parts(given[0]) if len(given) == 1 else None

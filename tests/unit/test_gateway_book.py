@@ -111,9 +111,10 @@ def test_who_is_not_the_sources_gateway_is_refused_and_told_why(
 
 
 @pytest.mark.parametrize(
-    "headers", [[(HEADER, b"")], [(HEADER, b"2.mum-1.1.00")], key().headers(VALUE, PARTITION) * 2]
+    "headers",
+    [[(HEADER, b"")], [(HEADER, None)], [(HEADER, b"2.mum-1.1.00")], key().headers(VALUE, PARTITION) * 2],
 )
-def test_a_header_of_another_form_or_two_of_them_are_none(headers: list[tuple[str, bytes]]) -> None:
+def test_a_header_of_another_form_or_two_of_them_are_none(headers: list[tuple[str, bytes | None]]) -> None:
     assert "not of a form" in (SignedRecord(book(), headers, VALUE, PARTITION).problem("gateway/mum-1") or "")
 
 
