@@ -215,7 +215,8 @@ async def _send_with_a_header(servers: str, value: bytes, name: bytes) -> None:
 
 async def test_a_batch_that_cannot_be_read_ends_nobody(broker: Broker) -> None:
     """One that is gigabytes when decompressed, and one with a header whose name is no text, are dead letters with the bytes
-    that came; so is a record whose dead letter would not fit out."""
+    that came; so is a record whose dead letter would not fit out.
+    """
     zeros, large = b"0" * (BATCH_BYTES_MAX + 1), b"x" * 20_000_000
     async with AIOKafkaProducer(
         bootstrap_servers=broker.servers, compression_type="zstd", max_request_size=2**30
