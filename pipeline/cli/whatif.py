@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,7 @@ from pipeline import ist
 from pipeline.catalog.rates import RateTable
 from pipeline.cli import engine_work
 from pipeline.cli.catalog import rates_of_file
-from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, say
+from pipeline.cli.context import DATA_DIR, DAYS, DataDir, print_json, say
 from pipeline.settings import Settings
 from pipeline.whatif import PriceGroup, WhatIf, parameters_of_days, repriced
 
@@ -38,8 +38,13 @@ def register(app: typer.Typer) -> None:
     @app.command("whatif")
     def whatif_command(
         catalog: Annotated[Path, typer.Option("--catalog", help="YAML or JSON: see deploy/catalog.yaml.")],
-        first: Annotated[str | None, typer.Option("--from", help="First IST day, YYYY-MM-DD.")] = None,
-        last: Annotated[str | None, typer.Option("--to", help="Last IST day, YYYY-MM-DD.")] = None,
+        first: Annotated[
+            datetime | None,
+            typer.Option("--from", formats=DAYS, help="The first IST day; 30 days in all where absent."),
+        ] = None,
+        last: Annotated[
+            datetime | None, typer.Option("--to", formats=DAYS, help="The last IST day; today where absent.")
+        ] = None,
         org: Annotated[str, typer.Option("--org", help="Only this org.")] = "",
         data_dir: DataDir = DATA_DIR,
     ) -> None:
@@ -85,17 +90,10 @@ def _rates(file: Path) -> RateTable:
     return rates
 
 
-def _range(first: str | None, last: str | None) -> tuple[date, date]:
-    today = ist.date_of(ist.day_of(int(time.time() * 1000)))
-    end = _day("--to", last) if last else today
-    start = _day("--from", first) if first else end - timedelta(days=DAYS_DEFAULT - 1)
+def _range(first: datetime | None, last: datetime | None) -> tuple[date, date]:
+    """Return the first and the last day that are asked about. Raises typer.BadParameter where they are the wrong way round."""
+    end = last.date() if last else ist.date_of(ist.day_of(int(time.time() * 1000)))
+    start = first.date() if first else end - timedelta(days=DAYS_DEFAULT - 1)
     if start > end:
-        raise CommandError(f"--from {start} lies after --to {end}")
+        raise typer.BadParameter(f"--from {start} lies after --to {end}")
     return start, end
-
-
-def _day(option: str, text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise CommandError(f"{option}: {text!r} is no day YYYY-MM-DD") from None

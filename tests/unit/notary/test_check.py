@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from pipeline.money import NANO_PER_RUPEE
-from pipeline.notary.check import ProofError, Proven, check
+from pipeline.notary.check import Proven, check
+from pipeline.notary.proof_reader import ProofError
 from tests.support.notary import KEYS, ORG, Books, books, both_keys, old_keys
 
 ROOT = Path(__file__).parents[3]
