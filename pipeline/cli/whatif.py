@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
         from_day, to_day = _range(first, last)
 
         async def work(_settings: Settings, ask: Ask) -> WhatIf:
-            return repriced(await _groups(ask, rates, from_day, to_day, org), rates, {})
+            return repriced(await groups_of(ask, rates, from_day, to_day, org), rates, {})
 
         found = engine_work.with_queries(work, data_dir)
         left_out = {f"{each.model} at {each.provider}": each.requests for each in found.left_out}
@@ -67,7 +67,8 @@ def register(app: typer.Typer) -> None:
             )
 
 
-async def _groups(ask: Ask, rates: RateTable, first: date, last: date, org: str) -> list[PriceGroup]:
+async def groups_of(ask: Ask, rates: RateTable, first: date, last: date, org: str) -> list[PriceGroup]:
+    """Return the charged requests of some days, of one org or of all where it is empty, as any of the rates prices them."""
     groups: list[PriceGroup] = []
     for from_day, to_day in _pieces(first, last):
         parameters = {"one_org": org, **parameters_of_days(rates, from_day, to_day)}
