@@ -6,7 +6,6 @@ Called by: `cli/main.py`. Next: `pipeline/whatif.py`; the sums come from the eng
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,14 +19,12 @@ from pipeline.cli import engine_work
 from pipeline.cli.catalog import rates_of_file
 from pipeline.cli.context import DATA_DIR, DAYS, DataDir, print_json, say
 from pipeline.settings import Settings
-from pipeline.whatif import PriceGroup, WhatIf, parameters_of_days, repriced
+from pipeline.whatif import PriceGroup, WhatIf, parameters_of_days, pieces, repriced
 
 if TYPE_CHECKING:
     from pipeline.operations.verify import Ask
 
 DAYS_DEFAULT = 30
-DAYS_AT_ONCE = 31
-"""So many days are asked for in one query, so that none takes longer than the engine lets one."""
 
 _decode_group = msgspec.json.Decoder(PriceGroup, strict=False).decode
 
@@ -70,18 +67,11 @@ def register(app: typer.Typer) -> None:
 async def groups_of(ask: Ask, rates: RateTable, first: date, last: date, org: str) -> list[PriceGroup]:
     """Return the charged requests of some days, of one org or of all where it is empty, as any of the rates prices them."""
     groups: list[PriceGroup] = []
-    for from_day, to_day in _pieces(first, last):
+    for from_day, to_day in pieces(first, last):
         parameters = {"one_org": org, **parameters_of_days(rates, from_day, to_day)}
         lines = await ask("whatif_platform", parameters)
         groups.extend(map(_decode_group, lines.splitlines()))
     return groups
-
-
-def _pieces(first: date, last: date) -> Iterator[tuple[date, date]]:
-    while first <= last:
-        end = min(last, first + timedelta(days=DAYS_AT_ONCE - 1))
-        yield first, end
-        first = end + timedelta(days=1)
 
 
 def _rates(file: Path) -> RateTable:
