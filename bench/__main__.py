@@ -15,7 +15,20 @@ from pathlib import Path
 
 import uvloop
 
-from bench import answers, debit, floods, forecasts, gateway, pages, past, recovery, restart, starts, whole
+from bench import (
+    answers,
+    debit,
+    floods,
+    forecasts,
+    gateway,
+    pages,
+    past,
+    proofs,
+    recovery,
+    restart,
+    starts,
+    whole,
+)
 from bench.report import Report, machine
 
 QUICK_EVENTS = 5_000_000
@@ -36,6 +49,7 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, Callable[[], Corouti
         "r": lambda: recovery.recovery(full=full),
         "s": lambda: starts.starts(full=full),
         "t": lambda: past.past(events=arguments.events, full=full, keep=arguments.keep),
+        "v": lambda: proofs.proofs(full=full),
         "w": lambda: pages.pages(full=full),
     }
 
@@ -44,7 +58,7 @@ def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "names", nargs="*", help="which: a b c d e f g1 g2 g3 g4 h p r s t w; all where none is named"
+        "names", nargs="*", help="which: a b c d e f g1 g2 g3 g4 h p r s t v w; all where none is named"
     )
     parser.add_argument("--full", action="store_true", help="more runs, larger loads, the whole grid")
     parser.add_argument(
