@@ -12,7 +12,14 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.context import DATA_DIR, DataDir, print_json, role_settings_for, settings_for
+from pipeline.cli.context import (
+    DATA_DIR,
+    CommandError,
+    DataDir,
+    print_json,
+    role_settings_for,
+    settings_for,
+)
 from pipeline.kafka.acls import acls, shown
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.granting import check_grants, grant
@@ -46,9 +53,15 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def notary(data_dir: DataDir = DATA_DIR) -> None:
         """Run the notary apart from the server: it signs a checkpoint of each closed day."""
+        from pipeline.notary.checkpoint import NotaryKeyError
+        from pipeline.notary.day import NotaryError
         from pipeline.notary.main import main
 
-        raise typer.Exit(main(role_settings_for(NotarySettings, data_dir)))
+        try:
+            code = main(role_settings_for(NotarySettings, data_dir))
+        except (NotaryError, NotaryKeyError) as error:
+            raise CommandError(f"nothing more is signed: {error}") from None
+        raise typer.Exit(code)
 
     @app.command()
     def migrate(data_dir: DataDir = DATA_DIR) -> None:
