@@ -53,15 +53,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def notary(data_dir: DataDir = DATA_DIR) -> None:
         """Run the notary apart from the server: it signs a checkpoint of each closed day."""
-        from pipeline.notary.checkpoint import NotaryKeyError
-        from pipeline.notary.day import NotaryError
-        from pipeline.notary.main import main
-
-        try:
-            code = main(role_settings_for(NotarySettings, data_dir))
-        except (NotaryError, NotaryKeyError) as error:
-            raise CommandError(f"nothing more is signed: {error}") from None
-        raise typer.Exit(code)
+        raise typer.Exit(_notary(role_settings_for(NotarySettings, data_dir)))
 
     @app.command()
     def migrate(data_dir: DataDir = DATA_DIR) -> None:
@@ -96,3 +88,15 @@ def register(app: typer.Typer) -> None:
             )
         else:
             print_json(asdict(asyncio.run(ensure_topics(settings.kafka, settings))))
+
+
+def _notary(settings: NotarySettings) -> int:
+    """Run the notary; the exit code. Raises CommandError with what keeps it from signing."""
+    from pipeline.notary.checkpoint import NotaryKeyError
+    from pipeline.notary.day import NotaryError
+    from pipeline.notary.main import main
+
+    try:
+        return main(settings)
+    except (NotaryError, NotaryKeyError) as error:
+        raise CommandError(f"nothing more is signed: {error}") from None
