@@ -1,7 +1,7 @@
 """The lines of a proof: an org's month, in a form that anyone can check. Pure.
 
 Owns: the shapes of the lines, and how they are written. docs/statements.md specifies them.
-Called by: `api/services/proving.py` writes proofs, a piece at a time; `notary/proof_reader.py` reads them.
+Called by: `api/services/proving.py` writes proofs, a piece at a time; `notary/check.py` reads them.
 
 The lines in their order: the head; the rates that rows were charged by; the rows; the path of the org in each signed
 day; the checkpoints; the end. JSON without spaces, the fields in the order of the struct, binary values in lower-case hex.

@@ -34,11 +34,11 @@ def test_days_that_are_none_are_wrong_usage(days: tuple[str, ...], told: str) ->
         ("rates: [", "catalog.yaml"),
         ("prices: []", "rates"),
         (
-            "rates:\n  - {model: m, provider: p, effective_from: soon, input_inr_per_mtok: 1}",
+            "rates:\n  - {model: m, provider: p, effective_from: soon, input_inr_per_mtok: 1, output_inr_per_mtok: 1}",
             "effective_from",
         ),
         (
-            "rates:\n  - {model: m, provider: p, effective_from: '2026-01-01T00:00:00Z', input_inr_per_mtok: '-1'}",
+            "rates:\n  - {model: m, provider: p, effective_from: '2026-01-01T00:00:00Z', input_inr_per_mtok: '-1', output_inr_per_mtok: 1}",
             "input_inr_per_mtok",
         ),
         ("\xff", "catalog.yaml"),
