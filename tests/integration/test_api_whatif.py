@@ -124,11 +124,11 @@ def test_other_providers_of_the_same_model_are_compared_where_that_is_fair(
 
 
 @pytest.mark.parametrize(
-    ("query", "param"),
-    [("?from=2026-06-12&to=2026-06-01", "from"), ("?to=2026-06-31", "to"), ("?at=1", "at")],
+    ("asked", "param"),
+    [({"from": "2026-06-12", "to": "2026-06-01"}, "from"), ({"to": "2026-06-31"}, "to"), ({"at": "1"}, "at")],
 )
-def test_a_bad_range_is_told_what_is_wrong(served: Api, query: str, param: str) -> None:
-    assert served.refused(f"/me/whatif/providers{query}", "org_a") == (400, "invalid_request", param)
+def test_a_bad_range_is_told_what_is_wrong(served: Api, asked: dict[str, str], param: str) -> None:
+    assert served.refused("/me/whatif/providers", "org_a", **asked) == (400, "invalid_request", param)
 
 
 @pytest.mark.parametrize(
