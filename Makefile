@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | litellm | browser | pictures | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | stack | litellm | browser | pictures | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster litellm wheel browser pictures check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster stack litellm wheel browser pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -21,6 +21,7 @@ help:
 	@echo "make world   do to one product all that providers, producers, payers and operators do, in some minutes"
 	@echo "make drill   lose a cluster and go on from its copy on a second one, in some minutes"
 	@echo "make cluster have three brokers die in turn under the product, in ten minutes or so (BROKER_DEATHS=N)"
+	@echo "make stack   run docker-compose.yml in containers and kill each of its parts, in half an hour or so"
 	@echo "make litellm kill workers of a LiteLLM proxy under 1,000 mixed requests, in some minutes"
 	@echo "make wheel   install the wheel in an empty place and run the demo from it, in some minutes"
 	@echo "make browser install Chromium for the browser tests, where apt can"
@@ -53,7 +54,7 @@ demo: setup
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
 # runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-LONG := tests/upgrade tests/world tests/drill tests/cluster tests/litellm tests/wheel \
+LONG := tests/upgrade tests/world tests/drill tests/cluster tests/stack tests/litellm tests/wheel \
 	$(addprefix tests/crash/,test_recovery.py test_state_lost.py test_rebuild_killed.py)
 test: setup browser
 	@failed=0; \
@@ -97,6 +98,9 @@ BROKER_DEATHS ?= 20
 cluster: setup
 	METERING_TEST_BROKER_DEATHS=$(BROKER_DEATHS) $(BIN)/python -m pytest -s \
 		--timeout $$(($(BROKER_DEATHS) * 120 + 600)) tests/cluster
+
+stack: setup
+	@$(BIN)/python -m tests.support.stack
 
 # In an environment of its own: LiteLLM pins what the lock has in other versions.
 $(VENV)/litellm/.ready: pyproject.toml
