@@ -51,8 +51,8 @@ PARTITION = 1
 """Of all rows: then position 0, of which no row is, has an id too, and the credits of the beginning are there."""
 FEEDS = ("usage_day_feed", "model_day_feed")
 PROVIDERS = 12
-INPUT_NANO, OUTPUT_NANO = 12_500, 50_000
-"""What every request of the year cost, a token."""
+PRICES = {"input_nano": 12_500, "cached_nano": 12_500, "output_nano": 50_000}
+"""What every request of the year cost, in nano-rupees a token."""
 WEEKS = 52
 CREDIT_NANO = 10_000 * NANO_PER_RUPEE
 PATHS = 2_000
@@ -170,15 +170,15 @@ def _rates(factor: int = 1) -> RateTable:
     It has a tier of every fourth model, and a rate of every fifth that starts within a day, at the same prices as all.
     """
     table = RateTable()
-    dear, dearer = factor * INPUT_NANO, factor * OUTPUT_NANO
+    prices = {name: factor * nano for name, nano in PRICES.items()}
     later_ms = newest_ms() - YEAR_MS // 3
     for model in range(MODELS):
         for provider in range(PROVIDERS):
             route = f"model-{model}", f"provider-{provider}"
-            tiers = (Tier(1_000, dear, dear, dearer),) if model % 4 == 0 else ()
-            table.add(Rate(*route, 0, dear, dear, dearer, tiers=tiers))
+            tiers = (Tier(1_000, **prices),) if model % 4 == 0 else ()
+            table.add(Rate(*route, from_ms=0, tiers=tiers, **prices))
             if model % 5 == 0:
-                table.add(Rate(*route, later_ms, dear, dear, dearer))
+                table.add(Rate(*route, from_ms=later_ms, **prices))
     return table
 
 
@@ -201,9 +201,10 @@ async def _balances(engine: Engine, asker: Asker, report: Report) -> None:
         asked = [_balance(asker, LARGE_ORG, at_ms) for at_ms in _instants(PATHS)]
         for at_once in (1, 4):
             _add(report, name, f"the large one, {ledger}", at_once, await asker.ask(asked, at_once))
-        await _compare(engine, asker)
+        summing_ms = await _compare(engine, asker)
     report.notes.append(
-        f"{2 * COMPARED} of these balances were compared with the sums of all rows up to the instant: equal."
+        f"{2 * COMPARED} of these balances were compared with the sums of all rows up to the instant: equal. Summing took "
+        f"{min(summing_ms):,.0f} to {max(summing_ms):,.0f} ms."
     )
 
 
@@ -240,8 +241,9 @@ def _credit_weekly(engine: Engine) -> None:
     _put(engine, rows, "weekly-credits")
 
 
-async def _compare(engine: Engine, asker: Asker) -> None:
-    """Raise RuntimeError where a balance is not what all rows up to then come to."""
+async def _compare(engine: Engine, asker: Asker) -> list[float]:
+    """Return how many milliseconds it takes to sum all rows up to some instants. Raises RuntimeError where a balance is another."""
+    took_ms = []
     async with serving(asker.context) as port, httpx2.AsyncClient(timeout=60, trust_env=False) as client:
         for at_ms in _instants(COMPARED):
             request = _balance(asker, LARGE_ORG, at_ms)
@@ -249,8 +251,11 @@ async def _compare(engine: Engine, asker: Asker) -> None:
                 f"http://127.0.0.1:{port}{request.path}", headers={"Authorization": f"Bearer {request.token}"}
             )
             told = json.loads(answer.text, parse_float=Decimal)["balance_inr"]
+            began = time.perf_counter()
             if told * NANO_PER_RUPEE != await asyncio.to_thread(_summed, engine, at_ms):
                 raise RuntimeError(f"the balance at {at_ms} is not {told}")
+            took_ms.append((time.perf_counter() - began) * 1000)
+    return took_ms
 
 
 def _summed(engine: Engine, at_ms: int) -> int:
