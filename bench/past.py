@@ -51,8 +51,8 @@ PARTITION = 1
 """Of all rows: then position 0, of which no row is, has an id too, and the credits of the beginning are there."""
 FEEDS = ("usage_day_feed", "model_day_feed")
 PROVIDERS = 12
-PRICES = {"input_nano": 12_500, "cached_nano": 12_500, "output_nano": 50_000}
-"""What every request of the year cost, in nano-rupees a token."""
+INPUT_NANO, OUTPUT_NANO = 12_500, 50_000
+"""What every request of the year cost, a token."""
 WEEKS = 52
 CREDIT_NANO = 10_000 * NANO_PER_RUPEE
 PATHS = 2_000
@@ -170,15 +170,15 @@ def _rates(factor: int = 1) -> RateTable:
     It has a tier of every fourth model, and a rate of every fifth that starts within a day, at the same prices as all.
     """
     table = RateTable()
-    prices = {name: factor * nano for name, nano in PRICES.items()}
+    dear, dearer = factor * INPUT_NANO, factor * OUTPUT_NANO
     later_ms = newest_ms() - YEAR_MS // 3
     for model in range(MODELS):
         for provider in range(PROVIDERS):
             route = f"model-{model}", f"provider-{provider}"
-            tiers = (Tier(1_000, **prices),) if model % 4 == 0 else ()
-            table.add(Rate(*route, from_ms=0, tiers=tiers, **prices))
+            tiers = (Tier(1_000, dear, dear, dearer),) if model % 4 == 0 else ()
+            table.add(Rate(*route, 0, dear, dear, dearer, tiers=tiers))
             if model % 5 == 0:
-                table.add(Rate(*route, from_ms=later_ms, **prices))
+                table.add(Rate(*route, later_ms, dear, dear, dearer))
     return table
 
 

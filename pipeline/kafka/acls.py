@@ -120,8 +120,10 @@ def acls(deployment: str) -> Mapping[str, tuple[AclGrant, ...]]:
             *_may(read, _SERVER_READS),
             _all_topics(describe),
             _group(f"{deployment}-mail"),
+            _group(f"{deployment}-webhooks"),
             _group(f"{deployment}-notary"),
             _transactions(f"{deployment}-mail-", is_prefix=True),
+            _transactions(f"{deployment}-webhooks-", is_prefix=True),
             _transactions(f"{deployment}-notary"),
         ),
         "verify": (
@@ -149,6 +151,7 @@ _WORKER_WRITES = (
     topics.ORDERS,
     topics.REPLIES,
     topics.MAIL,
+    topics.WEBHOOKS,
     topics.MOVED,
     topics.DEAD_LETTERS,
     topics.STATE,
@@ -164,8 +167,15 @@ _WORKER_READS = (
 )
 _NOTARY_WRITES = (topics.CHECKPOINTS_STATE, topics.NOTARY_STATE)
 _NOTARY_READS = (topics.CATALOG, topics.JOURNAL, topics.STATE, *_NOTARY_WRITES)
-_SERVER_WRITES = (topics.BILLING, topics.SESSIONS, topics.TOKENS, topics.MAIL_STATE, *_NOTARY_WRITES)
-"""Of the API, the mailer and the notary."""
+_SERVER_WRITES = (
+    topics.BILLING,
+    topics.SESSIONS,
+    topics.TOKENS,
+    topics.MAIL_STATE,
+    topics.WEBHOOKS_STATE,
+    *_NOTARY_WRITES,
+)
+"""Of the API, the mailer, the sender of webhooks and the notary."""
 _SERVER_READS = (
     topics.CATALOG,
     topics.KEYS,
@@ -175,6 +185,8 @@ _SERVER_READS = (
     topics.TOKENS,
     topics.MAIL,
     topics.MAIL_STATE,
+    topics.WEBHOOKS,
+    topics.WEBHOOKS_STATE,
     topics.JOURNAL,
     topics.STATE,
     topics.CHECKPOINTS_STATE,
