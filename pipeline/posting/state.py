@@ -124,7 +124,8 @@ class PartitionState:
         self.meta = Meta(partitions)
         self.ring = Ring()
         self.unpriced = Ring()
-        """Marks of numbered events that became dead letters and may be charged by way of a redrive."""
+        """Marks of numbered events that became dead letters and may be charged by way of a redrive, and of those among them
+        that were published again and charged (`duplicates.charged_letter_mark`)."""
         self.sources = NumberedSources()
         self.numbers = RecentNumbers()
         self.recent = RecentRecords()

@@ -27,6 +27,7 @@ from pipeline.sink import protocol as sink_protocol
 from pipeline.sink import ranges
 from pipeline.sink.protocol import RangeWriter, SinkProtocol
 from pipeline.sink.ranges import Intent, PartState, RangePart
+from pipeline.sink.steps import Placed
 from pipeline.steps import Commit
 from pipeline.topics import REQUESTS
 
@@ -137,10 +138,12 @@ def skip_recorded_range() -> AbstractContextManager[Any]:
     def unless_recorded_before(
         self: RangeWriter,
         intent: Intent,
-        records: Sequence[sink_protocol.Placed],
+        records: Sequence[Placed],
         *,
         sent_before: bool = False,
+        is_settled: bool = False,
     ) -> SinkProtocol[None]:
+        _ = is_settled
         if not sent_before:
             yield from insert(self, intent, records)
 
@@ -160,6 +163,23 @@ def insert_before_recording() -> AbstractContextManager[Any]:
         yield from record(self, intent)
 
     return patch.object(RangeWriter, "record", record_after)
+
+
+def send_before_looking() -> AbstractContextManager[Any]:
+    insert = RangeWriter.insert
+
+    def by_its_token(
+        self: RangeWriter,
+        intent: Intent,
+        records: Sequence[Placed],
+        *,
+        sent_before: bool = False,
+        is_settled: bool = False,
+    ) -> SinkProtocol[None]:
+        _ = is_settled
+        yield from insert(self, intent, records, sent_before=sent_before)
+
+    return patch.object(RangeWriter, "insert", by_its_token)
 
 
 def look_at_rows_only() -> AbstractContextManager[Any]:

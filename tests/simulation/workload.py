@@ -22,7 +22,7 @@ from tests.simulation.clock import Clock
 from tests.simulation.event_bytes import bytes_of
 from tests.simulation.faults import SMALL_RING, Plan
 from tests.simulation.kafka import Broker, Entry
-from tests.simulation.truth import Sent, Truth
+from tests.simulation.truth import FROM_THE_START, Sent, Truth
 from tests.support.builders import COMMAND_KEYS
 
 MINUTE_MS = 60_000
@@ -83,7 +83,7 @@ class Workload:
         self._commands: deque[tuple[int, OfAnOrg]] = deque(maxlen=20)
         self._made = 0
         self._payments = 0
-        for route in ("steady", "changing"):
+        for route in FROM_THE_START:
             self.announce(route, from_ms=0)
 
     # --- rates ---
