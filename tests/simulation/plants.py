@@ -16,7 +16,7 @@ from msgspec import structs
 from pipeline.accounts import verdicts
 from pipeline.accounts.model import Account
 from pipeline.catalog.rates import Rate
-from pipeline.mail.protocol import MailProtocol, MailRecord, MailTurns
+from pipeline.mail.protocol import MailProtocol, MailTurns
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting import protocol as worker_protocol
 from pipeline.posting import requests
@@ -28,7 +28,7 @@ from pipeline.sink import ranges
 from pipeline.sink.protocol import RangeWriter, SinkProtocol
 from pipeline.sink.ranges import Intent, PartState, RangePart
 from pipeline.sink.steps import Placed
-from pipeline.steps import Commit
+from pipeline.steps import Commit, OutgoingRecord
 from pipeline.topics import REQUESTS
 
 Patch = Callable[[], AbstractContextManager[Any]]
@@ -200,7 +200,7 @@ def new_token_per_try() -> AbstractContextManager[Any]:
 def send_before_taking_out() -> AbstractContextManager[Any]:
     real = MailTurns.send_next
 
-    def send_next(self: MailTurns, head: MailRecord) -> MailProtocol[None]:
+    def send_next(self: MailTurns, head: OutgoingRecord) -> MailProtocol[None]:
         """Take the product's own steps, but put off its first commit until the mail is sent."""
         steps = real(self, head)
         put_off: list[Commit] = []
