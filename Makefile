@@ -91,7 +91,7 @@ sbom: setup
 
 CHAOS_SECONDS ?= 600
 crash: setup
-	METERING_TEST_CHAOS_SECONDS=$(CHAOS_SECONDS) METERING_TEST_CHAOS_SEED=$$(date +%s) METERING_TEST_NOTARY_KILLS=40 \
+	METERING_TEST_CHAOS_SECONDS=$(CHAOS_SECONDS) METERING_TEST_CHAOS_SEED=$$(date +%s) \
 		$(BIN)/python -m pytest tests/crash -s --timeout $$(($(CHAOS_SECONDS) + 900))
 
 upgrade: setup
