@@ -27,8 +27,9 @@ ROLES: dict[str, type[CommonSettings]] = {
     "server": Settings,
     "topics": CommonSettings,
     "migrate": SinkSettings,
+    "operator": Settings,
 }
-"""What each role reads, as `pipeline/cli/roles.py` starts it."""
+"""What each role reads, as `pipeline/cli/roles.py` starts it; *operator* is any other command."""
 
 GIVEN = {
     "host": "0.0.0.0",  # noqa: S104 - inside a pod, behind a network policy
@@ -181,6 +182,7 @@ def values_schema() -> JsonSchema:
                 "server": role_schema("server", {**running, "service": service}),
                 "topics": role_schema("topics", job),
                 "migrate": role_schema("migrate", job),
+                "operator": role_schema("operator", {"args": {"type": "array", "items": TEXT}}),
                 "networkPolicy": exactly(
                     {
                         "enabled": SWITCH,

@@ -140,7 +140,7 @@ spec:
     - name: {{ .role }}
       image: {{ include "metering.image" . }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-      args: [{{ .role }}]
+      args: {{ default (list .role) .args | toJson }}
       securityContext:
         allowPrivilegeEscalation: false
         readOnlyRootFilesystem: true
