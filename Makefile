@@ -1,13 +1,15 @@
-# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | litellm | browser | pictures | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | litellm | helm | browser | pictures | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
+HELM_VERSION := v4.3.1
+KUBECONFORM_VERSION := v0.8.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster litellm wheel browser pictures check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster litellm wheel helm browser pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -23,6 +25,7 @@ help:
 	@echo "make cluster have three brokers die in turn under the product, in ten minutes or so (BROKER_DEATHS=N)"
 	@echo "make litellm kill workers of a LiteLLM proxy under 1,000 mixed requests, in some minutes"
 	@echo "make wheel   install the wheel in an empty place and run the demo from it, in some minutes"
+	@echo "make helm    build helm, make the chart's golden files anew and try the chart, in some minutes, where there is Go"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make pictures make pictures of all pages in docs/pictures, from the demo"
 	@echo "make check   formatting, lint, types, import contracts"
@@ -53,7 +56,7 @@ demo: setup
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
 # runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-LONG := tests/upgrade tests/world tests/drill tests/cluster tests/litellm tests/wheel \
+LONG := tests/upgrade tests/world tests/drill tests/cluster tests/litellm tests/wheel tests/helm \
 	$(addprefix tests/crash/,test_recovery.py test_state_lost.py test_rebuild_killed.py)
 test: setup browser
 	@failed=0; \
@@ -109,6 +112,20 @@ litellm: setup $(VENV)/litellm/.ready
 
 wheel: setup
 	$(BIN)/python -m pytest -s tests/wheel
+
+# In an environment of its own: what is built and installed there is for the chart alone.
+$(VENV)/helm/.ready: Makefile
+	$(PYTHON) -m venv $(VENV)/helm
+	$(VENV)/helm/bin/python -m pip install --quiet --disable-pip-version-check \
+		cloudcoil-models-keda==2.16.1.0 cloudcoil-models-prometheus-operator==0.80.1.0
+	GOBIN=$(abspath $(VENV))/helm/bin CGO_ENABLED=0 go install helm.sh/helm/v4/cmd/helm@$(HELM_VERSION)
+	GOBIN=$(abspath $(VENV))/helm/bin CGO_ENABLED=0 go install github.com/yannh/kubeconform/cmd/kubeconform@$(KUBECONFORM_VERSION)
+	@touch $@
+
+# Without Go its tests are skipped and say so.
+helm: setup
+	@if command -v go >/dev/null; then $(MAKE) $(VENV)/helm/.ready && $(BIN)/python -m tests.support.helm; fi
+	$(BIN)/python -m pytest tests/helm tests/deploy/test_helm.py
 
 # Never fails: without Chromium the browser tests are skipped and say so.
 browser:
