@@ -280,7 +280,7 @@ def test_what_selects_pods_selects_the_role_s_and_no_others(case: str) -> None:
     for each in OBJECTS[case]:
         if each["kind"] in chosen:
             spec = each["spec"]
-            asked = spec.get("podSelector", spec["selector"])
+            asked = spec["podSelector"] if "podSelector" in spec else spec["selector"]
             labels = asked.get("matchLabels", asked)
             found = [role for role, pod in by_role.items() if selects(labels, pod)]
             # Its policy is there before the first of its pods.
