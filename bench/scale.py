@@ -50,13 +50,17 @@ class Costs:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What is simulated. `orgs` share the events by Zipf's law: the n-th has 1/n of the first one's."""
+    """What is simulated. `orgs` share the events by Zipf's law: the n-th has n^-skew of the first one's.
+
+    With 10,000 orgs and a skew of 1 the largest has a tenth of all events, with 0.5 a two-hundredth.
+    """
 
     events_per_s: int
     partitions: int
     workers: int
     sinks: int = 1
     orgs: int = 10_000
+    skew: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,14 @@ class Figures:
     engine_cores: float
 
 
+def largest(deployment: Deployment) -> float:
+    """Return the largest org's share of all events."""
+    return 1 / sum(n**-deployment.skew for n in range(1, deployment.orgs + 1))
+
+
 def rates(deployment: Deployment) -> list[float]:
     """Return the events a second of each partition, by the orgs that are in it."""
-    weights = [1 / n for n in range(1, deployment.orgs + 1)]
+    weights = [n**-deployment.skew for n in range(1, deployment.orgs + 1)]
     share = deployment.events_per_s / sum(weights)
     found = [0.0] * deployment.partitions
     for n, weight in enumerate(weights):
@@ -208,6 +217,41 @@ def simulate(deployment: Deployment, costs: Costs, seconds: float = SECONDS) -> 
     )
 
 
+@dataclass(frozen=True)
+class Bill:
+    """What a deployment takes after a year, and its list price a month in rupees."""
+
+    cores: int
+    kafka_gb: int
+    clickhouse_gb: int
+    rupees: int
+
+
+SECONDS_A_DAY = 86_400
+REQUESTS_DAYS = 60
+YEAR_DAYS = 365
+REQUESTS_BYTES, JOURNAL_BYTES, CLICKHOUSE_BYTES = 82, 13, 28
+"""On disk for an event, of one copy (docs/performance.md, docs/operations.md)."""
+KAFKA_COPIES, CLICKHOUSE_COPIES = 3, 2
+CORE_RUPEES, GB_PAISE = 2_700, 720
+"""List prices a month: a vCPU with 4 GiB (0.0408 USD an hour) and a GB of SSD (0.08 USD), at 90 rupees a dollar."""
+SPARE = 2
+"""Half of each core is kept for what comes unevenly, and for the time that one of three is away."""
+CORES_LEAST = 12
+"""Three brokers with 2 cores each, two workers, a sink, a server, and 2 cores for ClickHouse."""
+
+
+def bill(deployment: Deployment, figures: Figures) -> Bill:
+    """Return what it takes after a year at a constant rate."""
+    a_day = deployment.events_per_s * SECONDS_A_DAY
+    used = figures.worker_cores + figures.broker_cores + figures.engine_cores
+    cores = max(CORES_LEAST, int(SPARE * used) + 1)
+    kafka_gb = a_day * KAFKA_COPIES * (REQUESTS_BYTES * REQUESTS_DAYS + JOURNAL_BYTES * YEAR_DAYS) // 10**9
+    clickhouse_gb = a_day * CLICKHOUSE_COPIES * CLICKHOUSE_BYTES * YEAR_DAYS // 10**9
+    rupees = cores * CORE_RUPEES + (kafka_gb + clickhouse_gb) * GB_PAISE // 100
+    return Bill(cores, kafka_gb, clickhouse_gb, rupees)
+
+
 def _worker_s(unit: Unit, costs: Costs) -> float:
     return costs.unit_worker_s + unit.events * costs.event_worker_s
 
@@ -227,13 +271,14 @@ STEPS = (
     Deployment(10_000, 12, 2),
     Deployment(100_000, 48, 4),
     Deployment(1_000_000, 256, 32, sinks=4),
+    Deployment(1_000_000, 256, 32, sinks=4, skew=0.5),
 )
 """The steps of docs/scale.md."""
 BROAD = (
     Deployment(1_000, 256, 4),
     Deployment(10_000, 256, 8),
     Deployment(100_000, 256, 16, sinks=2),
-    Deployment(1_000_000, 256, 32, sinks=4),
+    Deployment(1_000_000, 256, 32, sinks=4, skew=0.5),
 )
 """256 partitions from the first day on."""
 
@@ -244,19 +289,30 @@ def table(name: str, title: str, deployments: Sequence[Deployment], costs: Costs
         name,
         title,
         (
-            *("events/s", "partitions", "workers", "units/s", "events a unit", "transactions/s"),
+            *(
+                "events/s",
+                "largest org, %",
+                "partitions",
+                "workers",
+                "units/s",
+                "events a unit",
+                "transactions/s",
+            ),
             *("busiest worker, % of a core", "worker cores", "broker cores", "charged p99 ms"),
             *("inserts/s", "rows an insert", "written p99 s", "engine cores"),
+            *("cores to rent", "Kafka GB", "ClickHouse GB", "rupees a month"),
         ),
     )
     for each in deployments:
         found = simulate(each, costs)
+        costing = bill(each, found)
         report.add(
-            *(each.events_per_s, each.partitions, each.workers),
+            *(each.events_per_s, round(100 * largest(each), 1), each.partitions, each.workers),
             *(round(found.units_per_s), round(found.events_a_unit, 1), round(found.transactions_per_s)),
             *(round(100 * found.busiest_worker), round(found.worker_cores, 1), round(found.broker_cores, 1)),
             *(round(1000 * found.charged_p99_s), round(found.inserts_per_s, 1), round(found.rows_an_insert)),
             *(round(found.written_p99_s, 1), round(found.engine_cores, 1)),
+            *(costing.cores, costing.kafka_gb, costing.clickhouse_gb, costing.rupees),
         )
     return report
 

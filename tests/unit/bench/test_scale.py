@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from bench.scale import UNIT_EVENTS_MAX, Costs, Deployment, check, rates, simulate, sink, worker
+from bench.scale import (
+    UNIT_EVENTS_MAX,
+    Costs,
+    Deployment,
+    bill,
+    check,
+    largest,
+    rates,
+    simulate,
+    sink,
+    worker,
+)
 from pipeline.sink.pace import INSERTS_A_SECOND
 from pipeline.worker.service import UNIT_EVERY_S
 
@@ -52,6 +63,21 @@ def test_what_was_committed_before_an_insert_is_in_it() -> None:
     inserts = list(sink(units, 1, COSTS))
     assert sum(each.rows for each in inserts) == sum(unit.events for unit in units)
     assert all(each.at_s > each.oldest_s for each in inserts)
+
+
+def test_a_bill_counts_copies_days_and_spare_cores() -> None:
+    figures = simulate(Deployment(20_000, 4, 1), COSTS, seconds=8.0)
+    found = bill(Deployment(20_000, 4, 1), figures)
+    a_day = 20_000 * 86_400
+    assert found.kafka_gb == a_day * 3 * (82 * 60 + 13 * 365) // 10**9 == 50_083
+    assert found.clickhouse_gb == a_day * 2 * 28 * 365 // 10**9 == 35_320
+    assert found.cores == 12
+    assert found.rupees == 12 * 2_700 + (50_083 + 35_320) * 720 // 100
+
+
+def test_the_largest_org_has_the_share_that_is_said() -> None:
+    assert largest(Deployment(1, 1, 1)) == pytest.approx(0.102, abs=0.001)
+    assert largest(Deployment(1, 1, 1, skew=0.5)) == pytest.approx(0.005, abs=0.0005)
 
 
 def test_it_comes_to_what_was_measured_of_a_sink(capsys: pytest.CaptureFixture[str]) -> None:
