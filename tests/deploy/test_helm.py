@@ -32,7 +32,7 @@ DEFAULTS = read_yaml(CHART / "values.yaml")
 GIVEN_VALUES = {case: read_yaml(GOLDEN / f"{case}.values.yaml") for case in CASES}
 OBJECTS = {case: golden(case) for case in CASES}
 
-KUBERNETES = ("1.30", "1.33", "1.35", "1.37")
+KUBERNETES = ("1.30", "1.34", "1.37")
 """The oldest release that the chart takes, and later ones up to the newest."""
 OF_OPERATORS = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
 """Kinds that Kubernetes does not know by itself: tests/helm looks at these."""

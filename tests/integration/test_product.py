@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -40,6 +41,8 @@ from tests.support.api.routes import (
     THEIRS,
     WITHOUT_OWNER,
 )
+from tests.support.deploy import read_yaml
+from tests.support.helm import CHART
 from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
 from tests.support.product.processes import product
 
@@ -509,3 +512,21 @@ def test_every_role_is_ready_and_nothing_is_behind_by_the_brokers_own_ends(deplo
             answer = httpx2.get(f"{role.status_url}{path}", trust_env=False)
             assert answer.status_code == 200, answer.text
     assert httpx2.get(f"{server.status_url}/readyz", trust_env=False).json()["routes_away"] == []
+
+
+def test_a_role_that_is_told_to_stop_is_gone_within_the_time_that_the_chart_gives_it(
+    deployed: Deployment,
+) -> None:
+    """The last test here. SIGKILL after that time would lose nothing either, but whoever takes over would wait longer."""
+    values = read_yaml(CHART / "values.yaml")
+    worker, server = deployed.product.workers[0], deployed.product.server
+    assert server is not None
+    given_s = {
+        role.command: values[role.command]["terminationGracePeriodSeconds"] for role in (worker, server)
+    }
+    deployed.publish(*(_event(f"org-{n}", f"stopping-{n}") for n in range(200)))
+    for role in (server, worker):
+        role.signal(signal.SIGTERM)
+    for role in (server, worker):
+        assert role.process is not None
+        assert role.process.wait(given_s[role.command]) == 0, role.words()
