@@ -23,14 +23,21 @@ def page(
     status: int = 200,
     here: str = "",
     policy: str = plain_policy(),
+    asks: tuple[str, ...] = (),
     **values: object,
 ) -> Response:
-    """Return a page for whoever looks at it. `here` is the address of its place in the navigation, if it has one."""
-    html = rendered(name, session, here=here, **values)
+    """Return a page for whoever looks at it. `here` is the address of its place in the navigation, if it has one.
+
+    `asks` are the addresses of the API that its script asks first, letter for letter: the browser then asks them while
+    it still loads the script, and the script finds the answers there.
+    """
+    html = rendered(name, session, here=here, asks=asks, **values)
     return Response(html, status, media_type="text/html", headers=page_headers("private, no-store", policy))
 
 
-def rendered(name: str, session: Session | None, *, here: str = "", **values: object) -> str:
+def rendered(
+    name: str, session: Session | None, *, here: str = "", asks: tuple[str, ...] = (), **values: object
+) -> str:
     """Return the text of a page, as `page` sends it."""
     # Who has not yet agreed to sign in (`token`) is shown as a stranger.
     is_member = session is not None and "token" not in values
@@ -40,6 +47,7 @@ def rendered(name: str, session: Session | None, *, here: str = "", **values: ob
         is_member=is_member,
         places=navigation.places(is_member=is_member),
         here=here,
+        asks=asks,
         **values,
     )
 

@@ -5,6 +5,9 @@ Called by: `api/server/app.py`. Next: `api/templates/`, and of the scripts in `a
 
 from __future__ import annotations
 
+from datetime import timedelta
+from urllib.parse import urlencode
+
 from fastapi import APIRouter, Request, Response
 
 from pipeline import ist
@@ -21,6 +24,9 @@ from pipeline.api.services.tokens import TOKENS_MAX
 UNKNOWN_GATEWAY = "https://GATEWAY"
 """What a command shows where nobody has said where the gateway is: people put their own in its place."""
 
+WINDOW_DAYS = 30
+"""How many days the overview tells of, and as many before them to compare them with."""
+
 MEASURES = ("cost", "tokens", "requests")
 """What the chart can show, the first where the address says nothing."""
 
@@ -30,7 +36,15 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 @router.get("/overview")
 async def overview(context: ContextOf, session: Member) -> Response:
     """How much is left, how long it lasts, what was used, and what is refused now."""
-    return page("overview.html", session, here="/overview", today=_today(context))
+    today = ist.date_of(ist.day_of(context.now_ms()))
+    asks = (
+        f"/me/activity?from={today - timedelta(days=2 * WINDOW_DAYS - 1)}",
+        "/me/usage",
+        "/me/billing?limit=1",
+        "/me/forecast",
+        "/me/keys",
+    )
+    return page("overview.html", session, here="/overview", asks=asks, today=today.isoformat())
 
 
 @router.get("/activity")
@@ -47,6 +61,7 @@ async def activity(request: Request, context: ContextOf, session: Member) -> Res
         session,
         status=200 if problem is None else problem.code.status,
         here="/activity",
+        asks=() if problem else _asked_of_activity(given),
         today=_today(context),
         show=show if show in MEASURES else MEASURES[0],
         given=given,
@@ -60,7 +75,7 @@ async def activity(request: Request, context: ContextOf, session: Member) -> Res
 async def one_request(context: ContextOf, session: Member, id: Id) -> Response:  # noqa: A002 - the path's own name
     """One request and why it cost what it cost; 404 for one that the org does not have."""
     row = await row_of(context, session.scope, id)
-    return page("request.html", session, here="/activity", id=row.id)
+    return page("request.html", session, here="/activity", asks=(f"/me/activity/events/{row.id}",), id=row.id)
 
 
 @router.get("/keys")
@@ -70,6 +85,7 @@ async def keys(context: ContextOf, session: Member) -> Response:
         "keys.html",
         session,
         here="/keys",
+        asks=("/me/keys", "/me/tokens", "/me/keys/use", "/me/usage"),
         gateway_url=(context.gateway_url or UNKNOWN_GATEWAY).rstrip("/"),
         keys_max=ACTIVE_KEYS_MAX,
         tokens_max=TOKENS_MAX,
@@ -81,7 +97,7 @@ async def keys(context: ContextOf, session: Member) -> Response:
 @router.get("/statements")
 async def statements(session: Member) -> Response:
     """The months of the org; each leads to its statement, and to its file."""
-    return page("statements.html", session, here="/statements")
+    return page("statements.html", session, here="/statements", asks=("/me/statements",))
 
 
 def _chosen(fields: list[tuple[str, str]], now_ms: int) -> tuple[Range | None, ApiError | None]:
@@ -91,6 +107,12 @@ def _chosen(fields: list[tuple[str, str]], now_ms: int) -> tuple[Range | None, A
         return bounded_range(filters.first, filters.last, now_ms), None
     except ApiError as error:
         return None, error
+
+
+def _asked_of_activity(given: dict[str, str]) -> tuple[str, ...]:
+    """Return what the script of the activity page asks first, for what the form has."""
+    query = urlencode({name: given[name] for name in FILTERS if given[name]})
+    return (f"/me/activity/totals?{query}", f"/me/activity?{query}", f"/me/activity/events?{query}&limit=50")
 
 
 def _is_day(text: str) -> bool:

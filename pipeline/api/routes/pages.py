@@ -46,6 +46,7 @@ async def billing(context: ContextOf, session: Visitor) -> Response:
         "billing.html",
         session,
         here="/billing",
+        asks=("/me/billing?limit=10",),
         policy=checkout_policy(context.checkout_url) if owner else plain_policy(),
         owner=owner,
         checkout_url=context.checkout_url if owner else "",

@@ -32,8 +32,8 @@ const chart = page && new DayChart(page.querySelector('[data-chart="days"]'), (m
 const list = page && new RequestList();
 
 /** Show an answer, unless another view is wanted by now. */
-function of(view, answer, show) {
-  if (view.query === filters.view().query) show(view, answer);
+async function of(view, answer, show) {
+  if (view.query === filters.view().query) await show(view, answer);
 }
 
 /** Ask for one part; where it fails say so in its own place, ask again next time, and leave the rest alone. */
@@ -56,7 +56,7 @@ async function look() {
   if (known.view?.query !== view.query) begin(view);
   const answers = await Promise.allSettled([
     read(`/me/activity/totals?${view.query}`),
-    ...Array.from(known.due, (name) => part(name, view)),
+    ...Array.from(known.due).filter((name) => name !== "latency").map((name) => part(name, view)),
   ]);
   for (const { status, reason } of answers) if (status === "rejected") throw reason;
   const totals = answers[0].value;
@@ -68,6 +68,8 @@ async function look() {
     if (performance.now() - known.latencyAt > LATENCY_EVERY_MS) moving.push("latency");
     await Promise.all(moving.filter((name) => !known.due.has(name)).map((name) => part(name, view)));
   }
+  // It reads every request of the range: what is read sooner is shown first.
+  if (known.due.has("latency")) await part("latency", view);
   page.removeAttribute("aria-busy");
   return totals.as_of;
 }
@@ -98,12 +100,13 @@ function showNumbers(view, activity) {
   put(note("cost_inr"), totals.requests ? `${brief(amount(nano(totals.cost_inr) / BigInt(totals.requests)))} a request` : "");
   put(note("tokens"), totals.requests ? `${count(Math.round(totals.tokens / totals.requests))} a request` : "");
   filters.fill(activity);
-  chart.show(activity.days, view.from, view.to);
+  const drawn = chart.show(activity.days, view.from, view.to);
   showTop("top-models", activity.top_models, (row) => [row.model, { model: row.model }]);
   showTop("top-keys", activity.top_keys, (row) => [row.key_name ?? row.key_id, { key_id: row.key_id }]);
   showProviders(activity.model_providers);
   showSpeed();
   showNothing(view, activity);
+  return drawn;
 }
 
 const note = (name) => page.querySelector(`[data-note="${name}"]`);

@@ -42,12 +42,21 @@ export class DayChart {
     this.draw();
   }
 
-  /** Show the rows of a range, { day, model, requests, tokens, cost_inr } each. */
-  show(rows, from, to) {
+  /**
+   * Show the rows of a range, { day, model, requests, tokens, cost_inr } each. The first time it waits until the numbers
+   * beside it are painted: the library that draws, and its first drawing, take longest.
+   */
+  async show(rows, from, to) {
     const given = JSON.stringify([rows, from, to]);
     if (given === this.given) return;
     Object.assign(this, { given, rows, from, to });
+    if (!this.chart) {
+      await painted();
+      // Without the library the numbers are there all the same, and it is asked for again with the next.
+      await import("./chart.umd.min.js").catch(() => {});
+    }
     this.draw();
+    if (window.Chart) this.section.querySelector(".canvas p")?.remove();
   }
 
   draw() {
@@ -163,11 +172,16 @@ export class DayChart {
     if (this.chart) {
       Object.assign(this.chart, { data, options });
       this.chart.update("none");
-    } else if (models.length) {
+    } else if (models.length && window.Chart) {
       this.chart = new window.Chart(canvas, { type: "bar", data, options });
     }
     put(this.section.querySelector("summary"), `The numbers of this chart, by ${weekly ? "week" : "day"}`);
   }
+}
+
+/** Wait until what was just shown is on the screen. */
+function painted() {
+  return new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
 }
 
 /** Return the days of a range in bins: one a day, or one a week from Monday where the range is long. */

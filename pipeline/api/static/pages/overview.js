@@ -31,22 +31,27 @@ async function part(name, path, place) {
 }
 
 async function look() {
-  const missing = await counted();
+  const isFirst = ownerAskedAt === -Infinity;
+  const [missing] = await Promise.all([counted(), isFirst && askOwner()]);
   const now = known.activity ? JSON.stringify(known.activity.totals) : null;
-  if (now !== used || performance.now() - ownerAskedAt > OWNER_EVERY_MS) {
-    await Promise.all([
-      part("billing", "/me/billing?limit=1", "balance-result"),
-      part("forecast", "/me/forecast", "forecast-result"),
-      part("keys", "/me/keys", "keys-result"),
-    ]);
-    used = now;
-    ownerAskedAt = performance.now();
-  }
+  if (!isFirst && (now !== used || performance.now() - ownerAskedAt > OWNER_EVERY_MS)) await askOwner();
+  // What was asked beside the first counts may be older than they are: it is asked once more.
+  if (!isFirst) used = now;
   if (known.billing) showBalance();
   if (known.keys) showKeys();
   if (known.billing && known.keys) showRefused();
   if (missing) throw missing;
   return known.activity.as_of;
+}
+
+/** Ask what the account's owner knows; the balance is shown as soon as it is there. */
+async function askOwner() {
+  await Promise.all([
+    part("billing", "/me/billing?limit=1", "balance-result").then(() => known.billing && showBalance()),
+    part("forecast", "/me/forecast", "forecast-result"),
+    part("keys", "/me/keys", "keys-result"),
+  ]);
+  ownerAskedAt = performance.now();
 }
 
 /** Show what ClickHouse counted. Where it is away return the Failure: what the owners know is shown all the same. */
@@ -59,7 +64,7 @@ async function counted() {
     return failure;
   }
   known.today = dayOf(known.activity.as_of);
-  showActivity();
+  await showActivity();
   return null;
 }
 
@@ -95,7 +100,7 @@ function showActivity() {
   for (const name of ["requests", "tokens"]) showDelta(name, BigInt(now[name]), BigInt(before[name]));
   showDelta("cost_inr", now.cost, before.cost);
   put(page.querySelector('[data-delta="errors"]'), now.requests ? `${share(now.errors, now.requests)} of requests` : "");
-  chart.show(inWindow, start, today);
+  return chart.show(inWindow, start, today);
 }
 
 const metric = (name) => page.querySelector(`[data-metric="${name}"]`);

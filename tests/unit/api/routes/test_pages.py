@@ -294,7 +294,7 @@ def test_every_file_a_page_names_is_there_and_every_script_is_some_pages(client:
 
 def _imported(name: str, known: frozenset[str] = frozenset()) -> set[str]:
     """Return the scripts that a file needs, those that they need included."""
-    found = set(re.findall(r'from "\./([^"]+)"', assets._FILES[name].decode())) - known
+    found = set(re.findall(r'(?:from |import\()"\./([^"]+)"', assets._FILES[name].decode())) - known
     return found.union(*(_imported(each, known | found) for each in found))
 
 
