@@ -105,12 +105,16 @@ class Figures:
 
 def largest(deployment: Deployment) -> float:
     """Return the largest org's share of all events."""
-    return 1 / sum(n**-deployment.skew for n in range(1, deployment.orgs + 1))
+    return 1 / sum(_weights(deployment))
+
+
+def _weights(deployment: Deployment) -> list[float]:
+    return [float(n) ** -deployment.skew for n in range(1, deployment.orgs + 1)]
 
 
 def rates(deployment: Deployment) -> list[float]:
     """Return the events a second of each partition, by the orgs that are in it."""
-    weights = [n**-deployment.skew for n in range(1, deployment.orgs + 1)]
+    weights = _weights(deployment)
     share = deployment.events_per_s / sum(weights)
     found = [0.0] * deployment.partitions
     for n, weight in enumerate(weights):
@@ -168,7 +172,7 @@ def sink(units: Sequence[Unit], partitions: int, costs: Costs) -> Iterator[Writt
             heapq.heappush(steps, (now_s + pace.wait_s(now_s, turns), next(order), partition, True))
             continue
         found = waiting[partition]
-        taken = []
+        taken: list[Unit] = []
         while found and found[0].committed_s <= now_s and len(taken) < RANGE_RECORDS_MAX:
             taken.append(found.popleft())
         done_s = now_s + costs.commit_s + costs.insert_s

@@ -64,7 +64,8 @@ def container(case: str, role: str) -> dict[str, Any]:
 
 def selects(selector: dict[str, str], pod: Manifest) -> bool:
     """Return whether labels to be matched are a pod's."""
-    return selector.items() <= pod["metadata"]["labels"].items()
+    labels: dict[str, str] = pod["metadata"]["labels"]
+    return selector.items() <= labels.items()
 
 
 def merged(case: str) -> dict[str, Any]:
