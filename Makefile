@@ -124,7 +124,7 @@ $(VENV)/helm/.ready: Makefile
 
 # Without Go its tests are skipped and say so.
 helm: setup
-	@if command -v go >/dev/null; then $(MAKE) $(VENV)/helm/.ready && $(BIN)/python -m tests.support.helm; fi
+	@if command -v go >/dev/null; then $(MAKE) $(VENV)/helm/.ready && $(BIN)/python -m tests.support.helm.chart; fi
 	$(BIN)/python -m pytest tests/helm tests/deploy/test_helm.py
 
 # Never fails: without Chromium the browser tests are skipped and say so.

@@ -23,7 +23,7 @@ from pipeline.cli.main import program
 from pipeline.settings import CommonSettings, Settings, variable
 from pipeline.worker.partition import worker_group
 from tests.support.deploy import DEPLOY, ROOT, read_yaml
-from tests.support.helm import CASES, CHART, FINGERPRINT, GOLDEN, Manifest, fingerprint, golden
+from tests.support.helm.chart import CASES, CHART, FINGERPRINT, GOLDEN, Manifest, fingerprint, golden
 
 MADE = runpy.run_path(str(DEPLOY / "helm" / "schema.py"))
 ROLES: dict[str, type[CommonSettings]] = MADE["ROLES"]

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from pipeline.settings import CommonSettings, Settings, variable
-from tests.support.deploy import DEPLOY, read_yaml
-from tests.support.helm import (
+from tests.support.deploy import DEPLOY, ROOT, read_yaml
+from tests.support.helm.chart import (
     BUILT,
     CASES,
     CHART,
@@ -246,7 +246,7 @@ def test_the_operators_take_what_is_for_them(tmp_path: Path) -> None:
 
 
 def _asked(python: Path, *files: Path) -> subprocess.CompletedProcess[str]:
-    script = Path(__file__).parent / "operators.py"
+    script = ROOT / "tests" / "support" / "helm" / "operators.py"
     return subprocess.run(
         [str(python), str(script), *map(str, files)], capture_output=True, text=True, check=False
     )

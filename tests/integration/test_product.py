@@ -42,7 +42,7 @@ from tests.support.api.routes import (
     WITHOUT_OWNER,
 )
 from tests.support.deploy import read_yaml
-from tests.support.helm import CHART
+from tests.support.helm.chart import CHART
 from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
 from tests.support.product.processes import product
 

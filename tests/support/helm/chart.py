@@ -1,6 +1,6 @@
 """The Helm chart rendered: golden files, and how they are made anew.
 
-    python -m tests.support.helm      renders them, with the `helm` of `make helm`
+    python -m tests.support.helm.chart      renders them, with the `helm` of `make helm`
 
 A golden file is what `helm template` makes of the values file of its name in tests/deploy/helm. Making one takes helm, which
 takes minutes to build; so the files are committed, with a fingerprint of what they were made from, and what can be
