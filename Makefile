@@ -6,7 +6,6 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
 HELM_VERSION := v4.3.1
-KUBECONFORM_VERSION := v0.8.0
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster litellm wheel helm browser pictures check format bench lock clean
@@ -119,7 +118,6 @@ $(VENV)/helm/.ready: Makefile
 	$(VENV)/helm/bin/python -m pip install --quiet --disable-pip-version-check \
 		cloudcoil-models-keda==2.16.1.0 cloudcoil-models-prometheus-operator==0.80.1.0
 	GOBIN=$(abspath $(VENV))/helm/bin CGO_ENABLED=0 go install helm.sh/helm/v4/cmd/helm@$(HELM_VERSION)
-	GOBIN=$(abspath $(VENV))/helm/bin CGO_ENABLED=0 go install github.com/yannh/kubeconform/cmd/kubeconform@$(KUBECONFORM_VERSION)
 	@touch $@
 
 # Without Go its tests are skipped and say so.
