@@ -72,13 +72,14 @@ READERS = (
         (topics.CHECKPOINTS_STATE, topics.NOTARY_STATE),
     ),
     Party("Mailer", ("sent at most once,", "by SMTP"), (topics.MAIL, topics.MAIL_STATE)),
+    Party("Webhooks", ("sent at least once,", "signed"), (topics.WEBHOOKS, topics.WEBHOOKS_STATE)),
     Party(
         "Operators", ("alarm, mend, redrive;", "metering verify"), (topics.DEAD_LETTERS, topics.VERIFY_STATE)
     ),
     Party("The next owner", ("restores, then goes on",), (topics.STATE, topics.BESIDE_JOURNAL)),
 )
 OWN = {
-    *(topics.REDRIVE_STATE, topics.SINK_STATE, topics.MAIL_STATE, topics.VERIFY_STATE),
+    *(topics.REDRIVE_STATE, topics.SINK_STATE, topics.MAIL_STATE, topics.VERIFY_STATE, topics.WEBHOOKS_STATE),
     *(topics.SESSIONS, topics.TOKENS, topics.CHECKPOINTS_STATE, topics.NOTARY_STATE),
 }
 """Topics in which processes other than the worker keep what they know: they write and read them."""

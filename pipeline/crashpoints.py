@@ -22,6 +22,7 @@ POINTS = (
     "rebuild.holding",
     "rebuild.held",
     "rebuild.emptied",
+    "rebuild.replaced",
     "rebuild.made",
     "rebuild.releasing",
     "rebuild.released",

@@ -1,7 +1,7 @@
 """Drive a protocol with real parts: take each step it asks for, and tell it what came of it.
 
 Owns: the loop that every door shares. Which step is taken how is the door's: `worker/partition.py`,
-`sink/partition.py`, `mail/partition.py`, `operations/redrive.py`.
+`sink/partition.py`, `kafka/outgoing.py`, `operations/redrive.py`.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class StoredFormat:
 
 JOURNAL = StoredFormat(topics.JOURNAL, 2, "the header `format` of the record, in decimal")
 STATE = StoredFormat(
-    topics.STATE, 4, "the field `format` of the partition's record `m`, for all its records", rewritten=True
+    topics.STATE, 5, "the field `format` of the partition's record `m`, for all its records", rewritten=True
 )
 BESIDE_JOURNAL = StoredFormat(
     topics.BESIDE_JOURNAL,
@@ -99,14 +99,16 @@ VERDICTS = StoredFormat(topics.VERDICTS, 1)
 ORDERS = StoredFormat(topics.ORDERS, 1)
 SESSIONS = StoredFormat(topics.SESSIONS, 1)
 TOKENS = StoredFormat(topics.TOKENS, 1, rewritten=True)
-MAIL = StoredFormat(topics.MAIL, 1, rewritten=True)
-OUTBOX = StoredFormat(topics.MAIL_STATE, 2, rewritten=True)
+MAIL = StoredFormat(topics.MAIL, 2, rewritten=True)
+OUTBOX = StoredFormat(topics.MAIL_STATE, 3, rewritten=True)
+WEBHOOKS = StoredFormat(topics.WEBHOOKS, 1, rewritten=True)
+WEBHOOK_PROGRESS = StoredFormat(topics.WEBHOOKS_STATE, 1, rewritten=True)
 RANGES = StoredFormat(topics.SINK_STATE, 3, rewritten=True)
 MARKS = StoredFormat(topics.REDRIVE_STATE, 2, "the value itself, in decimal")
 CHECKPOINTS = StoredFormat(
     topics.VERIFY_STATE,
     1,
-    "the field `format` of the records `head`, `roll-ups` and `signed`, for all records",
+    "the field `format` of the records `head`, `roll-ups`, `signed` and `reconciled`, for all records",
 )
 """Of another format, older or newer, a checkpoint is not gone on from: all is read, and it is made anew."""
 NOTARY_DAYS = StoredFormat(topics.CHECKPOINTS_STATE, 1)
@@ -129,6 +131,8 @@ ALL = (
     TOKENS,
     MAIL,
     OUTBOX,
+    WEBHOOKS,
+    WEBHOOK_PROGRESS,
     RANGES,
     MARKS,
     CHECKPOINTS,

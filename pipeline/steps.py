@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import Generic, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -139,3 +139,44 @@ class Reached(Step[None]):
 
 class Now(Step[int]):
     """Ask for the time, in milliseconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Beginning(Step[int]):
+    """Ask for the first offset that a partition still has."""
+
+    place: TopicPlace
+
+
+@dataclass(frozen=True)
+class Taken(Step[None]):
+    """The first `count` records at hand are out of their topic for good: forget them."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What a turn returns that found nothing to do before `until_ms`, or before more records come where it is None."""
+
+    until_ms: int | None
+
+
+OutgoingStep: TypeAlias = Fence | Restore | TopicIds | LastHeaders | Beginning | Commit | Now | Taken
+"""The steps of those who send on what a topic holds, mail or webhooks, that concern Kafka."""
+
+
+class OutgoingRecord(Protocol):
+    """What is needed of a record that is sent on; `timestamp` is in milliseconds."""
+
+    @property
+    def offset(self) -> int:
+        """Its place in the partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """When it came in, in milliseconds."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Its bytes."""

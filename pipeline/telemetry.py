@@ -122,6 +122,18 @@ MONEY = Counter(
     "Payments and refunds by what became of them; `payment mismatched` and `stray` want a person to look",
     ["outcome"],
 )
+NOTICE_WEBHOOKS = Counter(
+    "metering_notice_webhooks_total",
+    "Webhooks done with: sent, gone (HTTP 410), expired or invalid",
+    ["outcome"],
+)
+NOTICE_WEBHOOK_RETRIES = Counter(
+    "metering_notice_webhook_retries_total", "Webhooks tried again after they were not taken"
+)
+NOTICE_WEBHOOKS_WAITING = Gauge(
+    "metering_notice_webhooks_waiting", "Webhooks not taken yet that wait for another try", ["partition"]
+)
+NOTICES = Counter("metering_notices_total", "Notices to orgs ordered, beside low-balance mails", ["kind"])
 ALERTS = Counter("metering_low_balance_alerts_total", "Low-balance mails ordered")
 
 RAZORPAY = Histogram(

@@ -21,11 +21,13 @@ REPLIES = "metering.replies"
 SESSIONS = "metering.sessions"
 TOKENS = "metering.tokens"
 MAIL = "metering.mail"
+WEBHOOKS = "metering.webhooks"
 DEAD_LETTERS = "metering.dead-letters"
 STATE = "metering.state.accounts"
 BESIDE_JOURNAL = "metering.state.beside-journal"
 SINK_STATE = "metering.state.sink"
 MAIL_STATE = "metering.state.mail"
+WEBHOOKS_STATE = "metering.state.webhooks"
 REDRIVE_STATE = "metering.state.redrive"
 VERIFY_STATE = "metering.state.verify"
 CHECKPOINTS_STATE = "metering.state.checkpoints"
@@ -54,6 +56,9 @@ SESSIONS_KEPT_MS = 2 * _DAY_MS
 
 TOKENS_KEPT_MS = 400 * _DAY_MS
 """How long an access token's record is kept: as long as one may last, and is told of after its end: `token_book.py`."""
+
+WEBHOOKS_KEPT_MS = 2 * _DAY_MS
+"""How long webhooks that nobody has read stay: longer than one is tried, `webhook/waiting.py`."""
 
 # A compacted topic is read from its beginning by everyone who starts, and its newest segment is never compacted. So
 # segments are short, and what is superseded goes soon: a start reads little more than there are keys.
@@ -140,11 +145,13 @@ TOPICS = (
         broker_time=True,
     ),
     Topic(MAIL, retention_ms=60 * _DAY_MS),
+    Topic(WEBHOOKS, retention_ms=WEBHOOKS_KEPT_MS, segment_ms=_HOUR_MS),
     Topic(DEAD_LETTERS),
     Topic(STATE, compacted=True),
     Topic(BESIDE_JOURNAL, compacted=True),
     Topic(SINK_STATE, compacted=True),
     Topic(MAIL_STATE, compacted=True),
+    Topic(WEBHOOKS_STATE, compacted=True),
     Topic(REDRIVE_STATE, partitioned=False, compacted=True),
     Topic(VERIFY_STATE, compacted=True),
     Topic(CHECKPOINTS_STATE, partitioned=False, compacted=True),

@@ -389,6 +389,27 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 "short",
                 (Query(rate("metering_mail_retries_total", times="60 * "), "retries"),),
             ),
+            Graph(
+                "Notices ordered a minute",
+                "By kind, beside low-balance mails: each goes out as a mail, as a webhook, or as both.",
+                "short",
+                (Query(rate("metering_notices_total", "kind", "60 * "), "{{kind}}"),),
+            ),
+            Graph(
+                "Webhooks a minute",
+                "By what became of them, and how many were tried again. Expired ones reached nobody within a day.",
+                "short",
+                (
+                    Query(rate("metering_notice_webhooks_total", "outcome", "60 * "), "{{outcome}}"),
+                    Query(rate("metering_notice_webhook_retries_total", times="60 * "), "tried again"),
+                ),
+            ),
+            Graph(
+                "Webhooks waiting",
+                "Not taken yet by the orgs' receivers; each is tried again for a day.",
+                "short",
+                (Query("sum(metering_notice_webhooks_waiting)", "waiting"),),
+            ),
         ),
     ),
     (

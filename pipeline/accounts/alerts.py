@@ -1,8 +1,8 @@
 """The low-balance alert: when an org gets a mail that its balance has fallen below its threshold.
 
-Owns: the rule, its stamps in the account, and the mail's record on `metering.mail`.
-Called by: `posting/unit.py` at the end of a unit, for every account the unit touched.
-Next: the mailer reads the record and hands it to SMTP.
+Owns: the rule, and its stamps in the account.
+Called by: `posting/reviewing.py` at the end of a unit, for every account the unit touched.
+Next: the mailer reads the mail's record on `metering.mail` and hands it to SMTP.
 
 A mail is due when the balance goes from not below to below the threshold. Setting a threshold above the balance
 counts as that too: otherwise no mail would ever come. One that falls due within 24 hours of the last mail is
@@ -15,34 +15,15 @@ balance makes one. An org without a threshold wants no mails and gets neither.
 
 from __future__ import annotations
 
-import msgspec
-from msgspec import Struct
-
 from pipeline.accounts.model import Account
-from pipeline.formats import MAIL
+from pipeline.accounts.notices import LowBalance, Mail
 from pipeline.ist import DAY_MS
 
 KIND = "low_balance"
 QUIET_MS = DAY_MS
 
 
-class LowBalance(Struct, frozen=True, tag_field="format", tag=MAIL.number):
-    """The mail to send, with amounts in nano-rupees. Its `id` is the same in every copy of it."""
-
-    id: str
-    org: str
-    to: str
-    org_name: str
-    balance_nano: int
-    threshold_nano: int
-    at_ms: int
-    kind: str = KIND
-
-
-encode = msgspec.json.Encoder().encode
-
-
-def due_alert(account: Account, at_ms: int) -> LowBalance | None:
+def due_alert(account: Account, at_ms: int) -> Mail | None:
     """Return the mail that is due now, if one is, and stamp the account: it is changed in place.
 
     To be asked before the verdict of the same unit is noted in the account.
@@ -59,13 +40,12 @@ def due_alert(account: Account, at_ms: int) -> LowBalance | None:
     if not account.profile.email or not (has_run_out or (has_fallen_below and not is_quiet)):
         return None
     spending.alerted_ms = at_ms
-    return LowBalance(
+    return Mail(
         # A threshold's mail and an empty balance's may fall into one millisecond: what was booked tells them apart.
         id=f"{KIND}:{account.org}:{at_ms}:{spending.debited_nano}:{spending.entry_id}",
         org=account.org,
         to=account.profile.email,
         org_name=account.profile.name,
-        balance_nano=spending.balance_nano,
-        threshold_nano=threshold_nano,
         at_ms=at_ms,
+        about=LowBalance(spending.balance_nano, threshold_nano),
     )

@@ -46,13 +46,14 @@ class CommandKeys:
         return [(HEADER, b"1.%d.%s" % (at_ms, _code(self.keys[0], value, partition, at_ms)))]
 
     def problem(
-        self, headers: Sequence[tuple[str, bytes]], value: bytes, partition: int, taken_ms: int
+        self, headers: Sequence[tuple[str, bytes | None]], value: bytes, partition: int, taken_ms: int
     ) -> str | None:
         """Return why a record is not taken for a command that a holder of a key sent, None where it is.
 
         `taken_ms` is when the broker took the record, by its own time stamp.
         """
-        given = [each for name, each in headers if name == HEADER]
+        # A header's value may be absent, in Kafka's own form.
+        given = [each or b"" for name, each in headers if name == HEADER]
         if not given:
             return f"it carries no header {HEADER!r}: who sent it has no command key, or is an older release"
         shape = _SHAPE.fullmatch(given[0]) if len(given) == 1 else None

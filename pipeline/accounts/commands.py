@@ -1,8 +1,7 @@
 """The commands that change an account, or ask about it, as they travel on `metering.billing`.
 
 Owns: their shapes, which result each is answered with, the reply's shape, and how both become bytes.
-Called by: the API, the intake of payments and the command line, which send them; `accounts/decide.py`, which
-decides them.
+Called by: the API, the intake of payments and the command line send them; `accounts/decide.py` decides them.
 
 A command's `id` makes it idempotent: the same id again gets the same answer and has no second effect,
 and `fingerprint` tells a repetition from another request that reuses the id by mistake.
@@ -20,6 +19,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from pipeline.accounts.notices import NoticeSwitch
 from pipeline.accounts.results import (
     AccountView,
     AddressSet,
@@ -29,6 +29,8 @@ from pipeline.accounts.results import (
     Found,
     KeyChanged,
     KeyCreated,
+    NoticesSet,
+    NoticeTold,
     OrderOpened,
     OrderPrepared,
     PaymentTaken,
@@ -37,7 +39,9 @@ from pipeline.accounts.results import (
     SignedUp,
     StrayNoted,
     ThresholdSet,
+    WebhookSet,
 )
+from pipeline.accounts.webhooks import URL_LENGTH_MAX
 from pipeline.events import KeyId, Name, OrgId
 from pipeline.outcomes import DisputeStatus, RefusalCode
 
@@ -135,6 +139,38 @@ class SetThreshold(AccountCommand[ThresholdSet], tag="set_threshold", frozen=Tru
 
     threshold_nano: Int64 | None
     fingerprint: Short = ""
+
+
+class SetNotices(AccountCommand[NoticesSet], tag="set_notices", frozen=True):
+    """Switch on or off what is given by name: mails of notices, or a kind of notice."""
+
+    switches: dict[NoticeSwitch, bool]
+    fingerprint: Short = ""
+
+
+class SetWebhook(AccountCommand[WebhookSet], tag="set_webhook", frozen=True):
+    """Set the URL that notices are sent to; None: nowhere. `nonce` is for a new secret, used where one is made."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=URL_LENGTH_MAX)] | None
+    nonce: Short = ""
+    new_secret: bool = False
+    fingerprint: Short = ""
+
+
+class TellStatement(AccountCommand[NoticeTold], tag="tell_statement", frozen=True):
+    """A month (202611) is over: tell the org that its statement is ready, unless it was told."""
+
+    month: Int64
+
+
+class TellUnusualHour(AccountCommand[NoticeTold], tag="tell_unusual_hour", frozen=True):
+    """An hour cost many times what it usually does: tell the org, unless it was told of one within 24 hours."""
+
+    hour_ms: Int64
+    cost_nano: Int64
+    usual_nano: Int64
+    key_id: Short
+    model: Short
 
 
 class CheckPromo(AccountCommand[PromoWorth], tag="check_promo", frozen=True):
@@ -262,6 +298,8 @@ Question = View | Find | CheckPromo
 """These change nothing."""
 ByPayment = Capture | Fail | TakeRefund | TakeDispute
 """These are idempotent by the payment, refund or dispute they name; their own id matters where they came with one."""
+Telling = TellStatement | TellUnusualHour
+"""These are idempotent by what the org was told already."""
 AnyAccountCommand = (
     SignUp
     | CreateKey
@@ -269,6 +307,9 @@ AnyAccountCommand = (
     | Credit
     | SetAddress
     | SetThreshold
+    | SetNotices
+    | SetWebhook
+    | Telling
     | PrepareOrder
     | OpenOrder
     | ByPayment
@@ -280,7 +321,7 @@ AnyCommand = AnyAccountCommand | Barrier | NoteStray
 
 def is_remembered(command: AnyAccountCommand) -> bool:
     """Whether the answer to a command is kept, so that the same id gets the same answer again."""
-    if isinstance(command, Question):
+    if isinstance(command, Question | Telling):
         return False
     return bool(command.fingerprint) or not isinstance(command, ByPayment)
 

@@ -13,7 +13,16 @@ from typing import Protocol, assert_never
 from msgspec import Raw, structs
 
 from pipeline import ist
-from pipeline.accounts import addresses, captures, corrections, disputes, keys, orders, refunds
+from pipeline.accounts import (
+    addresses,
+    captures,
+    corrections,
+    disputes,
+    keys,
+    notice_choices,
+    orders,
+    refunds,
+)
 from pipeline.accounts.commands import (
     AccountCommand,
     AnyAccountCommand,
@@ -31,16 +40,22 @@ from pipeline.accounts.commands import (
     Question,
     R,
     SetAddress,
+    SetNotices,
     SetThreshold,
+    SetWebhook,
     SignUp,
     TakeDispute,
     TakeRefund,
+    Telling,
+    TellStatement,
+    TellUnusualHour,
     View,
     is_remembered,
 )
 from pipeline.accounts.ledger import LedgerEntry, Posting
 from pipeline.accounts.model import ANSWERS_KEPT, Account, Profile, RememberedAnswer
 from pipeline.accounts.names import name_or_refusal
+from pipeline.accounts.notices import Told
 from pipeline.accounts.payments import NOTHING, Dispute, Known, NamedCredit, Order, Payment, Refund
 from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.results import (
@@ -56,7 +71,17 @@ from pipeline.accounts.results import (
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.outcomes import LedgerKind, RefusalCode
 
-BillingCommand = SetAddress | SetThreshold | CheckPromo | PrepareOrder | OpenOrder | ByPayment | Find
+BillingCommand = (
+    SetAddress
+    | SetThreshold
+    | SetNotices
+    | SetWebhook
+    | CheckPromo
+    | PrepareOrder
+    | OpenOrder
+    | ByPayment
+    | Find
+)
 
 SIGNUP_CREDIT_NANO = 100 * NANO_PER_RUPEE
 
@@ -81,6 +106,9 @@ class MoneyRecords(Protocol):
 
     def answer(self, org: str, command_id: str) -> RememberedAnswer | None:
         """Return what a command of an org that may be repeated for a day was answered."""
+
+    def told(self, org: str) -> Told:
+        """Return what an org was told already."""
 
     def next_id(self) -> int:
         """Return the id that the next row of the journal takes."""
@@ -112,8 +140,12 @@ def known_of(  # noqa: PLR0911 - one case a command
             )
         case View():
             return Known(next_id=records.next_id())
-        case SignUp() | CreateKey() | ChangeKey() | SetAddress() | SetThreshold():
+        case (
+            SignUp() | CreateKey() | ChangeKey() | SetAddress() | SetThreshold() | SetNotices() | SetWebhook()
+        ):
             return NOTHING
+        case TellStatement() | TellUnusualHour():
+            return Known(told=records.told(command.org))
     assert_never(command)
 
 
@@ -138,7 +170,7 @@ def _known_of_payment(command: ByPayment, records: MoneyRecords, promos: PromoTa
     assert_never(command)
 
 
-def decide(
+def decide(  # noqa: PLR0911 - one case a command
     account: Account, command: AnyAccountCommand, at_ms: int, known: Known = NOTHING
 ) -> Posting[Result] | CommandRefusal:
     """Return what a command does to an account at an instant, or why it does nothing.
@@ -154,6 +186,8 @@ def decide(
             return _typed(command, keys.change(account, command, at_ms))
         case Credit():
             return _typed(command, corrections.credit(account, command, known))
+        case TellStatement() | TellUnusualHour():
+            return _typed(command, notice_choices.tell(account, command, at_ms, known.told))
         case View():
             return _typed(command, Posting(_view(account, known.next_id, at_ms)))
         case _:
@@ -168,6 +202,10 @@ def _decide_billing(  # noqa: PLR0911 - one case a command
             return _typed(command, addresses.set_address(account, command))
         case SetThreshold():
             return _typed(command, addresses.set_threshold(account, command))
+        case SetNotices():
+            return _typed(command, notice_choices.set_notices(account, command))
+        case SetWebhook():
+            return _typed(command, notice_choices.set_webhook(account, command))
         case CheckPromo():
             return _typed(command, orders.check_promo(account, command, at_ms, known))
         case PrepareOrder():
@@ -212,7 +250,7 @@ def answered_before(
     `kept` is what is kept of it by its own id, if it may be repeated for a day. What an earlier release kept of it is
     in the profile.
     """
-    if isinstance(command, Question) or not is_remembered(command):
+    if isinstance(command, Question | Telling) or not is_remembered(command):
         return None
     for answer in [kept] if kept is not None else account.profile.answers:
         if answer.command_id == command.id:
@@ -279,6 +317,7 @@ def _view(account: Account, next_id: int, at_ms: int) -> AccountView:
         keys=shown,
         next_id=next_id,
         posted_ms=at_ms,
+        notices=notice_choices.view_of_notices(profile.notices),
     )
 
 

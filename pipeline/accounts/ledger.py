@@ -22,6 +22,7 @@ from pipeline.accounts.model import (
     Profile,
     Spending,
 )
+from pipeline.accounts.notices import Notice, Told, is_near
 from pipeline.accounts.payments import MoneyRecord
 from pipeline.ist import month_of_day
 from pipeline.money import MAX_RUPEES, NANO_PER_RUPEE
@@ -50,7 +51,8 @@ class LedgerEntry(Struct, frozen=True):
 class Posting(Struct, Generic[R_co], frozen=True):
     """What a command does: its result, ledger entries, the profile after it, the keys it changed, the ids of those gone.
 
-    `records` are the orders, payments and refunds as they are after it.
+    `records` are the orders, payments and refunds as they are after it, `notice` is what it tells the org, with its id, and
+    `told` what the org was told after it, where that changes.
     """
 
     result: R_co
@@ -59,6 +61,8 @@ class Posting(Struct, Generic[R_co], frozen=True):
     keys: tuple[Key, ...] = ()
     gone_keys: tuple[str, ...] = ()
     records: tuple[MoneyRecord, ...] = ()
+    notice: tuple[str, Notice] | None = None
+    told: Told | None = None
 
 
 def apply(spending: Spending, entry: LedgerEntry) -> Spending:
@@ -103,20 +107,29 @@ def charge(
             _keep_newest(months, MONTHS_KEPT)
     watched = spending.watched
     limits = watched.limits.get(key_id) if watched is not None else None
-    if (limits is not None or usage.trial) and _is_at_limit(usage, limits, day, month):
+    if (limits is not None or usage.trial) and _is_at_limit(usage, limits, day, month, cost_nano):
         account.limit_reached = True
     return account
 
 
-def _is_at_limit(usage: KeyUsage, limits: tuple[int | None, int | None] | None, day: int, month: int) -> bool:
-    """Whether gateways may have to refuse a key that was just charged; whether they do is for the profile to say."""
+def _is_at_limit(
+    usage: KeyUsage, limits: tuple[int | None, int | None] | None, day: int, month: int, cost_nano: int
+) -> bool:
+    """Whether a key that was just charged `cost_nano` may have to be refused, or its org told that it nearly has to be.
+
+    Whether that is so is for the profile to say.
+    """
     requests = usage.days.get(day, 0)
     if usage.trial and requests >= TRIAL_REQUESTS_PER_DAY:
         return True
     budget_nano, daily_limit = limits or (None, None)
-    return (budget_nano is not None and usage.months.get(month, 0) >= budget_nano) or (
-        daily_limit is not None and requests >= daily_limit
-    )
+    if daily_limit is not None and requests >= daily_limit:
+        return True
+    if budget_nano is None:
+        return False
+    spent_nano = usage.months.get(month, 0)
+    comes_near = is_near(spent_nano, budget_nano) and not is_near(spent_nano - cost_nano, budget_nano)
+    return spent_nano >= budget_nano or comes_near
 
 
 def _open_key(account: Account, key_id: str) -> KeyUsage:

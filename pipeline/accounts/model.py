@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw, Struct, field, structs
 
+from pipeline.accounts.notices import NoticeSettings
 from pipeline.outcomes import KeyRefusal
 
 MONTHS_KEPT = 4
@@ -188,6 +189,7 @@ class Profile(Struct, omit_defaults=True):
     threshold_nano: int | None = None
     redeemed: dict[str, str] = field(default_factory=dict)
     unpaid: dict[str, int] = field(default_factory=dict)
+    notices: NoticeSettings = NoticeSettings()
 
 
 class _StoredSpending(Struct, array_like=True, gc=False):
@@ -226,7 +228,10 @@ class _StoredKey(Struct, array_like=True):
 
 
 class _StoredProfile(Struct, array_like=True):
-    """A profile record's value, by position. Format 1 was a map by name; formats up to 3 ended before `unpaid`."""
+    """A profile record's value, by position, the fields of `Profile` in their order.
+
+    Format 1 was a map by name; formats up to 3 ended before `unpaid`, format 4 before `notices`.
+    """
 
     name: str
     email: str
@@ -237,6 +242,7 @@ class _StoredProfile(Struct, array_like=True):
     threshold_nano: int | None
     redeemed: dict[str, str]
     unpaid: dict[str, int] = {}
+    notices: NoticeSettings = NoticeSettings()
 
 
 _HEX, _TEXT = b"\x01", b"\x00"
@@ -305,6 +311,7 @@ def encode_profile(profile: Profile) -> bytes:
             profile.threshold_nano,
             profile.redeemed,
             profile.unpaid,
+            profile.notices,
         )
     )
 
@@ -314,18 +321,9 @@ def decode_profile(value: bytes) -> Profile:
     if value[0] >> 4 != _ARRAY:
         return _unpack_profile_of_format_1(value)
     stored = _unpack_profile(value)
-    keys = {key.key_id: _restored(key) for key in stored.keys}
-    return Profile(
-        stored.name,
-        stored.email,
-        stored.signed_up_ms,
-        keys,
-        stored.answers,
-        stored.address,
-        stored.threshold_nano,
-        stored.redeemed,
-        stored.unpaid,
-    )
+    values = structs.asdict(stored)
+    values["keys"] = {key.key_id: _restored(key) for key in stored.keys}
+    return Profile(**values)
 
 
 def _stored(key: Key) -> _StoredKey:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.accounts.model import Address, RememberedAnswer
+from pipeline.accounts.notices import Told
 from pipeline.accounts.promos import Promo
 from pipeline.formats import ORDERS
 from pipeline.outcomes import DisputeStatus, PaymentStatus, RefundStatus
@@ -135,6 +136,8 @@ class Known(Struct, frozen=True):
     answer: RememberedAnswer | None = None
     next_id: int = 0
     """The id that the next row of the journal takes."""
+    told: Told = Told()
+    """What the org was told already."""
 
 
 NOTHING = Known()

@@ -71,6 +71,29 @@ class ThresholdSet(Struct, frozen=True):
     threshold_nano: int | None
 
 
+class NoticesSet(Struct, frozen=True):
+    """What the org is told of from now on, and by which ways; `webhook_host` is None where there is no webhook."""
+
+    mail: bool = True
+    budget_reached: bool = True
+    statement_ready: bool = True
+    unusual_hour: bool = True
+    webhook_host: str | None = None
+
+
+class NoticeTold(Struct, frozen=True):
+    """Whether it was this command by which the org is told."""
+
+    told: bool
+
+
+class WebhookSet(Struct, frozen=True):
+    """The URL that notices are sent to from now on, None for none, and the nonce of its secret."""
+
+    url: str | None
+    nonce: str
+
+
 class PromoWorth(Struct, frozen=True):
     """A valid promo code as it was published, and its bonus."""
 
@@ -210,6 +233,7 @@ class AccountView(Struct, frozen=True):
     keys: list[KeyView]
     next_id: int = 0
     posted_ms: int = 0
+    notices: NoticesSet = NoticesSet()
 
 
 class BarrierReached(Struct, frozen=True):
@@ -246,6 +270,9 @@ Result = (
     | CreditPosted
     | AddressSet
     | ThresholdSet
+    | NoticesSet
+    | WebhookSet
+    | NoticeTold
     | PromoWorth
     | OrderPrepared
     | OrderOpened

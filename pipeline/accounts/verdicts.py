@@ -1,7 +1,7 @@
 """What gateways have to know of an account: its balance, and which keys to refuse and until when.
 
 Owns: when a key is refused, when a new verdict is due, and its record on `metering.verdicts`.
-Called by: `posting/unit.py` at the end of a unit. Next: `gateway/following/follow.py`, across Kafka.
+Called by: `posting/reviewing.py` at the end of a unit. Next: `gateway/following/follow.py`, across Kafka.
 
 A refusal carries the window it holds for, so it ends by itself when the IST day or month does.
 """

@@ -9,6 +9,7 @@ every other about all instants before it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Protocol
 
@@ -27,6 +28,9 @@ RateNano = Annotated[int, Meta(ge=0, le=RATE_MAX_NANO)]
 OthersNano = tuple[RateNano, ...]
 Route = tuple[str, str]
 """(model, provider)."""
+UNLISTED = "(unlisted)"
+"""The name under which failed requests are kept that name a model, or a provider, of which the catalog has no rate. Anybody
+can make up such names without end, and sums are kept of each name."""
 
 
 class Prices(Protocol):
@@ -131,9 +135,13 @@ class RateTable:
     def __init__(self) -> None:
         """Start with no rate."""
         self._by_route: dict[Route, tuple[Rate, ...]] = {}
+        self._models, self._providers = Counter[str](), Counter[str]()
 
     def add(self, rate: Rate) -> None:
         """Take in a rate; one with the same route and start replaces the earlier one."""
+        if rate.route not in self._by_route:
+            self._models[rate.model] += 1
+            self._providers[rate.provider] += 1
         others = [r for r in self._by_route.get(rate.route, ()) if r.from_ms != rate.from_ms]
         self._by_route[rate.route] = tuple(sorted([*others, rate], key=lambda r: -r.from_ms))
 
@@ -142,8 +150,9 @@ class RateTable:
         left = tuple(rate for rate in self._by_route.get(route, ()) if rate.from_ms != from_ms)
         if left:
             self._by_route[route] = left
-        else:
-            self._by_route.pop(route, None)
+        elif self._by_route.pop(route, None) is not None:
+            self._models[route[0]] -= 1
+            self._providers[route[1]] -= 1
 
     def in_force(self, model: str, provider: str, at_ms: int) -> Rate | None:
         """Return the route's rate in force at an instant, or None where there is none."""
@@ -159,6 +168,16 @@ class RateTable:
     def of_route(self, route: Route) -> tuple[Rate, ...]:
         """Return all rates of a route, newest first."""
         return self._by_route.get(route, ())
+
+    def listed(self, model: str, provider: str) -> Route:
+        """Return both names as they are, but UNLISTED for one of which no rate is known, of whatever start.
+
+        No provider, an empty name, stays none.
+        """
+        return (
+            model if self._models[model] else UNLISTED,
+            provider if not provider or self._providers[provider] else UNLISTED,
+        )
 
     def models_in_force(self, at_ms: int) -> set[str]:
         """Return the models that have a rate in force at an instant: the catalog's models."""

@@ -81,6 +81,7 @@ class Engine:
         cluster: str | None = None,
         threads: ThreadPoolExecutor | None = None,
         writers: ThreadPoolExecutor | None = None,
+        sent: set[tuple[str, int]] | None = None,
     ) -> None:
         """Use a pool's clients on a database; `cluster` is what ON CLUSTER names, if anything."""
         self._pool = pool
@@ -88,6 +89,7 @@ class Engine:
         self.cluster = cluster
         self._threads = threads or ThreadPoolExecutor(pool.threads, thread_name_prefix="clickhouse")
         self._writing: set[Future[Any]] = set()
+        self._sent = set[tuple[str, int]]() if sent is None else sent
         self._writers = writers or ThreadPoolExecutor(pool.writers, thread_name_prefix="clickhouse-writer")
 
     @property
@@ -97,7 +99,18 @@ class Engine:
 
     def for_database(self, database: str) -> Engine:
         """Return an engine on another database that shares all else with this one, so close only one."""
-        return Engine(self._pool, database, self.cluster, self._threads, self._writers)
+        return Engine(self._pool, database, self.cluster, self._threads, self._writers, self._sent)
+
+    def note_sent(self, partition: int) -> None:
+        """Note that rows of a partition of the journal are about to be sent."""
+        self._sent.add((self.database, partition))
+
+    def may_be_sent(self, partition: int) -> bool:
+        """Whether an insert of a partition of the journal may be under way, or was since the engine was started.
+
+        Nobody else writes to an embedded engine, so what was sent to it before ended with the process that had it.
+        """
+        return not self.is_embedded or (self.database, partition) in self._sent
 
     def query(
         self,

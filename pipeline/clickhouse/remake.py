@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Callable
 from datetime import date
 
 from pipeline.clickhouse.client import Engine
@@ -90,10 +91,10 @@ def days_with_sums_or_rows(engine: Engine) -> list[date]:
     return sorted({*rows, *(day for day in sums if rows and day > rows[0])})
 
 
-def make_roll_ups(engine: Engine, first: date, last: date) -> None:
+def make_roll_ups(engine: Engine, first: date, last: date, replaced: Callable[[], None]) -> None:
     """Make the sums of the IST days `first` to `last` again from the rows; those of other days stay.
 
-    Raises what the engine raises.
+    `replaced` is called once a roll-up has its new sums. Raises what it and the engine raise.
     """
     for table, (groups, sums, columns) in _ROLL_UPS.items():
         _drop_staging(engine, table)
@@ -114,6 +115,7 @@ def make_roll_ups(engine: Engine, first: date, last: date) -> None:
             )
         for year in years:
             engine.command(f"ALTER TABLE {table} REPLACE PARTITION {year} FROM {staging}")
+        replaced()
         _drop_staging(engine, table)
         log.info("%s is made again from %s to %s", table, first, last)
 

@@ -113,8 +113,10 @@ def acls(deployment: str) -> Mapping[str, tuple[AclGrant, ...]]:
             *_may(read, _SERVER_READS),
             _all_topics(describe),
             _group(f"{deployment}-mail"),
+            _group(f"{deployment}-webhooks"),
             _group(f"{deployment}-notary"),
             _transactions(f"{deployment}-mail-", is_prefix=True),
+            _transactions(f"{deployment}-webhooks-", is_prefix=True),
             _transactions(f"{deployment}-notary"),
         ),
         "verify": (
@@ -142,6 +144,7 @@ _WORKER_WRITES = (
     topics.ORDERS,
     topics.REPLIES,
     topics.MAIL,
+    topics.WEBHOOKS,
     topics.MOVED,
     topics.DEAD_LETTERS,
     topics.STATE,
@@ -160,10 +163,11 @@ _SERVER_WRITES = (
     topics.SESSIONS,
     topics.TOKENS,
     topics.MAIL_STATE,
+    topics.WEBHOOKS_STATE,
     topics.CHECKPOINTS_STATE,
     topics.NOTARY_STATE,
 )
-"""Of the API, the mailer and the notary."""
+"""Of the API, the mailer, the sender of webhooks and the notary."""
 _SERVER_READS = (
     topics.CATALOG,
     topics.KEYS,
@@ -173,6 +177,8 @@ _SERVER_READS = (
     topics.TOKENS,
     topics.MAIL,
     topics.MAIL_STATE,
+    topics.WEBHOOKS,
+    topics.WEBHOOKS_STATE,
     topics.JOURNAL,
     topics.STATE,
     topics.CHECKPOINTS_STATE,

@@ -2,7 +2,7 @@
 
 Owns: fencing the previous owner, restoring a state topic, and committing one unit of work as one Kafka
 transaction. Every wait has a limit, as the futures of a fenced producer may never resolve.
-Called by: `worker/partition.py`, `sink/partition.py`, `mail/partition.py`, `operations/redrive.py`.
+Called by: `worker/partition.py`, `sink/partition.py`, `kafka/outgoing.py`, `operations/redrive.py`.
 
 Starting a producer with a transactional id ends every earlier producer of that id, and aborts what it
 had open (KIP-98), so after `start` nobody else can write, and what `restore` reads is the whole truth.

@@ -2,7 +2,7 @@
 
 Owns: membership, opening a partition before anything of it is read, and back-pressure: no more is
 fetched for a partition before its last batch is done, or while its handler has no room for more.
-Called by: `worker/service.py`, `sink/sink.py` and `mail/mailer.py`, each with a handler of its own.
+Called by: `worker/service.py`, `sink/sink.py` and `kafka/outgoing.py`, each with a handler of its own.
 Next: `kafka/group_watch.py` compares what is done with the broker's ends.
 
 All topics read together have the same partition count, and `kafka/assignor.py` gives the same partition of each

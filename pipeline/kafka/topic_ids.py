@@ -1,7 +1,7 @@
 """Ask the brokers for the ids of topics: a topic that is made anew has its old name and another id.
 
 Owns: the Metadata request in the version that tells ids (KIP-516), which aiokafka does not have.
-Called by: whoever takes a partition over: `worker/partition.py`, `sink/partition.py`, `mail/partition.py`.
+Called by: whoever takes a partition over: `worker/partition.py`, `sink/partition.py`, `kafka/outgoing.py`.
 
 The format is Kafka's own: https://kafka.apache.org/protocol, «Metadata API», version 10.
 """

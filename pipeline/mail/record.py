@@ -1,6 +1,7 @@
-"""A mail as it travels on `metering.mail`.
+"""Read a mail as it travels on `metering.mail`.
 
-Owns: its shape. Called by: `mail/protocol.py`; the worker's unit writes the same fields.
+Owns: what its bytes mean, those of earlier formats too. Its shape is in `accounts/notices.py`.
+Called by: `mail/protocol.py` and `mail/outbox.py`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from pipeline.accounts.notices import LowBalance, Mail
 from pipeline.formats import MAIL
 
 
-class Mail(Struct, frozen=True, tag_field="format", tag=MAIL.number):
-    """A low-balance alert: to whom, about which org, and the amounts in nano-rupees."""
+class MailOfFormat1(Struct, frozen=True):
+    """A mail as it was until format 2: each was about a low balance. It may name no format."""
 
     id: str
     org: str
@@ -24,14 +26,20 @@ class Mail(Struct, frozen=True, tag_field="format", tag=MAIL.number):
     balance_nano: int
     threshold_nano: int
     at_ms: int
+    format: int = 1
+
+    def now(self) -> Mail:
+        """Return the mail as it is written now."""
+        about = LowBalance(self.balance_nano, self.threshold_nano)
+        return Mail(self.id, self.org, self.to, self.org_name, self.at_ms, about)
 
 
 class NoMailError(ValueError):
     """Bytes that are no mail."""
 
 
-encode = msgspec.json.Encoder().encode
-_decode = MAIL.decoder(Mail)
+_decode_first = msgspec.json.Decoder(MailOfFormat1).decode
+_decode = MAIL.decoder(Mail, {1: lambda value: _decode_first(value).now()})
 
 
 def decode(value: bytes | None) -> Mail:

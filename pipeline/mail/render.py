@@ -1,7 +1,7 @@
 """Make the message of a mail, with subject, plain text and HTML, from its record alone.
 
-Owns: the words, the headers, and that nothing from outside becomes a header or markup. Pure.
-Called by: `mail/protocol.py`.
+Owns: the headers, and that nothing from outside becomes a header or markup. Pure.
+Called by: `mail/protocol.py`. Next: `mail/words.py` has the subject and the facts, `mail/templates/` the words.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from email.utils import format_datetime, parseaddr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import ist
-from pipeline.mail.record import Mail
-from pipeline.rupee_text import grouped_paise
+from pipeline.accounts.notices import Mail
+from pipeline.mail.words import words_of
 
 NAME_LENGTH_MAX = 80
 ADDRESS_LENGTH_MAX = 254
@@ -83,25 +83,22 @@ def render(mail: Mail, sender: MailSender) -> EmailMessage:
     """Return the message of a mail. Raises AddressError where its address is none."""
     recipient = plain_address(mail.to)
     name = one_line(mail.org_name) or mail.org
+    words = words_of(mail.about)
     facts = {
+        **words.facts,
         "name": name,
         "org": mail.org,
-        "balance": grouped_paise(mail.balance_nano),
-        "threshold": grouped_paise(mail.threshold_nano),
         "at": ist.datetime_of(mail.at_ms).strftime("%d %b %Y, %H:%M IST"),
-        "is_empty": mail.balance_nano <= 0,
-        "link": f"{sender.public_url.rstrip('/')}/billing" if sender.public_url else None,
+        "link": f"{sender.public_url.rstrip('/')}{words.page}" if sender.public_url else None,
     }
     message = EmailMessage()
     message["From"] = Address(sender.name, addr_spec=sender.address)
     message["To"] = Address(addr_spec=recipient)
-    left = grouped_paise(mail.balance_nano, symbol="Rs ")
-    subject = "Balance used up, requests are refused" if facts["is_empty"] else "Low balance"
-    message["Subject"] = one_line(f"{subject}: {left} left, {name}")
+    message["Subject"] = one_line(f"{words.subject}, {name}")
     message["Date"] = format_datetime(ist.datetime_of(mail.at_ms))
     message["Message-ID"] = message_id(mail.id, sender.address.rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
-    message.set_content(_plain.get_template("low_balance.txt").render(facts))
-    message.add_alternative(_templates.get_template("low_balance.html").render(facts), subtype="html")
+    message.set_content(_plain.get_template(f"{words.template}.txt").render(facts))
+    message.add_alternative(_templates.get_template(f"{words.template}.html").render(facts), subtype="html")
     return message

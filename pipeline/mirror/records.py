@@ -25,10 +25,19 @@ from pipeline.posting import redriving, set_aside, state
 from pipeline.posting.protocol import OWN_TOPICS
 from pipeline.posting.state import COPY_KEY, META_KEY, encode_meta, read_meta
 from pipeline.steps import TopicPlace
+from pipeline.webhook import waiting
 
-STATES = (topics.STATE, topics.MAIL_STATE, topics.REDRIVE_STATE)
+STATES = (topics.STATE, topics.MAIL_STATE, topics.WEBHOOKS_STATE, topics.REDRIVE_STATE)
 """How far somebody has come, with the offsets of what he has read or written."""
-HELD = (topics.JOURNAL, topics.VERDICTS, topics.KEYS, topics.ORDERS, topics.MAIL, topics.DEAD_LETTERS)
+HELD = (
+    topics.JOURNAL,
+    topics.VERDICTS,
+    topics.KEYS,
+    topics.ORDERS,
+    topics.MAIL,
+    topics.WEBHOOKS,
+    topics.DEAD_LETTERS,
+)
 """What the worker of the partition alone writes, in the transaction of its state: of these nothing may be copied that
 is newer than the copied state."""
 AHEAD = (
@@ -53,9 +62,9 @@ NOT_COPIED = (
 journal; `metering verify` reads all, once; the notary makes its trees again, of the days whose
 checkpoints were copied; the first worker writes again what is kept beside the journal."""
 
-MAPPED = (*topics.INPUTS, topics.MAIL, topics.DEAD_LETTERS)
+MAPPED = (*topics.INPUTS, topics.MAIL, topics.WEBHOOKS, topics.DEAD_LETTERS)
 """The topics whose offsets somebody keeps."""
-NAMED = (*OWN_TOPICS, topics.MAIL)
+NAMED = (*OWN_TOPICS, topics.MAIL, topics.WEBHOOKS)
 """The topics whose ids somebody keeps."""
 
 
@@ -95,6 +104,8 @@ def translated(
             return _of_the_redriver(key, value, by)
         case topics.MAIL_STATE, mail.OUTBOX_KEY if value is not None:
             return key, _outbox(place.partition, value, by)
+        case topics.WEBHOOKS_STATE, waiting.PROGRESS_KEY if value is not None:
+            return key, _webhook_progress(place.partition, value, by)
     return key, value
 
 
@@ -107,7 +118,10 @@ def _stays(topic: str, key: bytes | None) -> bool:
         case topics.CHECKPOINTS_STATE, bytes():
             # An index names offsets, and is made again. Checkpoints go along: they were signed once, for good.
             return key == topics.OWNER_KEY or key.startswith(kept.INDEX)
-        case topics.STATE | topics.MAIL_STATE | topics.REDRIVE_STATE, topics.OWNER_KEY:
+        case (
+            topics.STATE | topics.MAIL_STATE | topics.WEBHOOKS_STATE | topics.REDRIVE_STATE,
+            topics.OWNER_KEY,
+        ):
             return True
     return False
 
@@ -119,6 +133,8 @@ def read_up_to(topic: str, key: bytes | None, value: bytes | None) -> Mapping[st
             return state.next_offsets(value)
         case topics.MAIL_STATE, mail.OUTBOX_KEY, bytes():
             return {topics.MAIL: outbox.decode(value).next_offset}
+        case topics.WEBHOOKS_STATE, waiting.PROGRESS_KEY, bytes():
+            return {topics.WEBHOOKS: waiting.decode_progress(value).next_offset}
     return {}
 
 
@@ -139,6 +155,15 @@ def _outbox(partition: int, value: bytes, by: Translation) -> bytes:
     next_offset = by.of(topics.MAIL, partition).next_offset(kept.next_offset)
     return outbox.encode(
         structs.replace(kept, next_offset=next_offset, topic_id=by.topic_ids.get(topics.MAIL))
+    )
+
+
+def _webhook_progress(partition: int, value: bytes, by: Translation) -> bytes:
+    """Return from where the sender of webhooks reads on. What waits names no offset, and is copied as it is."""
+    progress = waiting.decode_progress(value)
+    next_offset = by.of(topics.WEBHOOKS, partition).next_offset(progress.next_offset)
+    return waiting.encode_progress(
+        structs.replace(progress, next_offset=next_offset, topic_id=by.topic_ids.get(topics.WEBHOOKS))
     )
 
 

@@ -4,12 +4,15 @@ Owns: reading the three while money goes on moving.
 Called by: the operator's endpoint of the server, and `cli/reconcile.py`. Next: `payments/matching.py`.
 
 A payment on its way is in one place before another, so a mismatch counts when it is still there after a
-second look.
+second look. What matched before is not read again (`payments/reconciled.py`), so the cost does not grow with all
+payments ever made.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
@@ -22,15 +25,20 @@ from pipeline.clickhouse.queries import query
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.fenced import read_compacted
 from pipeline.kafka.partitions import partition_count
+from pipeline.payments import reconciled
 from pipeline.payments.matching import Credited, Mismatch, match
+from pipeline.payments.reconciled import Reconciled
 from pipeline.payments.settling import razorpay_of
 from pipeline.posting.state import PartitionState
-from pipeline.razorpay.client import RazorpayClient
+from pipeline.razorpay.client import RazorpayClient, RazorpayRefusedError
+from pipeline.razorpay.entities import PaymentEntity
 from pipeline.settings import Settings
 
 LOOKS = 3
 LOOK_AGAIN_S = 2.0
 SCAN = {"max_execution_time": 600}
+IDS_A_QUERY = 200
+NEVER_MS = 1 << 62
 
 
 class OpenDispute(Struct, frozen=True):
@@ -46,7 +54,8 @@ class OpenDispute(Struct, frozen=True):
 class Reconciliation:
     """How many payments were compared in each place, what does not match, and which disputes are not decided.
 
-    An open dispute is no mismatch: no money has moved for it.
+    `since_ms` is from when on payments were read, 0 where all were. An open dispute is no mismatch: no money has moved
+    for it.
     """
 
     razorpay_payments: int = 0
@@ -54,29 +63,58 @@ class Reconciliation:
     receipts: int = 0
     mismatches: list[Mismatch] = field(default_factory=list)
     open_disputes: list[OpenDispute] = field(default_factory=list)
+    since_ms: int = 0
 
 
-async def reconcile(settings: Settings, engine: Engine) -> Reconciliation:
-    """Compare everything. Raises MissingSettingError without a Razorpay key, and what the parts raise."""
+async def reconcile(settings: Settings, engine: Engine, *, full: bool = False) -> Reconciliation:
+    """Compare what may have changed since the last comparison; with `full`, everything.
+
+    Raises MissingSettingError without a Razorpay key, and what the parts raise.
+    """
     razorpay = razorpay_of(settings)
     try:
-        report = await _look(settings, engine, razorpay)
-        for _ in range(LOOKS - 1):
-            if not report.mismatches:
-                break
-            await asyncio.sleep(LOOK_AGAIN_S)
-            before, report = report, await _look(settings, engine, razorpay)
-            report.mismatches = sorted(set(before.mismatches) & set(report.mismatches))
+        began_s = int(time.time())
+        last = None if full else await reconciled.read(settings.kafka)
+        report = await look_until_it_matches(settings.kafka, engine, razorpay, last)
+        done = reconciled.reconciled(began_s, report.mismatches)
+        if done is not None:
+            await reconciled.keep(settings.kafka, done)
         return report
     finally:
         await razorpay.close()
 
 
-async def _look(settings: Settings, engine: Engine, razorpay: RazorpayClient) -> Reconciliation:
-    at_razorpay = {payment.id: payment async for payment in razorpay.payments()}
-    receipts, strays, disputes = await _kept(settings.kafka)
-    bound = query("reconcile_ledger").of_platform()
-    rows = await asyncio.to_thread(engine.query, bound.sql, bound.parameters, row=Credited, settings=SCAN)
+async def look_until_it_matches(
+    kafka: KafkaConnection, engine: Engine, razorpay: RazorpayClient, last: Reconciled | None
+) -> Reconciliation:
+    """Compare what may have changed since the `last` comparison; what does not match is looked at again."""
+    report = await _look(kafka, engine, razorpay, last)
+    for _ in range(LOOKS - 1):
+        if not report.mismatches:
+            break
+        await asyncio.sleep(LOOK_AGAIN_S)
+        before, report = report, await _look(kafka, engine, razorpay, last)
+        report.mismatches = sorted(set(before.mismatches) & set(report.mismatches))
+    return report
+
+
+async def _look(
+    kafka: KafkaConnection, engine: Engine, razorpay: RazorpayClient, last: Reconciled | None
+) -> Reconciliation:
+    since_s = 0 if last is None else last.since_s
+    at_razorpay = {payment.id: payment async for payment in razorpay.payments(since_s or None)}
+    rows = await _credited(engine, since_ms=since_s * 1000)
+    receipts, strays, disputes = await _kept(kafka)
+    if last is not None:
+        # Beside those made since: payments that something happened to since, and those that did not match.
+        touched = await _touched(razorpay, since_s) | set(last.named)
+        rows += await _credited(engine, ids=sorted(touched - {row.payment_id for row in rows}))
+        touched |= {row.payment_id for row in rows}
+        touched |= {each.payment_id for each in receipts.values() if each.paid_ms >= since_s * 1000}
+        at_razorpay |= await _one_by_one(razorpay, touched - at_razorpay.keys())
+        compared = touched | at_razorpay.keys()
+        receipts = {each: receipt for each, receipt in receipts.items() if each in compared}
+        strays = {each: stray for each, stray in strays.items() if each in compared}
     return Reconciliation(
         razorpay_payments=len(at_razorpay),
         ledger_payments=len(rows),
@@ -87,7 +125,37 @@ async def _look(settings: Settings, engine: Engine, razorpay: RazorpayClient) ->
             for d in disputes
             if d.status == "open"
         ],
+        since_ms=since_s * 1000,
     )
+
+
+async def _credited(engine: Engine, *, since_ms: int = NEVER_MS, ids: Sequence[str] = ()) -> list[Credited]:
+    """Return what the ledger holds for the payments that had an entry since an instant, or are named."""
+    found: list[Credited] = []
+    starts = range(0, len(ids), IDS_A_QUERY) if since_ms == NEVER_MS else (0,)
+    for start in starts:
+        some = list(ids[start : start + IDS_A_QUERY])
+        bound = query("reconcile_ledger").of_platform(since_ms=since_ms, ids=some)
+        found += await asyncio.to_thread(
+            engine.query, bound.sql, bound.parameters, row=Credited, settings=SCAN
+        )
+    return found
+
+
+async def _touched(razorpay: RazorpayClient, since_s: int) -> set[str]:
+    """Return the payments of which a refund or a dispute was made since an instant, by their ids."""
+    touched = {refund.payment_id async for refund in razorpay.refunds(since_s)}
+    try:
+        return touched | {dispute.payment_id async for dispute in razorpay.disputes(since_s)}
+    except RazorpayRefusedError:
+        # Not every account may list them: then their webhooks, and so the ledger, tell of them.
+        return touched
+
+
+async def _one_by_one(razorpay: RazorpayClient, ids: Iterable[str]) -> dict[str, PaymentEntity]:
+    """Return those of these payments that Razorpay knows."""
+    found = [await razorpay.payment(payment_id) for payment_id in sorted(ids)]
+    return {payment.id: payment for payment in found if payment is not None}
 
 
 async def _kept(kafka: KafkaConnection) -> tuple[dict[str, Payment], dict[str, Stray], list[Dispute]]:

@@ -24,13 +24,14 @@ from pipeline.posting.state import (
     MONEY,
     PROFILE,
     SOURCE,
+    TOLD,
     UNPRICED_SLOT,
     PartitionState,
     StateRecord,
 )
 from pipeline.steps import Headers, Output
 
-KINDS = frozenset((PROFILE, SOURCE, UNPRICED_SLOT, *MONEY, answers.MARK, IDENTITY))
+KINDS = frozenset((PROFILE, SOURCE, UNPRICED_SLOT, *MONEY, answers.MARK, IDENTITY, TOLD))
 """The first letters of the keys of state records that are kept as they are."""
 ALERT = b"l"
 """Of a record that the state topic does not have: what an account's alert goes by. Then comes the org."""

@@ -24,6 +24,7 @@ from pipeline.accounts.commands import (
     OpenOrder,
     Question,
     Reply,
+    Telling,
     decode_command,
     is_keyed,
     is_remembered,
@@ -150,7 +151,7 @@ def _carry_out(unit: Unit, command: AnyAccountCommand, posted_ms: int) -> Reply:
     result = _encode(posting.result)
     if not isinstance(command, Question):
         _post(unit, unit.touch(command.org), posting, posted_ms)
-        if is_remembered(command):
+        if not isinstance(command, Telling) and is_remembered(command):
             answer = RememberedAnswer(command.id, command.fingerprint, posted_ms, result)
             if keyed:
                 unit.keep_answer(command.org, answer)
@@ -180,6 +181,10 @@ def _post(unit: Unit, account: Account, posting: Posting[Result], posted_ms: int
             unit.counts[MoneyOutcome.of_refund(record.status)] += 1
         elif isinstance(record, Dispute):
             unit.counts[MoneyOutcome.of_dispute(record.status)] += 1
+    if posting.told is not None:
+        unit.reviewed.told.append(unit.state.save_told(account.org, posting.told))
+    if posting.notice is not None:
+        unit.reviewed.tell(account, *posting.notice, posted_ms)
     unit.keys += [(key.key_id.encode(), encode_key(account.org, key)) for key in posting.keys]
     unit.keys += [(key_id.encode(), None) for key_id in posting.gone_keys]
     for entry in posting.entries:

@@ -8,6 +8,10 @@ A numbered source is checked exactly, and for ever while it is in use; one that 
 than an event may be late is dropped. Of at most SOURCES_MAX at a time numbers are kept. The ring covers at least the last RING_MARKS other events. An event
 that comes by way of another partition is out of its source's order, so its number says nothing by being
 low: it is looked for among the last NUMBERS_KEPT that were charged here.
+
+A dead letter may be charged by way of a redrive or by being published again, years apart. Redriven, its number becomes
+its source's last, as all before it were read when it became a letter. Published again, it is marked in a ring that
+only letters fill: so of the last RING_MARKS letters, waiting or charged by then, each is known.
 """
 
 from __future__ import annotations
@@ -52,6 +56,11 @@ _unpack_source = msgspec.msgpack.Decoder(tuple[str, int]).decode
 def mark_of(source: str, event_id: str) -> bytes:
     """Return the mark that stands for an event: 128 bits, so two events never share one."""
     return blake2b(f"{len(source)}:{source}{event_id}".encode(), digest_size=MARK_BYTES).digest()
+
+
+def charged_letter_mark(mark: bytes) -> bytes:
+    """Return the mark that says of a dead letter, known by `mark`, that its event was published again and charged."""
+    return blake2b(mark, digest_size=MARK_BYTES, person=b"charged letter").digest()
 
 
 def is_leap(number: int, last: int, stamp_ms: int) -> bool:

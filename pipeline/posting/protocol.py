@@ -253,6 +253,7 @@ def outputs_of(state: PartitionState, output: UnitOutput) -> dict[TopicPlace, li
         topics.KEYS: [Output(key, value) for key, value in output.keys],
         topics.ORDERS: [Output(key, value) for key, value in output.orders],
         topics.MAIL: [Output(key, value) for key, value in output.mail],
+        topics.WEBHOOKS: [Output(key, value) for key, value in output.webhooks],
         topics.REPLIES: [Output(None, reply) for reply in output.replies],
         topics.DEAD_LETTERS: [Output(None, letter.value, letter.headers) for letter in output.dead_letters],
     }

@@ -29,10 +29,11 @@ from pipeline.ist import DAY_MS
 from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD
 from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
-from pipeline.posting.duplicates import LEAP_MAX, is_leap, mark_of
+from pipeline.posting.duplicates import LEAP_MAX, charged_letter_mark, is_leap, mark_of
 from pipeline.posting.reading import RecordParts
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import LETTER_BYTES_MAX, InputRecord, Unit
+from pipeline.topics import REQUESTS
 from pipeline.usage import NO_OTHERS, NOTHING, REGULAR, counts_of
 
 _timestamps = Timestamps()
@@ -101,7 +102,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                         continue
                     unit.counts["unnumbered"] += 1
                 mark = mark_of(source, event.id)
-                if mark in known or (moved and _came_straight(state, event)):
+                if mark in known or (moved and _came_straight(state, event, mark)):
                     duplicates += 1
                     unit.note_duplicate(event, events)
                     continue
@@ -152,12 +153,15 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     account = unit.touch(org)
                 meter = unit.meters.meter_for(account, key_id, at_ms, trial=trial)
 
+            model = data.model
             if is_free(data):
                 cost, rate_from_ms = 0, 0
+                if status >= FAILED_FROM:
+                    model, provider = unit.rates.listed(model, provider or "")
             else:
-                rate = in_force(data.model, provider or "", at_ms)
+                rate = in_force(model, provider or "", at_ms)
                 if rate is None:
-                    detail = f"no rate for model {data.model!r} of provider {data.provider!r} at {event.time}"
+                    detail = f"no rate for model {model!r} of provider {data.provider!r} at {event.time}"
                     unit.reject(
                         record, parts.bytes_of(record, events, event), DeadLetterReason.UNPRICED, detail
                     )
@@ -181,6 +185,10 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
             if mark:
                 # Without a number; or it was a dead letter before, which a redrive must find charged.
                 _remember(unit, mark)
+                if number >= 0:
+                    state.unpriced.add(charged_letter_mark(mark))
+                elif moved and sequence is not None:
+                    _note_redriven(unit, record, event, int(sequence))
             if number >= 0:
                 newest = number
                 charged.append(number)
@@ -199,7 +207,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                     key_id,
                     data.tier,
                     data.byok,
-                    data.model,
+                    model,
                     provider or "",
                     status,
                     data.error_code or "",
@@ -235,10 +243,30 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     unit.counts["irregular"] += irregulars
 
 
-def _came_straight(state: PartitionState, event: RequestEvent) -> bool:
+def _came_straight(state: PartitionState, event: RequestEvent, mark: bytes) -> bool:
     """Whether a moved event was charged before by its number, when it came on the right partition."""
     sequence = event.sequence
-    return sequence is not None and is_sequence(sequence) and state.numbers.has(event.source, int(sequence))
+    if sequence is None or not is_sequence(sequence):
+        return False
+    return charged_letter_mark(mark) in state.unpriced.known or state.numbers.has(event.source, int(sequence))
+
+
+def _note_redriven(unit: Unit, record: InputRecord, event: RequestEvent, number: int) -> None:
+    """Note the number of a redriven event that became a letter in its source's order, on this partition.
+
+    All events of its source with lower numbers were read here before that: so from now on each of them that is published
+    again is a duplicate, or a letter that waits. Not so of a number that leapt, which may be another sender's.
+    """
+    headers = dict(record.headers)
+    came_here = (headers.get("topic"), headers.get("partition")) == (
+        REQUESTS.encode(),
+        str(unit.state.partition).encode(),
+    )
+    sources, leapt = unit.state.sources, headers.get("reason") == DeadLetterReason.LEAP.encode()
+    last = sources.last.get(event.source, -1)
+    if not came_here or leapt or is_leap(number, last, record.timestamp) or (last < 0 and sources.is_full):
+        return
+    unit.note_source(event.source, number, [number])
 
 
 def _remember(unit: Unit, mark: bytes) -> None:

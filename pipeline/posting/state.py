@@ -23,6 +23,7 @@ from pipeline.accounts.model import (
     encode_profile,
     encode_spending,
 )
+from pipeline.accounts.notices import Told, decode_told, encode_told
 from pipeline.accounts.payments import (
     Dispute,
     MoneyRecord,
@@ -56,6 +57,8 @@ COPY_KEY = b"w"
 """Key of the record of a copy that is still written by `metering mirror`: nobody may take the partition over."""
 REBUILD_KEY = b"h"
 """Key of the record by which nobody may take the partition over while `metering rebuild state` makes it again."""
+TOLD = b"t"
+"""Of what an org was told already: accounts/notices.py. Then comes the org."""
 MONEY = (ORDER, PAYMENT, REFUND, STRAY, DISPUTE, NAMED_CREDIT)
 
 
@@ -124,7 +127,8 @@ class PartitionState:
         self.meta = Meta(partitions)
         self.ring = Ring()
         self.unpriced = Ring()
-        """Marks of numbered events that became dead letters and may be charged by way of a redrive."""
+        """Marks of numbered events that became dead letters and may be charged by way of a redrive, and of those among them
+        that were published again and charged (`duplicates.charged_letter_mark`)."""
         self.sources = NumberedSources()
         self.numbers = RecentNumbers()
         self.recent = RecentRecords()
@@ -141,6 +145,7 @@ class PartitionState:
         self._spending: dict[str, bytes] = {}
         self._profiles: dict[str, bytes] = {}
         self._money: dict[bytes, bytes] = {}
+        self._told: dict[str, bytes] = {}
 
     @classmethod
     def restored(cls, partition: int, partitions: int, records: dict[bytes, bytes]) -> PartitionState:
@@ -152,16 +157,14 @@ class PartitionState:
         state = cls(partition, partitions)
         state._restore_meta(records.get(META_KEY))
         slots: dict[bytes, list[bytes]] = {RING_SLOT: [], UNPRICED_SLOT: [], NUMBERS_SLOT: []}
-        # An org is in two mappings: one text for both.
+        by_org = {SPENDING: state._spending, PROFILE: state._profiles, TOLD: state._told}
+        # An org is in several mappings: one text for all.
         orgs: dict[str, str] = {}
         for key, value in records.items():
             kind = key[:1]
-            if kind == SPENDING:
+            if kind in by_org:
                 org = key[1:].decode()
-                state._spending[orgs.setdefault(org, org)] = value
-            elif kind == PROFILE:
-                org = key[1:].decode()
-                state._profiles[orgs.setdefault(org, org)] = value
+                by_org[kind][orgs.setdefault(org, org)] = value
             elif kind in MONEY:
                 state._money[key] = value
             elif kind == SOURCE:
@@ -225,6 +228,15 @@ class PartitionState:
         org = account.org
         spending = self._spending[org] = encode_spending(account)
         return SPENDING + org.encode(), spending
+
+    def told(self, org: str) -> Told:
+        """Return what an org was told already."""
+        return decode_told(self._told.get(org))
+
+    def save_told(self, org: str, told: Told) -> StateRecord:
+        """Keep what an org was told, and return its state record."""
+        value = self._told[org] = encode_told(told)
+        return TOLD + org.encode(), value
 
     def order(self, order_id: str) -> Order | None:
         """Return an order by its id."""

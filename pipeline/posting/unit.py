@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from pipeline import ist
-from pipeline.accounts import alerts, verdicts
 from pipeline.accounts.commands import Reply
 from pipeline.accounts.commands import encode as encode_reply
 from pipeline.accounts.model import Account, RememberedAnswer
@@ -38,9 +37,9 @@ from pipeline.journal import (
 )
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting import progress
-from pipeline.posting.beside_journal import alert_mark, alert_record
 from pipeline.posting.differing import LOOKS_A_UNIT, DifferingDuplicate, difference
 from pipeline.posting.meters import Meters
+from pipeline.posting.reviewing import Reviewed
 from pipeline.posting.state import PartitionState, StateRecord
 
 DETAIL_CHARS = 500
@@ -126,6 +125,7 @@ class UnitOutput:
     counts: Counter[str]
     orders: list[tuple[bytes, bytes]] = field(default_factory=list)
     mail: list[tuple[bytes, bytes]] = field(default_factory=list)
+    webhooks: list[tuple[bytes, bytes]] = field(default_factory=list)
     alerts: list[StateRecord] = field(default_factory=list)
     """What alerts go by, of the accounts of which it changed."""
 
@@ -166,6 +166,8 @@ class Unit:
     used_marks: list[StateRecord] = field(default_factory=list)
     in_hand: InputRecord | None = None
     """The record that is being posted, None before the first."""
+    reviewed: Reviewed = field(default_factory=Reviewed)
+    """What gateways and orgs are to be told, and what is kept of it."""
     differing: list[DifferingDuplicate] = field(default_factory=list)
     looks: int = 0
     """How many duplicates were compared with what was charged."""
@@ -332,41 +334,16 @@ def check_stamps(records: Sequence[InputRecord], now_ms: int) -> None:
             )
 
 
-def _review(
-    unit: Unit,
-    account: Account,
-    verdict_records: list[tuple[bytes, bytes]],
-    mail: list[tuple[bytes, bytes]],
-) -> None:
-    """Add the verdict and the alert that are due for an account, if they are."""
-    posted_ms, org = unit.state.meta.posted_ms, account.org.encode()
-    alert = alerts.due_alert(account, posted_ms)
-    if alert is not None:
-        mail.append((org, alerts.encode(alert)))
-        unit.counts["alerts"] += 1
-    verdict = verdicts.due_verdict(account, posted_ms)
-    if verdict is not None:
-        account.spending.verdict_nano = verdict.balance_nano
-        account.spending.verdict_refused = verdict.refused
-        verdict_records.append((org, verdicts.encode(verdict)))
-
-
 def close(unit: Unit) -> UnitOutput:
     """End the unit: save what changed, make the verdicts that are due, and encode the journal."""
     state, meta = unit.state, unit.state.meta
     unit.meters.post()
-    verdict_records: list[tuple[bytes, bytes]] = []
-    mail: list[tuple[bytes, bytes]] = []
-    alert_records: list[StateRecord] = []
+    reviewed = unit.reviewed
     unit.let_answers_go()
     saved: list[StateRecord] = [*unit.money.items(), *unit.answers.items(), *unit.used_marks]
     for org, account in unit.touched.items():
         if needs_review(account):
-            before = alert_mark(account.spending)
-            _review(unit, account, verdict_records, mail)
-            mark = alert_mark(account.spending)
-            if mark != before:
-                alert_records.append(alert_record(org, mark))
+            reviewed.review(state, account)
         if org in unit.profiles_changed:
             saved += state.save_account(account, profile_too=True)
         else:
@@ -376,14 +353,15 @@ def close(unit: Unit) -> UnitOutput:
     if today > meta.swept_day:
         meta.swept_day = today
         saved += state.drop_idle_sources(unit.requests_ms - LATE_MS - ist.DAY_MS)
-    saved.append(state.save_meta())
-    verdict_records += progress.record(state, beside_verdicts=bool(verdict_records))
+    saved += [*reviewed.told, state.save_meta()]
+    unit.counts += reviewed.counts
+    reviewed.verdicts += progress.record(state, beside_verdicts=bool(reviewed.verdicts))
     unit.encode_requests()
     journal = unit.journal + encode_rows(LEDGER, unit.ledger)
     return UnitOutput(
         journal=sorted(journal, key=lambda r: r.first),
         state=saved,
-        verdicts=verdict_records,
+        verdicts=reviewed.verdicts,
         replies=unit.replies,
         keys=unit.keys,
         dead_letters=unit.dead_letters,
@@ -391,6 +369,7 @@ def close(unit: Unit) -> UnitOutput:
         offsets=dict(meta.offsets),
         counts=unit.counts,
         orders=list(unit.orders.items()),
-        mail=mail,
-        alerts=alert_records,
+        mail=reviewed.mail,
+        webhooks=reviewed.webhooks,
+        alerts=reviewed.alerts,
     )

@@ -33,8 +33,8 @@ from pipeline.kafka.topic_ids import topic_ids
 from pipeline.sink import ranges
 from pipeline.sink.budget import ByteBudget, held_bytes
 from pipeline.sink.pace import INSERTS_A_SECOND
-from pipeline.sink.protocol import (
-    HOLD_KEY,
+from pipeline.sink.protocol import HOLD_KEY, RangeWriter
+from pipeline.sink.steps import (
     AdoptDatabase,
     CompleteRollUps,
     CountRows,
@@ -42,11 +42,11 @@ from pipeline.sink.protocol import (
     LookAtDatabase,
     MayHaveLost,
     NotConfirmedError,
+    NothingIsUnderWay,
     Pause,
     Placed,
     PrepareStaging,
     PutBack,
-    RangeWriter,
     ReadJournal,
     RollUpsLack,
     SinkStep,
@@ -218,6 +218,8 @@ class SinkPartition:
                 return step.answered(await self._ask(lost.roll_ups_lack, rows))
             case MayHaveLost(within_s):
                 return step.answered(await self._ask(lost.may_have_lost, within_s))
+            case NothingIsUnderWay():
+                return step.answered(not self._engine.may_be_sent(self._partition))
             case PrepareStaging(rows):
                 return step.answered(await self._ask(lost.prepare, rows))
             case PutBack(rows, staging):
@@ -258,6 +260,7 @@ class SinkPartition:
 
     async def _insert(self, rows: JournalInsert) -> None:
         started = time.monotonic()
+        self._engine.note_sent(self._partition)
         await self._ask(lost.insert, rows)
         telemetry.SINK_INSERT.observe(time.monotonic() - started)
         telemetry.SINK_ROWS.labels(rows.kind).inc(rows.rows)

@@ -8,23 +8,41 @@ Next: `sink/ranges.py` has the rules for ranges.
 ClickHouse drops an insert whose token it knows. So a range is recorded in Kafka before it is first sent, and
 whoever finds it recorded sends exactly it again. Tokens are remembered for a while only: of an older range rows
 and roll-ups are looked at first, and what is lacking is added without a token's help. And an engine that is killed
-may know the token of rows it has lost: those are looked for after a range was sent more than once, and put back.
+may know the token of rows it has lost: those are looked for after a range was sent more than once, and put back. An
+engine whose power was cut may have forgotten the tokens of rows it has, as it does not sync them: where it is known that
+nothing is under way to it, rows and roll-ups of the recorded range are looked at before anything is sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from msgspec import structs
 
 from pipeline import topics
 from pipeline.identity import DeploymentIdentity, MixedHistoriesError, check_name, of_headers, parse
-from pipeline.inserts import DatabasePlace, JournalInsert
-from pipeline.journal import REQUESTS, JournalRecord
+from pipeline.inserts import JournalInsert
+from pipeline.journal import REQUESTS
 from pipeline.sink import histories, ranges
 from pipeline.sink.ranges import Intent
+from pipeline.sink.steps import (
+    AdoptDatabase,
+    CompleteRollUps,
+    CountRows,
+    Insert,
+    LookAtDatabase,
+    MayHaveLost,
+    NotConfirmedError,
+    NothingIsUnderWay,
+    Pause,
+    Placed,
+    PrepareStaging,
+    PutBack,
+    ReadJournal,
+    RollUpsLack,
+    SinkStep,
+)
 from pipeline.steps import (
     Commit,
     ConfirmOwner,
@@ -34,7 +52,6 @@ from pipeline.steps import (
     Output,
     Reached,
     Restore,
-    Step,
     TopicIds,
     TopicPlace,
     takes_another,
@@ -50,18 +67,6 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 SETTLE_S = 65.0
 """After so long no insert is under way any more whose answer got lost: none may take longer than 60 seconds."""
 
-Placed: TypeAlias = tuple[int, JournalRecord]
-"""A journal record with its offset."""
-
-
-class NotConfirmedError(Exception):
-    """The engine refused or did not answer. What was asked may have been done, all, some or none of it."""
-
-    def __init__(self, message: str, *, is_refusal: bool = False) -> None:
-        """Keep the engine's message, and whether it refused for certain: then only an operator mends it."""
-        super().__init__(message)
-        self.is_refusal = is_refusal
-
 
 class HeldError(Exception):
     """A rebuild took the partition while this sink did."""
@@ -71,114 +76,6 @@ class IntentError(Exception):
     """More rows of a recorded range are in their table than it has."""
 
 
-@dataclass(frozen=True)
-class ReadJournal(Step[list[Placed]]):
-    """Read the journal's committed records, which hold so many rows, from one offset up to before another."""
-
-    first_offset: int
-    next_offset: int
-    rows: int
-
-
-@dataclass(frozen=True)
-class LookAtDatabase(Step[DatabasePlace]):
-    """Ask whose the database is, and what it has around the positions `first` to `last` of the partition."""
-
-    first: int
-    last: int
-
-
-@dataclass(frozen=True)
-class AdoptDatabase(Step[None]):
-    """Write into the database whose it is, in which epoch."""
-
-    identity: DeploymentIdentity
-    epoch: int
-
-
-@dataclass(frozen=True)
-class Insert(Step[None]):
-    """Insert these rows under their token. Raises NotConfirmedError, as all steps from here on do."""
-
-    rows: JournalInsert
-
-
-@dataclass(frozen=True)
-class CountRows(Step[int]):
-    """Count how many of these rows are in their table."""
-
-    rows: JournalInsert
-
-
-@dataclass(frozen=True)
-class RollUpsLack(Step[bool]):
-    """Ask whether the roll-ups lack any of these rows, which are in their table and the newest of their partition."""
-
-    rows: JournalInsert
-
-
-@dataclass(frozen=True)
-class MayHaveLost(Step[bool]):
-    """Ask whether the engine may have been killed within the last so many seconds, and lost what it confirmed."""
-
-    within_s: float
-
-
-@dataclass(frozen=True)
-class PrepareStaging(Step[str]):
-    """Make the table by way of which rows are put back, and return its name."""
-
-    rows: JournalInsert
-
-
-@dataclass(frozen=True)
-class PutBack(Step[int]):
-    """Add those of these rows that are missing, by way of the staging table; return how many were.
-
-    Refused where a later owner has dropped the staging table. The roll-ups are not fed.
-    """
-
-    rows: JournalInsert
-    staging: str
-
-
-@dataclass(frozen=True)
-class CompleteRollUps(Step[int]):
-    """Add what the roll-ups lack of the orgs and days of these rows; return how many rows that took."""
-
-    rows: JournalInsert
-
-
-@dataclass(frozen=True)
-class Pause(Step[None]):
-    """Wait before the engine is asked again: `seconds`, because of `problem`, maybe a refusal for certain."""
-
-    seconds: float
-    problem: str
-    is_refusal: bool = False
-
-
-SinkStep: TypeAlias = (
-    Fence
-    | Restore
-    | TopicIds
-    | LastHeaders
-    | LookAtDatabase
-    | AdoptDatabase
-    | Commit
-    | ConfirmOwner
-    | Reached
-    | Now
-    | ReadJournal
-    | Insert
-    | CountRows
-    | RollUpsLack
-    | MayHaveLost
-    | PrepareStaging
-    | PutBack
-    | CompleteRollUps
-    | Pause
-)
 SinkProtocol: TypeAlias = Generator[SinkStep, Any, T]
 
 
@@ -225,7 +122,8 @@ class RangeWriter:
         records = yield from read_journal(intent)
         yield from self.compare(records[0][1].first, records[-1][1].last)
         # 4. It is finished, exactly as it was cut.
-        yield from self.insert(intent, records, sent_before=True)
+        is_settled = yield from NothingIsUnderWay()
+        yield from self.insert(intent, records, sent_before=True, is_settled=is_settled)
         return next_offset_after(intent)
 
     def identify(self, intent: Intent | None) -> SinkProtocol[None]:
@@ -283,11 +181,17 @@ class RangeWriter:
         yield from Commit({self._state: [Output(INTENT_KEY, ranges.encode(intent))]})
 
     def insert(
-        self, intent: Intent, records: Sequence[Placed], *, sent_before: bool = False
+        self,
+        intent: Intent,
+        records: Sequence[Placed],
+        *,
+        sent_before: bool = False,
+        is_settled: bool = False,
     ) -> SinkProtocol[None]:
         """Send a recorded range part by part, each until the engine confirms it.
 
-        Where any of it was sent more than once, look in the end whether the engine has lost rows of it.
+        Where any of it was sent more than once, look in the end whether the engine has lost rows of it. Where nothing of
+        it is under way (`is_settled`), look first what of it is there: its tokens may be forgotten, however new it is.
         """
         left: Intent | None = intent
         unconfirmed = 0
@@ -297,8 +201,9 @@ class RangeWriter:
                     yield from self.put_back(intent, records)
                     return
                 now_ms = yield from Now()
-                if ranges.is_old(left, now_ms, self._safe_ms):
-                    left = yield from self.absent_parts(left, records)
+                if is_settled or ranges.is_old(left, now_ms, self._safe_ms):
+                    left = yield from self.absent_parts(left, records, is_settled=is_settled)
+                    is_settled = False
                 else:
                     yield from Insert(self._rows(left.parts[0], records))
                     left = ranges.without_first(left)
@@ -312,19 +217,25 @@ class RangeWriter:
             else:
                 unconfirmed = 0
 
-    def absent_parts(self, intent: Intent, records: Sequence[Placed]) -> SinkProtocol[Intent | None]:
-        """Return what of an old range still has to be sent, recorded anew; None where all of it is there.
+    def absent_parts(
+        self, intent: Intent, records: Sequence[Placed], *, is_settled: bool = False
+    ) -> SinkProtocol[Intent | None]:
+        """Return what of a range still has to be sent, recorded anew; None where all of it is there.
 
         The range may have been sent long ago, by an earlier owner or, if this one was stopped for long, by
-        a later one; recording is refused to a stale owner. A part of which only some is there is completed.
-        Raises IntentError where more than the part is there.
+        a later one; recording is refused to a stale owner. A part of which only some is there is completed, once
+        nothing of it can be under way; `is_settled` says that this is known. Raises IntentError where more than the
+        part is there.
         """
         # 1. What is there of rows and roll-ups?
         states = yield from self.states(intent, records)
         if ranges.PartState.INCOMPLETE in states.values():
             # 2. Some of it is: an insert that is under way may still add to it, so that has to end first.
-            yield from Pause(SETTLE_S, f"the range {intent.first_offset}-{intent.next_offset} is half there")
-            states = yield from self.states(intent, records)
+            if not is_settled:
+                yield from Pause(
+                    SETTLE_S, f"the range {intent.first_offset}-{intent.next_offset} is half there"
+                )
+                states = yield from self.states(intent, records)
             # 3. Completed by a later owner, it is not for this one to complete.
             yield from ConfirmOwner(self._state)
             for part, state in states.items():

@@ -118,7 +118,7 @@ class Rebuild:
         # 3. The sums are those of the rows that are there.
         days = await self._engine.writing(remake.days_with_sums_or_rows, self._engine)
         if days:
-            await self._engine.writing(remake.make_roll_ups, self._engine, days[0], days[-1])
+            await self._make_roll_ups(days[0], days[-1])
         await self._engine.writing(whose.adopt, self._engine, held.identity, held.epoch)
         self._reached("rebuild.made")
         # 4. The sinks go on after the rows that were kept.
@@ -164,12 +164,18 @@ class Rebuild:
         days = await self._engine.writing(remake.days_with_rows, self._engine)
         bounds = (first or days[0], last or days[-1]) if days or (first and last) else None
         if bounds is not None:
-            await self._engine.writing(remake.make_roll_ups, self._engine, *bounds)
+            await self._make_roll_ups(*bounds)
         self._reached("rebuild.made")
         # 3. Tokens of the former sums may be forgotten, so the sinks go on after the range, and do not send it again.
         await self._release(held)
         shown = (None, None) if bounds is None else tuple(map(str, bounds))
         return Rebuilt(partitions, 0, *shown)
+
+    async def _make_roll_ups(self, first: date, last: date) -> None:
+        def replaced() -> None:
+            self._reached("rebuild.replaced")
+
+        await self._engine.writing(remake.make_roll_ups, self._engine, first, last, replaced)
 
     async def _hold(self, partitions: int, *, finish: bool) -> _Held:
         """Take every partition from its sink. With `finish` the range that was recorded last is written first."""

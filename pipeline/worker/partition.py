@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 
 from pipeline import telemetry, topics
 from pipeline.accounts.authentication import CommandKeys
+from pipeline.accounts.notices import TOLD_KINDS
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.apply import CATALOG_AGE_MAX_MS
 from pipeline.catalog.rates import RateTable
@@ -33,6 +34,7 @@ from pipeline.outcomes import MoneyOutcome
 from pipeline.posting import progress, protocol
 from pipeline.posting.differing import DifferingDuplicate
 from pipeline.posting.protocol import AwaitCatalog, Decide, Posted, WorkerStep
+from pipeline.posting.reviewing import told_count
 from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import InputRecord
 from pipeline.steps import (
@@ -246,6 +248,8 @@ class Partition:
         telemetry.UNIT_EVENTS.observe(counts["events"])
         telemetry.DEBITED_RUPEES.inc(unit.debited_nano / NANO_PER_RUPEE)
         telemetry.ALERTS.inc(counts["alerts"])
+        for kind in TOLD_KINDS:
+            telemetry.NOTICES.labels(kind).inc(counts[told_count(kind)])
         for duplicate in unit.differing:
             telemetry.DIFFERING_DUPLICATES.labels(duplicate.kind).inc()
             self._tell_differing(duplicate, ended)

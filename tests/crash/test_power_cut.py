@@ -198,8 +198,6 @@ def test_after_power_cuts_the_product_starts_and_its_books_are_right(disk: Disk)
         disk.restore()
     with up(data_dir) as at:
         asyncio.run(_until_charged(at, CREDIT_INR * 10**9 - gateway.due_nano))
-        # The engine syncs rows, and not the tokens by which it knows that it has them: docs/operations.md.
-        metering(data_dir, "rebuild", "clickhouse")
         report = metering(data_dir, "verify", "--full")
     assert (report["differences"], report["requests"]) == ([], gateway.acknowledged)
     print(

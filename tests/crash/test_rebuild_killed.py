@@ -10,14 +10,15 @@ import httpx2
 import pytest
 
 from pipeline.api.routes.operator import TOKEN_HEADER
-from pipeline.crashpoints import POINTS
+from pipeline.sink.rebuild import CLICKHOUSE, ROLL_UPS
 from tests.support.product.processes import OPERATOR_TOKEN
+from tests.support.product.rebuilds import POINTS_OF
 from tests.support.product.storm import Storm
 
 LIMIT_S = 120.0
-EVERY = [point for point in POINTS if point.startswith("rebuild.")]
-WORST = {"clickhouse": ["rebuild.emptied"]}
-"""The step at which most is missing; `make crash` takes every one."""
+COMMANDS = {"clickhouse": CLICKHOUSE, "roll-ups": ROLL_UPS}
+WORST = {"clickhouse": ["rebuild.emptied"], "roll-ups": ["rebuild.replaced"]}
+"""The step at which most is missing, or one roll-up is made anew and the other is not; `make crash` takes every one."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -43,7 +44,7 @@ async def test_a_rebuild_that_was_killed_is_run_again_to_the_right_end(storm: St
     server, traffic = storm.running.server, storm.traffic
     assert server is not None
     await traffic.publish(400)
-    for point in EVERY if "METERING_TEST_CHAOS_SECONDS" in os.environ else WORST[work]:
+    for point in POINTS_OF[COMMANDS[work]] if "METERING_TEST_CHAOS_SECONDS" in os.environ else WORST[work]:
         server.kill()
         server.start(crash_at=point)
         await traffic.publish(100)

@@ -130,8 +130,25 @@ def test_what_is_waited_for_can_be_waited_for(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - OURS))
 def test_a_foreign_image_is_pinned(name: str) -> None:
-    tag = SERVICES[name]["image"].rpartition(":")[2]
+    tag = SERVICES[name]["image"].partition("@")[0].rpartition(":")[2]
     assert re.fullmatch(r"v?\d+\.\d+(\.\d+)*", tag), f"{name} has the tag {tag}"
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_an_engine_of_debian_12_or_ubuntu_22_can_run_it(name: str) -> None:
+    """They are older than 25, which brought `start_interval`, and their runc before 1.1.12, which heeds a tmpfs' mode."""
+    service = SERVICES[name]
+    assert "start_interval" not in service.get("healthcheck", {})
+    for place in service.get("tmpfs", []):
+        path, _, options = place.partition(":")
+        assert path == "/tmp" or {"mode=0755"} < set(options.split(",")), place
+        assert path == "/tmp" or ("uid=" in options and "gid=" in options), place
+
+
+def test_as_many_files_may_be_open_as_the_engine_is_allowed() -> None:
+    """A limit above the engine's own keeps a container from starting, so whoever has a lower one can say so."""
+    for name in ("kafka", "clickhouse"):
+        assert set(SERVICES[name]["ulimits"]["nofile"].values()) == {"${OPEN_FILES_MAX:-262144}"}
 
 
 def test_workers_can_be_many() -> None:
@@ -168,5 +185,5 @@ def test_the_broker_keeps_the_promises_of_the_local_one(setting: str) -> None:
 
 def test_the_broker_is_the_release_that_the_tests_run() -> None:
     jars = (ROOT / "pipeline" / "local" / "kafka-jars.txt").read_text(encoding="utf-8")
-    release = SERVICES["kafka"]["image"].rpartition(":")[2]
+    release = SERVICES["kafka"]["image"].partition("@")[0].rpartition(":")[2]
     assert f"org.apache.kafka:kafka-clients:{release} " in jars

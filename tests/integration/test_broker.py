@@ -148,7 +148,7 @@ async def test_who_has_no_password_may_do_what_a_gateway_does_and_nothing_more(t
         # By the product's own names it could shut the product out.
         with pytest.raises(TransactionalIdAuthorizationFailed):
             await AIOKafkaProducer(bootstrap_servers=broker.servers, transactional_id="metering-0").start()
-        for role in ("worker", "sink", "mail", "notary"):
+        for role in ("worker", "sink", "mail", "webhooks", "notary"):
             with pytest.raises(GroupAuthorizationFailedError):
                 await _joins(anybody, f"metering-{role}")
         await _joins(anybody, "somebody-else")

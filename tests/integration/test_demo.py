@@ -68,7 +68,11 @@ class Demo:
         assert at is not None, self.said()
         token = issue(at.session_secret, org, "owner", "", int(time.time() * 1000))
         answer = httpx2.get(
-            f"{at.http_url}{path}", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=20
+            f"{at.http_url}{path}",
+            headers={"Authorization": f"Bearer {token}"},
+            trust_env=False,
+            verify=False,
+            timeout=20,
         )
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()

@@ -136,7 +136,7 @@ def test_a_credit_that_whoever_may_write_the_topic_makes_up_is_refused_and_count
         await writer.stop()
 
     def refused() -> bool:
-        said = httpx2.get(f"http://127.0.0.1:{worker}/metrics", trust_env=False).text
+        said = httpx2.get(f"http://127.0.0.1:{worker}/metrics", trust_env=False, verify=False).text
         return 'metering_dead_letters_total{reason="unauthenticated"} 2.0' in said
 
     deployed.runner.run(forge())
@@ -309,15 +309,20 @@ def test_a_session_is_exchanged_once_and_an_operator_ends_those_of_an_org(deploy
 
     def status(bearer: str) -> int:
         headers = {"Authorization": f"Bearer {bearer}"}
-        return httpx2.get(f"{url}/me/usage", headers=headers, timeout=20, trust_env=False).status_code
+        return httpx2.get(
+            f"{url}/me/usage", headers=headers, timeout=20, trust_env=False, verify=False
+        ).status_code
 
     assert status(token) == 200
-    with httpx2.Client(base_url=url, timeout=20, trust_env=False) as browser:
+    with httpx2.Client(base_url=url, timeout=20, trust_env=False, verify=False) as browser:
         entered = browser.get("/login", params={"token": token})
         assert (entered.status_code, entered.headers["location"]) == (303, "/overview")
         inside = browser.cookies["br_session"]
         assert browser.get("/billing").status_code == 200
-        assert httpx2.get(f"{url}/login", params={"token": token}, trust_env=False).status_code == 401
+        assert (
+            httpx2.get(f"{url}/login", params={"token": token}, trust_env=False, verify=False).status_code
+            == 401
+        )
         assert (status(token), status(inside)) == (401, 200)
         reader = deployed.call("POST", "/me/tokens", org, json={"name": "reader"}).json()["token"]
         others = deployed.call("POST", "/me/tokens", "org_stays", json={"name": "reader"}).json()["token"]
@@ -495,7 +500,7 @@ def test_every_role_is_ready_and_nothing_is_behind_by_the_brokers_own_ends(deplo
     assert server is not None
 
     def lags(url: str, part: str) -> list[str]:
-        lines = httpx2.get(f"{url}/metrics", trust_env=False).text.splitlines()
+        lines = httpx2.get(f"{url}/metrics", trust_env=False, verify=False).text.splitlines()
         return [line for line in lines if line.startswith(f'metering_lag_offsets{{part="{part}"')]
 
     def is_done() -> bool:
@@ -509,9 +514,11 @@ def test_every_role_is_ready_and_nothing_is_behind_by_the_brokers_own_ends(deplo
     deployed.until(is_done)
     for role in (worker, server):
         for path in ("/livez", "/readyz", "/healthz"):
-            answer = httpx2.get(f"{role.status_url}{path}", trust_env=False)
+            answer = httpx2.get(f"{role.status_url}{path}", trust_env=False, verify=False)
             assert answer.status_code == 200, answer.text
-    assert httpx2.get(f"{server.status_url}/readyz", trust_env=False).json()["routes_away"] == []
+    assert (
+        httpx2.get(f"{server.status_url}/readyz", trust_env=False, verify=False).json()["routes_away"] == []
+    )
 
 
 def test_a_role_that_is_told_to_stop_is_gone_within_the_time_that_the_chart_gives_it(

@@ -13,7 +13,6 @@ from msgspec import structs
 from pipeline import topics
 from pipeline.clickhouse.client import Engine
 from pipeline.connection import KafkaConnection
-from pipeline.crashpoints import POINTS
 from pipeline.identity import MixedHistoriesError
 from pipeline.journal import REQUESTS, encode_rows, public_id
 from pipeline.kafka.admin import ensure_topics
@@ -28,6 +27,7 @@ from pipeline.sink.rebuild import Rebuild
 from pipeline.steps import Output, TopicPlace
 from tests.support import parts
 from tests.support.journal_rows import random_requests
+from tests.support.product.rebuilds import POINTS_OF
 
 PARTITIONS = 2
 ROWS = 30
@@ -125,7 +125,7 @@ async def test_rebuilds_of_the_database_that_were_ended_anywhere_are_run_again_t
     broker: Broker, whole: Engine
 ) -> None:
     # Each goes a step further than the one before, on what that one left.
-    for point in (point for point in POINTS if point.startswith("rebuild.")):
+    for point in POINTS_OF[rebuild.CLICKHOUSE]:
         async with asyncio.timeout(LIMIT_S):
             again = await _ended_at(broker, whole, rebuild.CLICKHOUSE, point)
     async with asyncio.timeout(LIMIT_S):
@@ -140,7 +140,7 @@ async def test_rebuilds_of_the_roll_ups_that_were_ended_anywhere_are_run_again_t
     # One lacks sums, the other has them twice.
     whole.command("TRUNCATE TABLE usage_day")
     whole.command("INSERT INTO model_day SELECT * FROM model_day")
-    for point in ("rebuild.holding", "rebuild.held", "rebuild.made", "rebuild.releasing", "rebuild.released"):
+    for point in POINTS_OF[rebuild.ROLL_UPS]:
         async with asyncio.timeout(LIMIT_S):
             again = await _ended_at(broker, whole, rebuild.ROLL_UPS, point)
     async with asyncio.timeout(LIMIT_S):
@@ -157,7 +157,7 @@ async def test_a_restored_backup_is_kept_and_gone_on_from_wherever_that_was_ende
 ) -> None:
     """Of one partition it lacks a row in the midst, of the other all after the twelfth, and the tables are not of one moment."""
     await _as_restored(whole)
-    for point in ("rebuild.held", "rebuild.emptied", "rebuild.releasing"):
+    for point in ("rebuild.held", "rebuild.emptied", "rebuild.replaced", "rebuild.releasing"):
         ended = Rebuild(_settings(broker), whole, rebuild.CLICKHOUSE, _ends_at(point))
         async with asyncio.timeout(LIMIT_S):
             with pytest.raises(EndedError):

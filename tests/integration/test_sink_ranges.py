@@ -40,13 +40,13 @@ from pipeline.settings import Settings
 from pipeline.sink import protocol, ranges
 from pipeline.sink.budget import ByteBudget
 from pipeline.sink.partition import SinkPartition
-from pipeline.sink.protocol import NotConfirmedError
+from pipeline.sink.steps import NotConfirmedError
 from pipeline.steps import Output, TopicPlace
 from tests.support import parts
 from tests.support.journal_rows import in_format, ledger_row, of_release_0_1_0, random_requests
 
 REQUEST_ROWS = 3
-PARTITIONS = 20
+PARTITIONS = 26
 """One for each test here, and some more."""
 _unused = itertools.count()
 
@@ -160,6 +160,31 @@ async def test_an_owner_stopped_for_long_sends_nothing_that_is_there(
     assert _stored(engine) == [REQUEST_ROWS, 1]
     await owner.close()
     await stale.close()
+
+
+@pytest.mark.parametrize("lost", [(), ("usage_day",), ("events", "usage_day", "model_day"), ("ledger",)])
+async def test_what_an_engine_has_that_was_just_started_is_not_sent_to_it_again(
+    journal: Journal, engine: Engine, lost: tuple[str, ...]
+) -> None:
+    """A power cut takes the tokens, which the engine does not sync, and maybe some of what it had not confirmed."""
+    intent, records = journal.range(age_ms=0)
+    first = await journal.fencing_owner(engine)
+    await _record(first, intent)
+    for part in intent.parts:
+        await first._insert(ranges.insert_of("metering", journal.partition, part, records))
+    await first.close()
+    before = _contents(engine)
+    for table in ("events", "usage_day", "model_day", "ledger"):
+        engine.command(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 0")
+    for table in lost:
+        engine.command(f"ALTER TABLE {table} DELETE WHERE 1 SETTINGS mutations_sync = 2")
+    started = Engine(engine._pool, engine.database)
+    second = journal.owner(started)
+    assert not started.may_be_sent(journal.partition)
+    assert await second.open() == intent.next_offset
+    assert _contents(engine) == before
+    assert started.may_be_sent(journal.partition) is ("events" in lost or "ledger" in lost)
+    await second.close()
 
 
 async def test_an_owner_stopped_for_long_is_fenced_where_nothing_is_there(

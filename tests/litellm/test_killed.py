@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ class Asked:
     number: int
     kind: str
     ended: str
+    took_s: float = 0.0
 
     @property
     def provider(self) -> str:
@@ -105,22 +107,24 @@ class Killing:
     proxy: Proxy
     asked: list[Asked]
     killed_at: list[int] = field(default_factory=list)
+    replaced_s: list[float] = field(default_factory=list)
+    """How long it took until there was a worker in the place of each."""
 
     def run(self) -> None:
         """Kill KILLS workers, one after the other."""
         for nth in range(1, KILLS + 1):
             self._until(lambda nth=nth: len(self.asked) >= nth * REQUESTS // (KILLS + 1))  # type: ignore[misc]
-            self._until(lambda: len(self.proxy.workers()) == WORKERS)
             self.proxy.kill_worker()
             self.killed_at.append(len(self.asked))
+            self.replaced_s.append(self._until(lambda: len(self.proxy.workers()) == WORKERS))
 
     def wait_for_turn(self, number: int) -> None:
         """Return when a request may begin."""
         self._until(lambda: number <= (len(self.killed_at) + 1) * REQUESTS // (KILLS + 1) + AHEAD)
 
     @staticmethod
-    def _until(holds: Callable[[], bool]) -> None:
-        eventually(holds, KILL_LIMIT_S)
+    def _until(holds: Callable[[], bool]) -> float:
+        return eventually(holds, KILL_LIMIT_S)
 
 
 def test_what_was_answered_is_charged_once(platform: Platform, proxy: Proxy) -> None:
@@ -135,9 +139,9 @@ def test_what_was_answered_is_charged_once(platform: Platform, proxy: Proxy) -> 
 
     def one(number: int) -> None:
         killing.wait_for_turn(number)
-        kind = kinds[number - 1]
+        kind, began_s = kinds[number - 1], time.monotonic()
         ended = ask(clients["left" if kind == "left" else "any"], number, kind)
-        asked.append(Asked(number, kind, ended))
+        asked.append(Asked(number, kind, ended, time.monotonic() - began_s))
 
     with ThreadPoolExecutor(CLIENTS + 1) as pool:
         kills = pool.submit(killing.run)
@@ -150,8 +154,11 @@ def test_what_was_answered_is_charged_once(platform: Platform, proxy: Proxy) -> 
 
     ended = Counter((each.kind, each.ended) for each in asked)
     print(
-        f"{REQUESTS} requests in {took_s:.0f} s, workers killed at {killing.killed_at}: {dict(sorted(ended.items()))}"
+        f"{REQUESTS} requests in {took_s:.0f} s, workers killed at {killing.killed_at} and replaced after "
+        f"{[round(each) for each in killing.replaced_s]} s: {dict(sorted(ended.items()))}"
     )
+    for kind in KINDS:
+        print(f"{kind}: median {statistics.median(each.took_s for each in asked if each.kind == kind):.2f} s")
     assert {each.ended for each in asked} <= {"answered", "failed", "left", "broken", "refused 503"}
     certain = [each for each in asked if each.kind != "left" and each.ended in ("answered", "failed")]
     eventually(lambda: len(platform.all_events(org)) >= len(certain), SETTLE_LIMIT_S)

@@ -3,7 +3,8 @@
 Owns: tables in monthly partitions, roll-ups fed by views, and deduplication by token: a table remembers
 the last few blocks by token and month, and drops a block it knows, whatever is in it. The views look
 into their own tables' windows, so that a repeated insert heals a view the first one did not reach. A server
-that is killed between a block's token and the block has lost the block: it drops it ever after as known.
+that is killed between a block's token and the block has lost the block: it drops it ever after as known. An embedded
+engine ends with its process, and all that is under way ends with it; a power cut takes its newest tokens, not its rows.
 Called by: `sink.py`.
 """
 
@@ -55,6 +56,16 @@ class Window:
         if len(self._known) > self._size:
             del self._known[next(iter(self._known))]
 
+    def forget_newest(self, count: int) -> None:
+        """Forget the blocks that were noted last."""
+        for _ in range(count):
+            self._known.popitem()
+
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens of the blocks, the oldest first."""
+        return [token for token, _ in self._known]
+
 
 class Store:
     """The tables, and what may happen to an insert on its way into them."""
@@ -77,6 +88,8 @@ class Store:
         """Tokens of inserts of which a block is lost that no other try adds, until it is put back."""
         self._staging: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
         self._staged = 0
+        self._sent: set[int] = set()
+        """The partitions of which anything was sent to an embedded engine since it was started."""
         self._windows = {name: Window(plan.window) for name in (REQUESTS, LEDGER, "usage_day", "model_day")}
 
     def insert(self, insert: JournalInsert) -> None:
@@ -156,6 +169,31 @@ class Store:
             self.half.add(insert.token)
         else:
             self.half.discard(insert.token)
+
+    # --- an engine in the sink's process ---
+
+    def note_sent(self, partition: int) -> None:
+        """Note that an insert of a partition is about to be sent."""
+        self._sent.add(partition)
+
+    def nothing_is_under_way(self, partition: int) -> bool:
+        """Whether nothing of a partition was sent since the engine was started, which nobody knows of a server."""
+        settled = self.plan.embedded and partition not in self._sent
+        self.counts["ranges looked for first in an engine just started"] += settled
+        return settled
+
+    def end_with_process(self) -> None:
+        """End with the sink's process: what is under way ends somewhere. Then start anew, maybe after a power cut."""
+        for insert in self.late:
+            self.apply(insert, self._rng.randrange(7), torn=self._rng.random() < 0.3)
+        self.late.clear()
+        self._sent.clear()
+        self._started_ms = self._now_ms()
+        if self._rng.random() < self.plan.power_cut:
+            self.counts["power cuts"] += 1
+            for window in self._windows.values():
+                window.forget_newest(self._rng.randrange(len(window.tokens) + 1))
+            self.torn &= {token for window in self._windows.values() for token in window.tokens}
 
     def count(self, kind: str, low: int, high: int, partition: int) -> int:
         """Return how many rows of a partition have an id within bounds."""

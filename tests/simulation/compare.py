@@ -95,16 +95,22 @@ def _charged(books: Books) -> Iterator[Difference]:
             yield "not charged", f"{identity} on {fate.sent.partition}"
         if not must and identity in books.charged:
             yield "charged though it must not be", f"{identity}"
+    yield from _charged_as_sent(books)
+
+
+def _charged_as_sent(books: Books) -> Iterator[Difference]:
     for row in books.requests:
         known = books.truth.fates.get((row.source, row.event_id))
         if known is None:
             continue
         sent = known.sent
-        want = (sent.org, sent.at_ms, sent.key, sent.tier, sent.byok, sent.model, *sent.tokens)
+        want = (sent.org, sent.at_ms, sent.key, sent.tier, sent.byok, *sent.tokens)
         tokens = (row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.beside_tokens)
-        got = (row.org, row.at_ms, row.key_id, row.tier, row.byok, row.model, *tokens)
+        got = (row.org, row.at_ms, row.key_id, row.tier, row.byok, *tokens)
         if want != got or (row.cost_nano, row.rate_from_ms) not in books.prices[known.sent.identity]:
             yield "charged wrongly", f"{row}, not {want}"
+        if row.model not in books.truth.model_names(sent):
+            yield "charged wrongly", f"{row}, not of {books.truth.model_names(sent)}"
 
 
 def _ids(books: Books) -> Iterator[Difference]:

@@ -77,6 +77,10 @@ class Plan:
     jump: float
     expire: float
     """How soon a silent member is taken for dead."""
+    embedded: bool = False
+    """Whether the engine is in the process of the one sink there is, and ends with it."""
+    power_cut: float = 0.0
+    """How often the end of such a process is a power cut, which takes the tokens noted last and leaves the rows."""
     unpriced: float = 0.0
     """How many requests go to the route that has no rate at first, beside the few that do so in every seed."""
     rules: Rules = field(default_factory=Rules)
@@ -139,4 +143,16 @@ def plan(
         transactional=rng.choice((0.0, 0.2, 0.6)),
         rules=rules or Rules(),
     )
-    return replace(drawn, **(conditions or {}))
+    return replace(drawn, **{**_embedded(seed, window), **(conditions or {})})
+
+
+def _embedded(seed: int, window: int) -> dict[str, Any]:
+    """Return what is otherwise where a seed has an embedded engine; others are the runs that they always were."""
+    rng = random.Random(f"embedded {seed}")
+    if window != LARGE_WINDOW or rng.random() < 0.75:
+        return {}
+    return EMBEDDED | {"power_cut": rng.choice((0.2, 0.8))}
+
+
+EMBEDDED: dict[str, Any] = {"embedded": True, "sinks": 1, "insert_late": 0.0, "insert_torn": 0.0}
+"""What is so of an embedded engine: one process writes to it, over no network, and nobody kills it beside its sink."""

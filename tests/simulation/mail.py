@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, assert_never
 
 from pipeline.mail import outbox
 from pipeline.mail.outbox import Delivery
-from pipeline.mail.protocol import Beginning, Ended, Fate, HandOver, MailStep, MailTurns, Retried, Taken
+from pipeline.mail.protocol import Ended, Fate, HandOver, MailStep, MailTurns, Retried
 from pipeline.mail.record import decode
 from pipeline.mail.render import MailSender
-from pipeline.steps import Commit, Fence, LastHeaders, Now, Restore, TopicIds, TopicPlace
+from pipeline.steps import Beginning, Commit, Fence, LastHeaders, Now, Restore, Taken, TopicIds, TopicPlace
 from pipeline.topics import MAIL, MAIL_STATE
 from tests.simulation.driving import FencedLogModel, Stops, drive
 from tests.simulation.faults import Plan

@@ -176,6 +176,8 @@ class Group:
         for pump in member.pumps.values():
             self._let_go(pump)
         member.pumps.clear()
+        if self._kind == "sink" and self._world.plan.embedded:
+            self._world.store.end_with_process()
         if member in self.outsiders:
             self.outsiders.remove(member)
         else:

@@ -22,7 +22,7 @@ from pipeline.posting.state import PartitionState
 from pipeline.sink import ranges
 from pipeline.sink.protocol import RangeWriter
 from tests.simulation import plants
-from tests.simulation.faults import LARGE_RING, SMALL_RING, Rules
+from tests.simulation.faults import EMBEDDED, LARGE_RING, SMALL_RING, Rules
 from tests.simulation.plants import Patch
 from tests.support.builders import utc_day_at
 
@@ -52,6 +52,7 @@ def _mutant(
 
 
 _TOKENS_SOON_FORGOTTEN = {
+    "embedded": False,
     "partitions": 2,
     "sinks": 2,
     "window": 4,
@@ -268,6 +269,13 @@ _ALL = (
         plants.look_at_rows_only,
         conditions=_TOKENS_SOON_FORGOTTEN
         | {"window": 24, "insert_half": 0.5, "insert_torn": 0.0, "expire": 0.02, "linger_ms": 250},
+    ),
+    _mutant(
+        "sent_before_looked",
+        "a recorded range is sent by its token to an engine that was started since, and may have forgotten it",
+        "stored rows",
+        plants.send_before_looking,
+        conditions=EMBEDDED | {"power_cut": 0.8, "crash": 0.08},
     ),
     _mutant(
         "views_not_deduplicated",

@@ -16,7 +16,7 @@ from msgspec import structs
 from pipeline.accounts import verdicts
 from pipeline.accounts.model import Account
 from pipeline.catalog.rates import Rate
-from pipeline.mail.protocol import MailProtocol, MailRecord, MailTurns
+from pipeline.mail.protocol import MailProtocol, MailTurns
 from pipeline.outcomes import DeadLetterReason
 from pipeline.posting import protocol as worker_protocol
 from pipeline.posting import requests
@@ -27,7 +27,8 @@ from pipeline.sink import protocol as sink_protocol
 from pipeline.sink import ranges
 from pipeline.sink.protocol import RangeWriter, SinkProtocol
 from pipeline.sink.ranges import Intent, PartState, RangePart
-from pipeline.steps import Commit
+from pipeline.sink.steps import Placed
+from pipeline.steps import Commit, OutgoingRecord
 from pipeline.topics import REQUESTS
 
 Patch = Callable[[], AbstractContextManager[Any]]
@@ -137,10 +138,12 @@ def skip_recorded_range() -> AbstractContextManager[Any]:
     def unless_recorded_before(
         self: RangeWriter,
         intent: Intent,
-        records: Sequence[sink_protocol.Placed],
+        records: Sequence[Placed],
         *,
         sent_before: bool = False,
+        is_settled: bool = False,
     ) -> SinkProtocol[None]:
+        _ = is_settled
         if not sent_before:
             yield from insert(self, intent, records)
 
@@ -162,6 +165,23 @@ def insert_before_recording() -> AbstractContextManager[Any]:
     return patch.object(RangeWriter, "record", record_after)
 
 
+def send_before_looking() -> AbstractContextManager[Any]:
+    insert = RangeWriter.insert
+
+    def by_its_token(
+        self: RangeWriter,
+        intent: Intent,
+        records: Sequence[Placed],
+        *,
+        sent_before: bool = False,
+        is_settled: bool = False,
+    ) -> SinkProtocol[None]:
+        _ = is_settled
+        yield from insert(self, intent, records, sent_before=sent_before)
+
+    return patch.object(RangeWriter, "insert", by_its_token)
+
+
 def look_at_rows_only() -> AbstractContextManager[Any]:
     real = ranges.part_state
 
@@ -180,7 +200,7 @@ def new_token_per_try() -> AbstractContextManager[Any]:
 def send_before_taking_out() -> AbstractContextManager[Any]:
     real = MailTurns.send_next
 
-    def send_next(self: MailTurns, head: MailRecord) -> MailProtocol[None]:
+    def send_next(self: MailTurns, head: OutgoingRecord) -> MailProtocol[None]:
         """Take the product's own steps, but put off its first commit until the mail is sent."""
         steps = real(self, head)
         put_off: list[Commit] = []

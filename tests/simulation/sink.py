@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 from pipeline.inserts import DatabasePlace, JournalInsert
 from pipeline.journal import position_of, read_headers
 from pipeline.sink import ranges
-from pipeline.sink.protocol import (
+from pipeline.sink.protocol import RangeWriter
+from pipeline.sink.steps import (
     AdoptDatabase,
     CompleteRollUps,
     CountRows,
@@ -21,11 +22,11 @@ from pipeline.sink.protocol import (
     LookAtDatabase,
     MayHaveLost,
     NotConfirmedError,
+    NothingIsUnderWay,
     Pause,
     Placed,
     PrepareStaging,
     PutBack,
-    RangeWriter,
     ReadJournal,
     RollUpsLack,
     SinkStep,
@@ -143,6 +144,8 @@ class SinkPump:
             case MayHaveLost(within_s):
                 self._judges_age = False
                 return step.answered(store.was_started_within(within_s))
+            case NothingIsUnderWay():
+                return step.answered(store.nothing_is_under_way(self._partition))
             case PrepareStaging(rows):
                 staging = self._asked(lambda: store.prepare(rows))
                 yield "sink.staging"
@@ -183,6 +186,7 @@ class SinkPump:
 
     def _insert(self, rows: JournalInsert) -> Iterator[str]:
         """Send an insert. While it is on its way, or its answer is, the process may end or freeze."""
+        self._store.note_sent(self._partition)
         if self._world.may_be_late():
             # Whoever ends this process here may leave the insert on its way.
             self._pump.on_its_way = rows

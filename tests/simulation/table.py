@@ -50,6 +50,11 @@ LINES = (
     ("statements refused", "statements that put back refused"),
     ("statements done, answer lost", "statements that put back done, answer lost"),
     ("inserts on their way at the end", "inserts still on their way when the sink ended"),
+    ("power cuts", "power cuts under an engine in the sink's process"),
+    (
+        "ranges looked for first in an engine just started",
+        "recorded ranges looked for before they were sent to an engine just started",
+    ),
     ("blocks deduplicated", "repeated blocks dropped by token"),
     ("ranges found too old", "ranges older than half of the time a token is remembered"),
     ("mails sent", "mails sent"),

@@ -21,6 +21,8 @@ LATE_MS = 35 * DAY_MS
 AHEAD_MS = 600_000
 CATALOG_LAG_MS = 46_000
 SIGNUP_NANO = 100 * 10**9
+FROM_THE_START = ("steady", "changing")
+"""The routes that have a rate before anything is published."""
 
 
 @dataclass(slots=True, eq=False)
@@ -145,6 +147,15 @@ class Truth:
             newest = max(in_force, key=lambda rate: rate.from_ms, default=None)
             found.add(None if newest is None else (sent.cost_nano(newest), newest.from_ms))
         return found
+
+    def model_names(self, sent: Sent) -> set[str]:
+        """Return by which names of its model an event may be in the books: a failed request may have made it up."""
+        if not sent.failed:
+            return {sent.model}
+        known_ms = [at_ms for at_ms, rate in self.rates if rate.model == sent.model]
+        if not known_ms:
+            return {"(unlisted)"}
+        return {sent.model} if sent.model in FROM_THE_START else {sent.model, "(unlisted)"}
 
     def must_be_charged(self, fate: Fate, now_ms: int) -> bool:
         """Whether an event has to be in the books by now, dead letters having been redriven just before."""

@@ -13,16 +13,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pipeline.accounts import commands
+from pipeline.accounts.notices import LowBalance, Mail, encode_mail
 from pipeline.catalog.rates import Rate
-from pipeline.mail.record import Mail
-from pipeline.mail.record import encode as encode_mail
 from pipeline.partitioning import partition_of
 from pipeline.topics import BILLING, MAIL, REQUESTS
 from tests.simulation.clock import Clock
 from tests.simulation.event_bytes import bytes_of
 from tests.simulation.faults import SMALL_RING, Plan
 from tests.simulation.kafka import Broker, Entry
-from tests.simulation.truth import Sent, Truth
+from tests.simulation.truth import FROM_THE_START, Sent, Truth
 from tests.support.builders import COMMAND_KEYS
 
 MINUTE_MS = 60_000
@@ -83,7 +82,7 @@ class Workload:
         self._commands: deque[tuple[int, OfAnOrg]] = deque(maxlen=20)
         self._made = 0
         self._payments = 0
-        for route in ("steady", "changing"):
+        for route in FROM_THE_START:
             self.announce(route, from_ms=0)
 
     # --- rates ---
@@ -117,7 +116,7 @@ class Workload:
         self._made += 1
         org = self._rng.choice(self._orgs)
         at_ms = self._clock.now_ms
-        mail = Mail(f"m{self._made}", org, "low_balance", f"{org}@example.in", org, 5, 7, at_ms)
+        mail = Mail(f"m{self._made}", org, f"{org}@example.in", org, at_ms, LowBalance(5, 7))
         self._broker.publish(MAIL, self._partition[org], encode_mail(mail))
 
     # --- events ---

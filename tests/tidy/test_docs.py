@@ -14,7 +14,8 @@ from pipeline import topics
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "schemas").rglob("*.md")])
+EXAMPLES = [each for each in (ROOT / "examples").rglob("*.md") if "node_modules" not in each.parts]
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "schemas").rglob("*.md"), *EXAMPLES])
 PICTURE = runpy.run_path(str(DOCS / "picture.py"))
 
 _QUOTED = re.compile(r"`([^`\n]+)`")

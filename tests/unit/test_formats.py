@@ -10,9 +10,10 @@ import pytest
 from msgspec import Struct
 
 from pipeline import formats
-from pipeline.accounts import alerts, verdicts
+from pipeline.accounts import verdicts
 from pipeline.accounts.keys import decode_key, encode_key
 from pipeline.accounts.model import Key
+from pipeline.accounts.notices import encode_mail, encode_webhook
 from pipeline.accounts.payments import Order, decode_order_notice, encode_order_notice
 from pipeline.accounts.promos import Promo, decode_promo, encode_promo
 from pipeline.accounts.verdicts import PROGRESS_KEY, Verdict, VerdictProgress, decode_record
@@ -20,7 +21,7 @@ from pipeline.catalog.stored import decode_rate, encode_rate
 from pipeline.formats import NewerFormatError, StoredFormat, number_of
 from pipeline.journal import FORMATS
 from pipeline.mail import outbox, record
-from pipeline.mail.outbox import Outbox, again
+from pipeline.mail.outbox import Outbox, Waiting, again
 from pipeline.mirror import progress
 from pipeline.mirror.offsets import Run
 from pipeline.mirror.progress import MirroredPlace, MirrorHead
@@ -28,12 +29,14 @@ from pipeline.session_book import decode_session, encode_session, ended_org
 from pipeline.sink import ranges
 from pipeline.sink.ranges import Intent, RangePart
 from pipeline.token_book import TokenRecord, decode_token, encode_token
+from pipeline.webhook import message, waiting
+from pipeline.webhook.waiting import WebhookProgress
 from tests.support.builders import rate
 from tests.support.mails import MAIL
+from tests.support.webhooks import MESSAGE
 
 Decode = Callable[[bytes], Any]
 
-ALERT = alerts.LowBalance("alert:org_1:7", "org_1", "asha@acme.example", "Acme Labs", 1, 2, 3)
 KEY = Key("key_1", "n", "br-", "00", "standard", 5)
 TOKEN = TokenRecord("tok_1", "org_1", "n", "brt-", "00", "n", "f", 5, 7)
 ORDER = Order("order_1", "org_1", 10_000, 7)
@@ -62,11 +65,22 @@ JSON_RECORDS: dict[str, tuple[StoredFormat, bytes, Decode]] = {
         decode_session,
     ),
     "token": (formats.TOKENS, encode_token(TOKEN), decode_token),
-    "mail": (formats.MAIL, alerts.encode(ALERT), record.decode),
+    "mail": (formats.MAIL, encode_mail(MAIL), record.decode),
     "outbox": (
         formats.OUTBOX,
         outbox.encode(Outbox(5, (again(MAIL, 1, 1, 2, 3),))),
         outbox.decode,
+    ),
+    "webhook": (formats.WEBHOOKS, encode_webhook(MESSAGE), message.decode),
+    "webhook progress": (
+        formats.WEBHOOK_PROGRESS,
+        waiting.encode_progress(WebhookProgress(5, "t")),
+        waiting.decode_progress,
+    ),
+    "webhook that waits": (
+        formats.WEBHOOK_PROGRESS,
+        waiting.encode_waiting(waiting.again(MESSAGE, 1, 1, 2, 3)),
+        waiting.decode_waiting,
     ),
     "mirror head": (
         formats.MIRROR,
@@ -163,3 +177,17 @@ def test_ranges_and_outboxes_of_the_first_format_are_read(said: bytes) -> None:
     kept = ranges.decode(b"{" + said + b'"first_offset":0,"next_offset":5,"at_ms":7,"parts":[' + part + b"]}")
     assert kept == Intent(0, 5, 7, (RangePart("requests", 1, 9, 9),), None)
     assert outbox.decode(b"{" + said + b'"next_offset":5,"waiting":[]}') == Outbox(5, (), None)
+
+
+OLD_MAIL = (
+    b'"id":"alert:org_1:7","org":"org_1","to":"asha@acme.example","org_name":"Acme Labs","balance_nano":123456789000000,'
+    b'"threshold_nano":200000000000000,"at_ms":1781288999123,"kind":"low_balance"}'
+)
+
+
+@pytest.mark.parametrize("said", [b"", b'"format":1,'])
+def test_mails_until_format_2_are_read_by_themselves_and_where_they_wait(said: bytes) -> None:
+    assert record.decode(b"{" + said + OLD_MAIL) == MAIL
+    waiting = b'{"mail":{' + said + OLD_MAIL + b',"came_ms":1,"tries":2,"due_ms":3}'
+    kept = b'{"format":2,"next_offset":5,"waiting":[' + waiting + b'],"topic_id":"t"}'
+    assert outbox.decode(kept) == Outbox(5, (Waiting(MAIL, 1, 2, 3),), "t")

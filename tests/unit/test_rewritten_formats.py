@@ -16,26 +16,53 @@ from pipeline.accounts.model import (
     _StoredProfile,
     _StoredSpending,
 )
+from pipeline.accounts.notices import (
+    BudgetReached,
+    LowBalance,
+    Mail,
+    NoticeSettings,
+    StatementReady,
+    Told,
+    ToldBudget,
+    UnusualHour,
+    WebhookMessage,
+    WebhookTarget,
+)
 from pipeline.accounts.payments import Dispute, NamedCredit, Order, Payment, Refund, Stray
 from pipeline.formats import StoredFormat
 from pipeline.gateway.sending.spool import Identity
 from pipeline.mail.outbox import Outbox, Waiting
-from pipeline.mail.record import Mail
 from pipeline.mirror.progress import MirroredPlace, MirrorHead
 from pipeline.posting.answers import StoredAnswer
 from pipeline.posting.state import Meta
 from pipeline.sink.ranges import Intent, RangePart, RebuildHold
 from pipeline.token_book import TokenRecord
+from pipeline.webhook.waiting import WaitingMessage, WebhookProgress
 
-MAIL_FIELDS: dict[type[Struct], str] = {Mail: "id org kind to org_name balance_nano threshold_nano at_ms"}
+NOTICE_FIELDS: dict[type[Struct], str] = {
+    LowBalance: "balance_nano threshold_nano",
+    BudgetReached: "key_id key_name month percent budget_nano spent_nano",
+    StatementReady: "month",
+    UnusualHour: "hour_ms cost_nano usual_nano key_id key_name model",
+}
+MAIL_FIELDS: dict[type[Struct], str] = {
+    Mail: "id org to org_name at_ms about",
+    **NOTICE_FIELDS,
+}
+WEBHOOK_FIELDS: dict[type[Struct], str] = {WebhookMessage: "id org url nonce at_ms about", **NOTICE_FIELDS}
 FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
     formats.STATE: (
-        4,
+        5,
         {
             Meta: "partitions format position posted_ms offsets swept_day topic_ids",
             _StoredSpending: "credited_nano debited_nano keys verdict_nano verdict_refused entry_id is_below alerted_ms"
             " watched trial_days",
-            _StoredProfile: "name email signed_up_ms keys answers address threshold_nano redeemed unpaid",
+            _StoredProfile: "name email signed_up_ms keys answers address threshold_nano redeemed unpaid"
+            " notices",
+            NoticeSettings: "mail budget_reached webhook statement_ready unusual_hour",
+            WebhookTarget: "url nonce",
+            Told: "budgets month unusual_ms",
+            ToldBudget: "month near_nano spent_nano",
             _StoredKey: "key_id name prefix hash tier created_ms budget_nano daily_limit rpm_limit expires_ms revoked"
             " version",
             KeyUsage: "months days trial",
@@ -59,10 +86,19 @@ FIELDS: dict[StoredFormat, tuple[int, dict[type[Struct], str]]] = {
             TokenRecord: "id org name prefix hash nonce fingerprint created_ms expires_ms revoked_ms signature",
         },
     ),
-    formats.MAIL: (1, MAIL_FIELDS),
+    formats.MAIL: (2, MAIL_FIELDS),
     formats.OUTBOX: (
-        2,
+        3,
         {Outbox: "next_offset waiting topic_id", Waiting: "mail came_ms tries due_ms", **MAIL_FIELDS},
+    ),
+    formats.WEBHOOKS: (1, WEBHOOK_FIELDS),
+    formats.WEBHOOK_PROGRESS: (
+        1,
+        {
+            WebhookProgress: "next_offset topic_id",
+            WaitingMessage: "message came_ms tries due_ms",
+            **WEBHOOK_FIELDS,
+        },
     ),
     formats.RANGES: (
         3,

@@ -58,10 +58,15 @@ OperatorsSettings = Annotated[Settings, Depends(operators_settings)]
 
 
 @router.post("/operator/reconcile")
-async def reconcile_payments(settings: OperatorsSettings, context: ContextOf) -> Response:
+async def reconcile_payments(
+    settings: OperatorsSettings,
+    context: ContextOf,
+    *,
+    full: bool = False,
+) -> Response:
     """Compare Razorpay's payments, the ledger and the receipts; the report."""
     try:
-        report = await reconcile(settings, context.engine)
+        report = await reconcile(settings, context.engine, full=full)
     except (MissingSettingError, NewerFormatError, RazorpayRefusedError, RazorpayUnavailableError) as error:
         raise ApiError(RefusalCode.UNAVAILABLE, str(error)) from None
     return Response(msgspec.json.encode(report), media_type="application/json")

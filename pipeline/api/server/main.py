@@ -54,7 +54,10 @@ from pipeline.payments.returns_poller import ReturnsPoller
 from pipeline.session_book import SessionBook
 from pipeline.settings import MissingSettingError, Settings
 from pipeline.sink.sink import Sink
+from pipeline.telling.statements_ready import StatementsReady
+from pipeline.telling.unusual_hours import UnusualHours
 from pipeline.token_book import TokenBook
+from pipeline.webhook.sender import webhook_sender
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +125,12 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         )
         accounts = account_services(settings, client, order_index, directory)
         stack.push_async_callback(accounts.close)
-        supervised = {"mail": SupervisedPart("mailer", lambda: Mailer(settings))}
+        supervised = {
+            "mail": SupervisedPart("mailer", lambda: Mailer(settings)),
+            "webhooks": SupervisedPart(
+                "sender of webhooks", lambda: webhook_sender(settings, session_secret)
+            ),
+        }
         beside_api = SinkBeside(settings, engine, follower)
         notary = _notary_of(settings)
         if settings.server_sink:
@@ -170,6 +178,10 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         )
         beside = [part.run() for part in (*supervised.values(), *notary)]
         beside += [workers.run(), status.look(app.state.kept_health, list(asking_owners(ROUTERS)))]
+        beside += [
+            StatementsReady(client, engine, _now_ms).run(),
+            UnusualHours(client, engine, _now_ms).run(),
+        ]
         if accounts.razorpay is not None:
             returns = ReturnsPoller(accounts.intake, accounts.razorpay)
             beside += [

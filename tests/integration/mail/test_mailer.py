@@ -16,9 +16,9 @@ from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 
 from pipeline import telemetry, topics
+from pipeline.accounts.notices import encode_mail
 from pipeline.kafka.admin import ensure_topics
 from pipeline.local.broker import Broker
-from pipeline.mail import record
 from pipeline.mail.mailer import Mailer
 from pipeline.settings import Settings
 from tests.support.mail import inbox
@@ -60,7 +60,7 @@ async def _post(servers: str, *recipients: str, timestamp_ms: int | None = None)
     for to in recipients:
         mail = msgspec.structs.replace(MAIL, id=f"alert:{to}", to=to)
         await producer.send_and_wait(
-            topics.MAIL, record.encode(mail), key=b"org_1", partition=0, timestamp_ms=timestamp_ms
+            topics.MAIL, encode_mail(mail), key=b"org_1", partition=0, timestamp_ms=timestamp_ms
         )
     await producer.stop()
 

@@ -28,6 +28,8 @@ ASKS_OWNER: dict[str, tuple[Try, ...]] = {
         ("PUT", "/me/billing/address", {"name": "Mine", "line1": "1 Road", "pin": "560001"}),
     ),
     "/me/billing/threshold": (("PUT", "/me/billing/threshold", {"threshold_inr": 5}),),
+    "/me/notices": (("GET", "/me/notices", None), ("PATCH", "/me/notices", {"mail": False})),
+    "/me/notices/webhook": (("PUT", "/me/notices/webhook", {"url": "https://hooks.mine.example/x"}),),
     "/me/billing/promo/check": (("POST", "/me/billing/promo/check", {"code": "NONE"}),),
     "/me/billing/orders": (("POST", "/me/billing/orders", {"amount_inr": 100}),),
     "/me/billing/verify": (
@@ -136,6 +138,8 @@ MEMBERS: frozenset[Role] = frozenset({*MANAGERS, "member"})
 CHANGED_BY: dict[tuple[str, str], frozenset[Role]] = {
     ("PUT", "/me/billing/address"): OWNER,
     ("PUT", "/me/billing/threshold"): OWNER,
+    ("PATCH", "/me/notices"): OWNER,
+    ("PUT", "/me/notices/webhook"): OWNER,
     ("POST", "/me/billing/promo/check"): OWNER,
     ("POST", "/me/billing/orders"): OWNER,
     ("POST", "/me/billing/verify"): OWNER,

@@ -5,8 +5,8 @@ parameters and settings from where ClickHouse takes them, and answers with its s
 it misbehaves: tests/support/clickhouse/misbehaviour.py has the ways.
 
 Owns: the interface, and injecting a fault into a statement.
-Called by: tests of the client, in their own process, and tests/support/clickhouse/process.py, which runs it
-as a program with the arguments HOME PORT SEED.
+Called by: tests of the client, in their own process; tests/support/clickhouse/process.py, which runs it
+as a program with the arguments HOME PORT SEED; tests/support/stack/clickhouse_server.py, in a container.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ Answer = tuple[int, int | None, bytes]
 """HTTP status, ClickHouse's error code if any, and the body."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """One connection to it."""
+
     protocol_version = "HTTP/1.1"
     server: Front
 
@@ -115,9 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
 class _Injury:
     """A statement that meets a fault."""
 
-    def __init__(
-        self, handler: _Handler, given: Given, body: bytes, mixture: Mixture, chance: Random
-    ) -> None:
+    def __init__(self, handler: Handler, given: Given, body: bytes, mixture: Mixture, chance: Random) -> None:
         self._handler, self._given, self._body = handler, given, body
         self._mixture, self._chance = mixture, chance
 
@@ -191,9 +191,17 @@ class Front(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, path: str, port: int = 0, choice: Choice | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        port: int = 0,
+        choice: Choice | None = None,
+        *,
+        host: str = "127.0.0.1",
+        handler: type[Handler] = Handler,
+    ) -> None:
         """Listen, on a free port where none is given. Raises OSError where the port is taken."""
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__((host, port), handler)
         self.seen: list[tuple[Given, bytes]] = []
         self._choice = choice
         self._clients = [clickhouse_connect.get_client(interface="chdb", path=path) for _ in range(HANDLES)]

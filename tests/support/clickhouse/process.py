@@ -122,6 +122,7 @@ class ClickHouse:
             params={"database": DATABASE},
             content=f"{sql}\nFORMAT JSONCompactEachRow",
             trust_env=False,
+            verify=False,
             timeout=60,
         )
         assert answer.status_code == httpx2.codes.OK, answer.text

@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,8 +20,8 @@ import yaml
 
 from tests.support import ports
 from tests.support.gateway.platform import Platform, eventually, is_healthy
+from tests.support.gateway.provider import ROOT, provider
 
-ROOT = Path(__file__).parents[3]
 START_LIMIT_S = 300.0
 MASTER_KEY = "sk-" + secrets.token_hex(32)
 """LiteLLM does not start without one, though only this product's keys are let in."""
@@ -81,8 +80,10 @@ class Proxy:
         """Start it and wait until it answers."""
         command = [str(litellm_home() / "bin" / "litellm"), "--config", str(self.home / "litellm.yaml")]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--num_workers", str(workers)]
-        # A worker that is still importing LiteLLM on a busy machine does not answer its supervisor.
-        command += ["--timeout_worker_healthcheck", "120"]
+        if workers > 1:
+            # Its workers are forks of a process that has imported LiteLLM, which takes half a minute of CPU: so one that is
+            # killed is replaced at once. Those of uvicorn, which is the default, import it themselves.
+            command += ["--run_gunicorn"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.home, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -150,15 +151,12 @@ def _open_files(pid: int) -> list[str]:
 @contextmanager
 def proxy_before(platform: Platform, workers: int) -> Iterator[Proxy]:
     """Run the provider and the proxy before a product, whose `url` is the proxy's from then on."""
-    home, port = platform.product.home, ports.free()
-    upstream = f"http://127.0.0.1:{port}"
-    with (home / "upstream.log").open("wb") as log:
-        provider = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.litellm.upstream", str(port)],
-            stdout=log,
-            stderr=log,
-            cwd=ROOT,
-        )
+    with provider(platform.product.home) as upstream:
+        yield from _proxy_before(platform, workers, upstream)
+
+
+def _proxy_before(platform: Platform, workers: int, upstream: str) -> Iterator[Proxy]:
+    home = platform.product.home
     (home / "litellm.yaml").write_text(yaml.safe_dump(configuration(upstream)))
     environment = {
         **os.environ,
@@ -178,5 +176,3 @@ def proxy_before(platform: Platform, workers: int) -> Iterator[Proxy]:
     finally:
         if proxy.process is not None and proxy.process.poll() is None:
             proxy.stop()
-        provider.kill()
-        provider.wait()

@@ -57,7 +57,8 @@ class Deployment:
             token = issue(SESSION_SECRET, org, role, "", int(time.time() * 1000))
             headers["Authorization"] = f"Bearer {token}"
         url = f"{self.product.http_url}{path}"
-        return httpx2.request(method, url, headers=headers, timeout=20, trust_env=False, **more)
+        # No certificate is looked at, and to read all those of the machine takes longer than many an answer.
+        return httpx2.request(method, url, headers=headers, timeout=20, trust_env=False, verify=False, **more)
 
     def get(self, path: str, org: str) -> Any:
         """Return an answer's JSON; it must be a 200."""

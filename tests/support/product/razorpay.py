@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.api.http.sessions import Role, issue
 from pipeline.kafka.admin import ensure_topics
@@ -29,6 +29,7 @@ from pipeline.local.broker import Broker
 from pipeline.razorpay.signatures import sign
 from pipeline.settings import Settings
 from tests.support import ports
+from tests.support.builders import event, packed, time_text
 from tests.support.product.processes import SESSION_SECRET, Product
 
 KEY_ID, KEY_SECRET = "rzp_test_1", "key-secret-of-the-tests"
@@ -181,17 +182,34 @@ class Shop:
 
     def mails(self, org: str) -> list[dict[str, Any]]:
         """Return the mails ordered for an org so far."""
-        return asyncio.run(_mails(self.product.servers, org))
+        return asyncio.run(_records_of("metering.mail", self.product.servers, org))
+
+    def org_webhooks(self, org: str) -> list[dict[str, Any]]:
+        """Return the webhooks ordered for an org so far."""
+        return asyncio.run(_records_of("metering.webhooks", self.product.servers, org))
+
+    def request(self, org: str, key_id: str, *event_ids: str) -> None:
+        """Publish finished requests of a key, as a gateway does; each costs 0.0075 rupees by the shipped catalog."""
+        events = [
+            event(name, subject=org, time=time_text(int(time.time() * 1000)), data__key_id=key_id)
+            for name in event_ids
+        ]
+        asyncio.run(_publish(self.product.servers, org, packed(*events)))
 
 
-async def _mails(servers: str, org: str) -> list[dict[str, Any]]:
+async def _publish(servers: str, org: str, value: bytes) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=servers) as producer:
+        await producer.send_and_wait("metering.requests", value, key=org.encode())
+
+
+async def _records_of(topic: str, servers: str, org: str) -> list[dict[str, Any]]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=servers, isolation_level="read_committed", auto_offset_reset="earliest"
     )
     await consumer.start()
     found = []
     try:
-        places = [TopicPartition("metering.mail", partition) for partition in range(PARTITIONS)]
+        places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
         for place in places:

@@ -88,7 +88,7 @@ class Storm:
     async def _stored(self) -> int:
         """Return how many requests the activity answers show over all orgs."""
         total = 0
-        async with httpx2.AsyncClient(trust_env=False, timeout=20) as client:
+        async with httpx2.AsyncClient(trust_env=False, verify=False, timeout=20) as client:
             for org in ORGS:
                 token = issue(SESSION_SECRET, org, "owner", "", int(time.time() * 1000))
                 answer = await client.get(

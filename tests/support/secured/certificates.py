@@ -44,15 +44,19 @@ class Authority:
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(
-        self, name: str, *, address: str = "127.0.0.1", valid_days: tuple[float, float] = (-1, 30)
+        self,
+        name: str,
+        *,
+        address: str = "127.0.0.1",
+        hosts: tuple[str, ...] = (),
+        valid_days: tuple[float, float] = (-1, 30),
     ) -> Identity:
-        """Return a certificate of a name and an address, valid from and to so many days from now."""
+        """Return a certificate of a name, an address and hosts, valid from and to so many days from now."""
+        names = [x509.IPAddress(ipaddress.ip_address(address)), *(x509.DNSName(host) for host in hosts)]
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(_named(name), self._name, key, valid_days=valid_days)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False
-            )
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         made = Identity(*(self._home / f"{name}{ending}" for ending in (".pem", ".key", ".both.pem")))

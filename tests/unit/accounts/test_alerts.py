@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.accounts import alerts
 from pipeline.accounts.commands import Credit, SetThreshold
 from pipeline.accounts.model import Account, Profile, Spending
+from pipeline.accounts.notices import LowBalance
 from pipeline.ist import DAY_MS
 from pipeline.mail.record import decode
 from tests.support.billing import ORG, RUPEE, Shop
@@ -40,6 +41,12 @@ def _oracle(history: list[tuple[int, int, int | None]]) -> list[int]:
     return sent
 
 
+def _balance_nano(mail: bytes) -> int:
+    about = decode(mail).about
+    assert isinstance(about, LowBalance)
+    return about.balance_nano
+
+
 @MANY_EXAMPLES
 @given(STEPS)
 def test_mails_go_out_as_a_naive_oracle_says(steps: list[tuple[int, int | str | None, int]]) -> None:
@@ -55,7 +62,7 @@ def test_mails_go_out_as_a_naive_oracle_says(steps: list[tuple[int, int | str | 
         account.spending.verdict_nano = balance
         if mail is not None:
             sent.append(mail.at_ms)
-            assert (mail.balance_nano, mail.threshold_nano) == (balance, threshold)
+            assert mail.about == LowBalance(balance, threshold or 0)
         # What is kept must be all that the rule needs.
         account.spending = msgspec.msgpack.decode(msgspec.msgpack.encode(account.spending), type=Spending)
     assert sent == _oracle(history)
@@ -68,7 +75,7 @@ def test_a_unit_orders_the_mail_that_the_mailer_reads() -> None:
     [(key, value)] = outcome.mail
     mail = decode(value)
     assert (key, mail.org, mail.to, mail.org_name) == (ORG.encode(), ORG, "asha@example.in", "Asha")
-    assert (mail.balance_nano, mail.threshold_nano, mail.at_ms) == (40 * RUPEE, 50 * RUPEE, NOW_MS + 5)
+    assert (mail.about, mail.at_ms) == (LowBalance(40 * RUPEE, 50 * RUPEE), NOW_MS + 5)
     assert shop.send(Credit("2", ORG, -1, "used")).mail == []
 
 
@@ -107,7 +114,7 @@ def test_never_two_about_the_threshold_in_24_hours_and_one_each_time_it_runs_out
         before, balance = balance, balance + (rupees or 1)
         times_run_out += balance <= 0 < before
         for _, value in mails:
-            if decode(value).balance_nano > 0:
+            if _balance_nano(value) > 0:
                 about_threshold.append(at_ms)
             else:
                 about_nothing += before > 0
@@ -123,11 +130,11 @@ def test_an_empty_balance_is_told_however_short_ago_the_threshold_was() -> None:
     below = shop.send(Credit("1", ORG, -60 * RUPEE, "used"), at_ms=NOW_MS)
     empty = shop.send(Credit("2", ORG, -40 * RUPEE, "used"), at_ms=NOW_MS + 60_000)
     further = shop.send(Credit("3", ORG, -1, "used"), at_ms=NOW_MS + 120_000)
-    assert [decode(value).balance_nano for _, value in below.mail + empty.mail] == [40 * RUPEE, 0]
+    assert [_balance_nano(value) for _, value in below.mail + empty.mail] == [40 * RUPEE, 0]
     assert further.mail == []
     shop.send(Credit("4", ORG, 2 * RUPEE, "topped up"), at_ms=NOW_MS + 180_000)
     again = shop.send(Credit("5", ORG, -2 * RUPEE, "used"), at_ms=NOW_MS + 240_000)
-    assert [decode(value).balance_nano for _, value in again.mail] == [-1]
+    assert [_balance_nano(value) for _, value in again.mail] == [-1]
 
 
 def test_without_a_threshold_nothing_is_told_at_zero_either() -> None:

@@ -1,4 +1,4 @@
-"""An account that is passed over at the end of a unit needs neither a verdict nor an alert."""
+"""An account that is passed over at the end of a unit needs neither a verdict nor an alert nor a notice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from pipeline.accounts.model import (
     encode_profile,
     encode_spending,
 )
+from pipeline.accounts.notices import Told
 from pipeline.accounts.review import needs_review
+from pipeline.accounts.telling import not_told, reached_budgets
 from pipeline.accounts.verdicts import EXACT_BELOW_NANO, due_verdict
 from pipeline.outcomes import LedgerKind
 from tests.support.builders import EXAMPLES, NOW_MS
@@ -64,7 +66,7 @@ def test_what_is_passed_over_needs_nothing(
 ) -> None:
     """Whatever is charged, on whatever days, over hours and days."""
     profile = Profile("A", "a@example.in", keys=KEYS, threshold_nano=threshold_nano)
-    account, at_ms = closed(Account("org", Spending(credit_nano), profile), NOW_MS), NOW_MS
+    account, at_ms, told = closed(Account("org", Spending(credit_nano), profile), NOW_MS), NOW_MS, Told()
     for charges, hours in units:
         at_ms += hours * 3_600_000
         for key_id, trial, days, cost_nano, requests in charges:
@@ -73,8 +75,9 @@ def test_what_is_passed_over_needs_nothing(
         passed_over = not needs_review(account)
         stamps = account.spending.is_below, account.spending.alerted_ms
         alert, verdict = due_alert(account, at_ms), due_verdict(account, at_ms)
+        due, told = not_told(reached_budgets(account, at_ms), told)
         if passed_over:
-            assert (verdict, alert) == (None, None)
+            assert (verdict, alert, due) == (None, None, [])
             assert (account.spending.is_below, account.spending.alerted_ms) == stamps
         account = closed(account, at_ms)
 

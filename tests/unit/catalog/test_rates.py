@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.catalog.rates import Rate, Tier
+from pipeline.catalog.rates import UNLISTED, Rate, RateTable, Tier
 from tests.support.builders import EXAMPLES, rate, rate_table
 
 
@@ -63,3 +63,19 @@ def test_the_highest_tier_whose_bound_the_prompt_exceeds_counts(prompt: int, abo
 def test_a_route_is_model_and_provider() -> None:
     assert Rate("m", "p", 0, 1, 1, 1).route == ("m", "p")
     assert rate_table().of_route(("m", "p")) == ()
+
+
+def test_a_name_is_listed_as_long_as_some_route_with_a_rate_has_it() -> None:
+    table = RateTable()
+    assert table.listed("m", "p") == (UNLISTED, UNLISTED)
+    table.add(rate(model="m", provider="p", from_ms=5))
+    table.add(rate(model="m", provider="p", from_ms=5))
+    table.add(rate(model="m", provider="q", from_ms=7))
+    assert [table.listed(*each) for each in (("m", "p"), ("m", ""), ("n", "q"), ("m", "r"))] == [
+        *(("m", "p"), ("m", ""), (UNLISTED, "q"), ("m", UNLISTED))
+    ]
+    table.remove(("m", "p"), 5)
+    table.remove(("m", "p"), 5)
+    assert table.listed("m", "p") == ("m", UNLISTED)
+    table.remove(("m", "q"), 7)
+    assert table.listed("m", "q") == (UNLISTED, UNLISTED)

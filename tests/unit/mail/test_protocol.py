@@ -7,27 +7,36 @@ from collections.abc import Callable
 import pytest
 
 from pipeline import topics
+from pipeline.accounts.notices import encode_mail
 from pipeline.formats import NewerFormatError
-from pipeline.mail import outbox, record
+from pipeline.mail import outbox
 from pipeline.mail.outbox import AGE_MAX_MS, WAITING_MAX, Delivery, Outbox, again
 from pipeline.mail.protocol import (
     OUTBOX_KEY,
-    Beginning,
     Ended,
     Fate,
     HandOver,
-    Idle,
     MailStep,
     MailTurns,
-    Taken,
 )
-from pipeline.steps import AnotherTopicError, Commit, LastHeaders, Now, Restore, TopicIds, TopicPlace
+from pipeline.steps import (
+    AnotherTopicError,
+    Beginning,
+    Commit,
+    Idle,
+    LastHeaders,
+    Now,
+    Restore,
+    Taken,
+    TopicIds,
+    TopicPlace,
+)
 from tests.support import scripted
 from tests.support.builders import Record
 from tests.support.mails import MAIL, SENDER
 
 NOW_MS = 5_000
-HEAD = Record(topics.MAIL, offset=7, timestamp=NOW_MS, value=record.encode(MAIL))
+HEAD = Record(topics.MAIL, offset=7, timestamp=NOW_MS, value=encode_mail(MAIL))
 
 
 def _turns(*, has_server: bool = True) -> MailTurns:
@@ -147,7 +156,7 @@ def test_another_topic_of_mails_stops_it() -> None:
 
 
 def test_a_mail_of_a_newer_release_stays_in_the_topic() -> None:
-    newer = Record(topics.MAIL, offset=7, value=b'{"format":2}')
+    newer = Record(topics.MAIL, offset=7, value=b'{"format":3}')
     steps: list[MailStep] = []
 
     def answer(step: MailStep) -> object:

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
+from pipeline.accounts.notices import BudgetReached, LowBalance, Mail
 from pipeline.mail.render import AddressError, MailSender, one_line, plain_address, render
 from tests.support.mails import MAIL, SENDER
 
@@ -52,11 +53,40 @@ def test_the_message_id_is_the_same_for_every_attempt_and_another_for_another_ma
 
 
 def test_an_empty_balance_says_that_requests_are_refused() -> None:
-    message = _read_back(render(msgspec.structs.replace(MAIL, balance_nano=-6_100_000), SENDER))
+    message = _read_back(render(msgspec.structs.replace(MAIL, about=LowBalance(-6_100_000, 1)), SENDER))
     assert message["Subject"] == "Balance used up, requests are refused: -Rs 0.01 left, Acme Labs"
     for body in _bodies(message):
         assert "(org_1)" in body and "used up" in body and "https://router.example/billing" in body
         assert "are refused until you top up" in body and "Requests go on" not in body
+
+
+def _of_budget(percent: int, key_name: str = "ci") -> Mail:
+    about = BudgetReached("key_1", key_name, 202606, percent, 500 * 10**9, percent * 5 * 10**9)
+    return msgspec.structs.replace(MAIL, id="b", about=about)
+
+
+def test_a_budget_that_is_nearly_spent_says_which_and_how_much() -> None:
+    message = _read_back(render(_of_budget(80), SENDER))
+    assert message["Subject"] == "80 % of a budget used: Rs 500.00, key ci, Acme Labs"
+    for body in _bodies(message):
+        assert "₹400.00" in body and "₹500.00" in body and "June 2026" in body and "key_1" in body
+        assert "Requests go on" in body and "01 Jul 2026, 00:00 IST" in body
+        assert "https://router.example/keys" in body and "switch these mails off" in body
+
+
+def test_a_budget_that_is_spent_says_that_requests_are_refused_until_when() -> None:
+    message = _read_back(render(_of_budget(100), SENDER))
+    assert message["Subject"] == "Budget used up, requests refused: Rs 500.00, key ci, Acme Labs"
+    for body in _bodies(message):
+        assert "are refused until 01 Jul 2026, 00:00 IST" in body and "Requests go on" not in body
+
+
+def test_a_hostile_name_of_a_key_stays_text() -> None:
+    message = _read_back(render(_of_budget(80, "<script>x</script>\r\nBcc: a@b.example"), SENDER))
+    assert message["Bcc"] is None
+    tags = _Tags()
+    tags.feed(_bodies(message)[1])
+    assert "script" not in tags.tags
 
 
 def test_without_a_public_address_there_is_no_link() -> None:

@@ -34,10 +34,14 @@ from pipeline.posting.state import (
     read_meta,
 )
 from pipeline.steps import TopicPlace
+from pipeline.webhook import waiting
+from pipeline.webhook.waiting import WebhookProgress
 from tests.support.mails import MAIL
+from tests.support.webhooks import MESSAGE
 
 REQUESTS, BILLING = TopicPlace(topics.REQUESTS, 1), TopicPlace(topics.BILLING, 1)
 STATE, LETTERS = TopicPlace(topics.STATE, 1), TopicPlace(topics.DEAD_LETTERS, 1)
+HOOKS = TopicPlace(topics.WEBHOOKS_STATE, 1)
 OUTBOX, MAILS = TopicPlace(topics.MAIL_STATE, 1), TopicPlace(topics.MAIL, 1)
 NEW_IDS = {name: f"new-{name}" for name in NAMED}
 
@@ -50,6 +54,7 @@ def _translation() -> Translation:
             REQUESTS: OffsetMap([Run(100, 0, 10), Run(111, 11, 10)]),
             LETTERS: OffsetMap([Run(5, 3, 2)]),
             MAILS: OffsetMap([Run(8, 2, 2)]),
+            TopicPlace(topics.WEBHOOKS, 1): OffsetMap([Run(8, 2, 2)]),
         },
     )
 
@@ -100,7 +105,18 @@ def test_mails_that_were_sent_are_not_sent_again_and_waiting_ones_wait() -> None
     assert outbox.decode(copied[1]) == Outbox(3, waiting, f"new-{topics.MAIL}")
 
 
-@pytest.mark.parametrize("place", [STATE, OUTBOX, TopicPlace(topics.REDRIVE_STATE, 0)])
+def test_webhooks_that_were_taken_are_not_sent_again_and_waiting_ones_wait() -> None:
+    progress = waiting.encode_progress(WebhookProgress(9, "old"))
+    copied = translated(HOOKS, waiting.PROGRESS_KEY, progress, _translation())
+    assert copied is not None
+    assert copied[1] is not None
+    assert waiting.decode_progress(copied[1]) == WebhookProgress(3, f"new-{topics.WEBHOOKS}")
+    assert read_up_to(topics.WEBHOOKS_STATE, waiting.PROGRESS_KEY, progress) == {topics.WEBHOOKS: 9}
+    kept = waiting.kept(waiting.again(MESSAGE, 1, 2, 3, 4))
+    assert translated(HOOKS, kept.key, kept.value, _translation()) == (kept.key, kept.value)
+
+
+@pytest.mark.parametrize("place", [STATE, OUTBOX, HOOKS, TopicPlace(topics.REDRIVE_STATE, 0)])
 def test_what_means_nothing_is_not_copied(place: TopicPlace) -> None:
     assert translated(place, topics.OWNER_KEY, None, _translation()) is None
 

@@ -117,17 +117,17 @@ def test_a_barrier_is_answered_by_the_partition_it_is_on() -> None:
 
 
 def test_a_command_of_whoever_has_no_key_is_a_dead_letter_and_changes_nothing() -> None:
-    """The third was signed for another partition: written again here, it is nobody's."""
+    """The third was signed for another partition: written again here, it is nobody's. The last has a header without a value."""
     books = Books()
     credit = encode(Credit(id="2", org="org_1", amount_nano=7 * 10**9, reason="a gift"))
     elsewhere = COMMAND_KEYS.headers(credit, 1, NOW_MS)
     forged = CommandKeys.parse("another-key-of-32-characters-....").headers(credit, 0, NOW_MS)
-    headers: list[Sequence[tuple[str, bytes]]] = [(), forged, elsewhere]
+    headers: list[Sequence[tuple[str, Any]]] = [(), forged, elsewhere, [("mac", None)]]
     outcome = books.post([Record(BILLING, 0, n, NOW_MS, credit, each) for n, each in enumerate(headers)])
-    assert reasons(outcome) == ["unauthenticated"] * 3
-    assert [letter.value for letter in outcome.dead_letters] == [credit] * 3
+    assert reasons(outcome) == ["unauthenticated"] * 4
+    assert [letter.value for letter in outcome.dead_letters] == [credit] * 4
     assert (outcome.replies, outcome.journal, books.balance_nano()) == ([], [], 0)
-    books.next_offset[BILLING] = 3
+    books.next_offset[BILLING] = 4
     books.send(credit)
     assert books.balance_nano() == 7 * 10**9
 

@@ -271,6 +271,7 @@ def test_each_kind_of_output_goes_to_its_topic_and_what_is_moved_to_its_partitio
         counts=Counter(),
         orders=[(b"o", b"3")],
         mail=[(b"m", b"4")],
+        webhooks=[(b"w", b"7")],
         alerts=[(b"lorg", b"6")],
     )
     assert outputs_of(PartitionState(3, 4), output) == {
@@ -285,6 +286,7 @@ def test_each_kind_of_output_goes_to_its_topic_and_what_is_moved_to_its_partitio
         TopicPlace(topics.DEAD_LETTERS, 3): [Output(None, b"dead", why)],
         TopicPlace(topics.ORDERS, 3): [Output(b"o", b"3")],
         TopicPlace(topics.MAIL, 3): [Output(b"m", b"4")],
+        TopicPlace(topics.WEBHOOKS, 3): [Output(b"w", b"7")],
         TopicPlace(topics.MOVED, 0): [Output(None, b"to 0", [])],
         TopicPlace(topics.MOVED, 1): [Output(None, b"to 1", [])],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -10,6 +11,7 @@ from pipeline import ist
 from pipeline.catalog.rates import RateTable
 from pipeline.events import AHEAD_MS
 from pipeline.formats import NewerFormatError
+from pipeline.posting import duplicates
 from pipeline.posting.redriving import (
     STATE_PLACE,
     Letter,
@@ -27,6 +29,7 @@ from tests.support.builders import (
     COST_NANO,
     NOW_MS,
     Books,
+    Record,
     event,
     packed,
     rate,
@@ -96,6 +99,52 @@ def test_an_event_from_the_future_is_charged_once_when_its_time_has_come(
         books.publish(packed(ahead), topic=REQUESTS if way == "resent" else MOVED, at_ms=at_ms)
         books.state = books.restore()
     assert books.balance_nano() == -COST_NANO
+
+
+def _redriven(books: Books, value: bytes, reason: str = "unpriced", partition: int = 0) -> Record:
+    """Return the record by which a letter that was published to a partition comes again."""
+    headers = [("reason", reason), ("topic", REQUESTS), ("partition", str(partition)), ("redriven", "0-0")]
+    return dataclasses.replace(
+        books.record(MOVED, value), headers=[(name, text.encode()) for name, text in headers]
+    )
+
+
+@pytest.mark.parametrize("ways", list(itertools.permutations(["resent", "redriven", "redriven again"])))
+@pytest.mark.parametrize("reason", ["unpriced", "from_the_future"])
+def test_a_numbered_letter_is_charged_once_however_many_others_are_between(
+    reason: str, ways: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator may redrive weeks after a gateway sent its spool again, and a spool be sent again weeks after."""
+    monkeypatch.setattr(duplicates, "CHUNK_MARKS", 1)
+    monkeypatch.setattr(duplicates, "SLOTS", 8)
+    monkeypatch.setattr(duplicates, "CHUNK_NUMBERS", 1)
+    monkeypatch.setattr(duplicates, "NUMBER_SLOTS", 1)
+    books = Books(rates=rate_table(rate(model="other")))
+    at_ms = NOW_MS if reason == "unpriced" else NOW_MS + 2 * AHEAD_MS
+    letter = packed(event("e7", sequence="07", time=time_text(at_ms - 1)))
+    assert reasons(books.publish(letter)) == [reason]
+    books.rates.add(rate())
+    for n, way in enumerate(ways):
+        if way == "resent":
+            books.publish(letter, at_ms=at_ms)
+        else:
+            books.post([_redriven(books, letter, reason)])
+        books.state = books.restore()
+        books.publish(*(packed(event(f"other {n} {m}", source="other")) for m in range(20)), at_ms=at_ms)
+    assert books.balance_nano() == -(1 + 3 * 20) * COST_NANO
+
+
+@pytest.mark.parametrize(("reason", "partition"), [("leap", 0), ("unpriced", 1)])
+def test_a_redriven_number_that_tells_nothing_of_others_hides_none(reason: str, partition: int) -> None:
+    """It may be another sender's, or have come by way of a partition where others of its source are behind."""
+    books = Books()
+    books.publish(packed(event("e1", sequence="1")))
+    books.post([_redriven(books, packed(event("e9", sequence="9")), reason, partition)])
+    books.publish(packed(event("e2", sequence="2")))
+    assert books.balance_nano() == -3 * COST_NANO
+    books.post([_redriven(books, packed(event("e5", sequence="5")))])
+    books.publish(packed(event("e4", sequence="4")), packed(event("e6", sequence="6")))
+    assert books.balance_nano() == -5 * COST_NANO, "what came before the letter was read before it"
 
 
 def test_a_numbered_event_after_a_dead_letter_does_not_hide_it() -> None:

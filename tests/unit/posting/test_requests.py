@@ -10,6 +10,7 @@ import pytest
 from msgspec import structs
 
 from pipeline import ist
+from pipeline.catalog.rates import UNLISTED
 from pipeline.events import AHEAD_MS, LATE_MS
 from pipeline.journal import decode_rows
 from pipeline.partitioning import partition_of
@@ -150,6 +151,28 @@ class TestCharging:
         assert (failed["cost_nano"], served["cost_nano"]) == (0, COST_NANO)
         assert books.state.account("org_1").spending.keys["key_1"].days == {ist.day_of(NOW_MS - 1): 2}
         assert (outcome.counts["events"], outcome.counts["irregular"]) == (2, 1)
+
+    def test_names_that_failed_requests_make_up_are_one_in_the_books(self) -> None:
+        listed = rate()
+        failed = {"data__status": 404, "data__usage": DROP}
+        made_up = [event(f"a{n}", data__model=f"junk-{n}", data__provider=DROP, **failed) for n in range(50)]
+        outcome = Books().publish(
+            packed(
+                *made_up,
+                event("b", **failed),
+                event("c", data__provider=DROP, **failed),
+                event("d", data__provider="nobody", **failed),
+                event("e", data__model="junk", data__tier="trial"),
+            )
+        )
+        names = [(row["model"], row["provider"]) for row in rows(outcome)]
+        assert names[:50] == [(UNLISTED, "")] * 50
+        assert names[50:53] == [
+            (listed.model, listed.provider),
+            (listed.model, ""),
+            (listed.model, UNLISTED),
+        ]
+        assert names[53] == ("junk", listed.provider), "whoever was served had a model"
 
     def test_a_duplicate_is_not_counted_as_irregular_again(self) -> None:
         books = Books()

@@ -12,13 +12,12 @@ from pipeline.identity import DeploymentIdentity, MixedHistoriesError
 from pipeline.inserts import DatabasePlace
 from pipeline.journal import LEDGER, JournalRecord
 from pipeline.sink import ranges
-from pipeline.sink.protocol import (
-    INTENT_KEY,
+from pipeline.sink.protocol import INTENT_KEY, RangeWriter
+from pipeline.sink.steps import (
     AdoptDatabase,
     Insert,
     LookAtDatabase,
     NotConfirmedError,
-    RangeWriter,
     ReadJournal,
     SinkStep,
 )

@@ -13,7 +13,7 @@ from pipeline.connection import KafkaConnection
 from pipeline.journal import JournalRecord
 from pipeline.sink.budget import ByteBudget
 from pipeline.sink.partition import SinkPartition
-from pipeline.sink.protocol import MayHaveLost, NotConfirmedError, Pause
+from pipeline.sink.steps import MayHaveLost, NotConfirmedError, Pause
 
 
 class Refusing:

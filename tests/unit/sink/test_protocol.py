@@ -15,21 +15,18 @@ from pipeline.identity import DeploymentIdentity, MixedHistoriesError
 from pipeline.inserts import DatabasePlace
 from pipeline.journal import JSON_ARRAYS, LEDGER, NATIVE, REQUESTS, JournalRecord
 from pipeline.sink import ranges
-from pipeline.sink.protocol import (
-    INTENT_KEY,
-    RETRY_S,
-    SETTLE_S,
+from pipeline.sink.protocol import INTENT_KEY, RETRY_S, SETTLE_S, IntentError, RangeWriter
+from pipeline.sink.steps import (
     CompleteRollUps,
     CountRows,
     Insert,
-    IntentError,
     LookAtDatabase,
     MayHaveLost,
     NotConfirmedError,
+    NothingIsUnderWay,
     Pause,
     PrepareStaging,
     PutBack,
-    RangeWriter,
     ReadJournal,
     RollUpsLack,
     SinkStep,
@@ -66,6 +63,7 @@ def _answers(  # noqa: C901 - one case a step
     recorded: bytes = ranges.encode(INTENT),
     journal_id: str = "",
     lack: bool = False,
+    settled: bool = False,
 ) -> Callable[[SinkStep], object]:
     answered = chain(inserts, repeat(None))
 
@@ -88,6 +86,8 @@ def _answers(  # noqa: C901 - one case a step
                 told = counted(rows.kind)
             case MayHaveLost() | RollUpsLack():
                 told = lost if isinstance(step, MayHaveLost) else lack
+            case NothingIsUnderWay():
+                told = settled
             case PrepareStaging():
                 told = "staging"
         if isinstance(told, Exception):
@@ -208,6 +208,44 @@ def test_rows_that_a_later_owner_has_written_meanwhile_are_no_mixed_history() ->
         scripted.run(_writer().take_over(), beyond)
     with pytest.raises(PermissionError):
         scripted.run(_writer().take_over(), fenced)
+
+
+@pytest.mark.parametrize(
+    ("found", "lack", "completed"), [(3, False, False), (3, True, True), (2, False, True), (0, False, False)]
+)
+def test_a_recorded_range_is_looked_for_first_in_an_engine_to_which_nothing_is_under_way(
+    found: int, lack: bool, completed: bool
+) -> None:
+    """A power cut takes tokens, which are not synced, and leaves rows: by its token the range would be there twice."""
+    there = {REQUESTS: found, LEDGER: 0}
+    answers = _answers(counted=there.__getitem__, lack=lack, settled=True)
+    offset, steps = scripted.run(_writer().take_over(), answers)
+    assert offset == 13
+    assert [kind for kind, _ in _inserted(steps)] == ([LEDGER] if found else [REQUESTS, LEDGER])
+    assert any(isinstance(step, CompleteRollUps) for step in steps) is completed
+    assert any(isinstance(step, PutBack) for step in steps) is (found == 2)
+    assert not any(isinstance(step, Pause) for step in steps), "there is nothing to wait for"
+    [recorded] = [step for step in steps if isinstance(step, Commit)]
+    left = ranges.decode(recorded.outputs[TopicPlace(topics.SINK_STATE, 2)][0].value or b"")
+    assert [part.kind for part in left.parts] == [kind for kind, _ in _inserted(steps)]
+
+
+def test_it_is_looked_for_until_there_is_an_answer_and_never_once_it_was_sent() -> None:
+    counts = iter([REFUSED, 0, 0])
+
+    def answer(step: SinkStep) -> object:
+        if isinstance(step, CountRows):
+            count = next(counts)
+            if isinstance(count, Exception):
+                raise count
+            return count
+        return answers(step)
+
+    answers = _answers(inserts=[REFUSED, None, REFUSED], settled=True)
+    _, steps = scripted.run(_writer().take_over(), answer)
+    assert [kind for kind, _ in _inserted(steps)] == [REQUESTS, REQUESTS, LEDGER, LEDGER]
+    assert len(set(_inserted(steps))) == 2
+    assert list(counts) == []
 
 
 OLD_MS = 1_000 + SAFE_MS

@@ -1,7 +1,8 @@
-"""A provider of chat completions for the proxy to ask, as `python -m tests.support.litellm.upstream PORT`.
+"""A provider of chat completions for gateways to ask, as `python -m tests.support.gateway.upstream PORT`.
 
 The answer's usage is what the request says: as many prompt tokens as words, and `max_tokens` of completion. Under
 `/broken` every request fails; under `/slow` a stream waits between its parts, and under `/breaks` it breaks off.
+Under `/told` the usage is what the first message says, as JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ BREAKS_AT = 2
 app = FastAPI()
 
 
-def _usage(body: dict[str, Any]) -> dict[str, int]:
+def _usage(body: dict[str, Any], manner: str = "good") -> Any:
+    if manner == "told":
+        return json.loads(body["messages"][0]["content"])
     texts = [str(message["content"]) for message in body.get("messages", ())] or [str(body["prompt"])]
     prompt = sum(len(text.split()) for text in texts)
     completion = int(body.get("max_tokens") or body.get("max_completion_tokens") or 16)
@@ -44,7 +47,9 @@ async def chat(manner: str, request: Request) -> Response:
         return StreamingResponse(_stream(body, manner), media_type="text/event-stream")
     message = {"role": "assistant", "content": "six words of an answer here"}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return JSONResponse({**_head(body, "chat.completion"), "choices": [choice], "usage": _usage(body)})
+    return JSONResponse(
+        {**_head(body, "chat.completion"), "choices": [choice], "usage": _usage(body, manner)}
+    )
 
 
 @app.post("/{manner}/v1/completions")
@@ -64,7 +69,7 @@ async def _stream(body: dict[str, Any], manner: str) -> AsyncIterator[bytes]:
         await asyncio.sleep(SLOW_S if manner == "slow" else 0)
     yield _chunk(body, choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
     if (body.get("stream_options") or {}).get("include_usage"):
-        yield _chunk(body, choices=[], usage=_usage(body))
+        yield _chunk(body, choices=[], usage=_usage(body, manner))
     yield b"data: [DONE]\n\n"
 
 

@@ -1,0 +1,1 @@
+"""Gateways without our library before the running product: those of `examples/`, and librdkafka."""

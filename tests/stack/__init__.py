@@ -1,0 +1,1 @@
+"""docker-compose.yml in containers, for real. Not in `make test`: `make stack` runs it."""
