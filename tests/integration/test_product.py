@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline import ist, topics
 from pipeline.accounts.commands import AnyCommand, Barrier, Credit, encode
+from pipeline.gateway import Gateway
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.clients import producer
 from pipeline.local.broker import Broker
@@ -41,8 +41,6 @@ from tests.support.api.routes import (
     THEIRS,
     WITHOUT_OWNER,
 )
-from tests.support.deploy import read_yaml
-from tests.support.helm.chart import CHART
 from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
 from tests.support.product.processes import product
 
@@ -142,6 +140,36 @@ def test_a_credit_that_whoever_may_write_the_topic_makes_up_is_refused_and_count
     deployed.runner.run(forge())
     deployed.until(refused)
     assert deployed.get("/me/billing", org)["balance_inr"] == 0
+
+
+def test_the_sources_of_a_registered_gateway_are_its_own(deployed: Deployment, tmp_path: Path) -> None:
+    """Somebody else's event under its source is a dead letter, so none of its own counts as a duplicate of that."""
+    org, worker = "org-bound", deployed.product.workers[0].environment["METERING_WORKER_PORT"]
+    made = deployed.metering("gateway", "create", "bound-1")
+    assert deployed.metering("gateway", "list") == [{"gateway": "bound-1", "accepted": [1]}]
+
+    async def send(*, after_another: bool) -> None:
+        async with Gateway(
+            kafka_url=deployed.product.broker.url, node="bound-1", spool_dir=tmp_path, key=made["key"]
+        ) as gateway:
+            if after_another:
+                forged = {**_event(org, "forged"), "source": gateway.source, "sequence": "0" * 19 + "9"}
+                async with AIOKafkaProducer(bootstrap_servers=deployed.product.servers) as somebody:
+                    where = partition_of(org, PARTITIONS)
+                    await somebody.send_and_wait(
+                        topics.REQUESTS, json.dumps(forged).encode(), partition=where
+                    )
+            await gateway.publish({name: _event(org, "")[name] for name in ("subject", "time", "data")})
+
+    def refused() -> bool:
+        said = httpx2.get(f"http://127.0.0.1:{worker}/metrics", trust_env=False, verify=False).text
+        return 'metering_dead_letters_total{reason="unsigned"} 1.0' in said
+
+    deployed.runner.run(send(after_another=True))
+    deployed.until(refused)
+    deployed.runner.run(send(after_another=False))
+    deployed.until(lambda: deployed.get("/me/billing", org)["balance_inr"] == -2 * COST_INR)
+    assert deployed.metering("gateway", "remove", "bound-1")["registered"] is False
 
 
 def test_deleted_keys_and_bad_records_stop_nobody_and_are_counted(deployed: Deployment) -> None:
@@ -519,21 +547,3 @@ def test_every_role_is_ready_and_nothing_is_behind_by_the_brokers_own_ends(deplo
     assert (
         httpx2.get(f"{server.status_url}/readyz", trust_env=False, verify=False).json()["routes_away"] == []
     )
-
-
-def test_a_role_that_is_told_to_stop_is_gone_within_the_time_that_the_chart_gives_it(
-    deployed: Deployment,
-) -> None:
-    """The last test here. SIGKILL after that time would lose nothing either, but whoever takes over would wait longer."""
-    values = read_yaml(CHART / "values.yaml")
-    worker, server = deployed.product.workers[0], deployed.product.server
-    assert server is not None
-    given_s = {
-        role.command: values[role.command]["terminationGracePeriodSeconds"] for role in (worker, server)
-    }
-    deployed.publish(*(_event(f"org-{n}", f"stopping-{n}") for n in range(200)))
-    for role in (server, worker):
-        role.signal(signal.SIGTERM)
-    for role in (server, worker):
-        assert role.process is not None
-        assert role.process.wait(given_s[role.command]) == 0, role.words()
