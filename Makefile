@@ -52,6 +52,7 @@ $(VENV)/.installed: requirements.lock | $(BIN)/python
 $(VENV)/.ready: $(VENV)/.installed pyproject.toml pipeline/local/kafka-jars.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(BIN)/python -m pipeline.local.jars
+	$(BIN)/python -m pipeline.local.aot_training
 	@touch $@
 
 demo: setup

@@ -31,7 +31,7 @@ WRITERS = (
     Party(
         "API, command line",
         ("send commands and", "wait for the reply;", "announce rates, codes"),
-        (topics.BILLING, topics.CATALOG, topics.PROMOS),
+        (topics.BILLING, topics.CATALOG, topics.PROMOS, topics.GATEWAYS),
     ),
     Party(
         "metering redrive",

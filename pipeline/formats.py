@@ -94,6 +94,7 @@ BESIDE_JOURNAL = StoredFormat(
 )
 RATES = StoredFormat(topics.CATALOG, 2)
 PROMOS = StoredFormat(topics.PROMOS, 1)
+GATEWAYS = StoredFormat(topics.GATEWAYS, 1)
 KEYS = StoredFormat(topics.KEYS, 1)
 VERDICTS = StoredFormat(topics.VERDICTS, 1)
 ORDERS = StoredFormat(topics.ORDERS, 1)
@@ -124,6 +125,7 @@ ALL = (
     BESIDE_JOURNAL,
     RATES,
     PROMOS,
+    GATEWAYS,
     KEYS,
     VERDICTS,
     ORDERS,

@@ -362,6 +362,11 @@ class DeadLetterReason(StrEnum):
         "a command that no holder of the command key sent, or that was sent over 10 minutes before",
         "find out who wrote it; a command of one's own: send it again",
     )
+    UNSIGNED = (
+        "unsigned",
+        "its `source` is a registered gateway's, and the record carries no good signature of that gateway",
+        "find out who wrote it; the gateway's own: give it its key, `metering redrive --unsigned`",
+    )
     QUARANTINED = (
         "quarantined",
         "an operator set the record aside as it ended workers: `metering quarantine`",

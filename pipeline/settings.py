@@ -170,6 +170,9 @@ class WorkerSettings(StatusSettings):
     command_key: StrongSecret = None
     """Signs the commands that server and operators send, and workers carry out; two after a comma while it is renewed."""
 
+    signed_sources_only: bool = False
+    """Charge events of registered gateways alone (`metering gateway create`), in records that these have signed."""
+
     @field_validator("command_key")
     @classmethod
     def _one_or_two_keys(cls, key: SecretStr | None) -> SecretStr | None:

@@ -16,6 +16,7 @@ VERDICTS = "metering.verdicts"
 CATALOG = "metering.catalog"
 KEYS = "metering.keys"
 PROMOS = "metering.promos"
+GATEWAYS = "metering.gateways"
 ORDERS = "metering.orders"
 REPLIES = "metering.replies"
 SESSIONS = "metering.sessions"
@@ -133,6 +134,7 @@ TOPICS = (
     Topic(CATALOG, partitioned=False, compacted=True, tombstones_ms=_DAY_MS, broker_time=True),
     Topic(KEYS, compacted=True, tombstones_ms=_DAY_MS),
     Topic(PROMOS, partitioned=False, compacted=True, tombstones_ms=_DAY_MS),
+    Topic(GATEWAYS, partitioned=False, compacted=True, tombstones_ms=_DAY_MS),
     Topic(ORDERS, compacted=True, tombstones_ms=_DAY_MS, retention_ms=ORDERS_KEPT_MS),
     Topic(REPLIES, retention_ms=_DAY_MS),
     Topic(SESSIONS, partitioned=False, retention_ms=SESSIONS_KEPT_MS, segment_ms=_HOUR_MS, broker_time=True),

@@ -285,13 +285,14 @@ class View(AccountCommand[AccountView], tag="view", frozen=True):
 
 
 class Barrier(Command[BarrierReached], tag="barrier", frozen=True):
-    """Ask a partition's owner to answer once it has read the catalog and the promo codes up to an offset.
+    """Ask a partition's owner to answer once it has read catalog, promo codes and gateways up to an offset each.
 
     It is addressed to a partition, not an org, and doubles as the question whether anybody owns it.
     """
 
     catalog_offset: Int64 = 0
     promos_offset: Int64 = 0
+    gateways_offset: Int64 = 0
 
 
 Question = View | Find | CheckPromo

@@ -19,6 +19,7 @@ from pipeline.cli import (
     catalog,
     config,
     demo,
+    gateway,
     mirror,
     promo,
     prove,
@@ -50,7 +51,7 @@ from pipeline.settings import MissingSettingError
 # Each module adds its commands to the program by `register`.
 GROUPS = (
     *(up, demo, roles, config),
-    *(accounts, sessions, catalog, promo),
+    *(accounts, sessions, catalog, promo, gateway),
     *(verify, prove, whatif, reconcile, settle, redrive, quarantine, rebuild, mirror),
 )
 

@@ -32,12 +32,16 @@ def register(app: typer.Typer) -> None:
                 "--leaps", help="Those with a number far above their source's too: see docs/deploy.md."
             ),
         ] = False,
+        unsigned: Annotated[
+            bool,
+            typer.Option("--unsigned", help="Those that their gateway did not sign too: see docs/deploy.md."),
+        ] = False,
         data_dir: DataDir = DATA_DIR,
     ) -> None:
         """Charge the dead letters that can be charged now, each once."""
         settings = settings_for(data_dir)
         try:
-            report = asyncio.run(redrive(settings, too_late=too_late, leaps=leaps))
+            report = asyncio.run(redrive(settings, too_late=too_late, leaps=leaps, unsigned=unsigned))
         except (NotYetChargedError, InputShortenedError, PartitionsError) as error:
             raise CommandError(str(error)) from None
         except (KafkaError, TimeoutError) as error:

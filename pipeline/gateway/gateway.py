@@ -35,6 +35,7 @@ from pipeline.gateway.sending.prepare import Prepared, prepare
 from pipeline.gateway.sending.sender import SpoolSender
 from pipeline.gateway.sending.spool import Spool
 from pipeline.gateway.sending.writer import Pending, SpoolWriter
+from pipeline.gateway_book import GatewayKey
 
 log = logging.getLogger(__name__)
 
@@ -88,11 +89,13 @@ class Gateway:
         unread_limit_s: float = 60.0,
         drain_limit_s: float = 10.0,
         publish_limit_s: float = 30.0,
+        key: str | None = None,
         kafka_security: KafkaSecurity | None = None,
         kafka_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Prepare; `async with` starts it. Raises ValueError for a setting that cannot be.
 
+        `key` is what `metering gateway create` printed, METERING_GATEWAY_KEY where absent: records are signed with it.
         Without `kafka_security` the variables METERING_KAFKA_... say how to sign in at the brokers.
         `kafka_options` go to aiokafka's clients as they are. docs/gateway.md explains each.
         """
@@ -104,6 +107,8 @@ class Gateway:
             raise ValueError("durability is fsync or process")
         if when_stale not in ("open", "closed"):
             raise ValueError("when_stale is open or closed")
+        text = key or os.environ.get("METERING_GATEWAY_KEY")
+        self._key = GatewayKey.parse(text, node) if text else None
         security = kafka_security or KafkaSecurity.of_environment(os.environ)
         security.tls_context()
         self._kafka = KafkaConnection(kafka_url.removeprefix("kafka://").rstrip("/"), security)
@@ -151,6 +156,7 @@ class Gateway:
             self._kafka,
             self._options,
             linger_ms=self._linger_ms,
+            key=self._key,
             sent=self._sent,
             acknowledged=self._acknowledged,
         )

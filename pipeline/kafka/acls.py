@@ -127,7 +127,7 @@ def acls(deployment: str) -> Mapping[str, tuple[AclGrant, ...]]:
         "operator": (
             *_may(write, _OPERATOR_WRITES),
             _all_topics(read, describe, AclOperation.DESCRIBE_CONFIGS),
-            *(_transactions(f"{deployment}-{name}") for name in ("catalog", "promos", "redrive", "verify")),
+            *(_transactions(f"{deployment}-{name}") for name in _OPERATOR_TRANSACTIONS),
             _transactions(f"{deployment}-sink-", is_prefix=True),
             *(_transactions(f"{deployment}-{digit}", is_prefix=True) for digit in _DIGITS),
         ),
@@ -154,6 +154,7 @@ _WORKER_READS = (
     *topics.INPUTS,
     topics.CATALOG,
     topics.PROMOS,
+    topics.GATEWAYS,
     topics.JOURNAL,
     topics.STATE,
     topics.BESIDE_JOURNAL,
@@ -184,10 +185,12 @@ _SERVER_READS = (
     topics.CHECKPOINTS_STATE,
     topics.NOTARY_STATE,
 )
+_OPERATOR_TRANSACTIONS = ("catalog", "promos", "gateways", "redrive", "verify")
 _OPERATOR_WRITES = (
     topics.BILLING,
     topics.CATALOG,
     topics.PROMOS,
+    topics.GATEWAYS,
     topics.SESSIONS,
     topics.TOKENS,
     topics.MOVED,

@@ -107,15 +107,21 @@ class CommandClient:
         await self._ask(_checked(command), partition, None, limit_s)
 
     async def barrier(
-        self, catalog_offset: int = 0, limit_s: float = ANSWER_LIMIT_S, *, promos_offset: int = 0
+        self,
+        catalog_offset: int = 0,
+        limit_s: float = ANSWER_LIMIT_S,
+        *,
+        promos_offset: int = 0,
+        gateways_offset: int = 0,
     ) -> list[BarrierReached]:
-        """Return once the owner of every partition has read catalog and promo codes up to an offset: their answers.
+        """Return once the owner of every partition has read these topics up to an offset each: their answers.
 
         Raises UnavailableError naming a partition that nobody answered for.
         """
+        offsets = (catalog_offset, promos_offset, gateways_offset)
         return await asyncio.gather(
             *(
-                self._barrier(Barrier(new_command_id(), catalog_offset, promos_offset), partition, limit_s)
+                self._barrier(Barrier(new_command_id(), *offsets), partition, limit_s)
                 for partition in range(self._partitions)
             )
         )

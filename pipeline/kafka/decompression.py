@@ -5,7 +5,8 @@ Called by: `kafka/clients.py`, which has every consumer read through `BoundedRec
 
 aiokafka decompresses a whole batch in one go, and hands out all batches of a fetch at once, so a batch of 3 KB that
 is 10 GB of zeros would end its reader, and the next reader too. Here a batch is decompressed into a buffer that does
-not grow. One that does not fit is handed out as a single record: its bytes as they are on the wire, an `UnreadBatch`.
+not grow. One that does not fit is handed out as a single record: its bytes as they are on the wire, an `UnreadBatch`. So is
+one that aiokafka cannot read, after those of its records that it could.
 
 The format is Kafka's own: https://kafka.apache.org/documentation/#recordbatch. Brokers keep no older one since 3.0.
 """
@@ -90,18 +91,19 @@ class BoundedRecords:
         batch = self._records.next_batch()
         if not isinstance(batch, DefaultRecordBatch):
             raise CorruptRecordException("a batch of a format that brokers have not kept since Kafka 3.0")
-        if batch.compression_type == Codec.NONE:
-            self._room -= self._at - begin
+        if batch.is_control_batch:
+            # Brokers alone write these, and aiokafka looks into them in a way of its own.
+            self.took(self._at - begin)
             return batch
-        return _Compressed(batch, self._data[begin : self._at], self)
+        return _ReadBatch(batch, self._data[begin : self._at], self)
 
     def took(self, size: int) -> None:
         """Note that a batch was decompressed to so many bytes."""
         self._room -= size
 
 
-class _Compressed:
-    """A compressed batch: what its header says, and its records when they are asked for."""
+class _ReadBatch:
+    """A batch: what its header says, and its records when they are asked for."""
 
     def __init__(self, batch: DefaultRecordBatch, data: bytes, records: BoundedRecords) -> None:
         self._batch, self._data, self._records = batch, data, records
@@ -113,22 +115,35 @@ class _Compressed:
         return bool(self._batch.validate_crc())
 
     def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self._opened()
+        except UnicodeDecodeError:
+            # Brokers take any bytes for a header's name, and aiokafka's parser ends at one that is no text.
+            yield self._whole("has a header whose name is not UTF-8: from there on it was not read")
+
+    def _opened(self) -> Iterator[Any]:
         data = self._data
+        if self._batch.compression_type == Codec.NONE:
+            self._records.took(len(data))
+            return iter(self._batch)
         try:
             plain = decompressed(data[_CODEC_AT] & _CODEC_MASK, data[_RECORDS_AT:], BATCH_BYTES_MAX)
         except TooLargeError:
-            return iter([self._whole()])
+            return iter(
+                [self._whole(f"is more than {BATCH_BYTES_MAX} bytes when decompressed: it was not read")]
+            )
         self._records.took(len(plain))
         codec = bytes([data[_CODEC_AT] & ~_CODEC_MASK])
         header = data[:_CODEC_AT] + codec + data[_CODEC_AT + 1 : _RECORDS_AT]
         return iter(DefaultRecordBatch(header + plain))
 
-    def _whole(self) -> WholeBatch:
+    def _whole(self, why: str) -> WholeBatch:
+        """Return the one record that stands for the batch; it has the offset of its last one."""
         batch = self._batch
         value = UnreadBatch(self._data)
         value.detail = (
             f"the record batch of offsets {batch.base_offset} to {batch.next_offset - 1}, {len(self._data)} bytes as they "
-            f"were sent, is more than {BATCH_BYTES_MAX} bytes when decompressed: it was not read"
+            f"were sent, {why}"
         )
         self._records.took(len(self._data))
         return WholeBatch(batch.next_offset - 1, batch.max_timestamp, batch.timestamp_type, value)

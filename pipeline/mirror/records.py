@@ -49,7 +49,7 @@ AHEAD = (
     topics.CHECKPOINTS_STATE,
 )
 """What may be copied further than the state has come: it is read from there."""
-LEVEL = (topics.CATALOG, topics.PROMOS)
+LEVEL = (topics.CATALOG, topics.PROMOS, topics.GATEWAYS)
 """Copied to the same offsets."""
 NOT_COPIED = (
     topics.REPLIES,

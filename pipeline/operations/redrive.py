@@ -41,7 +41,9 @@ class NotYetChargedError(Exception):
     """The letters are redriven, but no worker has charged them yet."""
 
 
-async def redrive(settings: Settings, *, too_late: bool, leaps: bool = False) -> Redriven:
+async def redrive(
+    settings: Settings, *, too_late: bool, leaps: bool = False, unsigned: bool = False
+) -> Redriven:
     """Redrive what can be charged now and return when it is charged.
 
     Raises NotYetChargedError where no worker does that in time, InputShortenedError where the letters are not those that
@@ -53,7 +55,8 @@ async def redrive(settings: Settings, *, too_late: bool, leaps: bool = False) ->
     fenced = FencedLog(kafka, f"{settings.deployment}-redrive", role="redrive")
     try:
         steps = _Steps(fenced, partial(_letters, kafka, partitions))
-        report = await drive(redriving.redrive(rates, partitions, too_late=too_late, leaps=leaps), steps.take)
+        redriver = redriving.redrive(rates, partitions, too_late=too_late, leaps=leaps, unsigned=unsigned)
+        report = await drive(redriver, steps.take)
     finally:
         await fenced.close()
     if report.redriven:

@@ -119,6 +119,11 @@ def promos_offset_needed(commands: Sequence[ReadCommand]) -> int:
     return max((barrier.promos_offset for barrier in _barriers(commands)), default=0)
 
 
+def gateways_offset_needed(commands: Sequence[ReadCommand]) -> int:
+    """Return how far the gateways must have been read before these commands may be carried out."""
+    return max((barrier.gateways_offset for barrier in _barriers(commands)), default=0)
+
+
 def _barrier_reached(unit: Unit) -> BarrierReached:
     state = unit.state
     return BarrierReached(state.partition, state.meta.offsets.get(MOVED, 0))

@@ -17,11 +17,13 @@ from pipeline import topics
 from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
+from pipeline.gateway_book import GatewayBook
 from pipeline.identity import DeploymentIdentity, MixedHistoriesError, check_name, of_headers
 from pipeline.journal import read_headers
 from pipeline.posting import beside_journal, progress
 from pipeline.posting.commands import (
     catalog_offset_needed,
+    gateways_offset_needed,
     post_commands,
     promos_offset_needed,
     read_commands,
@@ -55,10 +57,11 @@ OWN_TOPICS = (*topics.INPUTS, topics.JOURNAL, topics.STATE)
 
 @dataclass(frozen=True)
 class AwaitCatalog(Step[None]):
-    """Wait until the rates and promo codes have been read up to these offsets, which commands name."""
+    """Wait until rates, promo codes and gateways have been read up to these offsets, which commands name."""
 
     catalog_offset: int
     promos_offset: int
+    gateways_offset: int
 
 
 @dataclass(frozen=True)
@@ -194,11 +197,13 @@ def unit_of_work(
     topic: str,
     records: Sequence[InputRecord],
     *,
+    gateways: GatewayBook | None = None,
     rest_every: int = REST_EVERY,
 ) -> WorkerProtocol[Posted | None]:
     """Carry out one unit of work; return what happened, None where the state had seen all records before.
 
     Raises FutureStampError at a record that cannot be of this time, and what the steps raise.
+    `gateways` says whose sources are bound to a key; without it none is.
     A decision about requests pauses after every `rest_every` events or so. After any error memory is ahead of
     Kafka: the owner must end.
     """
@@ -211,10 +216,16 @@ def unit_of_work(
     check_stamps(to_post, (yield from Now()))
     # 3. Decide: pure, in memory.
     unit = Unit(state, rates, promos=promos)
+    if gateways is not None:
+        unit.gateways = gateways
     try:
         if topic == topics.BILLING:
             commands = read_commands(unit, fresh_records, keys)
-            yield from AwaitCatalog(catalog_offset_needed(commands), promos_offset_needed(commands))
+            yield from AwaitCatalog(
+                catalog_offset_needed(commands),
+                promos_offset_needed(commands),
+                gateways_offset_needed(commands),
+            )
             post_commands(unit, commands)
         else:
             moved = topic == topics.MOVED

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, TypeVar, assert_never
 from pipeline import topics
 from pipeline.catalog.rates import RateTable
 from pipeline.catalog.rating import is_free
-from pipeline.events import AHEAD_MS, RequestEvent, Timestamps, decode_element
+from pipeline.events import AHEAD_MS, LATE_MS, RequestEvent, Timestamps, decode_element
 from pipeline.formats import MARKS
 from pipeline.outcomes import DeadLetterReason
 from pipeline.partitioning import partition_of
@@ -84,6 +84,7 @@ def redrive(
     *,
     too_late: bool,
     leaps: bool = False,
+    unsigned: bool = False,
     letters_max: int = LETTERS_A_TRANSACTION,
 ) -> RedriveProtocol[Redriven]:
     """Redrive all letters that can be charged now, `letters_max` a transaction; return how many those were.
@@ -96,7 +97,7 @@ def redrive(
     for mark in done.values():
         MARKS.check(int(mark))
     before = starts_of(done)
-    starts = {} if too_late or leaps else before
+    starts = {} if too_late or leaps or unsigned else before
     report, after = Redriven(), _Starts()
     batch: list[tuple[Letter, RequestEvent]] = []
     while (letters := (yield from NextLetters(starts))) is not None:
@@ -104,7 +105,9 @@ def redrive(
             # 2. Decide: a letter that was not redriven before and can be charged now.
             reason = dict(letter.headers).get("reason", b"").decode()
             now_ms = yield from Now()
-            event = chargeable(letter.value, reason, rates, now_ms, too_late=too_late, leaps=leaps)
+            event = chargeable(
+                letter.value, reason, rates, now_ms, too_late=too_late, leaps=leaps, unsigned=unsigned
+            )
             is_done = letter.mark in done
             if is_done:
                 report.earlier += 1
@@ -192,22 +195,32 @@ def redriven_outputs(
 
 
 def chargeable(
-    value: bytes, reason: str, rates: RateTable, now_ms: int, *, too_late: bool, leaps: bool = False
+    value: bytes,
+    reason: str,
+    rates: RateTable,
+    now_ms: int,
+    *,
+    too_late: bool,
+    leaps: bool = False,
+    unsigned: bool = False,
 ) -> RequestEvent | None:
     """Return the event of a dead letter that can be charged now, None for one that has to stay.
 
     An unpriced one can when its route has a rate for its time; one from the future when its time has come;
     one that came too late only when the operator says so, as nothing remembers whether it was charged
-    before, and so one whose number leaps, as another sender may have written it. Malformed and invalid ones never can,
+    before, and so one whose number leaps, or whose record its gateway did not sign, as another sender may have written it. An unsigned one over 35 days old needs both words. Malformed and invalid ones never can,
     nor a command, nor one whose reason only a newer worker knows.
     """
-    if not _may_be_redriven(DeadLetterReason.named(reason), too_late=too_late, leaps=leaps):
+    named = DeadLetterReason.named(reason)
+    if not _may_be_redriven(named, too_late=too_late, leaps=leaps, unsigned=unsigned):
         return None
     event = decode_element(value)
     if not isinstance(event, RequestEvent):
         return None
     at_ms = _timestamps.ms(event.time)
     if at_ms is None or at_ms > now_ms + AHEAD_MS:
+        return None
+    if named is DeadLetterReason.UNSIGNED and at_ms < now_ms - LATE_MS and not too_late:
         return None
     data = event.data
     if not is_free(data) and rates.in_force(data.model, data.provider or "", at_ms) is None:
@@ -218,10 +231,10 @@ def chargeable(
 def _waits(reason: str) -> bool:
     """Whether a letter that cannot be charged now may be some day, without an operator's word; by a newer release too."""
     named = DeadLetterReason.named(reason)
-    return named is None or _may_be_redriven(named, too_late=False, leaps=False)
+    return named is None or _may_be_redriven(named, too_late=False, leaps=False, unsigned=False)
 
 
-def _may_be_redriven(reason: DeadLetterReason | None, *, too_late: bool, leaps: bool) -> bool:
+def _may_be_redriven(reason: DeadLetterReason | None, *, too_late: bool, leaps: bool, unsigned: bool) -> bool:
     match reason:
         case DeadLetterReason.UNPRICED | DeadLetterReason.FROM_THE_FUTURE:
             return True
@@ -229,6 +242,8 @@ def _may_be_redriven(reason: DeadLetterReason | None, *, too_late: bool, leaps: 
             return too_late
         case DeadLetterReason.LEAP:
             return leaps
+        case DeadLetterReason.UNSIGNED:
+            return unsigned
         case (
             DeadLetterReason.MALFORMED
             | DeadLetterReason.INVALID

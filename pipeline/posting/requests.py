@@ -4,7 +4,8 @@ Owns: what makes an event chargeable beyond its types, and the order of the chec
 Called by: `posting/protocol.py` with a batch of `metering.requests` or `metering.moved`.
 Next: `posting/unit.py` closes the unit.
 
-Each event meets, in order: validity, age, the duplicate check, its place, its rate. Only then is it
+Each event meets, in order: whether its record may hold events of its source, validity, age, the duplicate check, its
+place, its rate. Only then is it
 charged, and only a charged or moved event enters the duplicate check.
 """
 
@@ -25,6 +26,7 @@ from pipeline.events import (
     problem_of,
     whole_ms,
 )
+from pipeline.gateway_book import SignedRecord
 from pipeline.ist import DAY_MS
 from pipeline.journal import PARTITIONS_MAX, ROWS_A_RECORD
 from pipeline.outcomes import DeadLetterReason
@@ -62,6 +64,8 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
     # Nearly always many events of one source follow each other: it is looked up once for them all.
     running, newest, charged = "", -1, list[int]()
     no_room = state.sources.is_full
+    # A moved event was looked at where it was first read: nobody but workers and operators can write there.
+    bound = None if moved or not unit.gateways else unit.gateways
     for done, record in enumerate(records, 1):
         if aside and unit.takes_aside(record):
             continue
@@ -75,8 +79,21 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
         if events is None:
             events = parts.valid_events(record)
         taken += len(events)
+        # The last source that the record may hold events of: those of one follow each other.
+        signed = (
+            None
+            if bound is None
+            else SignedRecord(bound, record.headers, record.value or b"", record.partition)
+        )
+        vouched = None
         for event in events:
             data, org, source, sequence = event.data, event.subject, event.source, event.sequence
+            if signed is not None and source != vouched:
+                problem = signed.problem(source)
+                if problem is not None:
+                    _reject_unsigned(unit, record, parts.bytes_of(record, events, event), event, problem)
+                    continue
+                vouched = source
             usage, status, provider = data.usage, data.status, data.provider
             at_ms = ms(event.time)
             prompt, cached, completion, reasoning, others, irregular = (
@@ -297,6 +314,16 @@ def _reject_leap(unit: Unit, record: InputRecord, value: bytes, event: RequestEv
     detail = f"sequence {event.sequence} is too far above {last}, the last of source {event.source!r} here"
     unit.reject(record, value, DeadLetterReason.LEAP, detail)
     unit.state.unpriced.add(mark_of(event.source, event.id))
+
+
+def _reject_unsigned(
+    unit: Unit, record: InputRecord, value: bytes, event: RequestEvent, problem: str
+) -> None:
+    """Send an event to the dead letters whose source is bound to a key that did not sign its record."""
+    unit.reject(record, value, DeadLetterReason.UNSIGNED, problem)
+    if event.sequence is not None:
+        # An operator may have it redriven, and its gateway may publish it again.
+        unit.state.unpriced.add(mark_of(event.source, event.id))
 
 
 def _reject_invalid(unit: Unit, record: InputRecord, value: bytes, event: RequestEvent) -> None:

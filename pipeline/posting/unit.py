@@ -25,6 +25,7 @@ from pipeline.accounts.promos import PromoTable
 from pipeline.accounts.review import needs_review
 from pipeline.catalog.rates import RateTable
 from pipeline.events import LATE_MS, STAMP_AHEAD_MS, RequestEvent
+from pipeline.gateway_book import GatewayBook
 from pipeline.journal import (
     LEDGER,
     REQUESTS,
@@ -157,6 +158,7 @@ class Unit:
     """The newest time stamp of the unit's request records. Which sources are idle goes by these alone: other
     topics may be far ahead of the requests after an outage."""
     promos: PromoTable = field(default_factory=PromoTable)
+    gateways: GatewayBook = field(default_factory=GatewayBook)
     money: dict[bytes, bytes | None] = field(default_factory=dict)
     orders: dict[bytes, bytes] = field(default_factory=dict)
     answers: dict[bytes, bytes | None] = field(default_factory=dict)

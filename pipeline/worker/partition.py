@@ -25,6 +25,7 @@ from pipeline.catalog.rates import RateTable
 from pipeline.connection import KafkaConnection
 from pipeline.crashpoints import reach
 from pipeline.driving import drive
+from pipeline.gateway_book import GatewayBook
 from pipeline.kafka.bounded import last_headers
 from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.follow import TopicFollower
@@ -62,10 +63,11 @@ CATALOG_AGE_LIMIT_S = CATALOG_AGE_MAX_MS / 1000
 
 @dataclass(frozen=True)
 class Catalog:
-    """The rates and the promo codes, and what keeps them up to date."""
+    """The rates, the promo codes and the registered gateways, and what keeps them up to date."""
 
     rates: RateTable
     promos: PromoTable
+    gateways: GatewayBook
     follower: TopicFollower
 
 
@@ -167,7 +169,9 @@ class Partition:
             has_more = True
             while has_more:
                 started = time.monotonic()
-                unit_of_work = protocol.unit_of_work(self._state, rates, promos, self._keys, topic, records)
+                unit_of_work = protocol.unit_of_work(
+                    self._state, rates, promos, self._keys, topic, records, gateways=self._catalog.gateways
+                )
                 posted = await drive(unit_of_work, self._take)
                 if posted is not None:
                     self._count(posted, topic, started)
@@ -207,9 +211,10 @@ class Partition:
                 return step.answered(await last_headers(self._kafka, TopicPartition(*place)))
             case ConfirmOwner(place):
                 await self._log.confirm_owner(place)
-            case AwaitCatalog(catalog_offset, promos_offset):
+            case AwaitCatalog(catalog_offset, promos_offset, gateways_offset):
                 await self._catalog.follower.reached(topics.CATALOG, catalog_offset)
                 await self._catalog.follower.reached(topics.PROMOS, promos_offset)
+                await self._catalog.follower.reached(topics.GATEWAYS, gateways_offset)
             case Decide(decision):
                 await self._decide(decision)
             case Commit():

@@ -18,8 +18,10 @@ from aiokafka import ConsumerRecord, TopicPartition
 from pipeline import telemetry, topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
+from pipeline.gateway_book import GatewayBook
 from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.follow import TopicFollower
+from pipeline.kafka.gateways import to_gateways
 from pipeline.kafka.group_watch import Ends
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.promos import to_promos
@@ -79,9 +81,10 @@ class PartitionReader:
         self._deciding = asyncio.Lock()
         self._rates = RateTable()
         self._promos = PromoTable()
+        self._gateways = GatewayBook(self._keys.keys, all_signed=settings.signed_sources_only)
         self._follower = TopicFollower(
             settings.kafka,
-            [to_rates(self._rates), to_promos(self._promos)],
+            [to_rates(self._rates), to_promos(self._promos), to_gateways(self._gateways)],
             count_bad=telemetry.count_bad_record,
         )
         self._ends = EndsWatch(settings.kafka, settings.ends_every_s)
@@ -128,7 +131,7 @@ class PartitionReader:
             settings.deployment,
             partition,
             self._partitions,
-            Catalog(self._rates, self._promos, self._follower),
+            Catalog(self._rates, self._promos, self._gateways, self._follower),
             self._keys,
             self._deciding,
             settings.accepted_topics,

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.record.util import calc_crc32c
 from pydantic import SecretStr
 
 from pipeline import ist, topics
@@ -200,19 +201,37 @@ async def test_a_record_that_ends_its_worker_is_set_aside_while_no_worker_lives(
             await worker.owned(1)
 
 
-async def test_a_batch_that_is_gigabytes_when_decompressed_ends_nobody(broker: Broker) -> None:
-    """It is a dead letter with the bytes that came; so is a record whose dead letter would not fit out."""
+async def _send_with_a_header(servers: str, value: bytes, name: bytes) -> None:
+    """Send a record with a header whose name is any bytes at all, which no client lets through but brokers take."""
+    async with AIOKafkaProducer(bootstrap_servers=servers) as producer:
+        batch = producer.create_batch()
+        batch.append(timestamp=None, key=None, value=value, headers=[("n" * len(name), b"")])
+        batch.close()
+        spoilt = bytearray(batch._build().replace(b"n" * len(name), name))
+        spoilt[17:21] = calc_crc32c(bytes(spoilt[21:])).to_bytes(4)
+        batch._buffer = bytes(spoilt)
+        await (await producer.send_batch(batch, topics.REQUESTS, partition=2))
+
+
+async def test_a_batch_that_cannot_be_read_ends_nobody(broker: Broker) -> None:
+    """One that is gigabytes when decompressed, and one with a header whose name is no text, are dead letters with the bytes
+    that came; so is a record whose dead letter would not fit out.
+    """
     zeros, large = b"0" * (BATCH_BYTES_MAX + 1), b"x" * 20_000_000
     async with AIOKafkaProducer(
         bootstrap_servers=broker.servers, compression_type="zstd", max_request_size=2**30
     ) as gateway:
-        for value in (_free(2, 0), zeros, large, _free(2, 1)):
+        for value in (_free(2, 0), zeros, large):
             await gateway.send_and_wait(topics.REQUESTS, value, partition=2)
+        await _send_with_a_header(broker.servers, _free(2, 2), b"\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8")
+        await gateway.send_and_wait(topics.REQUESTS, _free(2, 1), partition=2)
     async with _working(broker) as worker:
         partition = await worker.owned(2)
-        await worker.until(lambda: partition._state.meta.offsets == {topics.REQUESTS: 4})
+        await worker.until(lambda: partition._state.meta.offsets == {topics.REQUESTS: 5})
         assert partition._state.meta.position == 3
-    bomb, cut = await _letters(broker, 2)
+    bomb, cut, unread = await _letters(broker, 2)
+    assert b"a header whose name is not UTF-8" in dict(unread.headers)["detail"]
+    assert _free(2, 2)[:50] in unread.value
     assert len(bomb.value) < 20_000
     assert b"is more than 67108864 bytes when decompressed" in dict(bomb.headers)["detail"]
     assert (dict(bomb.headers)["offset"], dict(cut.headers)["offset"]) == (b"1", b"2")

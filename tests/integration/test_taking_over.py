@@ -17,6 +17,7 @@ from pipeline import topics
 from pipeline.accounts.commands import Credit, encode
 from pipeline.connection import KafkaConnection
 from pipeline.driving import drive
+from pipeline.gateway_book import GatewayBook
 from pipeline.journal import LEDGER, LedgerRow, encode_rows, public_id
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.clients import producer, started_admin
@@ -54,7 +55,7 @@ def servers() -> Iterator[str]:
 
 
 def _partition(servers: str, number: int) -> Partition:
-    catalog = Catalog(rate_table(), Mock(), Followed())
+    catalog = Catalog(rate_table(), Mock(), GatewayBook(), Followed())
     return Partition(
         KafkaConnection(servers), "metering", number, PARTITIONS, catalog, COMMAND_KEYS, asyncio.Lock()
     )
@@ -170,7 +171,7 @@ async def test_topics_that_are_made_anew_under_a_running_worker_are_noticed(
 async def _partition_that_accepts(servers: str, number: int, topic: str) -> None:
     """Open a partition whose operator has accepted the present topic of a name."""
     accepted = await topic_ids(KafkaConnection(servers), [topic])
-    catalog = Catalog(rate_table(), Mock(), Followed())
+    catalog = Catalog(rate_table(), Mock(), GatewayBook(), Followed())
     opened = Partition(
         *(KafkaConnection(servers), "metering", number, PARTITIONS, catalog, COMMAND_KEYS, asyncio.Lock()),
         accepted,

@@ -6,12 +6,13 @@ Called by: `__main__.py` and the tests. Next: `world.py` runs, `compare.py` judg
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
+from typing import Any
 from unittest.mock import patch
 
 from pipeline.posting import duplicates
@@ -37,15 +38,22 @@ class Result:
         return {check for check, _ in self.differences}
 
 
-def run(seed: int, events: int, mutant: str | None = None, alike: str | None = None) -> Result:
+def run(
+    seed: int,
+    events: int,
+    mutant: str | None = None,
+    alike: str | None = None,
+    conditions: Mapping[str, Any] | None = None,
+) -> Result:
     """Run one seed, with a planted mistake where one is named; `alike` names one not to plant.
 
-    Either way the seed's plan is the one that goes with the mistake.
+    Either way the seed's plan is the one that goes with the mistake, but for the `conditions` that are given.
     """
     named = mutant or alike
     with ExitStack() as stack:
         rules = stack.enter_context(mutants.planted(mutant))
-        chosen = plan(seed, events, rules, mutants.MUTANTS[named].conditions if named else None)
+        of_mistake = mutants.MUTANTS[named].conditions if named else {}
+        chosen = plan(seed, events, rules, {**of_mistake, **(conditions or {})})
         stack.enter_context(_ring(chosen))
         world = World(chosen)
         world.run()

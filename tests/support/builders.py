@@ -21,6 +21,7 @@ from pipeline.accounts.commands import AnyCommand
 from pipeline.accounts.commands import encode as encode_command
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import Rate, RateTable
+from pipeline.gateway_book import GatewayBook
 from pipeline.journal import JournalRecord
 from pipeline.posting import beside_journal
 from pipeline.posting.commands import post_commands, read_commands
@@ -159,6 +160,7 @@ class Books:
         self.journal: list[JournalRecord] = []
         self.next_offset = {REQUESTS: 0, BILLING: 0, MOVED: 0}
         self.promos = PromoTable()
+        self.gateways = GatewayBook(COMMAND_KEYS.keys)
 
     def record(self, topic: str, value: bytes | None, at_ms: int = NOW_MS) -> Record:
         """Return the next record of a topic."""
@@ -180,7 +182,7 @@ class Books:
     def post(self, records: Sequence[Record]) -> UnitOutput:
         """Post records of one topic in one unit, and keep its state records."""
         topic = records[0].topic
-        unit = Unit(self.state, self.rates, promos=self.promos)
+        unit = Unit(self.state, self.rates, promos=self.promos, gateways=self.gateways)
         kept = fresh(self.state, records)
         if topic == BILLING:
             post_commands(unit, read_commands(unit, kept, COMMAND_KEYS))

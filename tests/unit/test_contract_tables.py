@@ -35,7 +35,7 @@ def test_a_table_takes_the_place_between_its_markers_and_no_other() -> None:
 
 def test_writing_changes_what_is_out_of_date(tmp_path: Path) -> None:
     events = (contract_tables.DOCS / "events.md").read_text(encoding="utf-8")
-    (tmp_path / "events.md").write_text(events.replace("`unpriced`", "`unprized`"), encoding="utf-8")
+    (tmp_path / "events.md").write_text(events.replace("| `unpriced` |", "| `unprized` |"), encoding="utf-8")
     contract_tables.write(tmp_path)
     for name, text in contract_tables.documents().items():
         assert (tmp_path / name).read_text(encoding="utf-8") == text

@@ -14,6 +14,7 @@ from pipeline.accounts.verdicts import PROGRESS_KEY, Verdict, VerdictProgress, d
 from pipeline.events import decode_record as events_of
 from pipeline.events import problem_of
 from pipeline.gateway.admission.admission import Admission
+from pipeline.gateway_book import GatewayKey
 from pipeline.partitioning import murmur2, partition_of
 
 TEXT = (contract.SCHEMAS.parent / "docs" / "gateway-protocol.md").read_text(encoding="utf-8")
@@ -91,3 +92,11 @@ def test_the_refusal_is_word_for_word() -> None:
     told: dict[str, Any] = json.loads(example("refusal"))
     assert msgspec.json.decode(refusal.body()) == told
     assert refusal.retry_after is not None
+
+
+def test_signed_records() -> None:
+    table = rows("key | partition | value | mac")
+    assert len(table) == 2
+    for text, partition, value, mac in table:
+        headers = GatewayKey.parse(text, "mum-1").headers(value.encode(), int(partition))
+        assert headers == [("mac", mac.encode())]

@@ -26,6 +26,7 @@ from pipeline.gateway.errors import GatewayError
 from pipeline.gateway.sending.batches import Partitions, Record, lanes
 from pipeline.gateway.sending.entry import SpoolEntry
 from pipeline.gateway.sending.spool import Cursor, Spool
+from pipeline.gateway_book import GatewayKey
 from pipeline.kafka import clients
 from pipeline.kafka.attempts import attempt, described, within
 from pipeline.topics import REQUESTS
@@ -66,12 +67,13 @@ class SpoolSender:
         options: Mapping[str, Any],
         *,
         linger_ms: int,
+        key: GatewayKey | None,
         sent: Callable[[Record, int], None],
         acknowledged: Callable[[list[SpoolEntry]], None],
     ) -> None:
-        """Prepare; `sent` hears of each record and its offset, `acknowledged` of events done with."""
+        """Prepare; `key` signs each record, where there is one; `sent` hears of each record and its offset, `acknowledged` of events done with."""
         self._spool, self._kafka, self._options = spool, kafka, options
-        self._linger_s = linger_ms / 1000
+        self._linger_s, self._key = linger_ms / 1000, key
         self._sent, self._acknowledged = sent, acknowledged
         self._more = asyncio.Event()
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
@@ -169,8 +171,10 @@ class SpoolSender:
         assert self._producer is not None
         for record in records:
             async with asyncio.timeout(SEND_LIMIT_S):
+                value = record.value()
+                headers = self._key.headers(value, record.partition) if self._key is not None else []
                 delivery = await self._producer.send(
-                    REQUESTS, record.value(), key=record.key, partition=record.partition
+                    REQUESTS, value, key=record.key, partition=record.partition, headers=headers
                 )
                 metadata = await delivery
             if metadata is None or metadata.offset < 0:

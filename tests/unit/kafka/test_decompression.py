@@ -11,6 +11,7 @@ import pytest
 from aiokafka import codec
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
 
 from pipeline.events import UnreadBatch
 from pipeline.kafka import clients, decompression
@@ -60,6 +61,45 @@ def _batch(base_offset: int, *values: bytes, codec_number: int = 4) -> bytes:
     for n, value in enumerate(values):
         builder.append(n, 1_000, None, value, [])
     return base_offset.to_bytes(8) + bytes(builder.build())[8:]
+
+
+def _with_a_header(*names: bytes, codec_number: int) -> bytes:
+    """Return a batch of records with a header each, of these names, which a broker takes whatever they are."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 2**30)
+    for n, _ in enumerate(names):
+        builder.append(n, 1_000, None, b"%d" % n, [(f"name{n}", None)])
+    plain = bytes(builder.build())
+    for n, name in enumerate(names):
+        plain = plain.replace(b"name%d" % n, name)
+    head, records = bytearray(plain[:61]), plain[61:]
+    head[22], records = codec_number, bytes(cramjam.zstd.compress(records)) if codec_number else records
+    head[8:12] = (len(head) - 12 + len(records)).to_bytes(4)
+    head[17:21] = calc_crc32c(bytes(head[21:]) + records).to_bytes(4)
+    return bytes(head) + records
+
+
+@pytest.mark.parametrize("codec_number", [0, 4])
+def test_a_header_whose_name_is_no_text_ends_no_reader(codec_number: int) -> None:
+    """What came before it in its batch is read, the whole batch stands for the rest, and the next one is read."""
+    spoilt = _with_a_header(b"name0", b"\xff\xfe\xfd\xfc\xfb", b"name2", codec_number=codec_number)
+    found = _read(spoilt + _batch(3, b"after"))
+    assert [(offset, value) for offset, value in found if offset != 2] == [(0, b"0"), (3, b"after")]
+    [unread] = [value for offset, value in found if offset == 2]
+    assert isinstance(unread, UnreadBatch)
+    assert unread == spoilt
+    assert "a header whose name is not UTF-8" in unread.detail
+
+
+def test_what_ends_a_transaction_is_handed_out_as_aiokafka_reads_it() -> None:
+    """It asks such a batch itself for its next record."""
+    builder = DefaultRecordBatchBuilder(2, 0, 1, 7, 0, -1, 2**30)
+    builder.append(0, 1_000, b"\x00\x00\x00\x00", b"\x00" * 6, [])
+    data = bytearray(builder.build())
+    data[22] |= 0x20
+    data[17:21] = calc_crc32c(bytes(data[21:])).to_bytes(4)
+    batch = BoundedRecords(bytes(data)).next_batch()
+    assert batch.is_control_batch
+    assert next(batch).key == b"\x00\x00\x00\x00"
 
 
 def _read(data: bytes) -> list[tuple[int, bytes | None]]:

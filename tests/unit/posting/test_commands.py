@@ -23,7 +23,12 @@ from pipeline.accounts.commands import (
 )
 from pipeline.journal import decode_rows
 from pipeline.partitioning import partition_of
-from pipeline.posting.commands import catalog_offset_needed, promos_offset_needed, read_commands
+from pipeline.posting.commands import (
+    catalog_offset_needed,
+    gateways_offset_needed,
+    promos_offset_needed,
+    read_commands,
+)
 from pipeline.posting.unit import Unit, UnitOutput
 from pipeline.topics import BILLING, MOVED
 from tests.support.builders import (
@@ -133,12 +138,13 @@ def test_a_command_of_whoever_has_no_key_is_a_dead_letter_and_changes_nothing() 
 
 
 def test_a_barrier_of_whoever_has_no_key_keeps_nobody_waiting() -> None:
-    forged = Record(BILLING, value=encode(Barrier("b", 2**60, 2**60)))
-    records = [forged, command_record(encode(Barrier("c", 3, 4)))]
+    forged = Record(BILLING, value=encode(Barrier("b", 2**60, 2**60, 2**60)))
+    records = [forged, command_record(encode(Barrier("c", 3, 4, 5)))]
     books = Books()
     commands = read_commands(Unit(books.state, books.rates), records, COMMAND_KEYS)
     assert catalog_offset_needed(commands) == 3
     assert promos_offset_needed(commands) == 4
+    assert gateways_offset_needed(commands) == 5
 
 
 def test_a_command_on_another_orgs_partition_is_a_dead_letter() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import ist
 from pipeline.catalog.rates import RateTable
-from pipeline.events import AHEAD_MS
+from pipeline.events import AHEAD_MS, LATE_MS
 from pipeline.formats import NewerFormatError
 from pipeline.posting import duplicates
 from pipeline.posting.redriving import (
@@ -198,6 +198,24 @@ def test_marks_of_a_newer_release_stop_it_before_anything_is_redriven() -> None:
 @pytest.mark.parametrize("leaps", [True, False])
 def test_a_number_that_leapt_is_redriven_only_where_the_operator_says_so(leaps: bool) -> None:
     assert (chargeable(LETTER, "leap", rate_table(), NOW_MS, too_late=True, leaps=leaps) is not None) is leaps
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "unsigned", "too_late", "expected"),
+    [
+        (0, False, True, False),
+        (0, True, False, True),
+        (LATE_MS, True, False, False),
+        (LATE_MS, True, True, True),
+    ],
+)
+def test_what_its_gateway_did_not_sign_is_redriven_by_an_operators_word_and_an_old_one_by_two(
+    late_ms: int, unsigned: bool, too_late: bool, expected: bool
+) -> None:
+    """Of an old one nobody knows whether it was charged."""
+    now_ms = NOW_MS + late_ms
+    found = chargeable(LETTER, "unsigned", rate_table(), now_ms, too_late=too_late, unsigned=unsigned)
+    assert (found is not None) is expected
 
 
 class _Letters:

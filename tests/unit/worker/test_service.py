@@ -15,6 +15,7 @@ from pipeline import topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.connection import KafkaConnection
+from pipeline.gateway_book import GatewayBook
 from pipeline.settings import Settings
 from pipeline.worker.partition import Catalog, Partition
 from pipeline.worker.service import UNIT_EVERY_S, PartitionReader, PendingUnit, StandstillError
@@ -148,7 +149,7 @@ async def test_markers_that_were_read_past_are_no_records_that_were_lost() -> No
         Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY)), {}
     )
     kafka = KafkaConnection("localhost:1")
-    catalog = Catalog(RateTable(), PromoTable(), Mock())
+    catalog = Catalog(RateTable(), PromoTable(), GatewayBook(), Mock())
     owned = Partition(kafka, "metering", 0, 1, catalog, COMMAND_KEYS, asyncio.Lock())
     owned._state.meta.offsets = {topics.MOVED: 7, topics.REQUESTS: 30}
     reader._owned = {0: owned}
