@@ -1,16 +1,17 @@
-# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | stack | litellm | gateways | browser | pictures | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | stack | litellm | gateways | helm | browser | pictures | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
+HELM_VERSION := v4.3.1
 
 # Where this is set, every process compiles all of the code again when it starts.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster stack litellm gateways wheel browser pictures check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster stack litellm gateways wheel helm browser pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -28,6 +29,7 @@ help:
 	@echo "make litellm kill workers of a LiteLLM proxy under 1,000 mixed requests, in some minutes"
 	@echo "make gateways try the gateways of examples/ (Go, Node) and librdkafka before the product, in some minutes"
 	@echo "make wheel   install the wheel in an empty place and run the demo from it, in some minutes"
+	@echo "make helm    build helm, make the chart's golden files anew and try the chart, in some minutes, where there is Go"
 	@echo "make browser install Chromium for the browser tests, where apt can"
 	@echo "make pictures make pictures of all pages in docs/pictures, from the demo"
 	@echo "make check   formatting, lint, types, import contracts"
@@ -59,7 +61,7 @@ demo: setup
 # What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
 # runs in two lanes: tests/support/lanes.py says what stays together in one.
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-LONG := tests/upgrade tests/world tests/drill tests/cluster tests/stack tests/litellm tests/gateways tests/wheel \
+LONG := tests/upgrade tests/world tests/drill tests/cluster tests/stack tests/litellm tests/gateways tests/wheel tests/helm \
 	$(addprefix tests/crash/,test_recovery.py test_state_lost.py test_rebuild_killed.py test_redrive_killed.py \
 	test_billing_killed.py)
 # Of its file the other test stays: ClickHouse is away, and comes back.
@@ -136,6 +138,19 @@ gateways: setup $(VENV)/node/.ready
 
 wheel: setup
 	$(BIN)/python -m pytest -s tests/wheel
+
+# In an environment of its own: what is built and installed there is for the chart alone.
+$(VENV)/helm/.ready: Makefile
+	$(PYTHON) -m venv $(VENV)/helm
+	$(VENV)/helm/bin/python -m pip install --quiet --disable-pip-version-check \
+		cloudcoil-models-keda==2.16.1.0 cloudcoil-models-prometheus-operator==0.80.1.0
+	GOBIN=$(abspath $(VENV))/helm/bin CGO_ENABLED=0 go install helm.sh/helm/v4/cmd/helm@$(HELM_VERSION)
+	@touch $@
+
+# Without Go its tests are skipped and say so.
+helm: setup
+	@if command -v go >/dev/null; then $(MAKE) $(VENV)/helm/.ready && $(BIN)/python -m tests.support.helm.chart; fi
+	$(BIN)/python -m pytest tests/helm tests/deploy/test_helm.py
 
 # Never fails: without Chromium the browser tests are skipped and say so.
 browser:

@@ -15,7 +15,20 @@ from pathlib import Path
 
 import uvloop
 
-from bench import answers, debit, floods, forecasts, gateway, pages, recovery, restart, starts, whole
+from bench import (
+    answers,
+    debit,
+    floods,
+    forecasts,
+    gateway,
+    pages,
+    past,
+    proofs,
+    recovery,
+    restart,
+    starts,
+    whole,
+)
 from bench.report import Report, machine
 
 QUICK_EVENTS = 5_000_000
@@ -35,6 +48,8 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, Callable[[], Corouti
         "p": lambda: forecasts.forecasts(full=full),
         "r": lambda: recovery.recovery(full=full),
         "s": lambda: starts.starts(full=full),
+        "t": lambda: past.past(events=arguments.events, full=full, keep=arguments.keep),
+        "v": lambda: proofs.proofs(full=full),
         "w": lambda: pages.pages(full=full),
     }
 
@@ -43,11 +58,15 @@ def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "names", nargs="*", help="which: a b c d e f g1 g2 g3 g4 h p r s w; all where none is named"
+        "names", nargs="*", help="which: a b c d e f g1 g2 g3 g4 h p r s t v w; all where none is named"
     )
     parser.add_argument("--full", action="store_true", help="more runs, larger loads, the whole grid")
-    parser.add_argument("--events", type=int, default=QUICK_EVENTS, help="(f) how many events to answer from")
-    parser.add_argument("--keep", type=Path, help="(f) a directory for the events, to use them again")
+    parser.add_argument(
+        "--events", type=int, default=QUICK_EVENTS, help="(f, t) how many events to answer from"
+    )
+    parser.add_argument(
+        "--keep", type=Path, help="(f, t) a directory for the events, to use them again: for one of the two"
+    )
     arguments = parser.parse_args()
     known = _benchmarks(arguments)
     unknown = set(arguments.names) - set(known)
@@ -57,8 +76,8 @@ def main() -> None:
     # Ended from outside, it still ends the processes it started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in arguments.names or known:
-        # In `f` this process is the server, which runs on uvloop.
-        run = uvloop.run if name == "f" else asyncio.run
+        # In `f` and `t` this process is the server, which runs on uvloop.
+        run = uvloop.run if name in ("f", "t") else asyncio.run
         report = run(known[name]())
         report.save()
         print(report.markdown(), flush=True)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import uvicorn
 
-from bench.asking import Asked, ask_http
+from bench.asking import Asked, HttpRequest, ask_http
 from bench.report import Report, percentile
 from bench.year import (
     ID_STEP,
@@ -158,7 +158,8 @@ async def _ask_over_http(
     requests = []
     for _ in range(PATHS):
         path, org = question.path(draw)
-        requests.append((path, issue(SECRET, org, "owner", "bench@example.com", now_ms) if org else ""))
+        token = issue(SECRET, org, "owner", "bench@example.com", now_ms) if org else ""
+        requests.append(HttpRequest(path, token))
     return await asyncio.get_running_loop().run_in_executor(
         askers, ask_http, port, requests, question.at_once, seconds
     )
@@ -184,19 +185,19 @@ def _context(engine: Engine, now_ms: int) -> AppContext:
 
 
 @asynccontextmanager
-async def _serving(context: AppContext) -> AsyncIterator[int]:
+async def serving(context: AppContext) -> AsyncIterator[int]:
     """Serve the API around a context; yield the port."""
     port = free("127.0.0.1")
     config = uvicorn.Config(
         create_app(context), port=port, log_config=None, access_log=False, server_header=False
     )
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
+    running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.02)
     yield port
     server.should_exit = True
-    await serving
+    await running
 
 
 async def answers(*, events: int, full: bool, keep: Path | None = None) -> Report:
@@ -232,7 +233,7 @@ async def _measure(engine: Engine, seconds: float, report: Report) -> None:
     context = _context(engine, now_ms)
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as askers:
-            async with _serving(context) as port:
+            async with serving(context) as port:
                 for question in questions(context, number):
                     for through in ("engine", "HTTP"):
                         cpu_s = _cpu_s()

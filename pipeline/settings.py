@@ -140,7 +140,7 @@ class StatusSettings(CommonSettings):
     """What a role needs that says how it is on a port of its own."""
 
     worker_port: Annotated[int, Field(ge=0, le=65535)] = 8001
-    """Where a worker serves /livez, /readyz, /healthz and /metrics, and a sink that runs apart."""
+    """Where a worker serves /livez, /readyz, /healthz and /metrics, and a sink or a notary that runs apart."""
 
 
 class SinkSettings(StatusSettings):
@@ -188,7 +188,22 @@ class WorkerSettings(StatusSettings):
         return CommandKeys.parse(self.command_key.get_secret_value())
 
 
-class Settings(SinkSettings, WorkerSettings):
+class NotarySettings(StatusSettings):
+    """What a notary needs."""
+
+    notary_key: StrongSecret = None
+    """Signs a checkpoint of each closed day; two after a comma, the new one first, until a day was signed with it."""
+
+    @field_validator("notary_key")
+    @classmethod
+    def _one_or_two_notary_keys(cls, key: SecretStr | None) -> SecretStr | None:
+        secrets = [] if key is None else [each.strip() for each in key.get_secret_value().split(",")]
+        if not all(secrets) or len(secrets) > NOTARY_SECRETS_MAX:
+            raise ValueError("one secret, or two after a comma, the new one first")
+        return key
+
+
+class Settings(SinkSettings, WorkerSettings, NotarySettings):
     """Everything that can be set: what the server and the operator's commands need."""
 
     session_secret: StrongSecret = None
@@ -227,18 +242,8 @@ class Settings(SinkSettings, WorkerSettings):
     """How long a server that is told to stop goes on answering, while /readyz says so and load balancers take it out."""
     events_kept_from: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] | None = None
     """The first IST month, 2026-03, whose requests ClickHouse has one by one, where older ones were dropped from it."""
-    notary_key: StrongSecret = None
-    """Signs a checkpoint of each closed day; two after a comma, the new one first, until a day was signed with it."""
     operator_token: StrongSecret = None
     """Opens the operator's endpoints of the server, which `up` uses for `metering verify`."""
-
-    @field_validator("notary_key")
-    @classmethod
-    def _one_or_two_notary_keys(cls, key: SecretStr | None) -> SecretStr | None:
-        secrets = [] if key is None else [each.strip() for each in key.get_secret_value().split(",")]
-        if not all(secrets) or len(secrets) > NOTARY_SECRETS_MAX:
-            raise ValueError("one secret, or two after a comma, the new one first")
-        return key
 
     @field_validator("smtp_url")
     @classmethod

@@ -1,7 +1,7 @@
 """What a process says of itself on a port of its own: `/livez`, `/readyz`, `/healthz` and `/metrics`.
 
-Owns: what the four answer, and that silent connections keep nobody else from them.
-Called by: `worker/app.py`, `sink/main.py`, `api/server/main.py`.
+Owns: what the four answer, that silent connections keep nobody else from them, and how a role that is one task is stopped.
+Called by: `worker/app.py`, `sink/main.py`, `notary/main.py`, `api/server/main.py`.
 
 `/livez` is 200 as long as the event loop moves: whoever finds it is not, starts the process again. `/readyz` is 200 while
 the role does its work, and 503 from the moment on that it is told to stop. `/healthz` names each part of the role, and
@@ -17,9 +17,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from socketserver import TCPServer, ThreadingMixIn
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -27,6 +28,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from pipeline.kafka.attempts import ClientCancelledError
 from pipeline.telemetry import MetricsText
 
 if TYPE_CHECKING:
@@ -167,3 +169,23 @@ def serve(host: str, port: int, status: RoleStatus) -> StatusServer:
     server = StatusServer((host, port), status)
     Thread(target=server.serve_forever, name="status", daemon=True).start()
     return server
+
+
+async def run_until_stopped(work: Coroutine[None, None, None], status: RoleStatus) -> None:
+    """Do a role's work until SIGTERM or SIGINT. Raises what ends it before, a cancellation that nobody asked for too."""
+    task = asyncio.create_task(work)
+    beating = asyncio.create_task(status.beat())
+
+    def stop() -> None:
+        status.stop()
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not task.cancelling():
+            raise ClientCancelledError from None
+    finally:
+        beating.cancel()

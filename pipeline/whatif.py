@@ -6,12 +6,16 @@ Called by: `api/routes/whatif.py`, `cli/whatif.py`. Next: `catalog/rating.py` ha
 A cost is a sum of counts times prices, so requests that have the same prices can be added up first: those of one
 route, with the same irregular counts, between two starts of rates, and between two bounds of tiers. Within such a group
 every count enters the cost by the same factor, and the sum is exact.
+
+A comparison is fair where the tokens would have been the same, and a price was known for all of the time: that is the same
+model at another provider. Another model counts tokens in another way, and answers at another length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import date
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, timedelta
 from typing import Any
 
 from msgspec import Struct
@@ -19,6 +23,9 @@ from msgspec import Struct
 from pipeline import ist
 from pipeline.catalog.rates import Rate, RateTable, Route
 from pipeline.catalog.rating import cost_nano
+
+DAYS_AT_ONCE = 31
+"""So many days are asked for in one query, so that none takes longer than the engine lets one."""
 
 
 class PriceGroup(Struct, frozen=True, array_like=True):
@@ -105,6 +112,14 @@ def parameters_of_days(rates: Iterable[Rate], first: date, last: date) -> dict[s
     }
 
 
+def pieces(first: date, last: date) -> Iterator[tuple[date, date]]:
+    """Yield the days from one to another, both included, as ranges of DAYS_AT_ONCE at most."""
+    while first <= last:
+        end = min(last, first + timedelta(days=DAYS_AT_ONCE - 1))
+        yield first, end
+        first = end + timedelta(days=1)
+
+
 def rate_for(rates: RateTable, route: Route, at_ms: int) -> Rate | None:
     """Return the route's rate in force at an instant, or its first one where that starts later, or None."""
     of_route = rates.of_route(route)
@@ -136,6 +151,36 @@ def repriced(groups: Iterable[PriceGroup], rates: RateTable, routes: Mapping[str
     found = [Repriced(*name, *sums) for name, sums in models.items()]
     found.sort(key=lambda each: (-each.actual_nano, each.model, each.as_model, each.as_provider))
     return WhatIf(found, [LeftOut(*route, *sums) for route, sums in sorted(left_out.items())])
+
+
+def at_other_providers(groups: Iterable[PriceGroup], rates: RateTable, from_ms: int) -> WhatIf:
+    """Return what each model's requests would have cost at the cheapest other provider of the same model.
+
+    Only a provider that has had a price since `from_ms`, before all of the requests, and did not serve all of them itself. A
+    model without one is left out.
+    """
+    providers: dict[str, set[str]] = defaultdict(set)
+    for rate in rates:
+        if rate.from_ms <= from_ms:
+            providers[rate.model].add(rate.provider)
+    by_model: dict[str, list[PriceGroup]] = defaultdict(list)
+    for group in groups:
+        by_model[group.model].append(group)
+    found: list[WhatIf] = []
+    for model, some in by_model.items():
+        served = {group.provider for group in some}
+        others = providers[model] - (served if len(served) == 1 else set())
+        compared = [repriced(some, rates, {model: (model, provider)}) for provider in sorted(others)]
+        found.append(min(compared, key=lambda each: each.whatif_nano, default=_none_of(some)))
+    models = [each for one in found for each in one.models]
+    models.sort(key=lambda each: (-each.actual_nano, each.model))
+    left_out = [each for one in found for each in one.left_out]
+    return WhatIf(models, sorted(left_out, key=lambda each: (-each.actual_nano, each.model, each.provider)))
+
+
+def _none_of(groups: Iterable[PriceGroup]) -> WhatIf:
+    """Return all requests as left out."""
+    return repriced(groups, RateTable(), {})
 
 
 def _cost_nano(rate: Rate, group: PriceGroup) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw, Struct, field, structs
 
-from pipeline.accounts.notices import NoticeSettings
+from pipeline.accounts.notices import BY_DEFAULT, NoticeSettings
 from pipeline.outcomes import KeyRefusal
 
 MONTHS_KEPT = 4
@@ -189,7 +189,7 @@ class Profile(Struct, omit_defaults=True):
     threshold_nano: int | None = None
     redeemed: dict[str, str] = field(default_factory=dict)
     unpaid: dict[str, int] = field(default_factory=dict)
-    notices: NoticeSettings = NoticeSettings()
+    notices: NoticeSettings = BY_DEFAULT
 
 
 class _StoredSpending(Struct, array_like=True, gc=False):
@@ -242,7 +242,7 @@ class _StoredProfile(Struct, array_like=True):
     threshold_nano: int | None
     redeemed: dict[str, str]
     unpaid: dict[str, int] = {}
-    notices: NoticeSettings = NoticeSettings()
+    notices: NoticeSettings | None = None
 
 
 _HEX, _TEXT = b"\x01", b"\x00"
@@ -311,7 +311,7 @@ def encode_profile(profile: Profile) -> bytes:
             profile.threshold_nano,
             profile.redeemed,
             profile.unpaid,
-            profile.notices,
+            profile.notices if profile.notices != BY_DEFAULT else None,
         )
     )
 
@@ -323,6 +323,7 @@ def decode_profile(value: bytes) -> Profile:
     stored = _unpack_profile(value)
     values = structs.asdict(stored)
     values["keys"] = {key.key_id: _restored(key) for key in stored.keys}
+    values["notices"] = stored.notices or BY_DEFAULT
     return Profile(**values)
 
 

@@ -126,6 +126,10 @@ class NoticeSettings(Struct, array_like=True, frozen=True, gc=False):
     unusual_hour: bool = True
 
 
+BY_DEFAULT = NoticeSettings()
+"""What an org wants that has chosen nothing: nothing is kept of it."""
+
+
 class ToldBudget(Struct, array_like=True, frozen=True, gc=False):
     """Of which budgets an org was told in an IST month that a key has spent them: the largest one of each share.
 

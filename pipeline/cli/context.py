@@ -24,6 +24,8 @@ from pipeline.settings import CommonSettings, Settings, variable
 S = TypeVar("S", bound=CommonSettings)
 
 DATA_DIR = Path(".metering")
+DAYS = ["%Y-%m-%d"]
+"""How an option for an IST day is written."""
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", help="The data directory of the `up` to work with.", metavar="DIR")

@@ -32,7 +32,8 @@ def register(app: typer.Typer) -> None:
         """Check a statement's proof, without a network: rows, costs, sums, hashes, signatures; exit 1 where it does not hold."""
         import msgspec
 
-        from pipeline.notary.check import ProofError, check
+        from pipeline.notary.check import check
+        from pipeline.notary.proof_reader import ProofError
 
         try:
             with file.open("rb") as lines:

@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from pipeline.cli import engine_work
 from pipeline.cli.context import (
     DATA_DIR,
+    DAYS,
     CommandError,
     DataDir,
     kafka_failed,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from pipeline.sink.rebuild import Rebuilt
 
 T = TypeVar("T")
-DAYS = ["%Y-%m-%d"]
 
 
 def register(app: typer.Typer) -> None:

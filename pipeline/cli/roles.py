@@ -1,7 +1,7 @@
-"""One role alone (`worker`, `server`, `sink`), and what prepares for them (`migrate`, `topics`).
+"""One role alone (`worker`, `server`, `sink`, `notary`), and what prepares for them (`migrate`, `topics`).
 
 Owns: nothing but the way there: each role is imported only when it runs.
-Called by: `cli/main.py`.  Next: `worker/app.py`, `api/server/main.py`, `sink/main.py`, `clickhouse/migrate.py`.
+Called by: `cli/main.py`.  Next: `worker/app.py`, `api/server/main.py`, `sink/main.py`, `notary/main.py`, `clickhouse/migrate.py`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,18 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.context import DATA_DIR, DataDir, print_json, role_settings_for, settings_for
+from pipeline.cli.context import (
+    DATA_DIR,
+    CommandError,
+    DataDir,
+    print_json,
+    role_settings_for,
+    settings_for,
+)
 from pipeline.kafka.acls import acls, shown
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.granting import check_grants, grant
-from pipeline.settings import CommonSettings, SinkSettings, WorkerSettings
+from pipeline.settings import CommonSettings, NotarySettings, SinkSettings, WorkerSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def server(data_dir: DataDir = DATA_DIR) -> None:
-        """Run the HTTP server, with the ClickHouse sink beside it."""
+        """Run the HTTP server, with the ClickHouse sink beside it, and the notary where it has the key."""
         from pipeline.api.server.main import main
 
         raise typer.Exit(main(settings_for(data_dir)))
@@ -42,6 +49,11 @@ def register(app: typer.Typer) -> None:
         from pipeline.sink.main import main
 
         raise typer.Exit(main(role_settings_for(SinkSettings, data_dir)))
+
+    @app.command()
+    def notary(data_dir: DataDir = DATA_DIR) -> None:
+        """Run the notary apart from the server: it signs a checkpoint of each closed day."""
+        raise typer.Exit(_notary(role_settings_for(NotarySettings, data_dir)))
 
     @app.command()
     def migrate(data_dir: DataDir = DATA_DIR) -> None:
@@ -76,3 +88,15 @@ def register(app: typer.Typer) -> None:
             )
         else:
             print_json(asdict(asyncio.run(ensure_topics(settings.kafka, settings))))
+
+
+def _notary(settings: NotarySettings) -> int:
+    """Run the notary; the exit code. Raises CommandError with what keeps it from signing."""
+    from pipeline.notary.checkpoint import NotaryKeyError
+    from pipeline.notary.day import NotaryError
+    from pipeline.notary.main import main
+
+    try:
+        return main(settings)
+    except (NotaryError, NotaryKeyError) as error:
+        raise CommandError(f"nothing more is signed: {error}") from None

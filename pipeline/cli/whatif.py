@@ -6,8 +6,7 @@ Called by: `cli/main.py`. Next: `pipeline/whatif.py`; the sums come from the eng
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,16 +17,14 @@ from pipeline import ist
 from pipeline.catalog.rates import RateTable
 from pipeline.cli import engine_work
 from pipeline.cli.catalog import rates_of_file
-from pipeline.cli.context import DATA_DIR, CommandError, DataDir, print_json, say
+from pipeline.cli.context import DATA_DIR, DAYS, DataDir, print_json, say
 from pipeline.settings import Settings
-from pipeline.whatif import PriceGroup, WhatIf, parameters_of_days, repriced
+from pipeline.whatif import PriceGroup, WhatIf, parameters_of_days, pieces, repriced
 
 if TYPE_CHECKING:
     from pipeline.operations.verify import Ask
 
 DAYS_DEFAULT = 30
-DAYS_AT_ONCE = 31
-"""So many days are asked for in one query, so that none takes longer than the engine lets one."""
 
 _decode_group = msgspec.json.Decoder(PriceGroup, strict=False).decode
 
@@ -38,8 +35,13 @@ def register(app: typer.Typer) -> None:
     @app.command("whatif")
     def whatif_command(
         catalog: Annotated[Path, typer.Option("--catalog", help="YAML or JSON: see deploy/catalog.yaml.")],
-        first: Annotated[str | None, typer.Option("--from", help="First IST day, YYYY-MM-DD.")] = None,
-        last: Annotated[str | None, typer.Option("--to", help="Last IST day, YYYY-MM-DD.")] = None,
+        first: Annotated[
+            datetime | None,
+            typer.Option("--from", formats=DAYS, help="The first IST day; 30 days in all where absent."),
+        ] = None,
+        last: Annotated[
+            datetime | None, typer.Option("--to", formats=DAYS, help="The last IST day; today where absent.")
+        ] = None,
         org: Annotated[str, typer.Option("--org", help="Only this org.")] = "",
         data_dir: DataDir = DATA_DIR,
     ) -> None:
@@ -51,7 +53,7 @@ def register(app: typer.Typer) -> None:
         from_day, to_day = _range(first, last)
 
         async def work(_settings: Settings, ask: Ask) -> WhatIf:
-            return repriced(await _groups(ask, rates, from_day, to_day, org), rates, {})
+            return repriced(await groups_of(ask, rates, from_day, to_day, org), rates, {})
 
         found = engine_work.with_queries(work, data_dir)
         left_out = {f"{each.model} at {each.provider}": each.requests for each in found.left_out}
@@ -62,20 +64,14 @@ def register(app: typer.Typer) -> None:
             )
 
 
-async def _groups(ask: Ask, rates: RateTable, first: date, last: date, org: str) -> list[PriceGroup]:
+async def groups_of(ask: Ask, rates: RateTable, first: date, last: date, org: str) -> list[PriceGroup]:
+    """Return the charged requests of some days, of one org or of all where it is empty, as any of the rates prices them."""
     groups: list[PriceGroup] = []
-    for from_day, to_day in _pieces(first, last):
+    for from_day, to_day in pieces(first, last):
         parameters = {"one_org": org, **parameters_of_days(rates, from_day, to_day)}
         lines = await ask("whatif_platform", parameters)
         groups.extend(map(_decode_group, lines.splitlines()))
     return groups
-
-
-def _pieces(first: date, last: date) -> Iterator[tuple[date, date]]:
-    while first <= last:
-        end = min(last, first + timedelta(days=DAYS_AT_ONCE - 1))
-        yield first, end
-        first = end + timedelta(days=1)
 
 
 def _rates(file: Path) -> RateTable:
@@ -85,17 +81,10 @@ def _rates(file: Path) -> RateTable:
     return rates
 
 
-def _range(first: str | None, last: str | None) -> tuple[date, date]:
-    today = ist.date_of(ist.day_of(int(time.time() * 1000)))
-    end = _day("--to", last) if last else today
-    start = _day("--from", first) if first else end - timedelta(days=DAYS_DEFAULT - 1)
+def _range(first: datetime | None, last: datetime | None) -> tuple[date, date]:
+    """Return the first and the last day that are asked about. Raises typer.BadParameter where they are the wrong way round."""
+    end = last.date() if last else ist.date_of(ist.day_of(int(time.time() * 1000)))
+    start = first.date() if first else end - timedelta(days=DAYS_DEFAULT - 1)
     if start > end:
-        raise CommandError(f"--from {start} lies after --to {end}")
+        raise typer.BadParameter(f"--from {start} lies after --to {end}")
     return start, end
-
-
-def _day(option: str, text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise CommandError(f"{option}: {text!r} is no day YYYY-MM-DD") from None

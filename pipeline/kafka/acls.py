@@ -108,6 +108,13 @@ def acls(deployment: str) -> Mapping[str, tuple[AclGrant, ...]]:
             *(_transactions(f"{deployment}-{digit}", is_prefix=True) for digit in _DIGITS),
         ),
         "sink": sink,
+        "notary": (
+            *_may(write, _NOTARY_WRITES),
+            *_may(read, _NOTARY_READS),
+            _all_topics(describe),
+            _group(f"{deployment}-notary"),
+            _transactions(f"{deployment}-notary"),
+        ),
         "server": (
             *_may(write, _SERVER_WRITES),
             *_may(read, _SERVER_READS),
@@ -159,14 +166,15 @@ _WORKER_READS = (
     topics.STATE,
     topics.BESIDE_JOURNAL,
 )
+_NOTARY_WRITES = (topics.CHECKPOINTS_STATE, topics.NOTARY_STATE)
+_NOTARY_READS = (topics.CATALOG, topics.JOURNAL, topics.STATE, *_NOTARY_WRITES)
 _SERVER_WRITES = (
     topics.BILLING,
     topics.SESSIONS,
     topics.TOKENS,
     topics.MAIL_STATE,
     topics.WEBHOOKS_STATE,
-    topics.CHECKPOINTS_STATE,
-    topics.NOTARY_STATE,
+    *_NOTARY_WRITES,
 )
 """Of the API, the mailer, the sender of webhooks and the notary."""
 _SERVER_READS = (

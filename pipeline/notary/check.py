@@ -1,28 +1,23 @@
 """Check a proof: with nothing but its bytes, and the public key if it is pinned. Pure.
 
 Owns: what must hold, in which order it is looked at, and the words for what does not.
-Called by: `cli/prove.py`. `deploy/prove.py` does the same in a program of its own.
+Called by: `cli/prove.py`. Next: `notary/proof_reader.py` reads the lines. `deploy/prove.py` does the same in a program of its own.
 
-Each line has to be exactly what its values are written as, so that no byte can be another. The rows are folded as the notary
-folds them: ids rise, times of posting lie in the month and never fall, each cost is computed again by the rate in the file.
-At the end of each signed day what was folded has to lead to the root that was signed.
+The rows are folded as the notary folds them: ids rise, times of posting lie in the month and never fall, each cost is computed
+again by the rate in the file. At the end of each signed day what was folded has to lead to the root that was signed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import date
-from hashlib import sha256
-from typing import TypeVar
 
-import msgspec
 from msgspec import Struct
 
 from pipeline import ist
-from pipeline.catalog.rates import Rate, RateTable
+from pipeline.catalog.rates import RateTable
 from pipeline.catalog.rating import cost_nano, is_free
-from pipeline.journal import LedgerRow, RequestRow, Row, position_of
+from pipeline.journal import RequestRow, Row, position_of
 from pipeline.notary.chain import (
     ENTRY_START,
     NOTHING,
@@ -34,8 +29,6 @@ from pipeline.notary.chain import (
     after,
     hash_of_rates,
     rate_key,
-    rate_line,
-    row_line,
 )
 from pipeline.notary.checkpoint import (
     FIRST_PREVIOUS,
@@ -46,16 +39,18 @@ from pipeline.notary.checkpoint import (
     line_of,
 )
 from pipeline.notary.proof import FORMAT, PathLine, ProofEnd, ProofHead, encode, end_text
+from pipeline.notary.proof_reader import (
+    HASH_DIGITS,
+    ProofError,
+    ProofLines,
+    day_number,
+    hex_bytes,
+    rate_of,
+    row_of,
+    values_of,
+)
 from pipeline.notary.tree import DEPTH, climbed, leaf
 from pipeline.statements import month_of
-from pipeline.usage import OTHER_CLASSES
-
-T = TypeVar("T")
-HASH_DIGITS = 64
-
-
-class ProofError(Exception):
-    """A proof does not hold; the message names the line and what is wrong there."""
 
 
 class Proven(Struct, frozen=True):
@@ -103,33 +98,6 @@ class _Checked:
         return self.by_day[max(days)] if days else self.head.opening
 
 
-class _Lines:
-    """The lines of a proof, one after the other, and the hash of those before."""
-
-    def __init__(self, lines: Iterable[bytes]) -> None:
-        self._lines = iter(lines)
-        self.number = 0
-        self.digest = sha256()
-        self.line = b""
-        self.next()
-
-    def next(self) -> None:
-        """Go to the next line; an empty one where there is no more."""
-        if self.line:
-            self.digest.update(self.line + b"\n")
-        raw = next(self._lines, b"")
-        self.number += 1
-        self.line = raw.removesuffix(b"\n")
-        if raw and raw != self.line + b"\n":
-            raise ProofError("it does not end with a line feed")
-
-    def all_of(self, start: bytes) -> Iterator[bytes]:
-        """Yield the lines from here on that begin so."""
-        while self.line.startswith(start):
-            yield self.line
-            self.next()
-
-
 def check(lines: Iterable[bytes], public_key: str | None = None) -> Proven:
     """Return what a proof shows, given as its lines with their line feeds. Raises ProofError at the first thing that does not hold.
 
@@ -137,28 +105,28 @@ def check(lines: Iterable[bytes], public_key: str | None = None) -> Proven:
     """
     reading = None
     try:
-        reading = _Lines(lines)
+        reading = ProofLines(lines)
         return _check(reading, public_key)
     except ProofError as error:
         raise ProofError(f"line {1 if reading is None else reading.number}: {error}") from None
 
 
-def _check(lines: _Lines, public_key: str | None) -> Proven:
+def _check(lines: ProofLines, public_key: str | None) -> Proven:
     checked = _head(lines, public_key)
     for line in lines.all_of(RATE_START):
         _take_rate(checked, line)
     hash_of_rate = hash_of_rates(checked.rate_lines)
     while lines.line.startswith((REQUEST_START, ENTRY_START)):
-        _take_row(checked, _row_of(lines.line), hash_of_rate)
+        _take_row(checked, row_of(lines.line), hash_of_rate)
         lines.next()
     if unused := checked.rate_lines.keys() - checked.used:
         raise ProofError(f"no row was charged by the rate of {min(unused)}")
     for line in lines.all_of(b'{"kind":"path",'):
-        _take_path(checked, _as(PathLine, line, encode))
+        _take_path(checked, values_of(PathLine, line, encode))
     for line in lines.all_of(b'{"kind":"checkpoint",'):
-        _take_checkpoint(checked, _as(SignedCheckpoint, line, line_of))
+        _take_checkpoint(checked, values_of(SignedCheckpoint, line, line_of))
     _all_signed(checked, public_key)
-    end = _as(ProofEnd, lines.line, encode)
+    end = values_of(ProofEnd, lines.line, encode)
     _check_end(checked, end, lines)
     lines.next()
     if lines.line:
@@ -177,26 +145,15 @@ def _check(lines: _Lines, public_key: str | None) -> Proven:
     )
 
 
-def _as(kind: type[T], line: bytes, write: Callable[[T], bytes]) -> T:
-    """Return a line's values. Raises ProofError where it is no such line, or is written in another way than that."""
-    try:
-        value = msgspec.json.decode(line, type=kind)
-        if write(value) == line:
-            return value
-    except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:
-        raise ProofError(f"no line of this kind, or not in its place: {error}") from None
-    raise ProofError("it is not written in the one way that its values are written in")
-
-
-def _head(lines: _Lines, public_key: str | None) -> _Checked:
+def _head(lines: ProofLines, public_key: str | None) -> _Checked:
     """Return what the first line begins. Raises ProofError."""
-    head = _as(ProofHead, lines.line, encode)
+    head = values_of(ProofHead, lines.line, encode)
     month = month_of(head.month)
     if head.format != FORMAT or month is None:
         raise ProofError(
             f"format {head.format} and month {head.month}; this checks months in format {FORMAT}"
         )
-    _hex(head.opening_hash, HASH_DIGITS)
+    hex_bytes(head.opening_hash, HASH_DIGITS)
     if (head.opening_rows == 0) != (head.opening == NOTHING) or head.opening_rows < 0:
         raise ProofError("what was so before the month contradicts itself")
     key, last_day = None, ""
@@ -218,78 +175,13 @@ def _known_keys(head: ProofHead) -> set[str | None]:
     return {head.public_key, *(handover.old_key for handover in head.handovers)}
 
 
-def _hex(text: str, digits: int) -> bytes:
-    """Return the bytes of a text in lower-case hex. Raises ProofError."""
-    try:
-        value = bytes.fromhex(text)
-    except ValueError:
-        value = b""
-    if len(text) != digits or value.hex() != text:
-        raise ProofError(f"{text[:80]!r} is not {digits} lower-case hex digits")
-    return value
-
-
 def _take_rate(checked: _Checked, line: bytes) -> None:
-    rate = _rate_of(line)
+    rate = rate_of(line)
     key = rate.model, rate.provider, rate.from_ms
     if checked.rate_lines and key <= max(checked.rate_lines):
         raise ProofError("the rates are not in order")
     checked.rates.add(rate)
     checked.rate_lines[key] = line
-
-
-def _rate_of(line: bytes) -> Rate:
-    prices = 3 + len(OTHER_CLASSES)
-    try:
-        _, model, provider, from_ms, *amounts, request_nano, tiers = msgspec.json.decode(line)
-        if len(amounts) != prices or any(len(tier) != prices + 1 for tier in tiers):
-            raise ProofError(f"a rate and its tiers have {prices} prices")
-        rate = msgspec.convert(
-            {
-                "model": model,
-                "provider": provider,
-                "from_ms": from_ms,
-                **_prices(amounts),
-                "request_nano": request_nano,
-                "tiers": [{"above_prompt_tokens": above, **_prices(rest)} for above, *rest in tiers],
-            },
-            Rate,
-        )
-    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-        raise ProofError(f"no rate: {error}") from None
-    bounds = [tier.above_prompt_tokens for tier in rate.tiers]
-    if rate_line(rate) != line or bounds != sorted(set(bounds), reverse=True):
-        raise ProofError("it is not written in the one way that its values are written in")
-    return rate
-
-
-def _prices(amounts: list[int]) -> dict[str, object]:
-    input_nano, cached_nano, output_nano, *others = amounts
-    return {
-        "input_nano": input_nano,
-        "cached_nano": cached_nano,
-        "output_nano": output_nano,
-        "others_nano": others,
-    }
-
-
-def _row_of(line: bytes) -> Row:
-    if line.startswith(REQUEST_START):
-        return _array(RequestRow, line, REQUEST_START)
-    return _array(LedgerRow, line, ENTRY_START)
-
-
-R = TypeVar("R", RequestRow, LedgerRow)
-
-
-def _array(kind: type[R], line: bytes, start: bytes) -> R:
-    try:
-        row = msgspec.json.decode(b"[" + line.removeprefix(start), type=kind)
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise ProofError(f"no row: {error}") from None
-    if row_line(row) != line:
-        raise ProofError("it is not written in the one way that its values are written in")
-    return row
 
 
 def _take_row(checked: _Checked, row: Row, hash_of_rate: Callable[[RateKey], bytes]) -> None:
@@ -334,35 +226,24 @@ def _check_cost(checked: _Checked, row: RequestRow) -> None:
 
 def _take_path(checked: _Checked, path: PathLine) -> None:
     """Take the path of a day, in the order of the days. Raises ProofError."""
-    day = _day(path.day)
+    day = day_number(path.day)
     if checked.roots and path.day <= max(checked.roots):
         raise ProofError("the paths are not in the order of the days")
-    state = OrgState(path.rows, path.balance_nano, _hex(path.hash, HASH_DIGITS))
+    state = OrgState(path.rows, path.balance_nano, hex_bytes(path.hash, HASH_DIGITS))
     if state != checked.at_end_of(day):
         raise ProofError(f"the rows do not lead to what the path of {path.day} is of")
-    beside = _hex(path.beside, DEPTH * HASH_DIGITS)
+    beside = hex_bytes(path.beside, DEPTH * HASH_DIGITS)
     if not 0 <= path.place < 2**DEPTH:
         raise ProofError(f"{path.place} is no place in a tree of {DEPTH} levels")
-    at = leaf(checked.head.org, state, _hex(path.blind, HASH_DIGITS))
+    at = leaf(checked.head.org, state, hex_bytes(path.blind, HASH_DIGITS))
     width = HASH_DIGITS // 2
     levels = [beside[start : start + width] for start in range(0, len(beside), width)]
     checked.roots[path.day] = climbed(at, path.place, levels)
 
 
-def _day(text: str) -> int:
-    """Return an IST date as a day's number. Raises ProofError."""
-    try:
-        calendar = date.fromisoformat(text)
-    except ValueError:
-        raise ProofError(f"{text!r} is no date") from None
-    if calendar.isoformat() != text:
-        raise ProofError(f"{text!r} is no date written as 2026-10-05")
-    return ist.day_of_date(calendar)
-
-
 def _take_checkpoint(checked: _Checked, checkpoint: SignedCheckpoint) -> None:
     """Take the checkpoint of a day. Raises ProofError."""
-    day = _day(checkpoint.day)
+    day = day_number(checkpoint.day)
     _check_signature(checked.head, checkpoint)
     _check_order(checked, checkpoint, day)
     has_rows = checked.at_end_of(day).rows > 0
@@ -391,7 +272,7 @@ def _check_order(checked: _Checked, checkpoint: SignedCheckpoint, day: int) -> N
     before_month = ist.day_of(checked.start_ms) - 1
     if checked.checkpoints:
         last = checked.checkpoints[-1]
-        if day != _day(last.day) + 1 or checkpoint.previous != line_hash(last):
+        if day != day_number(last.day) + 1 or checkpoint.previous != line_hash(last):
             raise ProofError(f"the checkpoint of {checkpoint.day} does not follow the one before it")
     elif day != before_month and (day < before_month or checkpoint.previous != FIRST_PREVIOUS):
         raise ProofError(
@@ -421,7 +302,7 @@ def _all_signed(checked: _Checked, public_key: str | None) -> None:
         raise ProofError("what was so before the month is not signed, but days of the month are")
 
 
-def _check_end(checked: _Checked, end: ProofEnd, lines: _Lines) -> None:
+def _check_end(checked: _Checked, end: ProofEnd, lines: ProofLines) -> None:
     """Raise ProofError where the last line does not say what the others come to."""
     month_days = [each.day for each in checked.checkpoints]
     due = ProofEnd(

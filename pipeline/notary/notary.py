@@ -1,7 +1,7 @@
 """The notary: signs a checkpoint of each closed day, once, whoever runs and whatever is killed.
 
 Owns: who is the notary, where it goes on, and the order in which a closed day is kept.
-Called by: `api/server/main.py`, beside the API. Next: `notary/journal_reader.py`, `notary/kept.py`.
+Called by: `notary/main.py` alone, or `api/server/main.py` beside the API. Next: `notary/journal_reader.py`, `notary/kept.py`.
 
 Of all processes that could, the consumer group of `metering.state.checkpoints` makes one the notary, and its fenced producer
 keeps out one that was and does not know yet that it is no more. It begins after the newest day that is kept. The chunks of a
@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from aiokafka import ConsumerRecord, TopicPartition
 
 from pipeline import ist, topics
+from pipeline.crashpoints import reach
 from pipeline.identity import DeploymentIdentity
 from pipeline.kafka.attempts import error_of
 from pipeline.kafka.bounded import ends_of, read_to_end, records_at
@@ -182,11 +183,13 @@ class NotaryOffice:
             *(self._checkpoints.get(day.day), None if last is None else last.checkpoint),
         )
         index = tree.index(await self._written(day.day, tree), day.read)
+        reach("notary.written")
         outputs = [
             Output(kept.checkpoint_key(day.day), kept.encode(checkpoint)),
             Output(kept.index_key(day.day), kept.encode(index)),
         ]
         await self._log.commit({DAYS: outputs})
+        reach("notary.signed")
         self._checkpoints[day.day] = checkpoint
         self._note_signed(day.day)
         log.info(

@@ -5,17 +5,13 @@ Called by: `cli/roles.py`.
 
 from __future__ import annotations
 
-import asyncio
-import signal
-
 import uvloop
 
 from pipeline import logs, status_server
 from pipeline.clickhouse.client import open_engine
-from pipeline.kafka.attempts import ClientCancelledError
 from pipeline.settings import MissingSettingError, SinkSettings
 from pipeline.sink.sink import Sink
-from pipeline.status_server import RoleStatus
+from pipeline.status_server import RoleStatus, run_until_stopped
 
 
 def main(settings: SinkSettings) -> int:
@@ -27,25 +23,5 @@ def main(settings: SinkSettings) -> int:
     sink = Sink(settings, engine)
     status = RoleStatus(lambda: {"sink": sink.problem})
     status_server.serve(settings.host, settings.worker_port, status)
-    uvloop.run(run_until_stopped(sink, status))
+    uvloop.run(run_until_stopped(sink.run(), status))
     return 0
-
-
-async def run_until_stopped(sink: Sink, status: RoleStatus) -> None:
-    """Run the sink until SIGTERM or SIGINT. Raises what ends it before, a cancellation that nobody asked for too."""
-    task = asyncio.create_task(sink.run())
-    beating = asyncio.create_task(status.beat())
-
-    def stop() -> None:
-        status.stop()
-        task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not task.cancelling():
-            raise ClientCancelledError from None
-    finally:
-        beating.cancel()

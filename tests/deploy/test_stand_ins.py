@@ -1,7 +1,10 @@
-"""What `make stack` makes where no registry serves an image: of the images that the deployment names, and of parts that exist."""
+"""What `make stack` makes where no registry serves an image, of parts that exist; and what it says where there is no engine."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from pipeline.local import jars
 from tests.support.deploy import ROOT
 from tests.support.stack import images
+from tests.support.stack.engine import NO_ENGINE
 
 STAND_INS = images.stand_ins()
 WITHOUT = {"grafana/grafana"}
@@ -50,3 +54,16 @@ def test_the_stand_in_for_clickhouse_has_the_engine_that_the_tests_run(tmp_path:
     named = to.read_text(encoding="utf-8").splitlines()
     assert [line.partition("==")[0] for line in named] == ["chdb", "clickhouse-connect", "msgspec"]
     assert all(f"\n{line} " in f"\n{lock}" for line in named)
+
+
+def test_where_no_engine_can_be_had_one_line_says_how_to_get_one() -> None:
+    nowhere = {**{n: v for n, v in os.environ.items() if n != "DOCKER_HOST"}, "PATH": "/nonexistent"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.stack"],
+        cwd=ROOT,
+        env=nowhere,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, f"{NO_ENGINE}\n")

@@ -24,8 +24,9 @@ from pipeline.api.services.context import AppContext
 from pipeline.clickhouse.client import Engine
 from pipeline.journal import LEDGER, REQUESTS, LedgerRow, RequestRow, Row, encode_rows
 from pipeline.notary import kept
-from pipeline.notary.check import ProofError, check
+from pipeline.notary.check import check
 from pipeline.notary.checkpoint import is_signed, line_hash
+from pipeline.notary.proof_reader import ProofError
 from tests.support.api.client import SECRET, Api
 from tests.support.builders import NOW_MS, rate_table
 from tests.support.notary import KEYS, ORG, RATES, Books, books, both_keys, old_keys

@@ -104,6 +104,33 @@ def test_another_route_costs_what_its_rates_make_of_each_request(
     assert {each["as_provider"] for each in named["models"] if each["model"] == first} == set(PROVIDERS)
 
 
+def test_other_providers_of_the_same_model_are_compared_where_that_is_fair(
+    served: Api, rows: list[Request], rates: RateTable
+) -> None:
+    told = served.get("/me/whatif/providers", "org_a", **{"from": FIRST, "to": LAST})
+    in_range = [row for row in rows if FIRST <= row.day <= LAST]
+    assert [each["model"] for each in told["models"]] == sorted(
+        {row.model for row in in_range},
+        key=lambda model: -sum(row.cost_nano for row in in_range if row.model == model),
+    )
+    for each in told["models"]:
+        some = [row for row in in_range if row.model == each["model"]]
+        # Every route has had a rate from the beginning, and more than one provider served each model.
+        costs = {p: sum(priced_nano(rates, row, each["model"], p) for row in some) for p in PROVIDERS}
+        assert (each["as_model"], each["requests"]) == (each["model"], len(some))
+        assert each["actual_inr"] == inr(sum(row.cost_nano for row in some))
+        assert each["whatif_inr"] == inr(costs[each["as_provider"]]) == inr(min(costs.values()))
+    assert told["left_out"] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [({"from": "2026-06-12", "to": "2026-06-01"}, "from"), ({"to": "2026-06-31"}, "to"), ({"at": "1"}, "at")],
+)
+def test_a_bad_range_is_told_what_is_wrong(served: Api, asked: dict[str, str], param: str) -> None:
+    assert served.refused("/me/whatif/providers", "org_a", **asked) == (400, "invalid_request", param)
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [

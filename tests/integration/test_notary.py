@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import ProducerFenced
 
-from pipeline import ist, topics
-from pipeline.catalog.stored import encode_rate
+from pipeline import ist
 from pipeline.clickhouse.client import Engine
 from pipeline.connection import KafkaConnection
-from pipeline.journal import LEDGER, REQUESTS, LedgerRow, RequestRow, Row, encode_rows, public_id
+from pipeline.journal import LEDGER, REQUESTS, LedgerRow, RequestRow, encode_rows, public_id
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.catalog import read_rates
-from pipeline.kafka.clients import producer
 from pipeline.kafka.fenced import FencedLog, read_compacted
 from pipeline.notary import kept
 from pipeline.notary.checkpoint import NotaryKeyError, NotaryKeys, is_signed, line_hash, line_of
@@ -28,13 +26,15 @@ from pipeline.notary.notary import DAYS, NotaryOffice
 from pipeline.operations.audit import Difference
 from pipeline.operations.signed_days import SignedDays
 from pipeline.operations.verify import asking
-from pipeline.posting.state import META_KEY, Meta, encode_meta
 from pipeline.settings import Settings
-from pipeline.steps import Output, TopicPlace
+from pipeline.steps import Output
 from tests.support import parts
-from tests.support.notary import KEYS, RATES, books, old_keys, records_of
+from tests.support.notary import KEYS, books, old_keys
+from tests.support.notary_topics import say_posted, write_rates, write_rows
 
 PARTITIONS = 2
+POSITIONS = 37, 2
+"""What the next row of each takes."""
 OTHER_ORG = "org_of_partition_1"
 
 
@@ -53,34 +53,9 @@ THEIRS = LedgerRow(public_id(1, 1), OTHER_ORG, SECOND_DAY_MS, "topup", 7, 7, "pa
 
 
 async def _post(kafka: KafkaConnection) -> None:
-    rates = FencedLog(kafka, "rates")
-    await rates.start()
-    await rates.commit({TopicPlace(topics.CATALOG, 0): [Output(*encode_rate(rate)) for rate in RATES]})
-    await rates.close()
-    await _write(kafka, 0, MADE.rows)
-    await _write(kafka, 1, [THEIRS])
-
-
-async def _write(kafka: KafkaConnection, partition: int, rows: Sequence[Row]) -> None:
-    writing = producer(kafka)
-    await writing.start()
-    try:
-        for record in records_of(rows):
-            await writing.send_and_wait(
-                topics.JOURNAL, record.value, partition=partition, headers=record.headers()
-            )
-    finally:
-        await writing.stop()
-
-
-async def _posted(kafka: KafkaConnection, day: int, positions: tuple[int, int] = (37, 2)) -> None:
-    """Have both owners say that they have posted up to the end of a day."""
-    for partition, position in enumerate(positions):
-        log = FencedLog(kafka, f"owner-{partition}")
-        await log.start()
-        meta = Meta(PARTITIONS, position=position, posted_ms=ist.day_end_ms(day))
-        await log.commit({TopicPlace(topics.STATE, partition): [Output(META_KEY, encode_meta(meta))]})
-        await log.close()
+    await write_rates(kafka)
+    await write_rows(kafka, 0, MADE.rows)
+    await write_rows(kafka, 1, [THEIRS])
 
 
 @asynccontextmanager
@@ -106,7 +81,7 @@ async def test_the_days_are_signed_one_after_the_other_by_whoever_is_the_notary(
         assert await first.turn()
         # On the second it can, in the second partition, for all that anybody has said yet.
         assert not await first.turn()
-        await _posted(kafka, MADE.days[1])
+        await say_posted(kafka, MADE.days[1], POSITIONS)
         async with office(kafka) as second:
             with pytest.raises(ProducerFenced):
                 await first.turn()
@@ -169,7 +144,7 @@ async def _forget(kafka: KafkaConnection, *more: Output) -> None:
 
 
 async def test_another_key_needs_the_word_of_the_one_before(kafka: KafkaConnection) -> None:
-    await _posted(kafka, MADE.days[2])
+    await say_posted(kafka, MADE.days[2], POSITIONS)
     async with office(kafka, old_keys()) as strange:
         with pytest.raises(NotaryKeyError, match="METERING_NOTARY_KEY does not have"):
             await strange.turn()
@@ -192,9 +167,9 @@ async def test_a_journal_with_a_hole_stops_the_notary(kafka: KafkaConnection) ->
     late = ist.day_start_ms(MADE.days[2]) + ist.DAY_MS
     await _forget(kafka, *(Output(kept.checkpoint_key(day), None) for day in MADE.days))
     follows = LedgerRow(public_id(1, 2), OTHER_ORG, SECOND_DAY_MS, "topup", 7, 14, "", "", "", "")
-    await _write(kafka, 1, [follows])
+    await write_rows(kafka, 1, [follows])
     hole = LedgerRow(public_id(1, 5), OTHER_ORG, late, "topup", 7, 14, "", "", "", "")
-    await _write(kafka, 1, [hole])
+    await write_rows(kafka, 1, [hole])
     async with office(kafka) as strict:
         assert await strict.turn()
         # Its chunks were there already, as after a kill between them and the checkpoint: the same bytes again.

@@ -119,14 +119,19 @@ def test_prometheus_finds_every_part_and_its_rules_can_be_evaluated(stack: Stack
     if "prom/prometheus" in os.environ["METERING_TEST_ABSENT_IMAGES"]:
         pytest.skip("there is no image of Prometheus here")
     stack.up("prometheus")
-    eventually(lambda: {each["health"] for each in _targets(stack)} == {"up"}, "all targets are up", 60)
+    watched = {(job, "up") for job in (*ROLES, "clickhouse", "prometheus")}
+    eventually(
+        lambda: {(each["labels"]["job"], each["health"]) for each in _targets(stack)} == watched,
+        "all are up",
+        60,
+    )
     rules = [rule for group in _prometheus(stack, "rules")["groups"] for rule in group["rules"]]
     eventually(lambda: _rules_are_healthy(stack), "all rules were evaluated", 60)
     print(f"Prometheus: {len(_targets(stack))} targets up, {len(rules)} rules healthy")
 
 
-def _targets(stack: Stack) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = _prometheus(stack, "targets")["activeTargets"]
+def _targets(stack: Stack) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _prometheus(stack, "targets")["activeTargets"]
     return found
 
 

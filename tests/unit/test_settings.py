@@ -7,7 +7,15 @@ from pydantic import SecretStr, ValidationError
 
 from pipeline.mail.render import MailSender
 from pipeline.mail.smtp import MailServer
-from pipeline.settings import CommonSettings, Settings, SinkSettings, WorkerSettings, environment_of, variable
+from pipeline.settings import (
+    CommonSettings,
+    NotarySettings,
+    Settings,
+    SinkSettings,
+    WorkerSettings,
+    environment_of,
+    variable,
+)
 
 
 @pytest.mark.parametrize("url", ["smtp://h", "smtps://h:465", "smtp://u:p%40@mail.example:25"])
@@ -87,6 +95,7 @@ def test_a_secret_that_could_be_guessed_is_refused_without_it(
         (CommonSettings, {"kafka_password"}),
         (SinkSettings, {"kafka_password", "clickhouse_url"}),
         (WorkerSettings, {"kafka_password", "command_key"}),
+        (NotarySettings, {"kafka_password", "notary_key"}),
     ],
 )
 def test_a_role_sees_no_secret_but_its_own(role: type[CommonSettings], own: set[str]) -> None:

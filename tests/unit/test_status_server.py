@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -16,7 +19,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline import status_server, telemetry
-from pipeline.status_server import CONNECTIONS_MAX, STILL_MAX_S, RoleStatus
+from pipeline.kafka.attempts import ClientCancelledError
+from pipeline.status_server import CONNECTIONS_MAX, STILL_MAX_S, RoleStatus, run_until_stopped
 
 
 @contextmanager
@@ -112,3 +116,22 @@ def test_the_metrics_are_made_once_a_second_however_many_ask(
     while read() != b"made 2 times\n":
         time.sleep(0.02)
     assert made[1] - made[0] >= 1.0
+
+
+async def test_a_signal_ends_a_role_well() -> None:
+    async def work() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    status = RoleStatus(lambda: {"sink": None})
+    async with asyncio.timeout(10):
+        await run_until_stopped(work(), status)
+    assert status.ready() == (False, {"process": "stopping"})
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_an_error() -> None:
+    async def work() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(ClientCancelledError):
+        await run_until_stopped(work(), RoleStatus(lambda: {"sink": None}))

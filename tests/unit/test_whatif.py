@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import date, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 
 from hypothesis import given
@@ -11,7 +13,17 @@ from hypothesis import strategies as st
 from pipeline.catalog.rates import Rate, RateTable, Tier
 from pipeline.catalog.rating import cost_nano
 from pipeline.usage import CACHE_BESIDE, REASONING_BESIDE, REGULAR
-from pipeline.whatif import LeftOut, PriceGroup, Repriced, boundaries, rate_for, repriced
+from pipeline.whatif import (
+    DAYS_AT_ONCE,
+    LeftOut,
+    PriceGroup,
+    Repriced,
+    at_other_providers,
+    boundaries,
+    pieces,
+    rate_for,
+    repriced,
+)
 
 START_MS, END_MS = 1_000, 9_000
 MODELS, PROVIDERS = ("m", "n"), ("p", "q")
@@ -139,3 +151,54 @@ def test_what_has_no_rate_is_left_out_of_both_sums() -> None:
     assert found.left_out == [LeftOut("m", "q", 6, 51)]
     named = repriced(groups, rates, {"m": ("m", "p")})
     assert (named.actual_nano, named.left_out) == (150, [])
+
+
+@given(REQUESTS, tables())
+def test_the_cheapest_other_provider_of_the_same_model_is_compared(
+    requests: list[Asked], rates: RateTable
+) -> None:
+    found = at_other_providers(grouped(requests, rates, rates), rates, START_MS)
+    compared = {each.model: each for each in found.models}
+    for model in {each.model for each in requests}:
+        some = [each for each in requests if each.model == model]
+        served = {each.provider for each in some}
+        fair = {p for p in PROVIDERS if any(r.from_ms <= START_MS for r in rates.of_route((model, p)))}
+        fair -= served if len(served) == 1 else set()
+        actual_nano = sum(price_nano(rates, each, (model, each.provider)) for each in some)
+        if not fair:
+            left = [each for each in found.left_out if each.model == model]
+            assert (sum(each.requests for each in left), sum(each.actual_nano for each in left)) == (
+                len(some),
+                actual_nano,
+            )
+            continue
+        costs = {p: sum(price_nano(rates, each, (model, p)) for each in some) for p in fair}
+        told = compared.pop(model)
+        assert (told.as_model, told.requests, told.actual_nano) == (model, len(some), actual_nano)
+        assert told.as_provider in fair
+        assert told.whatif_nano == costs[told.as_provider] == min(costs.values())
+    assert compared == {}
+
+
+def test_a_provider_that_had_no_price_at_the_beginning_is_no_fair_comparison() -> None:
+    rates = RateTable()
+    for provider, from_ms, nano in (("p", 0, 10), ("q", 0, 7), ("late", 5_001, 1)):
+        rates.add(Rate("m", provider, from_ms, nano, nano, nano))
+    rates.add(Rate("n", "p", 0, 10, 10, 10))
+    groups = [
+        PriceGroup("m", "p", REGULAR, 6_000, 10, 2, 30, 0, 4, 0, (0, 0, 0), 340),
+        PriceGroup("n", "p", REGULAR, 6_000, 10, 1, 3, 0, 4, 0, (0, 0, 0), 70),
+    ]
+    found = at_other_providers(groups, rates, 5_000)
+    assert found.models == [Repriced("m", "m", "q", 2, 340, 34 * 7)]
+    assert found.left_out == [LeftOut("n", "p", 1, 70)]
+
+
+def test_days_are_asked_for_some_at_a_time_and_each_once() -> None:
+    first = date(2025, 12, 20)
+    for days in (1, DAYS_AT_ONCE, DAYS_AT_ONCE + 1, 366):
+        last = first + timedelta(days=days - 1)
+        found = list(pieces(first, last))
+        assert (found[0][0], found[-1][1]) == (first, last)
+        assert all(after[0] - before[1] == timedelta(days=1) for before, after in pairwise(found))
+        assert all(0 <= (end - start).days < DAYS_AT_ONCE for start, end in found)

@@ -1,8 +1,9 @@
-"""`POST /me/whatif`: what an org's requests of some days would have cost by other routes, at the catalog's rates.
+"""What an org's requests of some days would have cost: `POST /me/whatif` by other routes, at the catalog's rates, and
+`GET /me/whatif/providers` at other providers of the same models.
 
 Called by: `api/server/app.py`. Next: `pipeline/whatif.py` prices, `sql/queries/whatif_org.sql` adds up.
 
-It moves no money and stores nothing. It is a POST because of its body.
+They move no money and store nothing. The first is a POST because of its body.
 """
 
 from __future__ import annotations
@@ -15,15 +16,26 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline import ist
 from pipeline.api.http.answers import Count, DayText, Documented, Rupees, failures, json_answer, rupees
 from pipeline.api.http.bodies import ExactRoute
 from pipeline.api.http.errors import invalid
-from pipeline.api.http.parameters import Range, bounded_range, only, plain_day
+from pipeline.api.http.parameters import From, Range, To, bounded_range, only, plain_day
+from pipeline.api.services.context import AppContext
 from pipeline.api.services.dependencies import ContextOf, SignedIn, signed_in, turns_of
 from pipeline.catalog.apply import NAME_MAX
 from pipeline.catalog.rates import RateTable, Route
-from pipeline.clickhouse.queries import query
-from pipeline.whatif import PriceGroup, Repriced, WhatIf, parameters_of_days, repriced
+from pipeline.clickhouse.queries import OrgScope, query
+from pipeline.whatif import (
+    LeftOut,
+    PriceGroup,
+    Repriced,
+    WhatIf,
+    at_other_providers,
+    parameters_of_days,
+    pieces,
+    repriced,
+)
 
 router = APIRouter(tags=["billing"], route_class=ExactRoute, dependencies=[Depends(signed_in)])
 
@@ -83,6 +95,28 @@ class WhatIfAnswer(Documented):
     models: list[RepricedModel]
 
 
+class LeftOutModel(Documented):
+    """A model's charged requests by the provider that served them, which are compared with nothing."""
+
+    model: str
+    provider: str
+    requests: Count
+    actual_inr: Rupees
+
+
+class ProvidersAnswer(Documented):
+    """What charged requests of each model cost, and would have cost at the cheapest other provider of the same model.
+
+    Only where that is a fair comparison: the same model, so the same tokens, at a provider that has had a price since the
+    first of the days. The others are in `left_out`. Free requests are in neither.
+    """
+
+    from_: Annotated[DayText, Field(alias="from")]
+    to: DayText
+    models: list[RepricedModel]
+    left_out: list[LeftOutModel]
+
+
 @router.post(
     "/me/whatif",
     response_model=WhatIfAnswer,
@@ -98,14 +132,50 @@ async def whatif(
     """What the requests of some days would have cost by other routes, exactly. It changes nothing."""
     days = bounded_range(body.from_, body.to, context.now_ms())
     routes = wanted_routes(body.routes, context.rates)
-    bound = query("whatif_org").of_org(
-        session.scope, **parameters_of_days(context.rates, days.first, days.last)
-    )
-    async with turns:
-        groups = await context.engine.async_query(
-            bound.sql, bound.parameters, row=PriceGroup, settings=_SETTINGS
-        )
+    groups = await _groups(context, session.scope, days, turns)
     return json_answer(answer(repriced(groups, context.rates, routes), days))
+
+
+@router.get(
+    "/me/whatif/providers",
+    response_model=ProvidersAnswer,
+    responses=failures(400, 401),
+    dependencies=[Depends(only("from", "to"))],
+)
+async def providers(
+    session: SignedIn,
+    context: ContextOf,
+    turns: Annotated[asyncio.Semaphore, Depends(turns_of("whatif"))],
+    from_: From = None,
+    to: To = None,
+) -> Response:
+    """What the same requests would have cost at the cheapest other provider of each model, the dearest model first."""
+    days = bounded_range(from_, to, context.now_ms())
+    groups = await _groups(context, session.scope, days, turns)
+    from_ms = ist.day_start_ms(ist.day_of_date(days.first))
+    found = at_other_providers(groups, context.rates, from_ms)
+    return json_answer(
+        {
+            "from": days.first,
+            "to": days.last,
+            "models": [_shown(each) for each in found.models],
+            "left_out": [_left_out(each) for each in found.left_out],
+        }
+    )
+
+
+async def _groups(
+    context: AppContext, scope: OrgScope, days: Range, turns: asyncio.Semaphore
+) -> list[PriceGroup]:
+    """Return an org's charged requests of some days, added up where all rates price them alike."""
+    groups: list[PriceGroup] = []
+    for first, last in pieces(days.first, days.last):
+        bound = query("whatif_org").of_org(scope, **parameters_of_days(context.rates, first, last))
+        async with turns:
+            groups += await context.engine.async_query(
+                bound.sql, bound.parameters, row=PriceGroup, settings=_SETTINGS
+            )
+    return groups
 
 
 def answer(found: WhatIf, days: Range) -> dict[str, object]:
@@ -154,4 +224,13 @@ def _shown(each: Repriced) -> dict[str, object]:
         "requests": each.requests,
         "actual_inr": rupees(each.actual_nano),
         "whatif_inr": rupees(each.whatif_nano),
+    }
+
+
+def _left_out(each: LeftOut) -> dict[str, object]:
+    return {
+        "model": each.model,
+        "provider": each.provider,
+        "requests": each.requests,
+        "actual_inr": rupees(each.actual_nano),
     }

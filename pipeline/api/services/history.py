@@ -8,7 +8,8 @@ answer is in the journal. It names the id that the next row takes; when the row 
 is everything up to then. From there on that part of the past is known not to change.
 
 A ledger entry has the balance after it, so a balance is that of the newest entry before the instant, less what requests
-cost since.
+cost since. What they cost on a day of posting that is over never changes: a server sums up the days of an org when it is first
+asked about them, and keeps the sums. From then on only the rows of the two days at the ends are read.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import date
 from typing import NoReturn
+
+from msgspec import Struct
 
 from pipeline import ist
 from pipeline.accounts.commands import View
@@ -45,7 +50,23 @@ log = logging.getLogger(__name__)
 
 ROWS_LIMIT_S, ROWS_POLL_S = 5.0, 0.05
 ORGS_KEPT = 10_000
+DAYS_KEPT = 200_000
+"""Of all orgs together; some 200 bytes each."""
 ONE_THREAD = {"max_threads": 1}
+
+
+class PostedDay(Struct, array_like=True, frozen=True):
+    """What requests cost that were posted on an IST day, in nano-rupees, and the lowest and the highest of their ids."""
+
+    day: date
+    debits_nano: int
+    first_id: int
+    last_id: int
+
+    @property
+    def number(self) -> int:
+        """The day as `ist.day_of` counts them."""
+        return ist.day_of_date(self.day)
 
 
 @dataclass
@@ -57,6 +78,8 @@ class History:
     kept_from: str | None = None
     _complete_ms: dict[str, int] = field(default_factory=dict)
     """Up to before which instant all rows of an org are in the database, as far as this server knows."""
+    _days: dict[str, list[PostedDay]] = field(default_factory=dict)
+    """The days of an org that are over, oldest first, as far as this server has summed them up."""
 
     async def balance_nano(self, scope: OrgScope, at_ms: int) -> int:
         """Return the balance right after everything that was posted up to an instant. Raises ApiError."""
@@ -70,8 +93,11 @@ class History:
     async def lines(self, scope: OrgScope) -> list[StatementLine]:
         """Return the months of an org, newest first. Raises ApiError."""
         now = await self._all_until_now(scope)
-        bound = query("statement_months").of_org(scope, below=now.next_id)
-        sums = await self.engine.async_query(bound.sql, bound.parameters, row=MonthSums)
+        credited, debited = await asyncio.gather(
+            self._credits(scope, now), self._debits_of_months(scope, now)
+        )
+        known = sorted(credited.keys() | debited.keys())
+        sums = [MonthSums(month, credited.get(month, 0), debited.get(month, 0)) for month in known]
         found = months(sums, now.posted_ms)
         if found and found[0].closing_nano != now.balance_nano and not self.kept_from:
             self._refuse(StatementError(f"the months of {scope.org} do not add up to its balance"))
@@ -89,7 +115,7 @@ class History:
             end_ms <= posted_ms,
             await self._balance_nano(scope, start_ms - 1, below),
             await self.entries(scope, start_ms, through_ms, below),
-            await self._debits(scope, start_ms, through_ms, below),
+            await self._debits(scope, ist.day_of(start_ms), through_ms, below),
         )
         closing_nano = (
             await self._balance_nano(scope, through_ms, below) if statement.closed else balance_nano
@@ -150,30 +176,94 @@ class History:
         return found[0][0] > 0
 
     async def _balance_nano(self, scope: OrgScope, at_ms: int, below: int) -> int:
-        bound = query("ledger_around").of_org(scope, at_ms=at_ms, below=below)
-        found = await self.engine.async_query(
-            bound.sql, bound.parameters, row=tuple[int, int, int, int], settings=ONE_THREAD
+        """Return the balance at an instant before which all rows are there, given an id that all of these are below."""
+        bound = query("ledger_before").of_org(scope, at_ms=at_ms, below=below)
+        found, days = await asyncio.gather(
+            self.engine.async_query(
+                bound.sql, bound.parameters, row=tuple[int, int, int], settings=ONE_THREAD
+            ),
+            self._posted_days(scope, ist.day_of(at_ms)),
         )
-        entry_id, entry_ms, balance_nano, next_entry_id = found[0]
+        entry_id, entry_ms, balance_nano = found[0]
         if not self._keeps(entry_ms) and entry_ms < at_ms:
             raise not_found("the single requests of that time are not kept any more")
-        end = min(next_entry_id or below, below)
-        bound = query("debits_up_to").of_org(
-            scope,
-            at_ms=at_ms,
-            from_rid=BEFORE_MAX - end,
-            to_rid=BEFORE_MAX - 1 - entry_id,
+        ends = {ist.day_of(entry_ms), ist.day_of(at_ms)}
+        between = sum(day.debits_nano for day in days if min(ends) < day.number < max(ends))
+        at_ends = await asyncio.gather(
+            *(
+                self._debits_up_to(scope, at_ms, max(day.first_id, entry_id + 1), day.last_id)
+                for day in days
+                if day.number in ends
+            )
         )
-        debits = await self.engine.async_query(bound.sql, bound.parameters, row=tuple[int])
-        return balance_nano - debits[0][0]
+        left_nano: int = balance_nano - between - sum(at_ends)
+        return left_nano
+
+    async def _posted_days(self, scope: OrgScope, last: int) -> list[PostedDay]:
+        """Return the IST days up to one on which requests were posted, oldest first. Rows of the last one may still come."""
+        known = self._days.get(scope.org, [])
+        if known and last <= known[-1].number:
+            return [day for day in known if day.number <= last]
+        first_id = known[-1].last_id + 1 if known else 0
+        bound = query("posted_days").of_org(
+            scope, to_ms=ist.day_end_ms(last) - 1, to_rid=BEFORE_MAX - 1 - first_id
+        )
+        days = [*known, *await self.engine.async_query(bound.sql, bound.parameters, row=PostedDay)]
+        self._keep_days(scope.org, days)
+        return days
+
+    def _keep_days(self, org: str, days: list[PostedDay]) -> None:
+        """Keep those of an org's days that are over and all in the database."""
+        complete_ms = self._complete_ms.get(org, 0)
+        over = [day for day in days if ist.day_end_ms(day.number) <= complete_ms]
+        if len(over) <= len(self._days.get(org, ())):
+            return
+        if sum(map(len, self._days.values())) + len(over) > DAYS_KEPT:
+            self._days.clear()
+        self._days[org] = over
+
+    async def _debits_up_to(self, scope: OrgScope, at_ms: int, first_id: int, last_id: int) -> int:
+        """Return what the requests cost that have ids between two, both included, and were posted up to an instant."""
+        if first_id > last_id:
+            return 0
+        from_rid, to_rid = _rids(first_id, last_id)
+        bound = query("debits_up_to").of_org(scope, at_ms=at_ms, from_rid=from_rid, to_rid=to_rid)
+        found = await self.engine.async_query(bound.sql, bound.parameters, row=tuple[int])
+        debits_nano: int = found[0][0]
+        return debits_nano
+
+    async def _credits(self, scope: OrgScope, now: AccountView) -> dict[int, int]:
+        """Return what was credited in each month YYYYMM, as the account knows it."""
+        bound = query("statement_months").of_org(scope, below=now.next_id)
+        return dict(
+            await self.engine.async_query(
+                bound.sql, bound.parameters, row=tuple[int, int], settings=ONE_THREAD
+            )
+        )
+
+    async def _debits_of_months(self, scope: OrgScope, now: AccountView) -> dict[int, int]:
+        """Return what was debited in each month YYYYMM, as the account knows it."""
+        today, debited = ist.day_of(now.posted_ms), defaultdict[int, int](int)
+        for day in await self._posted_days(scope, today):
+            debited[ist.month_of_day(day.number)] += (
+                day.debits_nano
+                if day.number < today
+                else await self._debits_up_to(scope, now.posted_ms, day.first_id, now.next_id - 1)
+            )
+        return debited
 
     async def entries(self, scope: OrgScope, from_ms: int, to_ms: int, below: int) -> list[LedgerRow]:
         """Return the ledger entries posted between two instants, both included, below an id, oldest first."""
         bound = query("statement_entries").of_org(scope, from_ms=from_ms, to_ms=to_ms, below=below)
         return await self.engine.async_query(bound.sql, bound.parameters, row=LedgerRow, settings=ONE_THREAD)
 
-    async def _debits(self, scope: OrgScope, from_ms: int, to_ms: int, below: int) -> list[Debit]:
-        bound = query("statement_debits").of_org(scope, from_ms=from_ms, to_ms=to_ms, below=below)
+    async def _debits(self, scope: OrgScope, first: int, through_ms: int, below: int) -> list[Debit]:
+        """Return what was debited from an IST day on up to an instant before which all rows are there, or are below an id."""
+        days = [day for day in await self._posted_days(scope, ist.day_of(through_ms)) if day.number >= first]
+        if not days:
+            return []
+        from_rid, to_rid = _rids(days[0].first_id, min(days[-1].last_id, below - 1))
+        bound = query("statement_debits").of_org(scope, from_rid=from_rid, to_rid=to_rid)
         return await self.engine.async_query(bound.sql, bound.parameters, row=Debit)
 
     def _keeps(self, at_ms: int) -> bool:
@@ -187,3 +277,8 @@ class History:
     def _refuse(self, error: StatementError) -> NoReturn:
         log.error("%s", error)
         raise unavailable()
+
+
+def _rids(first_id: int, last_id: int) -> tuple[int, int]:
+    """Return two ids as the tables count them, down from 2^53 - 1, which is BEFORE_MAX - 1."""
+    return BEFORE_MAX - 1 - last_id, BEFORE_MAX - 1 - first_id

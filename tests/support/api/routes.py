@@ -100,6 +100,7 @@ OF_AN_ORG = {
     "/me/activity/totals": ("", "?key_id=theirs_key", "?model=theirs_model", "?provider=mine_provider"),
     "/me/activity/latency": ("", "?key_id=theirs_key", "?model=theirs_model", "?provider=mine_provider"),
     "/me/keys/use": ("",),
+    "/me/whatif/providers": ("", "?from=2026-06-01&to=2026-06-13"),
     "/me/activity/events": (
         "",
         "?key_id=theirs_key",

@@ -25,7 +25,7 @@ from pipeline.accounts.notices import (
 )
 from pipeline.mail.record import decode
 from pipeline.posting.unit import UnitOutput
-from tests.support.builders import COST_NANO, EXAMPLES, MANY_EXAMPLES, NOW_MS, Books, event, packed, time_text
+from tests.support.builders import COST_NANO, EXAMPLES, NOW_MS, Books, event, packed, time_text
 
 ORG, KEY = "org_1", "key_1"
 THIS_MONTH = ist.month_of(NOW_MS)
@@ -98,7 +98,7 @@ STEPS = st.lists(
 )
 
 
-@MANY_EXAMPLES
+@EXAMPLES
 @given(STEPS)
 def test_told_is_what_a_naive_oracle_with_all_the_history_says(
     steps: list[tuple[int, int | str | None, int]],

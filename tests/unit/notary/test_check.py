@@ -14,10 +14,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.money import NANO_PER_RUPEE
-from pipeline.notary.check import ProofError, Proven, check
+from pipeline.notary.check import Proven, check
+from pipeline.notary.proof_reader import ProofError
 from tests.support.notary import KEYS, ORG, Books, books, both_keys, old_keys
 
 ROOT = Path(__file__).parents[3]
@@ -212,6 +214,96 @@ def test_what_is_not_as_it_was_does_not_hold(
     assert why.startswith("line ")
 
 
+def _member(kind: str, name: str) -> Callable[[bytes], tuple[int, int]]:
+    """Find the first line of a kind, and the first byte of a member of it."""
+
+    def find(proof: bytes) -> tuple[int, int]:
+        start = proof.index(b'{"kind":"%s"' % kind.encode())
+        mark = b'"%s":' % name.encode()
+        at = proof.index(mark, start) + len(mark)
+        return start, at + (proof[at : at + 1] == b'"')
+
+    return find
+
+
+def _value(kind: str, place: int) -> Callable[[bytes], tuple[int, int]]:
+    """Find the second line of a kind that is an array, and the first byte of the value at a place of it."""
+
+    def find(proof: bytes) -> tuple[int, int]:
+        mark = b'["%s",' % kind.encode()
+        start = proof.index(mark, proof.index(mark) + 1)
+        before = msgspec.json.decode(proof[start : proof.index(b"\n", start)])[:place]
+        at = start + len(msgspec.json.encode(before))
+        return start, at + (proof[at : at + 1] == b'"')
+
+    return find
+
+
+BYTES: dict[str, Callable[[bytes], tuple[int, int]]] = {
+    "a row: its id": _value("request", 1),
+    "a row: when it was posted": _value("request", 4),
+    "a row: what it is called": _value("request", 6),
+    "a row: whose key": _value("request", 7),
+    "a row: its status": _value("request", 12),
+    "a row: how long it took": _value("request", 14),
+    "a row: its tokens": _value("request", 17),
+    "a row: its cost": _value("request", 21),
+    "a row: its rate": _value("request", 22),
+    "an entry: its amount": _value("entry", 5),
+    "an entry: the balance after it": _value("entry", 6),
+    "an entry: its payment": _value("entry", 7),
+    "a rate: its start": _value("rate", 3),
+    "a rate: a price": _value("rate", 4),
+    "a rate: a price that no row pays": _value("rate", 8),
+    "a rate: the fee": _value("rate", 10),
+    "a path: its rows": _member("path", "rows"),
+    "a path: its balance": _member("path", "balance_nano"),
+    "a path: its hash": _member("path", "hash"),
+    "a path: its blind": _member("path", "blind"),
+    "a path: its place": _member("path", "place"),
+    "a path: what stands beside": _member("path", "beside"),
+    "a signature: of a checkpoint": _member("checkpoint", "signature"),
+    "a signature: of a hand-over, by the old key": _member("proof", "old_signature"),
+    "a signature: of a hand-over, by the new key": _member("proof", "new_signature"),
+    "a checkpoint: its day": _member("checkpoint", "day"),
+    "a checkpoint: its root": _member("checkpoint", "root"),
+    "a checkpoint: the one before": _member("checkpoint", "previous"),
+    "a checkpoint: its key": _member("checkpoint", "key"),
+    "the head: whose": _member("proof", "org"),
+    "the head: its month": _member("proof", "month"),
+    "the head: the opening balance": _member("proof", "opening_nano"),
+    "the head: the opening hash": _member("proof", "opening_hash"),
+    "the head: the public key": _member("proof", "public_key"),
+    "the end: its rows": _member("end", "rows"),
+    "the end: its debits": _member("end", "debits_nano"),
+    "the end: the closing balance": _member("end", "closing_nano"),
+    "the end: the hash": _member("end", "hash"),
+    "the end: through which day": _member("end", "signed_through"),
+}
+"""Where a byte is changed, by what it is part of. An order of rows: `CHANGED`."""
+
+
+@each_check
+@pytest.mark.parametrize("find", BYTES.values(), ids=BYTES)
+def test_one_byte_of_each_class_changed_to_another_that_could_stand_there_is_found(
+    why_not: Callable[..., str | None], find: Callable[[bytes], tuple[int, int]]
+) -> None:
+    proof = late_october()
+    line, at = find(proof)
+    assert line < at < proof.index(b"\n", line)
+    changed = mended(proof[:at] + (b"2" if proof[at : at + 1] == b"1" else b"1") + proof[at + 1 :])
+    assert len(changed) == len(proof)
+    assert (why_not(changed) or "").startswith("line ")
+
+
+@each_check
+def test_the_hash_of_the_file_is_found_too(why_not: Callable[..., str | None]) -> None:
+    proof = late_october()
+    _, at = _member("end", "sha256")(proof)
+    changed = proof[:at] + (b"2" if proof[at : at + 1] == b"1" else b"1") + proof[at + 1 :]
+    assert (why_not(changed) or "").startswith("line ")
+
+
 @each_check
 @pytest.mark.parametrize(
     "text",
@@ -271,8 +363,6 @@ def test_an_org_whose_first_row_is_in_the_month_has_no_path_before_it(
             balance += getattr(row, "amount_nano", 0) - getattr(row, "cost_nano", 0)
             if hasattr(row, "balance_after_nano"):
                 changes["balance_after_nano"] = balance
-        import msgspec
-
         renumbered.append(msgspec.structs.replace(row, **changes))
     made.rows = renumbered
     proof = made.sign().proof(ORG, "2026-10")

@@ -1,8 +1,9 @@
-// The overview: what is left and how long it lasts, today and 30 days, the chart, keys, and what is refused.
+// The overview: what is left and how long it lasts, today and 30 days, the chart, keys, what is refused, and what other providers cost.
 
 import { Failure, read } from "./api.js";
 import { budgetOf, isBudgetSpent } from "./budget.js";
 import { DayChart } from "./daychart.js";
+import { showElsewhere } from "./elsewhere.js";
 import { at } from "./form.js";
 import { follow } from "./live.js";
 import { amount, brief, isSpent, nano, shown } from "./money.js";
@@ -11,6 +12,8 @@ import { count, day, dayOf, dayRange, delta, linkTo, longDay, made, nextMonth, p
 const EVERY_MS = 4000;
 // Balance, forecast and keys are asked of the account's owner: when something was used, and once a minute.
 const OWNER_EVERY_MS = 60_000;
+// What other providers cost is made of every request of 30 days: it is asked for once, and rarely again.
+const ELSEWHERE_EVERY_MS = 900_000;
 const WINDOW = 30;
 
 const page = at("overview");
@@ -18,6 +21,7 @@ const chart = new DayChart(page.querySelector('[data-chart="days"]'));
 const known = { today: page.dataset.today, activity: null, usage: null, billing: null, forecast: null, keys: null };
 let used = null;
 let ownerAskedAt = -Infinity;
+let elsewhereAskedAt = -Infinity;
 
 /** Ask for one part; where it fails say so in its own place, and leave the rest alone. */
 async function part(name, path, place) {
@@ -41,7 +45,22 @@ async function look() {
   if (known.keys) showKeys();
   if (known.billing && known.keys) showRefused();
   if (missing) throw missing;
+  if (performance.now() - elsewhereAskedAt > ELSEWHERE_EVERY_MS) {
+    elsewhereAskedAt = performance.now();
+    lookElsewhere();
+  }
   return known.activity.as_of;
+}
+
+/** Ask what other providers cost. Nothing waits for it, and where it fails there is one comparison less. */
+async function lookElsewhere() {
+  const from = plusDays(known.today, 1 - WINDOW);
+  try {
+    const answer = await read(`/me/whatif/providers?from=${from}&to=${known.today}`);
+    showElsewhere(at("elsewhere"), at("elsewhere-models"), at("elsewhere-note"), answer);
+  } catch (failure) {
+    if (!(failure instanceof Failure)) throw failure;
+  }
 }
 
 /** Ask what the account's owner knows; the balance is shown as soon as it is there. */

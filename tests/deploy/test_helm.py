@@ -1,0 +1,348 @@
+"""The Helm chart as far as it can be looked at without helm: what values may be, and what the golden files show.
+
+tests/helm renders the chart; `make helm` does that and makes the golden files anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import tomllib
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+from kubernetes_validate import validate
+
+from pipeline import topics
+from pipeline.cli.main import program
+from pipeline.settings import CommonSettings, Settings, variable
+from pipeline.worker.partition import worker_group
+from tests.support.deploy import DEPLOY, ROOT, read_yaml
+from tests.support.helm.chart import CASES, CHART, FINGERPRINT, GOLDEN, Manifest, fingerprint, golden
+
+MADE = runpy.run_path(str(DEPLOY / "helm" / "schema.py"))
+ROLES: dict[str, type[CommonSettings]] = MADE["ROLES"]
+SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+DEFAULTS = read_yaml(CHART / "values.yaml")
+GIVEN_VALUES = {case: read_yaml(GOLDEN / f"{case}.values.yaml") for case in CASES}
+OBJECTS = {case: golden(case) for case in CASES}
+
+KUBERNETES = ("1.30", "1.34", "1.37")
+"""The oldest release that the chart takes, and later ones up to the newest."""
+OF_OPERATORS = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
+"""Kinds that Kubernetes does not know by itself: tests/helm looks at these."""
+NAMED = {"worker", "sink"}
+"""Roles whose processes are told apart by their pods' names."""
+
+
+def of_kind(case: str, *kinds: str) -> dict[str, Manifest]:
+    """Return the objects of some kinds by their names."""
+    return {each["metadata"]["name"]: each for each in OBJECTS[case] if each["kind"] in kinds}
+
+
+def pods(case: str) -> Iterator[tuple[str, Manifest]]:
+    """Return each role's pod template with the role's name."""
+    for each in of_kind(case, "StatefulSet", "Deployment", "Job").values():
+        pod = each["spec"]["template"]
+        yield pod["metadata"]["labels"]["app.kubernetes.io/component"], pod
+
+
+RUN = [(case, role) for case in CASES for role, _ in pods(case)]
+
+
+def container(case: str, role: str) -> dict[str, Any]:
+    """Return a role's only container."""
+    (only,) = dict(pods(case))[role]["spec"]["containers"]
+    found: dict[str, Any] = only
+    return found
+
+
+def selects(selector: dict[str, str], pod: Manifest) -> bool:
+    """Return whether labels to be matched are a pod's."""
+    labels: dict[str, str] = pod["metadata"]["labels"]
+    return selector.items() <= labels.items()
+
+
+def merged(case: str) -> dict[str, Any]:
+    """Return the values in force, as helm merges them."""
+    return _merge(deepcopy(DEFAULTS), GIVEN_VALUES[case])
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    for key, value in over.items():
+        is_both = isinstance(value, dict) and isinstance(under.get(key), dict)
+        under[key] = _merge(under[key], value) if is_both else value
+    return under
+
+
+def test_what_the_chart_knows_of_the_settings_is_up_to_date() -> None:
+    for path, text in MADE["written"]().items():
+        assert path.read_text(encoding="utf-8") == text, "run python deploy/helm/schema.py"
+
+
+def test_the_golden_files_are_of_this_chart() -> None:
+    assert FINGERPRINT.read_text(encoding="utf-8").strip() == fingerprint(), "run make helm, and commit"
+
+
+def test_the_roles_are_commands_and_read_what_the_command_reads() -> None:
+    commands = {
+        command.name or getattr(command.callback, "__name__", "") for command in program().registered_commands
+    }
+    assert ROLES.keys() - {"operator"} <= commands
+    roles = (ROOT / "pipeline" / "cli" / "roles.py").read_text(encoding="utf-8")
+    for role, reads in ROLES.items():
+        if role == "operator":
+            continue
+        body = roles[roles.index(f"def {role}(") :].split("@app.command")[0]
+        wanted = "settings_for(data_dir)" if reads is Settings else f"role_settings_for({reads.__name__}, "
+        assert re.search(rf"\b{re.escape(wanted)}", body), role
+
+
+def test_the_schema_of_the_values_is_one_and_takes_the_values() -> None:
+    Draft7Validator.check_schema(SCHEMA)
+    for case in CASES:
+        assert [error.message for error in Draft7Validator(SCHEMA).iter_errors(merged(case))] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"setings": {}},
+        {"settings": {"METERING_KAFKA": "kafka://k:9092"}},
+        {"settings": {"METERING_COMMAND_KEY": "k" * 32}},
+        {"settings": {"METERING_CLICKHOUSE_URL": "http://u:p@h/d"}},
+        {"settings": {"METERING_WORKER_PORT": 9001}},
+        {"settings": {"METERING_PARTITIONS": 0}},
+        {"settings": {"METERING_PARTITIONS": "12"}},
+        {"worker": {"settings": {"METERING_PUBLIC_URL": "https://b.example"}}},
+        {"worker": {"secrets": {"METERING_SESSION_SECRET": {"name": "metering", "key": "s"}}}},
+        {"sink": {"secrets": {"METERING_COMMAND_KEY": {"name": "metering", "key": "c"}}}},
+        {"secrets": {"METERING_COMMAND_KEY": "k" * 32}},
+        {"secrets": {"METERING_COMMAND_KEY": {"name": "metering"}}},
+        {"server": {"service": {"type": "ExternalName"}}},
+        {"sink": {"autoscaling": {"enabled": True}}},
+        {"files": {"../etc": "s"}},
+    ],
+    ids=json.dumps,
+)
+def test_values_that_cannot_be_meant_are_refused(wrong: dict[str, Any]) -> None:
+    assert not Draft7Validator(SCHEMA).is_valid(_merge(deepcopy(DEFAULTS), wrong))
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("case", CASES)
+def test_kubernetes_takes_every_object(case: str, version: str) -> None:
+    for each in OBJECTS[case]:
+        if each["kind"] not in OF_OPERATORS:
+            assert validate(each, version, strict=True) == version
+
+
+def test_the_golden_files_show_every_role() -> None:
+    assert {role for case, role in RUN if case == "minimal"} == ROLES.keys() - {"operator"}
+    assert {role for case, role in RUN if case == "full"} == ROLES.keys()
+
+
+def test_a_mistake_in_an_object_would_be_caught() -> None:
+    wrong = deepcopy(of_kind("minimal", "Deployment")["metering-server"])
+    wrong["spec"]["template"]["spec"]["enableServiceLink"] = False
+    with pytest.raises(Exception, match="enableServiceLink"):
+        validate(wrong, KUBERNETES[-1], strict=True)
+
+
+@pytest.mark.parametrize(("case", "role"), RUN)
+def test_a_role_gets_what_the_settings_say_that_it_reads_and_nothing_else(role: str, case: str) -> None:
+    values = merged(case)
+    set_somewhere = {
+        *values["settings"],
+        *values["secrets"],
+        *values[role]["settings"],
+        *values[role]["secrets"],
+    }
+    set_by_the_chart = {variable(name) for name in MADE["GIVEN"]}
+    named = {"METERING_INSTANCE"} if role in NAMED else set()
+    read = {variable(name) for name in ROLES[role].model_fields}
+    got = [each["name"] for each in container(case, role)["env"]]
+    assert len(got) == len(set(got))
+    assert set(got) == read & (set_somewhere | set_by_the_chart | named)
+
+
+@pytest.mark.parametrize(("case", "role"), RUN)
+def test_a_role_understands_what_it_is_given(role: str, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each value as it stands there, with a text for what comes from a Secret and the pod's name for its own."""
+    kept = {"METERING_CLICKHOUSE_URL": "https://u:p@h:8443/d", "METERING_SMTP_URL": "smtp://u:p@h:587"}
+    for each in container(case, role)["env"]:
+        origin = each.get("valueFrom", {})
+        text = each.get(
+            "value", "metering-worker-0" if "fieldRef" in origin else kept.get(each["name"], "s" * 32)
+        )
+        if each["name"].endswith("_FILE"):
+            continue
+        monkeypatch.setenv(each["name"], text)
+    settings = ROLES[role]()
+    assert settings.partitions == merged(case)["settings"]["METERING_PARTITIONS"]
+    assert settings.host == MADE["GIVEN"]["host"]
+    assert (settings.instance == "metering-worker-0") is (role in NAMED)
+    if isinstance(settings, Settings):
+        assert not settings.server_sink
+        assert settings.address_requests_per_s == merged(case)["settings"].get(
+            "METERING_ADDRESS_REQUESTS_PER_S", Settings.model_fields["address_requests_per_s"].default
+        )
+
+
+def test_a_role_s_own_value_wins_over_the_one_for_all() -> None:
+    levels = {role: _value("full", role, "METERING_LOG_LEVEL") for role in ROLES}
+    assert levels == {**dict.fromkeys(ROLES, "warning"), "worker": "info"}
+    secret = {each["name"]: each for each in container("full", "sink")["env"]}["METERING_KAFKA_PASSWORD"]
+    assert secret["valueFrom"] == {"secretKeyRef": {"name": "kafka-sink", "key": "password"}}
+
+
+def _value(case: str, role: str, name: str) -> str | None:
+    found = {each["name"]: each.get("value") for each in container(case, role)["env"]}
+    return found.get(name)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_secret_is_only_ever_a_reference(case: str) -> None:
+    secret = {variable(name) for name in MADE["secret_names"]()}
+    assert {"METERING_CLICKHOUSE_URL", "METERING_KAFKA_PASSWORD", "METERING_NOTARY_KEY"} <= secret
+    for role, _ in pods(case):
+        for each in container(case, role)["env"]:
+            assert (each["name"] in secret) is ("secretKeyRef" in each.get("valueFrom", {})), each["name"]
+    assert not of_kind(case, "Secret", "ConfigMap")
+
+
+@pytest.mark.parametrize(("case", "role"), RUN)
+def test_a_pod_keeps_to_the_restricted_standard_and_can_do_nothing_it_need_not(role: str, case: str) -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, and more."""
+    spec = dict(pods(case))[role]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False, "a Service's link would be taken for a setting"
+    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & spec.keys()
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    user, group = spec["securityContext"]["runAsUser"], spec["securityContext"]["runAsGroup"]
+    assert f"\nUSER {user}:{group}\n" in dockerfile
+    assert container(case, role)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert all(volume.keys() - {"name"} <= {"emptyDir", "secret"} for volume in spec["volumes"])
+    assert container(case, role)["resources"]["limits"].keys() == {"memory"}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("role", ["worker", "sink", "server"])
+def test_only_a_process_that_is_not_alive_is_started_again(role: str, case: str) -> None:
+    it = container(case, role)
+    asked = {probe: it[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert {probe: each["path"] for probe, each in asked.items()} == {
+        "startupProbe": "/livez",
+        "livenessProbe": "/livez",
+        "readinessProbe": "/readyz",
+    }
+    ports = {port["name"]: port["containerPort"] for port in it["ports"]}
+    status = "METERING_SERVER_STATUS_PORT" if role == "server" else "METERING_WORKER_PORT"
+    assert {each["port"] for each in asked.values()} == {"status"}
+    assert str(ports["status"]) == _value(case, role, status)
+    if role == "server":
+        assert str(ports["http"]) == _value(case, role, "METERING_PORT")
+
+
+def test_a_server_has_time_for_its_delay_before_it_is_killed() -> None:
+    grace_s = {case: dict(pods(case))["server"]["spec"]["terminationGracePeriodSeconds"] for case in CASES}
+    assert grace_s["minimal"] == 3 + DEFAULTS["server"]["terminationGracePeriodSeconds"]
+    assert grace_s["full"] == 8 + DEFAULTS["server"]["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_jobs_run_before_the_roles_and_once_for_each_release(case: str) -> None:
+    jobs = of_kind(case, "Job")
+    jobs.pop("metering-operator", None)
+    assert jobs.keys() == {"metering-topics", "metering-migrate"}
+    for name, job in jobs.items():
+        notes = job["metadata"]["annotations"]
+        assert notes["helm.sh/hook"] == "pre-install,pre-upgrade"
+        before = of_kind(case, "NetworkPolicy")[name]["metadata"]["annotations"]
+        assert before["helm.sh/hook"] == notes["helm.sh/hook"]
+        assert int(before["helm.sh/hook-weight"]) < int(notes["helm.sh/hook-weight"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_selects_pods_selects_the_role_s_and_no_others(case: str) -> None:
+    by_role = dict(pods(case))
+    chosen: dict[str, list[str]] = {kind: [] for kind in ("Service", "NetworkPolicy", "PodDisruptionBudget")}
+    for each in OBJECTS[case]:
+        if each["kind"] in chosen:
+            spec = each["spec"]
+            asked = spec["podSelector"] if "podSelector" in spec else spec["selector"]
+            labels = asked.get("matchLabels", asked)
+            found = [role for role, pod in by_role.items() if selects(labels, pod)]
+            # Its policy is there before the first of its pods.
+            (role,) = found or ["operator"]
+            assert each["metadata"]["name"] in (f"metering-{role}", f"metering-{role}-status")
+            chosen[each["kind"]].append(role)
+    assert sorted(chosen["NetworkPolicy"]) == sorted(ROLES)
+    assert sorted(chosen["PodDisruptionBudget"]) == ["server", "sink", "worker"]
+    assert sorted(chosen["Service"]) == ["server", "server", "sink", "worker"]
+
+
+def test_nobody_but_who_is_named_reaches_a_pod_and_metrics_are_not_on_the_public_port() -> None:
+    for policy in of_kind("full", "NetworkPolicy").values():
+        assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    server = of_kind("full", "NetworkPolicy")["metering-server"]["spec"]
+    assert [port["port"] for rule in server["ingress"] for port in rule["ports"]] == ["status", "http"]
+    assert all(rule["from"] for rule in server["ingress"])
+    worker = of_kind("full", "NetworkPolicy")["metering-worker"]["spec"]
+    assert [[port["port"] for port in rule["ports"]] for rule in worker["egress"]] == [[53, 53], [9093]]
+    (public,) = of_kind("full", "Service")["metering-server"]["spec"]["ports"]
+    assert public["targetPort"] == "http"
+
+
+def test_workers_are_scaled_by_the_lag_of_their_own_group_up_to_the_partitions() -> None:
+    (scaled,) = of_kind("full", "ScaledObject").values()
+    assert scaled["spec"]["scaleTargetRef"]["name"] in of_kind("full", "StatefulSet")
+    assert "replicas" not in of_kind("full", "StatefulSet")["metering-worker"]["spec"]
+    (trigger,) = scaled["spec"]["triggers"]
+    assert trigger["metadata"] == {
+        "bootstrapServers": "kafka-0.kafka:9093,kafka-1.kafka:9093,kafka-2.kafka:9093",
+        "consumerGroup": worker_group("mumbai"),
+        "topic": topics.REQUESTS,
+        "lagThreshold": "1000000",
+        "offsetResetPolicy": "earliest",
+    }
+    assert not of_kind("minimal", "ScaledObject")
+
+
+def test_prometheus_finds_each_role_under_the_name_that_alerts_know_it_by() -> None:
+    (monitor,) = of_kind("full", "ServiceMonitor").values()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    found = set()
+    for service in of_kind("full", "Service").values():
+        labels = service["metadata"]["labels"]
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        if endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]:
+            found.add(labels[monitor["spec"]["jobLabel"]])
+    assert found == {"worker", "sink", "server"}
+
+
+def test_the_rules_are_prometheus_own_files() -> None:
+    asked = read_yaml(DEPLOY / "prometheus" / "prometheus.yml")["rule_files"]
+    linked = {path.name: path for path in (CHART / "rules").iterdir()}
+    assert linked.keys() == set(asked)
+    for name, path in linked.items():
+        assert path.is_symlink()
+        assert path.resolve() == DEPLOY / "prometheus" / name
+
+
+def test_the_chart_is_of_the_product_s_release() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    assert chart["appVersion"] == project["version"]
+    assert chart["kubeVersion"] == f">={KUBERNETES[0]}.0-0"
