@@ -12,9 +12,9 @@ from tests.support.gateway.librdkafka import LIMIT_S, VECTORS, send
 @pytest.mark.parametrize("partitions", [3, 4, 12])
 def test_an_org_is_where_murmur2_random_puts_it(kafka_servers: str, partitions: int) -> None:
     topic = f"vectors-{partitions}"
-    created = AdminClient({"bootstrap.servers": kafka_servers}).create_topics(
-        [NewTopic(topic, partitions, 1)]
-    )
+    # Named: its answers are lost with it.
+    admin = AdminClient({"bootstrap.servers": kafka_servers})
+    created = admin.create_topics([NewTopic(topic, partitions, 1)])
     created[topic].result(LIMIT_S)
     records = [(vector["org"], b"") for vector in VECTORS]
     expected = [vector["partitions"][str(partitions)] for vector in VECTORS]
