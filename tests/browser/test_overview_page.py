@@ -126,12 +126,30 @@ def test_how_long_it_lasts_and_when_a_budget_is_spent(page: Page, product: Dashb
     expect(line).to_contain_text(spent_on or "left of ₹0.2")
 
 
+def test_the_same_requests_at_another_provider_of_the_model(page: Page, busy: Org) -> None:
+    _open(page, busy)
+    told = busy.dashboard.shop.get("/me/whatif/providers", busy.name)
+    [row] = told["models"]
+    assert (row["model"], row["as_provider"], row["requests"]) == ("krutrim-2", "yotta", 2)
+    line = page.locator('#elsewhere li[data-model="krutrim-2"]')
+    expect(line).to_contain_text("The same 2 requests at yotta would have cost ₹")
+    expect(line).to_contain_text(" more.")
+    for metric in ("actual_inr", "whatif_inr"):
+        expect(line.locator(f'[data-metric="{metric}"]')).to_have_attribute("data-value", str(row[metric]))
+    assert row["whatif_inr"] == 2 * row["actual_inr"]
+    expect(page.locator("#elsewhere li")).to_have_count(1)
+    assert {each["model"] for each in told["left_out"]} == {"sarvam-m", "<b>gpt</b>"}
+    expect(page.locator("#elsewhere-note")).to_contain_text("Left out: 2 requests for ₹")
+    expect(page.locator("#elsewhere-note")).to_contain_text("free requests")
+
+
 def test_an_org_without_requests_is_told_the_next_step(page: Page, product: Dashboard) -> None:
     _open(page, product.org("100"))
     assert _value(page, "requests") == "0" and _value(page, "cost_inr") == "0"
     expect(page.get_by_text("No requests in these days.")).to_be_visible()
     expect(page.get_by_text("There is no key yet.")).to_be_visible()
     expect(page.locator("#refused-none")).to_contain_text("Nothing.")
+    expect(page.locator("#elsewhere")).to_be_hidden()
 
 
 def test_a_part_that_is_away_leaves_the_rest_and_a_session_that_ends_says_so(page: Page, busy: Org) -> None:
