@@ -215,8 +215,8 @@ def _balance(asker: Asker, org: str, at_ms: int) -> HttpRequest:
 def _credit_weekly(engine: Engine) -> None:
     """Give the large org a credit each week. Each takes the id of a request of another org, as no two rows of one share theirs."""
     numbers = last_number(engine)
-    # A tenth of all requests, those whose numbers end in 0, are the large org's.
-    at = [numbers * week // WEEKS // 10 * 10 + 1 for week in range(1, WEEKS)]
+    # A tenth of all requests, those whose numbers end in 0, are the large org's: their ids divided by ID_STEP end in 1.
+    at = [numbers * week // WEEKS // 10 * 10 + 2 for week in range(1, WEEKS)]
     edges = [number * ID_STEP for number in at]
     spent = dict(
         engine.query(
