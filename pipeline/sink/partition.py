@@ -33,7 +33,7 @@ from pipeline.kafka.topic_ids import topic_ids
 from pipeline.sink import ranges
 from pipeline.sink.budget import ByteBudget, held_bytes
 from pipeline.sink.pace import INSERTS_A_SECOND
-from pipeline.sink.protocol import HOLD_KEY, RangeWriter
+from pipeline.sink.protocol import RangeWriter
 from pipeline.sink.steps import (
     AdoptDatabase,
     CompleteRollUps,
@@ -57,11 +57,9 @@ from pipeline.steps import (
     Fence,
     LastHeaders,
     Now,
-    Output,
     Reached,
     Restore,
     TopicIds,
-    TopicPlace,
 )
 
 log = logging.getLogger(__name__)
@@ -115,19 +113,17 @@ class SinkPartition:
         """Everything below it is in ClickHouse."""
         self.problem: str | None = None
 
-    async def open(self) -> int:
-        """Fence the previous owner, finish the range it recorded last, and return the next offset."""
+    async def open(self, *, has_hold: bool = False) -> int:
+        """Fence the previous owner, finish the range it recorded last, and return the next offset.
+
+        `has_hold` says that the caller is the rebuild that has the partition.
+        """
         try:
-            self.next_offset = await drive(self._writer.take_over(), self._take)
+            self.next_offset = await drive(self._writer.take_over(has_hold=has_hold), self._take)
         finally:
             self._budget.give_back(self._partition, self._recorded_bytes)
             self._recorded_bytes = 0
         return self.next_offset
-
-    async def hold(self, hold: ranges.RebuildHold) -> None:
-        """Keep every sink from the partition until a rebuild ends. Refused where a later owner is there."""
-        place = TopicPlace(topics.SINK_STATE, self._partition)
-        await self._log.commit({place: [Output(HOLD_KEY, ranges.encode(hold))]})
 
     async def close(self) -> None:
         """Disconnect. What was not recorded stays in the journal for the next owner, who shows how far behind it is."""

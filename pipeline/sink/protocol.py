@@ -91,21 +91,23 @@ class RangeWriter:
         self._identity = DeploymentIdentity(deployment)
         self._epoch = ranges.FIRST_EPOCH
 
-    def take_over(self) -> SinkProtocol[int]:
+    def take_over(self, *, has_hold: bool = False) -> SinkProtocol[int]:
         """Become the one owner of the partition and return the offset of the next record to write.
+
+        `has_hold` says that the hold on the partition, if there is one, is the caller's own: a rebuild finishes the range.
 
         Raises IntentError, AnotherTopicError where the journal is another topic than the one that was read,
         MixedHistoriesError where journal, database and the last range are not of one history, and what the steps raise.
         """
         # 0. A rebuild that has the partition is waited for: fencing would end it.
-        while HOLD_KEY in (state := (yield from Restore(self._state))):
+        while HOLD_KEY in (state := (yield from Restore(self._state))) and not has_hold:
             hold = ranges.decode_hold(state[HOLD_KEY])
             yield from Pause(HELD_LOOK_S, f"`{hold.work}` is under way; if it was ended, run it again")
         # 1. From here on no earlier owner records a range.
         yield from Fence()
         # 2. The last range that was recorded: its owner may have ended before, while or after it was written.
         state = yield from Restore(self._state)
-        if HOLD_KEY in state:
+        if HOLD_KEY in state and not has_hold:
             raise HeldError(f"{self._state.topic}/{self._partition} is held by a rebuild that has just begun")
         self._topic_id = (yield from TopicIds((topics.JOURNAL,))).get(topics.JOURNAL)
         intent = ranges.decode(state[INTENT_KEY]) if INTENT_KEY in state else None

@@ -199,11 +199,11 @@ class Rebuild:
         return _Held(identity, epoch, places)
 
     async def _finished(self, partition: int, hold: RebuildHold) -> Intent:
-        """Write a partition's last range as its sink would, hold the partition, and return the place after that range.
+        """Hold a partition, write its last range as its sink would, and return the place after that range.
 
-        Where a rebuild was ended before, its hold is lifted for that: the rows are whole all the while.
+        The hold comes first: a sink that is fenced takes its partition over anew, and would fence this owner.
         """
-        await self._write(partition, [Output(HOLD_KEY, None)])
+        await self._write(partition, [Output(HOLD_KEY, ranges.encode(hold))])
         budget = ByteBudget(BUDGET_BYTES)
         budget.join(partition)
         settings = self._settings
@@ -211,8 +211,7 @@ class Rebuild:
             settings.kafka, settings.deployment, partition, self._engine, budget, lambda: 0.0
         )
         try:
-            await owner.open()
-            await owner.hold(hold)
+            await owner.open(has_hold=True)
         finally:
             await owner.close()
         kept = (await self._state(partition)).get(INTENT_KEY)
