@@ -37,6 +37,11 @@ NO_COMPOSE = (
 _PACKAGES = ("docker.io", "iptables", "debootstrap")
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _BRIDGE = "docker0"
+_EMPTY = {
+    "filter": "*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n",
+    "nat": "*nat\n:PREROUTING ACCEPT\n:INPUT ACCEPT\n:OUTPUT ACCEPT\n:POSTROUTING ACCEPT\nCOMMIT\n",
+}
+"""The tables that an engine writes into, as they are where nobody has. `iptables-save` leaves such a table out."""
 
 
 class NoEngineError(Exception):
@@ -125,6 +130,10 @@ def _own(environment: Mapping[str, str]) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+            # It leaves the name of the network that containers on the machine's own had: a mount, which nobody can remove.
+            for mounted in reversed(Path("/proc/mounts").read_text(encoding="utf-8").splitlines()):
+                if mounted.split()[1].startswith(f"{home}/"):
+                    tried(["umount", mounted.split()[1]], environment)
 
 
 @contextmanager
@@ -138,7 +147,8 @@ def _firewall_as_it_was(environment: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     finally:
-        run(["iptables-restore"], environment, given=rules)
+        unwritten = "".join(empty for name, empty in _EMPTY.items() if f"*{name}\n" not in rules)
+        run(["iptables-restore"], environment, given=rules + unwritten)
         tried(["ip", "link", "delete", _BRIDGE], environment)
         _FORWARDING.write_text(forwarding, encoding="utf-8")
 
