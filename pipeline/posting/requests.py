@@ -204,7 +204,7 @@ def post_requests(  # noqa: C901, PLR0912, PLR0915 - one pass a million times ov
                 _remember(unit, mark)
                 if number >= 0:
                     state.unpriced.add(charged_letter_mark(mark))
-                elif moved and sequence is not None:
+                elif moved and sequence is not None and is_sequence(sequence):
                     _note_redriven(unit, record, event, int(sequence))
             if number >= 0:
                 newest = number

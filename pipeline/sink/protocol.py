@@ -10,7 +10,8 @@ whoever finds it recorded sends exactly it again. Tokens are remembered for a wh
 and roll-ups are looked at first, and what is lacking is added without a token's help. And an engine that is killed
 may know the token of rows it has lost: those are looked for after a range was sent more than once, and put back. An
 engine whose power was cut may have forgotten the tokens of rows it has, as it does not sync them: where it is known that
-nothing is under way to it, rows and roll-ups of the recorded range are looked at before anything is sent.
+nothing is under way to it, rows and roll-ups of the recorded range are looked at before anything is sent, and what is
+lacking is added without its token, too.
 """
 
 from __future__ import annotations
@@ -226,34 +227,37 @@ class RangeWriter:
 
         The range may have been sent long ago, by an earlier owner or, if this one was stopped for long, by
         a later one; recording is refused to a stale owner. A part of which only some is there is completed, once
-        nothing of it can be under way; `is_settled` says that this is known. Raises IntentError where more than the
-        part is there.
+        nothing of it can be under way; `is_settled` says that this is known. So is one of which nothing is there, where
+        the engine was started since: it may know the token all the same. Raises IntentError where more than the part is there.
         """
         # 1. What is there of rows and roll-ups?
-        states = yield from self.states(intent, records)
+        now_ms, states = yield from self.states(intent, records, is_settled=is_settled)
         if ranges.PartState.INCOMPLETE in states.values():
             # 2. Some of it is: an insert that is under way may still add to it, so that has to end first.
             if not is_settled:
                 yield from Pause(
                     SETTLE_S, f"the range {intent.first_offset}-{intent.next_offset} is half there"
                 )
-                states = yield from self.states(intent, records)
+                now_ms, states = yield from self.states(intent, records, is_settled=False)
             # 3. Completed by a later owner, it is not for this one to complete.
             yield from ConfirmOwner(self._state)
             for part, state in states.items():
                 if state is ranges.PartState.INCOMPLETE:
                     yield from self.complete(part, records)
-        # 4. What is not there at all is sent, by a token that is remembered from now on.
-        now_ms = yield from Now()
+        # 4. What is not there at all is sent, by a token that is remembered from the time of the look on.
         left = ranges.left_of(intent, states, now_ms)
         if left is not None:
             yield from self.record(left)
         return left
 
     def states(
-        self, intent: Intent, records: Sequence[Placed]
-    ) -> SinkProtocol[dict[ranges.RangePart, ranges.PartState]]:
-        """Return how much of each part of a range is there. Raises IntentError where more than the part is."""
+        self, intent: Intent, records: Sequence[Placed], *, is_settled: bool
+    ) -> SinkProtocol[tuple[int, dict[ranges.RangePart, ranges.PartState]]]:
+        """Return the time, and how much of each part of a range is there then. Raises IntentError where more than the part is.
+
+        None of a part is not ABSENT but INCOMPLETE where its token may be known though its rows are lost.
+        """
+        now_ms = yield from Now()
         states = {}
         for part in intent.parts:
             rows = self._rows(part, records)
@@ -265,7 +269,15 @@ class RangeWriter:
                 )
             lacks = found == part.rows and part.kind == REQUESTS and (yield from RollUpsLack(rows))
             states[part] = ranges.part_state(part, found, roll_ups_lack=lacks)
-        return states
+        if ranges.PartState.ABSENT in states.values() and (
+            is_settled or (yield from MayHaveLost((now_ms - intent.at_ms) / 1000))
+        ):
+            # Sent by its token, and recorded with the time of that, it would be dropped and nobody look again.
+            lost = ranges.PartState.INCOMPLETE
+            states = {
+                part: lost if state is ranges.PartState.ABSENT else state for part, state in states.items()
+            }
+        return now_ms, states
 
     def put_back(self, intent: Intent, records: Sequence[Placed]) -> SinkProtocol[None]:
         """Add what an engine that was killed meanwhile has lost of a range that it has confirmed."""

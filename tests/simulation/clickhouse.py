@@ -132,6 +132,11 @@ class Store:
         if self.late:
             self.apply(self.late.pop(self._rng.randrange(len(self.late))))
 
+    def land_all(self) -> None:
+        """Let all late inserts arrive, as they have after the time that a sink waits for that."""
+        while self.late:
+            self.apply(self.late.pop())
+
     def apply(self, insert: JournalInsert, steps_max: int = 1000, *, torn: bool = False) -> None:
         """Write an insert's blocks, or only the first few before the server goes down.
 

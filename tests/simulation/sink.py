@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 from pipeline.inserts import DatabasePlace, JournalInsert
 from pipeline.journal import position_of, read_headers
 from pipeline.sink import ranges
-from pipeline.sink.protocol import RangeWriter
+from pipeline.sink.protocol import SETTLE_S, RangeWriter
 from pipeline.sink.steps import (
     AdoptDatabase,
     CompleteRollUps,
@@ -158,7 +158,9 @@ class SinkPump:
                 added = self._asked(lambda: store.complete_roll_ups(rows))
                 yield "sink.completing roll-ups"
                 return step.answered(added)
-            case Pause():
+            case Pause(seconds):
+                if seconds >= SETTLE_S:
+                    store.land_all()
                 yield "sink.retrying"
             case _:
                 assert_never(step)

@@ -115,7 +115,7 @@ def test_the_metrics_are_made_once_a_second_however_many_ask(
         assert set(asking.map(read, range(16))) == {b"made 1 times\n"}
     while read() != b"made 2 times\n":
         time.sleep(0.02)
-    assert made[1] - made[0] >= 1.0
+    assert made[1] - made[0] > (telemetry.TEXT_KEPT_MS - 1) / 1000  # its clock is of whole ms
 
 
 async def test_a_signal_ends_a_role_well() -> None:
