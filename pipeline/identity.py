@@ -8,9 +8,13 @@ Why identities are made and compared as they are is in `docs/adr/0009-a-deployme
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
+
+from pipeline import topics
+from pipeline.steps import LastHeaders, TopicIds, TopicPlace, takes_another
 
 HEADER = "deployment"
 """The header of each record of the journal that says whose it is."""
@@ -62,3 +66,17 @@ def check_name(name: str, place: str, found: DeploymentIdentity | None) -> None:
             f"{place} is of the deployment {found}, and this process is of {name!r} (METERING_DEPLOYMENT): nothing was "
             f"written. Set METERING_DEPLOYMENT={found.name} if it was mistyped; two deployments need topics of their own."
         )
+
+
+def whose_topic(
+    deployment: str, place: TopicPlace, known_id: str | None, accepted: Mapping[str, str]
+) -> Generator[LastHeaders | TopicIds, Any, tuple[str | None, bool]]:
+    """Return the id of a topic whose partition is taken over, and whether it is to be read from its beginning.
+
+    `known_id` is the id that the topic had when it was read last. Raises MixedHistoriesError where the journal's partition
+    of that number is of another deployment, AnotherTopicError for another topic that is not `accepted`.
+    """
+    last = yield from LastHeaders(TopicPlace(topics.JOURNAL, place.partition))
+    check_name(deployment, f"{topics.JOURNAL}/{place.partition}", of_headers(last))
+    topic_id = (yield from TopicIds((place.topic,))).get(place.topic)
+    return topic_id, takes_another(place.topic, known_id, topic_id, accepted)

@@ -83,7 +83,7 @@ def _rates(file: Path) -> RateTable:
 
 def _range(first: datetime | None, last: datetime | None) -> tuple[date, date]:
     """Return the first and the last day that are asked about. Raises typer.BadParameter where they are the wrong way round."""
-    end = last.date() if last else ist.date_of(ist.day_of(int(time.time() * 1000)))
+    end = last.date() if last else ist.date_of(ist.day_of(time.time_ns() // 1_000_000))
     start = first.date() if first else end - timedelta(days=DAYS_DEFAULT - 1)
     if start > end:
         raise typer.BadParameter(f"--from {start} lies after --to {end}")

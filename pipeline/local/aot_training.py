@@ -15,6 +15,7 @@ from pathlib import Path
 
 from aiokafka.errors import KafkaError
 
+from pipeline import logs
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import clients
 from pipeline.kafka.admin import TopicsError, ensure_topics
@@ -56,6 +57,8 @@ async def _use(kafka: KafkaConnection) -> None:
 
 def main() -> None:
     """Make the cache where there is none for what is installed, and remove those of former releases."""
+    # What goes wrong is raised; what the client says while a broker is new is nothing to read in a set-up.
+    logs.configure("ERROR")
     cache = aot_cache.path(":".join(str(jar) for jar in jars.ensure()), JVM_OPTIONS)
     if not cache.exists():
         try:

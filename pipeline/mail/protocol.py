@@ -31,7 +31,6 @@ from pipeline.steps import (
     Commit,
     Fence,
     Idle,
-    LastHeaders,
     Now,
     OutgoingRecord,
     OutgoingStep,
@@ -39,9 +38,7 @@ from pipeline.steps import (
     Restore,
     Step,
     Taken,
-    TopicIds,
     TopicPlace,
-    takes_another,
 )
 
 T = TypeVar("T")
@@ -98,7 +95,6 @@ class MailTurns:
             TopicPlace(topics.MAIL, partition),
             TopicPlace(topics.MAIL_STATE, partition),
         )
-        self._journal = TopicPlace(topics.JOURNAL, partition)
         self._deployment, self._sender = deployment, sender
         self._first_retry_ms, self._has_server = first_retry_ms, has_server
         self.outbox = Outbox()
@@ -124,11 +120,10 @@ class MailTurns:
         state = yield from Restore(self._state)
         if OUTBOX_KEY in state:
             self.outbox = outbox.decode(state[OUTBOX_KEY])
-        last = yield from LastHeaders(self._journal)
-        where = f"{self._journal.topic}/{self._journal.partition}"
-        identity.check_name(self._deployment, where, identity.of_headers(last))
-        topic_id = (yield from TopicIds((topics.MAIL,))).get(topics.MAIL)
-        if takes_another(topics.MAIL, self.outbox.topic_id, topic_id, accepted):
+        topic_id, is_another = yield from identity.whose_topic(
+            self._deployment, self._topic, self.outbox.topic_id, accepted
+        )
+        if is_another:
             yield from self.commit(structs.replace(self.outbox, next_offset=0, topic_id=topic_id))
         self.outbox = structs.replace(self.outbox, topic_id=topic_id)
         # What the topic dropped for its age nobody would send any more.

@@ -1,6 +1,6 @@
 """Have orgs told that the statement of the month before is ready.
 
-Owns: the loop, and which orgs are asked about.
+Owns: which orgs are asked about.
 Called by: the server, beside the API. Next: `telling/asking.py`; the account's owner decides, `accounts/telling.py`.
 
 Several servers may do this at once, and each does it again after a start: the owner knows what it has told, so that is only
@@ -9,8 +9,6 @@ waste. An org whose owner does not answer is asked about again in the next round
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -18,14 +16,10 @@ from msgspec import Struct
 from pipeline import ist
 from pipeline.accounts.commands import TellStatement
 from pipeline.clickhouse.client import Engine
-from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.queries import query
 from pipeline.kafka.commands import new_command_id
-from pipeline.telling.asking import Owners, asked
+from pipeline.telling.asking import Owners, asked, in_rounds
 
-log = logging.getLogger(__name__)
-
-ROUND_S = 60.0
 SETTLE_MS = 15 * 60_000
 """How long after a month's end the first is told: what the database lacks of the month then is about to come."""
 
@@ -44,12 +38,7 @@ class StatementsReady:
 
     async def run(self) -> None:
         """Have orgs told, for ever. What fails is asked again in the next round."""
-        while True:
-            try:
-                await self.turn()
-            except (EngineError, EngineUnavailable) as error:
-                log.warning("no statement is told of, the database is away: %s", error)
-            await asyncio.sleep(ROUND_S)
+        await in_rounds(self.turn, "no statement is told of")
 
     async def turn(self) -> None:
         """Ask the owner of each org that has a statement of the month before and was not asked about. Raises EngineError."""

@@ -1,6 +1,6 @@
 """Have orgs told of an hour that cost many times what that hour of the week usually does.
 
-Owns: the loop, and which hours are looked at.
+Owns: which hours are looked at.
 Called by: the server, beside the API. Next: `unusual.py` has the rule, the account's owner decides: `accounts/telling.py`.
 
 Several servers may do this at once: the owner tells of one hour in 24, so that is only waste. An hour is looked at once it
@@ -9,8 +9,6 @@ has been over for ten minutes. What comes later, from a gateway's spool, is not 
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -18,15 +16,11 @@ from msgspec import Struct
 from pipeline import ist
 from pipeline.accounts.commands import TellUnusualHour
 from pipeline.clickhouse.client import Engine
-from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.kafka.commands import new_command_id
-from pipeline.telling.asking import Owners, asked
+from pipeline.telling.asking import Owners, asked, in_rounds
 from pipeline.unusual import AT_LEAST_NANO, HOUR_MS, WEEK_MS, WEEKS, HourCost, last_hour_ms, outlier
 
-log = logging.getLogger(__name__)
-
-ROUND_S = 60.0
 SETTLE_MS = 10 * 60_000
 SCAN = {"max_threads": 1, "max_execution_time": 60}
 """The hour is no sort key: it is looked for among the rows of its month, by one thread and behind those who wait."""
@@ -53,12 +47,7 @@ class UnusualHours:
 
     async def run(self) -> None:
         """Look at each hour once it is over, for ever. What fails is looked at again in the next round."""
-        while True:
-            try:
-                await self.turn()
-            except (EngineError, EngineUnavailable) as error:
-                log.warning("no hour is looked at, the database is away: %s", error)
-            await asyncio.sleep(ROUND_S)
+        await in_rounds(self.turn, "no hour is looked at")
 
     async def turn(self) -> None:
         """Look at the last hour that is over, unless that was done. Raises EngineError."""

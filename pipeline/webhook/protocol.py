@@ -26,7 +26,6 @@ from pipeline.steps import (
     Commit,
     Fence,
     Idle,
-    LastHeaders,
     Now,
     OutgoingRecord,
     OutgoingStep,
@@ -34,9 +33,7 @@ from pipeline.steps import (
     Restore,
     Step,
     Taken,
-    TopicIds,
     TopicPlace,
-    takes_another,
 )
 from pipeline.webhook import message as messages
 from pipeline.webhook import waiting as kept_waiting
@@ -100,7 +97,6 @@ class WebhookTurns:
         """Prepare. `first_retry_ms` is after how long a message that was not taken is first tried again."""
         self._topic = TopicPlace(topics.WEBHOOKS, partition)
         self._state = TopicPlace(topics.WEBHOOKS_STATE, partition)
-        self._journal = TopicPlace(topics.JOURNAL, partition)
         self._deployment, self._first_retry_ms = deployment, first_retry_ms
         self.progress = WebhookProgress()
         self.waits: dict[str, WaitingMessage] = {}
@@ -124,11 +120,10 @@ class WebhookTurns:
         """
         yield from Fence()
         self.progress, self.waits = kept_waiting.restored((yield from Restore(self._state)))
-        last = yield from LastHeaders(self._journal)
-        where = f"{self._journal.topic}/{self._journal.partition}"
-        identity.check_name(self._deployment, where, identity.of_headers(last))
-        topic_id = (yield from TopicIds((topics.WEBHOOKS,))).get(topics.WEBHOOKS)
-        if takes_another(topics.WEBHOOKS, self.progress.topic_id, topic_id, accepted):
+        topic_id, is_another = yield from identity.whose_topic(
+            self._deployment, self._topic, self.progress.topic_id, accepted
+        )
+        if is_another:
             yield from self._commit(WebhookProgress(0, topic_id), [])
         self.progress = structs.replace(self.progress, topic_id=topic_id)
         # What the topic dropped for its age nobody would send any more.

@@ -16,21 +16,19 @@ import pytest
 from pipeline.accounts.commands import ChangeKey
 from pipeline.kafka.commands import new_command_id
 from tests.support.gateway.examples import ExampleGateway
-from tests.support.gateway.platform import COST_NANO, PROMPT, SIGNUP_NANO, Platform, answered, eventually
+from tests.support.gateway.platform import (
+    COST_NANO,
+    E2E_COST_NANO,
+    SIGNUP_NANO,
+    Platform,
+    answered,
+    ask,
+    cost_nano,
+    eventually,
+)
 
-E2E_COST_NANO = 4 * 14_000 + 10 * 56_000
 USAGE_CORPUS = Path(__file__).parents[2] / "schemas" / "usage-corpus.json"
 pytestmark = pytest.mark.usefixtures("gateway")
-
-
-def ask(client: openai.OpenAI, model: str = "krutrim-2", **more: Any) -> Any:
-    """Ask for ten tokens."""
-    return client.chat.completions.create(**{"model": model, "messages": PROMPT, "max_tokens": 10, **more})
-
-
-def cost_nano(event: dict[str, Any]) -> int:
-    cost_inr: float = event["cost_inr"]
-    return round(cost_inr * 1_000_000_000)
 
 
 def test_an_answer_and_a_stream_are_charged_the_same(platform: Platform) -> None:

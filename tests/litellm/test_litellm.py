@@ -16,16 +16,16 @@ from pipeline.accounts.commands import ChangeKey, Credit
 from pipeline.kafka.commands import new_command_id
 from tests.support.gateway.platform import (
     COST_NANO,
-    PROMPT,
+    E2E_COST_NANO,
     SIGNUP_NANO,
     Platform,
     answered,
+    ask,
+    cost_nano,
     eventually,
     product_for_gateways,
 )
 from tests.support.litellm.proxy import Proxy, litellm_home, proxy_before
-
-E2E_COST_NANO = 4 * 14_000 + 10 * 56_000
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +41,6 @@ def proxy(platform: Platform) -> Iterator[Proxy]:
     """One proxy before it."""
     with proxy_before(platform, workers=1) as proxy:
         yield proxy
-
-
-def ask(client: openai.OpenAI, model: str = "krutrim-2", **more: Any) -> Any:
-    """Ask for ten tokens."""
-    return client.chat.completions.create(**{"model": model, "messages": PROMPT, "max_tokens": 10, **more})
-
-
-def cost_nano(event: dict[str, Any]) -> int:
-    cost_inr: float = event["cost_inr"]
-    return round(cost_inr * 1_000_000_000)
 
 
 def test_an_answer_and_a_stream_are_charged_the_same(platform: Platform) -> None:

@@ -40,6 +40,19 @@ SIGNUP_NANO = 100_000_000_000
 PROMPT: list[Any] = [{"role": "user", "content": "what does this cost"}]
 COST_NANO = 4 * 12_500 + 10 * 50_000
 """Of PROMPT and an answer of ten tokens."""
+E2E_COST_NANO = 4 * 14_000 + 10 * 56_000
+"""The same, served by the dearer provider."""
+
+
+def ask(client: openai.OpenAI, model: str = "krutrim-2", **more: Any) -> Any:
+    """Ask for ten tokens."""
+    return client.chat.completions.create(**{"model": model, "messages": PROMPT, "max_tokens": 10, **more})
+
+
+def cost_nano(event: dict[str, Any]) -> int:
+    """Return what an event of the API says that it cost."""
+    cost_inr: float = event["cost_inr"]
+    return round(cost_inr * 1_000_000_000)
 
 
 @dataclass
