@@ -419,7 +419,12 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 "Memory",
                 "Resident, by process. A worker holds the accounts of its partitions.",
                 "bytes",
-                (Query('process_resident_memory_bytes{job=~"worker|sink|server"}', "{{job}} {{instance}}"),),
+                (
+                    Query(
+                        'process_resident_memory_bytes{job=~"worker|sink|server|notary"}',
+                        "{{job}} {{instance}}",
+                    ),
+                ),
             ),
             Graph(
                 "Processor",
@@ -427,7 +432,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 "short",
                 (
                     Query(
-                        f'rate(process_cpu_seconds_total{{job=~"worker|sink|server"}}{RATE})',
+                        f'rate(process_cpu_seconds_total{{job=~"worker|sink|server|notary"}}{RATE})',
                         "{{job}} {{instance}}",
                     ),
                 ),
@@ -438,7 +443,7 @@ ROWS: tuple[tuple[str, tuple[Graph, ...]], ...] = (
                 "short",
                 (
                     Query(
-                        'sum by (job) (changes(process_start_time_seconds{job=~"worker|sink|server"}[15m]))',
+                        'sum by (job) (changes(process_start_time_seconds{job=~"worker|sink|server|notary"}[15m]))',
                         "{{job}}",
                     ),
                 ),
