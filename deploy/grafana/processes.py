@@ -14,7 +14,11 @@ PROCESSES = Row(
             "Memory",
             "Resident, by process. A worker holds the accounts of its partitions.",
             "bytes",
-            (Query('process_resident_memory_bytes{job=~"worker|sink|server|notary"}', "{{job}} {{instance}}"),),
+            (
+                Query(
+                    'process_resident_memory_bytes{job=~"worker|sink|server|notary"}', "{{job}} {{instance}}"
+                ),
+            ),
         ),
         Graph(
             "Processor",

@@ -6,6 +6,8 @@ Called by: the installed script and `python -m pipeline`.  Next: the modules it 
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -103,6 +105,7 @@ def _options(
 def main() -> None:
     """Run one command and exit with its code. Failures a person can act on are one message on stderr."""
     logs.configure("warning")
+    _heed_sigterm()
     try:
         program()()
     except (*_EXPECTED, KafkaError) as error:
@@ -111,6 +114,15 @@ def main() -> None:
             raise
         say(to_do)
         sys.exit(1)
+
+
+def _heed_sigterm() -> None:
+    """End at SIGTERM as the first process of a container too, until a role takes the signal over.
+
+    A signal that such a process has no handler for does nothing: told to stop while it starts, it would be waited for in vain.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 if __name__ == "__main__":
