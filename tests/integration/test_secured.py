@@ -1,25 +1,18 @@
-"""Kafka with TLS, passwords and rights: every role works with its own, and a wrong one is one line that says what to set.
-
-Every role runs apart here, as on Kubernetes, so this is also where each is started, watched, and told to stop.
-"""
+"""Kafka with TLS, passwords and rights: every role works with its own, and a wrong one is one line that says what to set."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import re
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
 from pipeline import topics
@@ -27,18 +20,11 @@ from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.kafka import clients
 from pipeline.kafka.admin import TopicsError, ensure_topics
 from pipeline.kafka.attempts import described
-from pipeline.kafka.catalog import publish_rates
-from pipeline.kafka.commands import CommandClient
 from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.refused import KafkaAwayError, KafkaRefusedError, in_one_line
-from pipeline.partitioning import partition_of
 from pipeline.settings import Settings
 from pipeline.steps import Output, TopicPlace
 from tests.support import ports
-from tests.support.builders import COMMAND_KEYS, NOTARY_KEY, event, packed, rate, time_text
-from tests.support.deploy import read_yaml
-from tests.support.helm.chart import CHART
-from tests.support.product.processes import Role
 from tests.support.secured.certificates import Authority
 from tests.support.secured.cluster import ADMIN, Door, SecuredCluster
 from tests.support.secured.product import NOBODY, USERS, SecuredProduct, prepared
@@ -174,89 +160,3 @@ async def test_a_gateway_cannot_write_commands(product: SecuredProduct) -> None:
         with pytest.raises(TopicAuthorizationFailedError) as raised:
             await forging.send_and_wait(topics.BILLING, b"a credit", partition=0)
     assert "metering.billing" in (described(raised.value) or "")
-
-
-LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:DEBUG|INFO) ")
-"""How a line begins of which nobody has to take notice."""
-LIMIT_S = 60.0
-
-
-def loud(role: Role) -> list[str]:
-    """Return what a role said that is no line of its log, or one above INFO."""
-    return [line for line in role.log.read_text().splitlines() if not LINE.match(line)]
-
-
-class Sender:
-    """A gateway that publishes all the time: a hundred events of twenty orgs in each record."""
-
-    def __init__(self, kafka: KafkaConnection) -> None:
-        self._kafka = kafka
-        self.sent = 0
-
-    async def run(self) -> None:
-        """Publish until cancelled."""
-        async with clients.producer(self._kafka) as sending:
-            for number in itertools.count():
-                org, now = f"busy-{number % 20}", time_text(time.time_ns() // 1_000_000)
-                value = packed(*(event(f"{number}-{n}", subject=org, time=now) for n in range(100)))
-                await asyncio.shield(self._send(sending, value, partition_of(org, PARTITIONS)))
-
-    async def _send(self, sending: AIOKafkaProducer, value: bytes, partition: int) -> None:
-        await sending.send_and_wait(topics.REQUESTS, value, partition=partition)
-        self.sent += 100
-
-
-async def until(holds: Callable[[], bool], product: SecuredProduct) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + LIMIT_S
-    while not await asyncio.to_thread(holds):
-        assert time.monotonic() < deadline, product.words_of_roles()
-        await asyncio.sleep(0.1)
-
-
-async def test_roles_start_without_a_warning_and_are_gone_in_time_with_work_under_way(
-    product: SecuredProduct,
-) -> None:
-    """Each within the time that the chart gives it, with exit code 0; and whoever comes after them finishes the work."""
-    worker, sink = product.add("worker-0", "worker"), product.add("sink-0", "sink")
-    product.add("notary-0", "notary", METERING_NOTARY_KEY=NOTARY_KEY)
-    product.add_server()
-    for role in product.roles:
-        role.start()
-    await product.ready()
-    assert {role.name: loud(role) for role in product.roles} == {role.name: [] for role in product.roles}
-    operator = product.cluster.as_user("operator")
-    _, end = await publish_rates(operator, "metering", lambda *_: [rate()])
-    asking = CommandClient(operator, COMMAND_KEYS)
-    await asking.start()
-    await asking.barrier(end)
-    await asking.stop()
-    sender = Sender(product.cluster.as_user("gateway"))
-    sending = asyncio.create_task(sender.run())
-
-    def stored() -> int:
-        [[count]] = product.clickhouse.ask("SELECT count() FROM events")
-        return int(count)
-
-    await until(lambda: stored() > 0, product)
-    took_s = await asyncio.gather(*map(ended, product.roles))
-    assert stored() < sender.sent, "nothing was under way"
-    print({role.name: f"{seconds:.1f} s" for role, seconds in zip(product.roles, took_s, strict=True)})
-    sending.cancel()
-    await asyncio.wait([sending])
-    for role in (worker, sink):
-        role.start()
-    await until(lambda: stored() >= sender.sent, product)
-    report = product.metering("verify", "verify")
-    assert (report["requests"], report["differences"]) == (sender.sent, [])
-    assert not [line for role in product.roles for line in loud(role) if " WARNING " not in line]
-
-
-async def ended(role: Role) -> float:
-    """Tell a role to stop; return after how many seconds it was gone."""
-    given_s = read_yaml(CHART / "values.yaml")[role.command]["terminationGracePeriodSeconds"]
-    began_s = time.monotonic()
-    role.signal(signal.SIGTERM)
-    assert role.process is not None
-    assert await asyncio.to_thread(role.process.wait, given_s) == 0, role.words()
-    return time.monotonic() - began_s
