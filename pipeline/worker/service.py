@@ -19,6 +19,7 @@ from pipeline import telemetry, topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.gateway_book import GatewayBook
+from pipeline.kafka.attempts import ClientCancelledError, is_cancelled, lost_contact, unreached
 from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.follow import TopicFollower
 from pipeline.kafka.gateways import to_gateways
@@ -51,6 +52,21 @@ class PendingUnit:
     topic: str
     records: Sequence[ConsumerRecord]
     committed: asyncio.Future[None]
+
+    async def carry_out(self) -> None:
+        """Do the unit of work. Where Kafka was lost in it `committed` is told so; any other error is raised, and has to end the process."""
+        try:
+            await self.partition.work(self.topic, self.records)
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            self.committed.set_exception(ClientCancelledError())
+        except Exception as error:
+            if not lost_contact(error):
+                raise
+            self.committed.set_exception(error)
+        else:
+            self.committed.set_result(None)
 
 
 class UnitChannel(Protocol):
@@ -179,7 +195,15 @@ class PartitionReader:
         """Have each partition tell how far its verdicts count, where its units have left that untold."""
         while True:
             await asyncio.sleep(TELL_EVERY_S)
-            await asyncio.gather(*(partition.tell_progress() for partition in list(self._owned.values())))
+            due = [number for number, partition in self._owned.items() if partition.owes_progress]
+            await asyncio.gather(*map(self._tell_progress_of, due))
+
+    async def _tell_progress_of(self, number: int) -> None:
+        """Have a partition tell; where Kafka is lost in it, the partition is opened again."""
+        error = await unreached(self._owned[number].tell_progress(), "telling how far verdicts count")
+        # A unit that has come meanwhile finds its log as it was left here, and says so itself.
+        if error is not None and not any(place.partition == number for place in self._in_hand):
+            self._reader.lose(number, error)
 
     def _done(self, partition: int) -> Mapping[str, int]:
         """Return up to where the inputs of a partition are done when no batch of it is in hand: all that is fetched."""
