@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import ProducerFenced
 
 from pipeline.kafka.attempts import ClientCancelledError, described, is_cancelled, lost_contact
 
@@ -26,6 +27,9 @@ REVOKE_LIMIT_S = 45.0
 AGAIN_AFTER_S = 2.0
 """Before a partition is opened again: some heartbeats. Whoever was away for so long that the group has given his partitions to
 others hears of that first, and fences nobody."""
+FENCED_AFTER_S = 15.0
+"""As above, of one who was fenced: so long after its last heartbeat, a member knows that its partitions are another's. If it
+still has this one then, it was fenced by the broker, whose transactions have a time limit."""
 LOST_LIMIT_S = 300.0
 """A partition of which nothing was done for so long, however often it was opened, ends the process."""
 
@@ -37,7 +41,7 @@ class Handler(Protocol):
         """Become the only owner and return the offset to read each topic from; 0 where absent."""
 
     async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord], /) -> None:
-        """Do a batch, durably. An exception is fatal for the process, but one by which Kafka was lost."""
+        """Do a batch, durably. An exception is fatal for the process, but one by which Kafka was lost, or the partition was fenced."""
 
     async def close(self, partition: int) -> None:
         """Let go of a partition, and of all that is known of it; it may not have been open yet, or be parked."""
@@ -124,7 +128,7 @@ class Pump:
                     raise
                 await self._let_go(ClientCancelledError())
             except Exception as error:
-                if not lost_contact(error):
+                if not opens_again(error):
                     raise
                 await self._let_go(error)
             else:
@@ -141,7 +145,7 @@ class Pump:
         if time.monotonic() - self._well_at_s > LOST_LIMIT_S:
             raise error
         log.warning("partition %d is opened again, as Kafka was lost: %s", self._partition, described(error))
-        await asyncio.sleep(AGAIN_AFTER_S)
+        await asyncio.sleep(FENCED_AFTER_S if isinstance(error, ProducerFenced) else AGAIN_AFTER_S)
 
     def lose(self, error: BaseException) -> None:
         """Open the partition again, as Kafka was lost by what its handler does beside the batches.
@@ -218,3 +222,8 @@ class Pump:
         self._reader.note_fetched(self._partition, offsets)
         self._consumer.resume(*places)
         self._task = asyncio.create_task(self._reader.guard(self._run()))
+
+
+def opens_again(error: BaseException) -> bool:
+    """Whether a partition is opened again that met an error: Kafka was lost, or somebody else has fenced it."""
+    return lost_contact(error) or isinstance(error, ProducerFenced)

@@ -27,11 +27,11 @@ from aiokafka.errors import OffsetOutOfRangeError
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import clients
 from pipeline.kafka.assignor import StickyNumbers
-from pipeline.kafka.attempts import ClientCancelledError, is_cancelled, lost_contact
+from pipeline.kafka.attempts import ClientCancelledError, is_cancelled
 from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.group_watch import Ends, GroupWatch, in_words
 from pipeline.kafka.offsets import GroupOffsets
-from pipeline.kafka.pump import Handler, ParkingHandler, Pump
+from pipeline.kafka.pump import Handler, ParkingHandler, Pump, opens_again
 from pipeline.topics import OUTPUT_BYTES_MAX
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._looked: Callable[[Ends | None], None] = lambda _ends: None
 
     async def run(self) -> None:
-        """Read until cancelled. Raises what a handler raised that is no loss of Kafka: the caller must end the process."""
+        """Read until cancelled. Raises what a handler raised that opening again does not mend: the caller must end the process."""
         self._failure = asyncio.get_running_loop().create_future()
         self._consumer = clients.consumer(
             self._kafka,
@@ -318,10 +318,10 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def lose(self, partition: int, error: BaseException) -> None:
         """Take what ended the work that a handler does beside the batches of a partition; see `Pump.lose`.
 
-        The partition is opened again where Kafka was lost; any other error ends `run`.
+        The partition is opened again where Kafka was lost or somebody has fenced it; any other error ends `run`.
         """
         pump = self._pumps.get(partition)
-        if pump is None or not lost_contact(error):
+        if pump is None or not opens_again(error):
             self.fail(error)
         else:
             pump.lose(error)

@@ -19,13 +19,14 @@ from pipeline import telemetry, topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.gateway_book import GatewayBook
-from pipeline.kafka.attempts import ClientCancelledError, is_cancelled, lost_contact, unreached
+from pipeline.kafka.attempts import ClientCancelledError, is_cancelled, unreached
 from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.follow import TopicFollower
 from pipeline.kafka.gateways import to_gateways
 from pipeline.kafka.group_watch import Ends
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.promos import to_promos
+from pipeline.kafka.pump import opens_again
 from pipeline.kafka.reader import GroupReader
 from pipeline.settings import WorkerSettings
 from pipeline.worker.ends_watch import EndsWatch
@@ -54,7 +55,10 @@ class PendingUnit:
     committed: asyncio.Future[None]
 
     async def carry_out(self) -> None:
-        """Do the unit of work. Where Kafka was lost in it `committed` is told so; any other error is raised, and has to end the process."""
+        """Do the unit of work. Where Kafka was lost in it, or the partition fenced, `committed` is told so.
+
+        Any other error is raised, and has to end the process.
+        """
         try:
             await self.partition.work(self.topic, self.records)
         except asyncio.CancelledError:
@@ -62,7 +66,7 @@ class PendingUnit:
                 raise
             self.committed.set_exception(ClientCancelledError())
         except Exception as error:
-            if not lost_contact(error):
+            if not opens_again(error):
                 raise
             self.committed.set_exception(error)
         else:

@@ -145,6 +145,7 @@ class Unlucky(Doing):
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pump_module, "AGAIN_AFTER_S", 0.0)
+    monkeypatch.setattr(pump_module, "FENCED_AFTER_S", 0.0)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -152,7 +153,7 @@ async def test_where_kafka_was_lost_it_is_opened_again_and_goes_on_by_what_is_co
     log = Log()
     doing = Unlucky(
         [TimeoutError(), KafkaError("away")],
-        {("a", 2): KafkaError("Unexpected error during batch delivery"), ("b", 1): ConnectionResetError()},
+        {("a", 2): KafkaError("Unexpected error during batch delivery"), ("b", 1): ProducerFenced()},
     )
     pump = Pump(cast(Any, log), cast(Any, log), 0, [A, B], doing)
     async with asyncio.timeout(10):
@@ -182,7 +183,7 @@ async def test_what_is_lost_beside_the_batches_has_it_opened_again() -> None:
 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(
-    "error", [ProducerFenced(), TopicAuthorizationFailedError("metering.journal"), ValueError("a mistake")]
+    "error", [TopicAuthorizationFailedError("metering.journal"), ValueError("a mistake")]
 )
 async def test_no_other_error_is_tried_again(error: Exception) -> None:
     log, doing = Log(), Unlucky([], {("a", 2): error})
