@@ -14,8 +14,8 @@ from pipeline.api.services.posted_days import PostedDay, PostedDays
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineUnavailable
 from pipeline.clickhouse.queries import OrgScope
-from pipeline.outcomes import RefusalCode
 from pipeline.journal import public_id
+from pipeline.outcomes import RefusalCode
 from tests.support.builders import NOW_MS
 from tests.support.journal_rows import insert, request
 
