@@ -30,6 +30,7 @@ from pipeline.cli import (
     roles,
     sessions,
     settle,
+    status,
     up,
     verify,
     whatif,
@@ -50,7 +51,7 @@ from pipeline.settings import MissingSettingError
 
 # Each module adds its commands to the program by `register`.
 GROUPS = (
-    *(up, demo, roles, config),
+    *(up, demo, roles, config, status),
     *(accounts, sessions, catalog, promo, gateway),
     *(verify, prove, whatif, reconcile, settle, redrive, quarantine, rebuild, mirror),
 )
