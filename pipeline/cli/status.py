@@ -28,7 +28,7 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     import httpx2
 
-    from pipeline.status.found import Found
+    from pipeline.status.found import DeploymentFound
     from pipeline.status.places import RunQuery
 
 EMBEDDED = "chdb://"
@@ -69,11 +69,11 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(1)
 
 
-async def _look(settings: Settings, running: Deployment | None, urls: list[str]) -> Found:
+async def _look(settings: Settings, running: Deployment | None, urls: list[str]) -> DeploymentFound:
     import httpx2
 
     from pipeline.status import brokers, places
-    from pipeline.status.found import Found
+    from pipeline.status.found import DeploymentFound
 
     now_ms = time.time_ns() // 1_000_000
     async with httpx2.AsyncClient(timeout=places.LIMIT_S, trust_env=False) as client:
@@ -82,7 +82,7 @@ async def _look(settings: Settings, running: Deployment | None, urls: list[str])
             places.debited_nano(_run_query(client, settings, running), now_ms),
             places.roles(client, {**_addresses(running), **{_name(url): url for url in urls}}),
         )
-    return Found(now_ms, settings.deployment, kafka, debited_nano, roles)
+    return DeploymentFound(now_ms, settings.deployment, kafka, debited_nano, roles)
 
 
 def _addresses(running: Deployment | None) -> Mapping[str, str]:

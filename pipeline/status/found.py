@@ -96,7 +96,7 @@ class RoleFound:
 
 
 @dataclass(frozen=True)
-class Found:
+class DeploymentFound:
     """All of it, as of an instant. `debited_nano` is what the requests of the IST day of that instant were debited."""
 
     at_ms: int

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pipeline.status.found import Backlog, ConsumerGroup, Found, KafkaFound, RoleFound, Unknown
+from pipeline.status.found import Backlog, ConsumerGroup, DeploymentFound, KafkaFound, RoleFound, Unknown
 
 BEHIND_MAX_MS = 60_000
 """How long a record may wait before its role is not well any more."""
@@ -51,7 +51,7 @@ class JudgedPart:
         return self.condition in (PartCondition.OK, PartCondition.OFF)
 
 
-def judged(found: Found) -> list[JudgedPart]:
+def judged(found: DeploymentFound) -> list[JudgedPart]:
     """Return every part in the order in which one looks at them: what others need comes first."""
     parts = {part.name: part for part in (_kafka(found.kafka), _clickhouse(found.debited_nano))}
     for name in GROUPS:
@@ -65,12 +65,12 @@ def judged(found: Found) -> list[JudgedPart]:
     return list(parts.values())
 
 
-def is_well(found: Found, parts: Iterable[JudgedPart]) -> bool:
+def is_well(found: DeploymentFound, parts: Iterable[JudgedPart]) -> bool:
     """Whether every part is well and every figure is known."""
     return all(part.is_well for part in parts) and not unknown_figures(found)
 
 
-def unknown_figures(found: Found) -> dict[str, str]:
+def unknown_figures(found: DeploymentFound) -> dict[str, str]:
     """Return each figure that is not known, and why."""
     figures: dict[str, object] = {"debited_today": found.debited_nano}
     if isinstance(found.kafka, Unknown):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from pipeline import ist
 from pipeline.rupee_text import grouped, grouped_count
-from pipeline.status.found import Backlog, Found, KafkaFound, LetterCount, OrderCount, Unknown
+from pipeline.status.found import Backlog, DeploymentFound, KafkaFound, LetterCount, OrderCount, Unknown
 from pipeline.status.judged import JudgedPart, PartCondition, is_well, judged, unknown_figures
 
 COLUMNS = 80
@@ -18,7 +18,7 @@ _NAME, _CONDITION = 14, 9
 MINUTE_S = 60
 
 
-def as_json(found: Found) -> dict[str, object]:
+def as_json(found: DeploymentFound) -> dict[str, object]:
     """Return what was found as data. Money is in nano-rupees, exact; a figure that is not known is null, and `unknown` says why."""
     parts = judged(found)
     kafka = found.kafka if isinstance(found.kafka, KafkaFound) else None
@@ -37,7 +37,7 @@ def as_json(found: Found) -> dict[str, object]:
     }
 
 
-def as_text(found: Found) -> str:
+def as_text(found: DeploymentFound) -> str:
     """Return the screen, its lines no longer than 80 columns."""
     parts = judged(found)
     lines = [_heading(found, parts), ""]
@@ -53,7 +53,7 @@ def as_text(found: Found) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _heading(found: Found, parts: list[JudgedPart]) -> str:
+def _heading(found: DeploymentFound, parts: list[JudgedPart]) -> str:
     at = ist.datetime_of(found.at_ms).strftime("%Y-%m-%d %H:%M:%S IST")
     wrong = sum(part.condition is PartCondition.WRONG for part in parts)
     if is_well(found, parts):
@@ -76,7 +76,7 @@ def _row(name: str, condition: str, detail: str) -> list[str]:
     )
 
 
-def _figures(found: Found) -> Iterator[tuple[str, str]]:
+def _figures(found: DeploymentFound) -> Iterator[tuple[str, str]]:
     """Yield each figure that is known, in words."""
     kafka = found.kafka if isinstance(found.kafka, KafkaFound) else None
     if kafka is not None:
@@ -121,7 +121,7 @@ def _agreed_in_words(agreed_ms: int | None) -> str:
     return f"the books agreed at {ist.datetime_of(agreed_ms).strftime('%Y-%m-%d %H:%M:%S IST')}"
 
 
-def _day(found: Found) -> str:
+def _day(found: DeploymentFound) -> str:
     return ist.date_of(ist.day_of(found.at_ms)).isoformat()
 
 
@@ -138,7 +138,7 @@ def _events(posted: int | Unknown | None) -> dict[str, object] | None:
     return {"posted_last_minute": posted, "a_second": round(posted / MINUTE_S, 3)}
 
 
-def _debited(found: Found) -> dict[str, object] | None:
+def _debited(found: DeploymentFound) -> dict[str, object] | None:
     if isinstance(found.debited_nano, Unknown):
         return None
     return {"day": _day(found), "nano": found.debited_nano}

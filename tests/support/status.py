@@ -8,7 +8,7 @@ from pipeline import ist
 from pipeline.status.found import (
     Backlog,
     ConsumerGroup,
-    Found,
+    DeploymentFound,
     KafkaFound,
     LetterCount,
     OrderCount,
@@ -37,7 +37,7 @@ KAFKA = KafkaFound(
     agreed_ms=AT_MS - 3_600_000,
     signed_through="2026-06-11",
 )
-WELL = Found(
+WELL = DeploymentFound(
     AT_MS,
     "metering",
     KAFKA,

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.status.found import Backlog, ConsumerGroup, Found, RoleFound
+from pipeline.status.found import Backlog, ConsumerGroup, DeploymentFound, RoleFound
 from pipeline.status.judged import BEHIND_MAX_MS, PartCondition, is_well, judged
 from tests.support.status import KAFKA, NONE, WELL
 
 
-def _condition(name: str, found: Found) -> tuple[PartCondition, str]:
+def _condition(name: str, found: DeploymentFound) -> tuple[PartCondition, str]:
     [part] = [each for each in judged(found) if each.name == name]
     return part.condition, part.detail
 
@@ -34,7 +34,7 @@ def test_a_worker_is_well_only_while_every_partition_has_an_owner(group: Consume
 
 
 def test_a_record_may_wait_for_a_minute_and_no_longer() -> None:
-    def waiting(age_ms: int) -> Found:
+    def waiting(age_ms: int) -> DeploymentFound:
         backlogs = {**KAFKA.backlogs, "worker": Backlog({0: 1, 3: 9}, {0: 5, 3: age_ms})}
         return replace(WELL, kafka=replace(KAFKA, backlogs=backlogs))
 
