@@ -6,6 +6,7 @@ Owns: whom it asks. Called by: `cli/main.py`. Next: `status/brokers.py` and `sta
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -60,6 +61,8 @@ def register(app: typer.Typer) -> None:
             raise CommandError(
                 f"no `up` runs on {data_dir}, or it is not ready, and METERING_KAFKA_URL is not set"
             )
+        # What cannot be reached the screen says itself, once.
+        logging.disable(logging.WARNING)
         found = asyncio.run(_look(settings, running, role or []))
         if as_json:
             print_json(screen.as_json(found))

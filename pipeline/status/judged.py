@@ -72,7 +72,9 @@ def is_well(found: DeploymentFound, parts: Iterable[JudgedPart]) -> bool:
 
 def unknown_figures(found: DeploymentFound) -> dict[str, str]:
     """Return each figure that is not known, and why."""
-    figures: dict[str, object] = {"debited_today": found.debited_nano}
+    figures: dict[str, object] = {}
+    if isinstance(found.debited_nano, Unknown):
+        figures["debited_today"] = Unknown("ClickHouse could not be asked")
     if isinstance(found.kafka, Unknown):
         names = ("lag", "events", "dead_letters", "open_payments", "verify")
         figures |= dict.fromkeys(names, Unknown("Kafka could not be asked"))

@@ -37,8 +37,20 @@ async def debited_nano(run: RunQuery, now_ms: int) -> int | Unknown:
     except TimeoutError:
         return Unknown(f"no answer within {LIMIT_S:.0f} s")
     except Exception as error:  # noqa: BLE001 - whatever it is, the screen shows it and all the rest
-        return Unknown(" ".join(str(error).split()) or type(error).__name__)
+        return Unknown(_why(error))
     return nano
+
+
+def _why(error: BaseException) -> str:
+    """Return why a question failed: what the system said of the connection, where it was that, as drivers say it at length."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TimeoutError):
+            return "does not answer in time"
+        if isinstance(cause, OSError) and cause.strerror:
+            return f"does not answer: {cause.strerror}"
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 async def in_thread(call: Callable[[], T]) -> T:
