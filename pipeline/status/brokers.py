@@ -35,7 +35,15 @@ from pipeline.kafka.partitions import PartitionsError, partition_count
 from pipeline.notary.checkpoint import SignedCheckpoint
 from pipeline.operations.checkpoints import ROLL_UPS_KEY
 from pipeline.payments.order_index import OrderIndex
-from pipeline.status.found import Backlog, ConsumerGroup, KafkaFound, LetterCount, OrderCount, Unknown
+from pipeline.status.found import (
+    Backlog,
+    ConsumerGroup,
+    KafkaFound,
+    LastVerify,
+    LetterCount,
+    OrderCount,
+    Unknown,
+)
 
 T = TypeVar("T")
 
@@ -71,11 +79,11 @@ async def look(kafka: KafkaConnection, deployment: str, now_ms: int) -> KafkaFou
     )
     if isinstance(brokers, Unknown):
         return brokers
-    posted, letters, orders, agreed, signed, *backlogs = await asyncio.gather(
+    posted, letters, orders, verified, signed, *backlogs = await asyncio.gather(
         _asked("counting what was posted", _posted(kafka, partitions, now_ms - MINUTE_MS)),
         _asked("counting dead letters", _letters(kafka, partitions, now_ms - DAY_MS)),
         _asked("counting orders", _orders(kafka, partitions, now_ms)),
-        _asked("looking for the last verify", _agreed_ms(kafka)),
+        _asked("looking for the last verify", _verified(kafka)),
         _asked("looking for the last signed day", _signed_through(kafka)),
         *(
             _asked("asking for a lag", _backlog(kafka, group_of(deployment, role), read, partitions, now_ms))
@@ -90,7 +98,7 @@ async def look(kafka: KafkaConnection, deployment: str, now_ms: int) -> KafkaFou
         posted=posted,
         dead_letters=letters,
         orders=orders,
-        agreed_ms=agreed,
+        verified=verified,
         signed_through=signed,
     )
 
@@ -236,10 +244,10 @@ def _take(index: OrderIndex, record: ConsumerRecord) -> None:
         return
 
 
-async def _agreed_ms(kafka: KafkaConnection) -> int | None:
+async def _verified(kafka: KafkaConnection) -> LastVerify | None:
     """Return when `metering verify` last found no difference: then it notes how far the roll-ups agree."""
     noted = await newest_of_key(kafka, TopicPartition(topics.VERIFY_STATE, 0), ROLL_UPS_KEY)
-    return None if noted is None else int(noted.timestamp)
+    return None if noted is None else LastVerify(int(noted.timestamp), 0)
 
 
 async def _signed_through(kafka: KafkaConnection) -> str | None:

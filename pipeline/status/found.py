@@ -67,12 +67,19 @@ class OrderCount:
 
 
 @dataclass(frozen=True)
+class LastVerify:
+    """What the last `metering verify` that came to its end found, and when it ended, in milliseconds since 1970."""
+
+    ended_ms: int
+    differences: int
+
+
+@dataclass(frozen=True)
 class KafkaFound:
     """What the brokers know. Groups and backlogs are by role.
 
-    `posted` are the rows that the journal got in the last minute. `agreed_ms` is when `metering verify` last compared
-    everything and found no difference, `signed_through` the last IST day that the notary has signed; both None where
-    that has never been.
+    `posted` are the rows that the journal got in the last minute, `signed_through` is the last IST day that the notary has
+    signed. What has never been is None.
     """
 
     brokers: int
@@ -82,7 +89,7 @@ class KafkaFound:
     posted: int | Unknown
     dead_letters: LetterCount | Unknown
     orders: OrderCount | Unknown
-    agreed_ms: int | Unknown | None
+    verified: LastVerify | Unknown | None
     signed_through: str | Unknown | None
 
 

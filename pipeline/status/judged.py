@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pipeline import ist
 from pipeline.status.found import Backlog, ConsumerGroup, DeploymentFound, KafkaFound, RoleFound, Unknown
 
 BEHIND_MAX_MS = 60_000
@@ -57,6 +58,7 @@ def judged(found: DeploymentFound) -> list[JudgedPart]:
     for name in GROUPS:
         parts[name] = _role(name, found.kafka)
     parts["server"] = _server(parts["mailer"])
+    parts["books"] = _books(found.kafka)
     for role in found.roles:
         said = _of_role(role)
         # That a worker is well says its group already, and of all workers.
@@ -86,7 +88,7 @@ def unknown_figures(found: DeploymentFound) -> dict[str, str]:
             "events": kafka.posted,
             "dead_letters": kafka.dead_letters,
             "open_payments": kafka.orders,
-            "verify": kafka.agreed_ms,
+            "verify": kafka.verified,
         }
     return {name: figure.why for name, figure in figures.items() if isinstance(figure, Unknown)}
 
@@ -140,6 +142,22 @@ def _behind(backlog: Backlog | Unknown | None) -> str | None:
         return None
     partition = max(backlog.oldest_ms, key=lambda each: backlog.oldest_ms[each])
     return f"it is behind: on partition {partition} a record has waited for {backlog.longest_ms // 1000} s"
+
+
+def _books(kafka: KafkaFound | Unknown) -> JudgedPart:
+    """Return whether the books agreed when they were compared last; how long ago that was is for a person to judge."""
+    if isinstance(kafka, Unknown):
+        return JudgedPart("books", PartCondition.UNKNOWN, "Kafka could not be asked")
+    verified = kafka.verified
+    if isinstance(verified, Unknown):
+        return JudgedPart("books", PartCondition.UNKNOWN, verified.why)
+    if verified is None:
+        return JudgedPart("books", PartCondition.OFF, "never compared: run `metering verify`")
+    at = ist.datetime_of(verified.ended_ms).strftime("%Y-%m-%d %H:%M:%S IST")
+    if verified.differences:
+        found = _many(verified.differences, "difference")
+        return JudgedPart("books", PartCondition.WRONG, f"`metering verify` found {found} at {at}")
+    return JudgedPart("books", PartCondition.OK, f"agreed at {at}, by `metering verify`")
 
 
 def _with_signed(runs: str, kafka: KafkaFound) -> str:

@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping
 
 from pipeline import ist
 from pipeline.rupee_text import grouped, grouped_count
-from pipeline.status.found import Backlog, DeploymentFound, KafkaFound, LetterCount, OrderCount, Unknown
+from pipeline.status.found import (
+    Backlog,
+    DeploymentFound,
+    KafkaFound,
+    LastVerify,
+    LetterCount,
+    OrderCount,
+    Unknown,
+)
 from pipeline.status.judged import JudgedPart, PartCondition, is_well, judged, unknown_figures
 
 COLUMNS = 80
@@ -19,7 +27,7 @@ MINUTE_S = 60
 
 
 def as_json(found: DeploymentFound) -> dict[str, object]:
-    """Return what was found as data. Money is in nano-rupees, exact; a figure that is not known is null, and `unknown` says why."""
+    """Return what was found as data. Money is in nano-rupees, exact; a figure that is not known is null, and `unknown` says why; so is a `verify` that has never been."""
     parts = judged(found)
     kafka = found.kafka if isinstance(found.kafka, KafkaFound) else None
     return {
@@ -32,7 +40,7 @@ def as_json(found: DeploymentFound) -> dict[str, object]:
         "debited_today": _debited(found),
         "dead_letters": _letters(kafka.dead_letters if kafka else None),
         "open_payments": _orders(kafka.orders if kafka else None),
-        "verify": _agreed(kafka.agreed_ms) if kafka and not isinstance(kafka.agreed_ms, Unknown) else None,
+        "verify": _verified(kafka.verified if kafka else None),
         "unknown": unknown_figures(found),
     }
 
@@ -100,8 +108,6 @@ def _figures(found: DeploymentFound) -> Iterator[tuple[str, str]]:
                 "payments",
                 f"{least}{grouped_count(kafka.orders.unpaid)} open: orders of the last 7 days, not paid",
             )
-        if not isinstance(kafka.agreed_ms, Unknown):
-            yield "verify", _agreed_in_words(kafka.agreed_ms)
 
 
 def _backlog_in_words(backlog: Backlog) -> str:
@@ -113,12 +119,6 @@ def _letters_in_words(letters: LetterCount) -> str:
     of = ", ".join(f"{grouped_count(count)} {reason}" for reason, count in sorted(letters.by_reason.items()))
     least = "" if letters.is_whole else "at least "
     return f"{least}{grouped_count(sum(letters.by_reason.values()))} in 24 hours{': ' if of else ''}{of}"
-
-
-def _agreed_in_words(agreed_ms: int | None) -> str:
-    if agreed_ms is None:
-        return "the books were never compared: run `metering verify`"
-    return f"the books agreed at {ist.datetime_of(agreed_ms).strftime('%Y-%m-%d %H:%M:%S IST')}"
 
 
 def _day(found: DeploymentFound) -> str:
@@ -157,5 +157,7 @@ def _orders(orders: OrderCount | Unknown | None) -> dict[str, object] | None:
     return {"unpaid_orders": orders.unpaid, "is_whole": orders.is_whole}
 
 
-def _agreed(agreed_ms: int | None) -> dict[str, object]:
-    return {"agreed_at": None if agreed_ms is None else ist.isoformat(agreed_ms)}
+def _verified(verified: LastVerify | Unknown | None) -> dict[str, object] | None:
+    if not isinstance(verified, LastVerify):
+        return None
+    return {"ended_at": ist.isoformat(verified.ended_ms), "differences": verified.differences}

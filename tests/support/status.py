@@ -10,6 +10,7 @@ from pipeline.status.found import (
     ConsumerGroup,
     DeploymentFound,
     KafkaFound,
+    LastVerify,
     LetterCount,
     OrderCount,
     RoleFound,
@@ -34,7 +35,7 @@ KAFKA = KafkaFound(
     posted=123_456,
     dead_letters=LetterCount({"unpriced": 2, "malformed": 1}, is_whole=True),
     orders=OrderCount(4, is_whole=True),
-    agreed_ms=AT_MS - 3_600_000,
+    verified=LastVerify(AT_MS - 3_600_000, 0),
     signed_through="2026-06-11",
 )
 WELL = DeploymentFound(

@@ -57,7 +57,7 @@ def test_what_is_away_is_told_and_why(tmp_path: Path, hangs: bool) -> None:
     conditions = {name: part["condition"] for name, part in found["parts"].items()}
     assert conditions == {
         **dict.fromkeys(("kafka", "clickhouse", f"127.0.0.1:{port}"), "wrong"),
-        **dict.fromkeys(("worker", "sink", "mailer", "webhooks", "notary", "server"), "unknown"),
+        **dict.fromkeys(("worker", "sink", "mailer", "webhooks", "notary", "server", "books"), "unknown"),
     }
     assert found["unknown"].keys() == {
         "lag",

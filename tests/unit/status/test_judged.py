@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.status.found import Backlog, ConsumerGroup, DeploymentFound, RoleFound
+from pipeline.status.found import Backlog, ConsumerGroup, DeploymentFound, LastVerify, RoleFound
 from pipeline.status.judged import BEHIND_MAX_MS, PartCondition, is_well, judged
-from tests.support.status import KAFKA, NONE, WELL
+from tests.support.status import AT_MS, KAFKA, NONE, WELL
 
 
 def _condition(name: str, found: DeploymentFound) -> tuple[PartCondition, str]:
@@ -60,3 +60,10 @@ def test_a_role_that_was_named_is_a_part_of_its_own() -> None:
         WELL, roles=[*WELL.roles, RoleFound("worker-2:8001", "http://worker-2:8001", {"worker": "opening"})]
     )
     assert _condition("worker-2:8001", found) == (PartCondition.WRONG, "worker: opening")
+
+
+def test_books_that_differed_when_they_were_compared_last_are_not_well() -> None:
+    found = replace(WELL, kafka=replace(KAFKA, verified=LastVerify(AT_MS, 3)))
+    why = "`metering verify` found 3 differences at 2026-06-12 23:59:59 IST"
+    assert _condition("books", found) == (PartCondition.WRONG, why)
+    assert not is_well(found, judged(found))

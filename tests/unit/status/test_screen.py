@@ -7,6 +7,7 @@ from dataclasses import replace
 from pipeline.status.found import LetterCount, OrderCount, RoleFound, Unknown
 from pipeline.status.judged import is_well, judged
 from pipeline.status.screen import COLUMNS, as_json, as_text
+from tests.support.deploy import ROOT
 from tests.support.status import KAFKA, WELL
 
 SCREEN_WELL = """\
@@ -20,6 +21,7 @@ mailer        ok       1 runs, every partition has an owner
 webhooks      ok       1 runs, every partition has an owner
 notary        ok       1 runs, signed through 2026-06-11
 server        ok       ready at http://127.0.0.1:8002
+books         ok       agreed at 2026-06-12 22:59:59 IST, by `metering verify`
 
 worker lag    0 offsets
 sink lag      815 offsets, the oldest waits for 0.4 s
@@ -27,7 +29,6 @@ events        1,23,456 posted in the last minute: 2057.6 a second
 debited       ₹12,34,56,78,901.23456789 today, for requests of 2026-06-12 IST
 dead letters  3 in 24 hours: 1 malformed, 2 unpriced
 payments      4 open: orders of the last 7 days, not paid
-verify        the books agreed at 2026-06-12 22:59:59 IST
 """
 
 AWAY = "no broker answers: kafka-1:9092 (Connection refused), kafka-2:9092 (Connection refused); METERING_KAFKA_URL names them"
@@ -45,6 +46,7 @@ webhooks      UNKNOWN  Kafka could not be asked
 notary        UNKNOWN  Kafka could not be asked
 server        WRONG    kafka: has not been read for 31 s; worker: no worker
                        answers
+books         UNKNOWN  Kafka could not be asked
 
 debited       ₹0.00 today, for requests of 2026-06-12 IST
 lag           not known: Kafka could not be asked
@@ -58,6 +60,7 @@ verify        not known: Kafka could not be asked
 def test_the_screen_of_a_deployment_that_is_well() -> None:
     assert as_text(WELL) == SCREEN_WELL
     assert is_well(WELL, judged(WELL))
+    assert SCREEN_WELL in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
 def test_the_screen_while_kafka_is_away_says_what_is_known_and_why_the_rest_is_not() -> None:
@@ -99,7 +102,7 @@ def test_figures_are_exact_in_json() -> None:
             "is_whole": True,
         },
         "open_payments": {"unpaid_orders": 4, "is_whole": True},
-        "verify": {"agreed_at": "2026-06-12T22:59:59.999+05:30"},
+        "verify": {"ended_at": "2026-06-12T22:59:59.999+05:30", "differences": 0},
         "unknown": {},
     }
 
@@ -109,12 +112,13 @@ def test_what_was_not_counted_to_its_end_and_what_never_was_is_said() -> None:
         KAFKA,
         dead_letters=LetterCount({"invalid": 90_000}, is_whole=False),
         orders=OrderCount(7, is_whole=False),
-        agreed_ms=None,
+        verified=None,
     )
     text = as_text(replace(WELL, kafka=kafka))
     assert "at least 90,000 in 24 hours: 90,000 invalid" in text
     assert "at least 7 open" in text
-    assert "the books were never compared: run `metering verify`" in text
+    assert "books         off      never compared: run `metering verify`" in text
+    assert "all is well" in text
 
 
 def test_a_figure_that_is_not_known_is_no_zero_and_nothing_is_called_well() -> None:
