@@ -73,28 +73,31 @@ async def look(kafka: KafkaConnection, deployment: str, now_ms: int) -> KafkaFou
     partitions = await _asked("counting partitions", partition_count(kafka))
     if isinstance(partitions, Unknown):
         return partitions
-    brokers, groups = await asyncio.gather(
-        _asked("asking who there is", _brokers(kafka)),
-        asyncio.gather(*(_asked("asking for a group", _group(kafka, deployment, name)) for name in GROUPS)),
+    groups = asyncio.gather(
+        *(_asked("asking for a group", _group(kafka, deployment, name)) for name in GROUPS)
     )
-    if isinstance(brokers, Unknown):
-        return brokers
-    posted, letters, orders, verified, signed, *backlogs = await asyncio.gather(
+    backlogs = asyncio.gather(
+        *(
+            _asked("asking for a lag", _backlog(kafka, group_of(deployment, role), read, partitions, now_ms))
+            for role, read in READ_BY.items()
+        )
+    )
+    brokers, posted, letters, orders, verified, signed = await asyncio.gather(
+        _asked("asking who there is", _brokers(kafka)),
         _asked("counting what was posted", _posted(kafka, partitions, now_ms - MINUTE_MS)),
         _asked("counting dead letters", _letters(kafka, partitions, now_ms - DAY_MS)),
         _asked("counting orders", _orders(kafka, partitions, now_ms)),
         _asked("looking for the last verify", _verified(kafka)),
         _asked("looking for the last signed day", _signed_through(kafka)),
-        *(
-            _asked("asking for a lag", _backlog(kafka, group_of(deployment, role), read, partitions, now_ms))
-            for role, read in READ_BY.items()
-        ),
     )
+    groups_found, backlogs_found = await groups, await backlogs
+    if isinstance(brokers, Unknown):
+        return brokers
     return KafkaFound(
         brokers=brokers,
         partitions=partitions,
-        groups=dict(zip(GROUPS, groups, strict=True)),
-        backlogs=dict(zip(READ_BY, backlogs, strict=True)),
+        groups=dict(zip(GROUPS, groups_found, strict=True)),
+        backlogs=dict(zip(READ_BY, backlogs_found, strict=True)),
         posted=posted,
         dead_letters=letters,
         orders=orders,
