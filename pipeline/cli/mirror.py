@@ -67,7 +67,7 @@ def mirror_command(
         return
     if not to.startswith(SCHEME):
         raise typer.BadParameter(f"--to must look like {SCHEME}host:port")
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     target = KafkaConnection(to.removeprefix(SCHEME), settings.kafka_security)
     _run(_until_told(mirror(settings.kafka, target, settings)))
 
