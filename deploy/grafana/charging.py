@@ -105,9 +105,9 @@ WORKER = Row(
             (
                 Query(rate("metering_commands_total"), "commands"),
                 Query(rate("metering_duplicates_total"), "duplicates"),
-                Query(rate("metering_moved_total"), "moved"),
-                Query(rate("metering_irregular_total"), "irregular"),
-                Query(rate("metering_unnumbered_total"), "unnumbered"),
+                Query(rate("metering_events_moved_total"), "moved"),
+                Query(rate("metering_requests_irregular_total"), "irregular"),
+                Query(rate("metering_events_unnumbered_total"), "unnumbered"),
             ),
         ),
         Graph(

@@ -29,7 +29,7 @@ SINK = Row(
             "short",
             (
                 Query(rate("metering_sink_retries_total", times="60 * "), "retries"),
-                Query(rate("metering_sink_put_back_total", times="60 * "), "rows put back"),
+                Query(rate("metering_sink_rows_put_back_total", times="60 * "), "rows put back"),
                 Query(rate("metering_sink_refusals_total", times="60 * "), "refused for certain"),
             ),
         ),
