@@ -9,6 +9,7 @@ import sys
 from pipeline.api.server.main import metric_groups
 from pipeline.settings import Settings
 from pipeline.telemetry import NOTARY, SINK, shown_by
+from tests.support.builders import NOTARY_KEY
 
 PROGRAM = """
 import json, resource
@@ -30,7 +31,7 @@ def test_files_are_kept_for_what_is_no_connection_of_a_client() -> None:
 
 
 def test_metrics_of_what_runs_elsewhere_are_not_shown() -> None:
-    whole = Settings(kafka_url="kafka://k:9092", notary_key="key")
+    whole = Settings(kafka_url="kafka://k:9092", notary_key=NOTARY_KEY)
     assert metric_groups(whole) == shown_by("server")
     apart = whole.model_copy(update={"server_sink": False, "notary_key": None})
     assert set(shown_by("server")) - set(metric_groups(apart)) == {SINK, NOTARY}
