@@ -74,7 +74,9 @@ def test_events_a_second_are_what_was_sent_and_what_was_charged(observed: Observ
     assert RATE * 0.5 < posted < RATE * 1.15
     rows = fmean(
         point
-        for series in observed.over(target("Sink: Rows a second", "{{kind}}"), first.at_s + 4 * STEP_S)
+        for series in observed.over(
+            target("Sink and notary: Rows a second", "{{kind}}"), first.at_s + 4 * STEP_S
+        )
         if series.labels["kind"] == "requests"
         for _, point in series.points
     )
@@ -101,7 +103,11 @@ def test_counters_are_exactly_between_the_books_before_and_after(observed: Obser
 
 def test_nothing_is_behind_and_nothing_stands_still(observed: Observed) -> None:
     since_s = observed.first.at_s
-    for name in ("First: Seconds behind", "Worker: Behind, by partition", "Sink: Behind, by partition"):
+    for name in (
+        "First: Seconds behind",
+        "Worker: Worker behind, by partition",
+        "Sink and notary: Sink behind, by partition",
+    ):
         for query in panel(name).targets:
             assert all(value < 5 for each in observed.over(query, since_s) for _, value in each.points), name
     for series in observed.over(target("Partitions: Lag", "{{part}} {{topic}} {{partition}}"), since_s):
@@ -119,7 +125,7 @@ def test_what_went_wrong_is_nothing(observed: Observed) -> None:
     for name in (
         "First: Dead letters a minute",
         "Worker: Duplicates that differ",
-        "Sink: Inserts sent again a minute",
+        "Sink and notary: Inserts sent again a minute",
     ):
         for query in panel(name).targets:
             assert {value for each in observed.over(query) for _, value in each.points} == {0.0}, name

@@ -26,6 +26,12 @@ def read_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of a Markdown file's headings."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def metrics_used(expression: str) -> set[str]:
     """Return the metrics of ours that a PromQL expression names."""
     return set(_METRIC.findall(expression))

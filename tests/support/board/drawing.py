@@ -22,6 +22,7 @@ _LETTER = 6.1
 """How wide a letter of the legend is, more or less."""
 _IST_S = 19_800
 _LINES = 4
+_TIMES = ((3600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"))
 COLOURS = (
     *("#3f9e4d", "#d9a200", "#3b8fd9", "#e0752d", "#d64545", "#2b7dbd"),
     *("#a352cc", "#7a6fb5", "#1f9e9e", "#b36b00", "#c2578f", "#6b8e23"),
@@ -117,6 +118,13 @@ def _panel(shown: Shown, box: _Box, start_s: float, end_s: float, scheme: Scheme
         yield _text(
             plot.x - 6, y + 4, value_text(step * number, shown.panel.unit), scheme.faint, anchor="end"
         )
+    for limit in shown.panel.thresholds:
+        # As on the board: above what is shown, it is not in sight.
+        if limit <= most:
+            y = plot.y + plot.height * (1 - limit / most)
+            yield (
+                f'<line x1="{plot.x}" x2="{plot.x + plot.width}" y1="{y}" y2="{y}" stroke="#e02f44" stroke-dasharray="6 4"/>'
+            )
     yield from _times(plot, start_s, end_s, scheme)
     for number, line in enumerate(shown.lines):
         yield _path(line, plot, (start_s, end_s), most, COLOURS[number % len(COLOURS)])
@@ -195,14 +203,9 @@ def _round_step(step: float) -> float:
 def value_text(value: float, unit: str) -> str:
     """Return a value as Grafana shows it in a unit, three digits or so."""
     match unit:
-        case "s" if value >= 3600:
-            return f"{_digits(value / 3600)} h"
-        case "s" if value >= 60:
-            return f"{_digits(value / 60)} min"
-        case "s" if 0 < value < 1:
-            return f"{_digits(value * 1000)} ms"
         case "s":
-            return f"{_digits(value)} s"
+            factor, name = next((each for each in _TIMES if value >= each[0]), (1.0, "s"))
+            return f"{_digits(value / factor)} {name}"
         case "bytes":
             return _scaled(value, ("B", "KiB", "MiB", "GiB"), 1024)
         case "percentunit":
