@@ -121,7 +121,7 @@ def totals(at: Deployment) -> Totals:
     return Totals(
         time.time(),
         sum(int(each["requests"]) for each in found),
-        sum(Decimal(each["cost_inr"]) for each in found),
+        sum((Decimal(each["cost_inr"]) for each in found), Decimal(0)),
     )
 
 
