@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx2
 
-from pipeline.api.http.sessions import issue
+from pipeline.api.http.sessions import COOKIE, issue
 from pipeline.demo.platform import AGENCY, ORGS
 from pipeline.local import deployment
 from pipeline.local.deployment import Deployment
@@ -127,11 +127,13 @@ def totals(at: Deployment) -> Totals:
 
 def _asked(at: Deployment, org: str, method: str, path: str, body: object = None) -> Any:
     token = issue(at.session_secret, org, "owner", "", int(time.time() * 1000))
+    # A page takes the cookie alone.
+    signed_in = {"Cookie": f"{COOKIE}={token}"} if method == "GET" else {"Authorization": f"Bearer {token}"}
     answer = httpx2.request(
         method,
         f"{at.http_url}{path}",
         json=body,
-        headers={"Authorization": f"Bearer {token}"},
+        headers=signed_in,
         trust_env=False,
         verify=False,
         timeout=30,
