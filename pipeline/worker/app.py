@@ -124,6 +124,7 @@ class Worker(faust.Worker):
 
 def main(settings: WorkerSettings) -> int:
     """Run a worker until it is told to stop; the exit code."""
+    logs.configure(settings.log_level, settings.log_format)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     app, _, status = create_app(settings)
@@ -133,7 +134,7 @@ def main(settings: WorkerSettings) -> int:
         app,
         status,
         loglevel=settings.log_level.upper(),
-        logging_config=logs.config(settings.log_level),
+        logging_config=logs.config(settings.log_level, settings.log_format),
         quiet=True,
         loop=loop,
         redirect_stdouts=False,
