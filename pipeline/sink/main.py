@@ -19,7 +19,7 @@ def main(settings: SinkSettings) -> int:
     logs.configure(settings.log_level)
     if settings.clickhouse_url is None:
         raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
-    engine = open_engine(settings.clickhouse_url)
+    engine = open_engine(settings.clickhouse_url, settings.clickhouse_tls)
     sink = Sink(settings, engine)
     status = RoleStatus(lambda: {"sink": sink.problem})
     status_server.serve(settings.host, settings.worker_port, status)

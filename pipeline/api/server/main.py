@@ -35,7 +35,7 @@ from pipeline.api.services.sessions import SessionRegister
 from pipeline.api.services.tokens import TokenRegister
 from pipeline.api.services.worker_watch import WorkerWatch
 from pipeline.catalog.rates import RateTable
-from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
+from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable, open_engine
 from pipeline.clickhouse.migrate import migrate
 from pipeline.kafka.attempts import error_of
 from pipeline.kafka.bounded import records_at
@@ -88,7 +88,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
     status = ServerStatus()
     _serve_status(settings, status)
     beating = asyncio.create_task(status.role.beat())
-    engine = open_engine(clickhouse_url)
+    engine = open_engine(clickhouse_url, settings.clickhouse_tls)
     await asyncio.to_thread(_migrate_now_or_later, engine)
     async with AsyncExitStack() as stack:
         stack.callback(engine.close)
@@ -239,11 +239,19 @@ def connections_allowed() -> int:
 
 
 def _migrate_now_or_later(engine: Engine) -> None:
-    """Bring the schema up to date. With the engine away that is left to the sink, which waits for it."""
+    """Bring the schema up to date. Where the engine is away or will not have us, the server starts all the same, not ready."""
     try:
         migrate(engine)
     except EngineUnavailable as error:
-        log.warning("started without the engine: %s", error)
+        log.log(
+            logging.ERROR if error.needs_operator else logging.WARNING,
+            "started without the engine: %s",
+            error,
+        )
+    except EngineError as error:
+        if not error.needs_operator:
+            raise
+        log.error("started without the engine: %s", error)
 
 
 def _now_ms() -> int:
