@@ -149,8 +149,7 @@ class Engine:
         text = f"{sql}\nSETTINGS {_clause({**_READ_SETTINGS, **(settings or {})})}"
         lane = Lane.READ if _seconds(settings) <= READ_SECONDS else Lane.SCAN
         with self._pool.lend(self.database, lane) as client:
-            answer = client.raw_query(text, parameters=dict(parameters or {}), fmt=output)
-        return answer
+            return client.raw_query(text, parameters=dict(parameters or {}), fmt=output)
 
     async def async_query(
         self,

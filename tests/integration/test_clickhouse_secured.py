@@ -21,7 +21,7 @@ from pipeline.clickhouse.migrate import migrate
 from pipeline.settings import SinkSettings
 from pipeline.sink.sink import Sink
 from pipeline.tls import TlsFiles
-from tests.support.clickhouse.front import serving
+from tests.support.clickhouse.front import http_front, serving
 from tests.support.clickhouse.secured import PASSWORD, USER, SecuredFront
 from tests.support.secured.certificates import Authority
 
@@ -108,8 +108,6 @@ def test_a_server_that_asks_for_a_certificate_takes_it_for_a_password_too(
 
 
 def test_a_port_without_tls_is_named(engine_home: str, trusting: TlsFiles) -> None:
-    from tests.support.clickhouse.front import http_front
-
     with http_front(engine_home) as plain:
         url = f"https://{SIGNED_IN}127.0.0.1:{plain.server_port}/default"
         assert "METERING_CLICKHOUSE_URL begins with https://" in _said(url, trusting)
@@ -171,7 +169,7 @@ def test_a_command_that_is_refused_ends_with_one_line(front: SecuredFront, autho
         given = {name: value for name, value in {**right, **change}.items() if value}
         done = subprocess.run(
             [sys.executable, "-m", "pipeline", "migrate"],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd(), **given},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path.cwd()), **given},
             capture_output=True,
             text=True,
             timeout=60,

@@ -35,11 +35,8 @@ def test_a_file_that_is_no_use_is_named_by_its_setting(tmp_path: Path) -> None:
 
 def test_an_error_of_tls_is_found_behind_those_that_it_caused() -> None:
     of_tls = ssl.SSLError("x")
-    try:
-        try:
-            raise of_tls
-        except ssl.SSLError as error:
-            raise ConnectionError("y") from error
-    except ConnectionError as error:
-        assert tls_error_in(error) is of_tls
+    raised = ConnectionError("y")
+    raised.__cause__ = OSError("between")
+    raised.__cause__.__context__ = of_tls
+    assert tls_error_in(raised) is of_tls
     assert tls_error_in(ConnectionError("z")) is None

@@ -242,16 +242,11 @@ def _migrate_now_or_later(engine: Engine) -> None:
     """Bring the schema up to date. Where the engine is away or will not have us, the server starts all the same, not ready."""
     try:
         migrate(engine)
-    except EngineUnavailable as error:
-        log.log(
-            logging.ERROR if error.needs_operator else logging.WARNING,
-            "started without the engine: %s",
-            error,
-        )
-    except EngineError as error:
-        if not error.needs_operator:
+    except (EngineError, EngineUnavailable) as error:
+        if isinstance(error, EngineError) and not error.needs_operator:
             raise
-        log.error("started without the engine: %s", error)
+        level = logging.ERROR if error.needs_operator else logging.WARNING
+        log.log(level, "started without the engine: %s", error)
 
 
 def _now_ms() -> int:

@@ -19,17 +19,13 @@ USER, PASSWORD = "meter", "p@ss"
 class SecuredFront(Front):
     """A server that shows a certificate and knows one user; `lacks` is a grant it has not, and what statements need it."""
 
-    def __init__(
-        self, path: str, shown: Identity, asks_certificate_of: Authority | None = None, version: int = 0
-    ) -> None:
+    def __init__(self, path: str, shown: Identity, asks_certificate_of: Authority | None = None) -> None:
         """Listen on a free port. With `asks_certificate_of` clients have to show a certificate of that authority."""
         super().__init__(path)
         self.lacks: tuple[str, str] | None = None
         self._asks_certificate = asks_certificate_of is not None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(shown.certificate, shown.key)
-        if version:
-            context.maximum_version = ssl.TLSVersion(version)
         if asks_certificate_of is not None:
             context.load_verify_locations(asks_certificate_of.file)
             context.verify_mode = ssl.CERT_REQUIRED
@@ -43,8 +39,7 @@ class SecuredFront(Front):
             return (
                 403,
                 516,
-                b"Code: 516. DB::Exception: meter: Authentication failed: password is incorrect, or there is no user with "
-                b"such name. (AUTHENTICATION_FAILED) (version 26.9.1.1)",
+                b"Code: 516. DB::Exception: meter: Authentication failed: password is incorrect. (AUTHENTICATION_FAILED)",
             )
         if self.lacks is not None and re.match(self.lacks[1].encode(), body):
             return (

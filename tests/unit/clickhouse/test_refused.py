@@ -10,6 +10,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable, engine_failure
 from pipeline.clickhouse.refused import Asked, what_to_set
 
+DENIED = "Code: 497. DB::Exception: sink: Not enough privileges. To execute this query, it's necessary to have the grant"
 ASKED = Asked("ch.example:8443", "sink")
 
 
@@ -17,13 +18,11 @@ ASKED = Asked("ch.example:8443", "sink")
     ("text", "lacks"),
     [
         (
-            "Code: 497. DB::Exception: sink: Not enough privileges. To execute this query, it's necessary to have the grant "
-            "INSERT(id, org) ON metering.events. (ACCESS_DENIED) (version 26.9.1.1)",
+            f"{DENIED} INSERT(id, org) ON metering.events. (ACCESS_DENIED) (version 26.9.1.1)",
             "lacks the grant INSERT(id, org) ON metering.events at ch.example:8443",
         ),
         (
-            "Code: 497. DB::Exception: sink: Not enough privileges. To execute this query, it's necessary to have the grant "
-            "CREATE DATABASE ON metering.*. (ACCESS_DENIED)",
+            f"{DENIED} CREATE DATABASE ON metering.*. (ACCESS_DENIED)",
             "lacks the grant CREATE DATABASE ON metering.* at",
         ),
         ("Code: 497. said otherwise", "lacks a grant at"),
