@@ -9,7 +9,7 @@ from __future__ import annotations
 from clickhouse_connect.driver.exceptions import Error as DriverError
 from clickhouse_connect.driver.exceptions import ProgrammingError
 
-from pipeline.clickhouse.refused import Asked, what_to_set
+from pipeline.clickhouse.refused import Asked, what_it_may_be, what_to_set
 
 _UNCLEAR_CODES = frozenset(
     {
@@ -84,7 +84,8 @@ def engine_failure(error: DriverError, asked: Asked | None = None) -> EngineErro
     sent anything.
     """
     to_set = what_to_set(error, asked) if asked is not None else None
-    message = to_set or str(error)
+    may_be = what_it_may_be(error, asked) if asked is not None else None
+    message = to_set or may_be or str(error)
     if isinstance(error, ProgrammingError):
         return EngineError(message, error.code)
     if error.code is None or error.code in _UNCLEAR_CODES:

@@ -64,10 +64,20 @@ def what_to_set(error: DriverError, asked: Asked) -> str | None:
     return _of_tls(tls_error_in(error), asked) if error.code is None else None
 
 
+def what_it_may_be(error: DriverError, asked: Asked) -> str | None:
+    """Return what an error may say of our settings, where it may as well be that the server is being stopped."""
+    if isinstance(tls_error_in(error), ssl.SSLEOFError):
+        return (
+            f"{asked.server} closed the connection: it is being stopped, or does not take the certificate that this client shows "
+            f"({PREFIX}CERT_FILE)"
+        )
+    return None
+
+
 def _of_tls(error: ssl.SSLError | None, asked: Asked) -> str | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         return why_not_believed(error, asked.server, PREFIX)
-    reason = "" if error is None else error.reason or ""
+    reason = getattr(error, "reason", None) or ""
     words = reason.replace("_", " ").lower()
     if "ALERT" in reason:
         return (

@@ -80,3 +80,10 @@ def test_a_server_that_is_away_or_refuses_a_statement_says_nothing_of_settings()
     assert what_to_set(DatabaseError("Unknown table", code=60), ASKED) is None
     failure = engine_failure(DatabaseError("Unknown table", code=60), ASKED)
     assert not failure.needs_operator
+
+
+def test_a_server_that_hangs_up_may_be_stopped_or_want_a_certificate() -> None:
+    failure = engine_failure(_behind(ssl.SSLEOFError(8, "EOF occurred in violation of protocol")), ASKED)
+    assert isinstance(failure, EngineUnavailable)
+    assert not failure.needs_operator
+    assert "METERING_CLICKHOUSE_CERT_FILE" in str(failure)
