@@ -74,8 +74,12 @@ def why_not_believed(error: ssl.SSLCertVerificationError, server: str, prefix: s
 
 def tls_error_in(error: BaseException | None) -> ssl.SSLError | None:
     """Return the error of TLS that an error is or came from, None where there is none."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError):
-            return error
-        error = error.__cause__ or error.__context__
+    # An error may have been made of another one without having been raised from it: then it has no cause of its own.
+    left = [error]
+    while left:
+        found = left.pop()
+        if isinstance(found, ssl.SSLError):
+            return found
+        if found is not None:
+            left += [found.__context__, found.__cause__]
     return None

@@ -39,4 +39,7 @@ def test_an_error_of_tls_is_found_behind_those_that_it_caused() -> None:
     raised.__cause__ = OSError("between")
     raised.__cause__.__context__ = of_tls
     assert tls_error_in(raised) is of_tls
+    raised.__cause__ = OSError("made of the context, and not raised from it")
+    raised.__context__ = of_tls
+    assert tls_error_in(raised) is of_tls
     assert tls_error_in(ConnectionError("z")) is None
