@@ -17,7 +17,7 @@ from pipeline.api.http import metrics
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 
-_METRIC = re.compile(r"\bmetering_\w+")
+_METRIC = re.compile(r"\b(?:\w+:)*metering_[\w:]+")
 
 
 def read_yaml(path: Path) -> Any:
@@ -26,7 +26,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def metrics_used(expression: str) -> set[str]:
-    """Return the metrics of ours that a PromQL expression names."""
+    """Return the metrics of ours that a PromQL expression names, and what was recorded of them."""
     return set(_METRIC.findall(expression))
 
 
