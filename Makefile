@@ -59,8 +59,9 @@ $(VENV)/.ready: $(VENV)/.installed pyproject.toml pipeline/local/kafka-jars.txt
 demo: setup
 	$(BIN)/metering demo
 
-# What runs in one process each is spread over the cores. What starts brokers and workers mostly waits, so it
-# runs in two lanes: tests/support/lanes.py says what stays together in one.
+# What runs in one process each is spread over the cores. What starts brokers and workers waits for much of its time,
+# so it runs in three lanes, on two cores: tests/support/lanes.py says what stays together in one.
+LANES ?= 3
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
 LONG := tests/upgrade tests/world tests/drill tests/cluster tests/stack tests/litellm tests/gateways tests/wheel tests/helm \
 	$(addprefix tests/crash/,test_recovery.py test_state_lost.py test_rebuild_killed.py test_redrive_killed.py \
@@ -72,7 +73,7 @@ test: setup browser promtool
 	echo "1 of 2: $(PURE)"; \
 	$(BIN)/python -m pytest -n auto --dist worksteal --durations 15 $(PURE) || failed=1; \
 	echo "2 of 2: the rest, over real brokers, engines and browsers"; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 40 $(addprefix --ignore=,$(PURE) $(LONG)) \
+	$(BIN)/python -m pytest -n $(LANES) --dist loadfile --durations 40 $(addprefix --ignore=,$(PURE) $(LONG)) \
 		--deselect $(LONG_TEST) || failed=1; \
 	exit $$failed
 

@@ -89,6 +89,8 @@ class CommonSettings(BaseSettings):
     """
     host: str = "127.0.0.1"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    log_format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
+    """How log lines are written: text for a person, or one JSON object each (docs/operations.md, «Logs»)."""
 
     @field_validator("instance", mode="before")
     @classmethod

@@ -16,7 +16,7 @@ from pipeline.status_server import RoleStatus, run_until_stopped
 
 def main(settings: NotarySettings) -> int:
     """Run the notary until it is told to stop; the exit code. An unexpected error is raised."""
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     if settings.notary_key is None:
         raise MissingSettingError("METERING_NOTARY_KEY is not set")
     notary = Notary(settings, NotaryKeys.parse(settings.notary_key.get_secret_value()))

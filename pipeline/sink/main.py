@@ -16,7 +16,7 @@ from pipeline.status_server import RoleStatus, run_until_stopped
 
 def main(settings: SinkSettings) -> int:
     """Run the sink until it is told to stop; the exit code. An unexpected error is raised."""
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     if settings.clickhouse_url is None:
         raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
     engine = open_engine(settings.clickhouse_url)

@@ -21,6 +21,7 @@ from pipeline.api.http.limiter import RequestRate
 from pipeline.api.routes.health import engine_check
 from pipeline.api.server.app import create_app
 from pipeline.clickhouse.client import Engine, open_engine
+from pipeline.logs import OfRequest
 from pipeline.outcomes import RefusalCode
 from tests.support.api.client import Api, api
 
@@ -111,11 +112,13 @@ def test_a_refusal_may_say_more(served: Api) -> None:
 
 
 def test_our_own_mistakes_show_nothing(served: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.addFilter(OfRequest())
     response = served.client.get("/test/broken", headers={"X-Request-Id": "request-77"})
     error = envelope(response)
     assert (response.status_code, error["code"]) == (500, "internal")
     assert "hunter2" not in response.text
-    assert "request-77" in caplog.text and "hunter2" in caplog.text
+    [line] = [each for each in caplog.records if each.exc_info]
+    assert "hunter2" in caplog.text and getattr(line, "request_id", None) == "request-77"
 
 
 def test_a_request_id_is_taken_over_only_if_it_is_one(served: Api) -> None:

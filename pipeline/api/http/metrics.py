@@ -21,6 +21,10 @@ RANKINGS_COMPUTED = Counter("metering_rankings_computed_total", "Rankings comput
 
 def observe(route: str, method: str, status: int, seconds: float) -> None:
     """Count one answered request; `status` is 0 where the caller left before the answer."""
-    known = method if method in _METHODS else "other"
-    HTTP_REQUESTS.labels(route, known, str(status)).inc()
+    HTTP_REQUESTS.labels(route, known_method(method), str(status)).inc()
     HTTP_SECONDS.labels(route).observe(seconds)
+
+
+def known_method(method: str) -> str:
+    """Return an HTTP method; `other` for a word that somebody made up."""
+    return method if method in _METHODS else "other"

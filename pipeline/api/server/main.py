@@ -76,7 +76,7 @@ class PartFailedError(Exception):
 
 def main(settings: Settings) -> int:
     """Run the server until it is told to stop; the exit code."""
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     if settings.clickhouse_url is None:
         raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
     if settings.session_secret is None:
