@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import uvloop
 
-from pipeline import logs, status_server
+from pipeline import logs, status_server, telemetry
 from pipeline.clickhouse.client import open_engine
+from pipeline.exposition import MetricsText
 from pipeline.settings import MissingSettingError, SinkSettings
 from pipeline.sink.sink import Sink
 from pipeline.status_server import RoleStatus, run_until_stopped
@@ -22,6 +23,7 @@ def main(settings: SinkSettings) -> int:
     engine = open_engine(settings.clickhouse_url)
     sink = Sink(settings, engine)
     status = RoleStatus(lambda: {"sink": sink.problem})
-    status_server.serve(settings.host, settings.worker_port, status)
+    metrics = MetricsText(telemetry.shown_by("sink"))
+    status_server.serve(settings.host, settings.worker_port, status, metrics)
     uvloop.run(run_until_stopped(sink.run(), status))
     return 0

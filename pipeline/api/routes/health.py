@@ -20,7 +20,7 @@ from pipeline.api.http.errors import not_found
 from pipeline.api.services.context import AppContext, Check
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
-from pipeline.telemetry import MetricsText
+from pipeline.exposition import MetricsText
 
 log = logging.getLogger(__name__)
 
