@@ -183,6 +183,8 @@ def config(level: str, form: str = LogFormat.TEXT) -> dict[str, Any]:
             **{name: {"level": quiet} for name in _NOISY},
             # Kafka asks for a retry while it verifies a transaction (KIP-890), and gets it at once.
             "aiokafka.producer.sender": {"level": "ERROR"},
+            # They warn of each call that fails, and raise an error that says more.
+            **{name: {"level": "ERROR"} for name in ("clickhouse_connect", "urllib3.connectionpool")},
         },
     }
 

@@ -38,6 +38,7 @@ from pipeline.cli import (
     whatif,
 )
 from pipeline.cli.context import CommandError, say
+from pipeline.clickhouse.location import LocationError
 from pipeline.connection import KafkaSettingsError
 from pipeline.formats import NewerFormatError
 from pipeline.identity import MixedHistoriesError
@@ -67,6 +68,7 @@ _EXPECTED = (
     JournalFormatError,
     KafkaSettingsError,
     LocalError,
+    LocationError,
     MissingSettingError,
     MixedHistoriesError,
     NewerFormatError,

@@ -20,7 +20,7 @@ def main(settings: SinkSettings) -> int:
     logs.configure(settings.log_level, settings.log_format)
     if settings.clickhouse_url is None:
         raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
-    engine = open_engine(settings.clickhouse_url)
+    engine = open_engine(settings.clickhouse_url, settings.clickhouse_tls)
     sink = Sink(settings, engine)
     status = RoleStatus(lambda: {"sink": sink.problem})
     metrics = MetricsText(telemetry.shown_by("sink"))

@@ -35,7 +35,7 @@ from pipeline.api.services.sessions import SessionRegister
 from pipeline.api.services.tokens import TokenRegister
 from pipeline.api.services.worker_watch import WorkerWatch
 from pipeline.catalog.rates import RateTable
-from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
+from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable, open_engine
 from pipeline.clickhouse.migrate import migrate
 from pipeline.exposition import MetricGroup, MetricsText
 from pipeline.kafka.attempts import error_of
@@ -90,7 +90,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
     groups = metric_groups(settings)
     _serve_status(settings, status, MetricsText(groups))
     beating = asyncio.create_task(status.role.beat())
-    engine = open_engine(clickhouse_url)
+    engine = open_engine(clickhouse_url, settings.clickhouse_tls)
     await asyncio.to_thread(_migrate_now_or_later, engine)
     async with AsyncExitStack() as stack:
         stack.callback(engine.close)
@@ -252,11 +252,14 @@ def connections_allowed() -> int:
 
 
 def _migrate_now_or_later(engine: Engine) -> None:
-    """Bring the schema up to date. With the engine away that is left to the sink, which waits for it."""
+    """Bring the schema up to date. Where the engine is away or will not have us, the server starts all the same, not ready."""
     try:
         migrate(engine)
-    except EngineUnavailable as error:
-        log.warning("started without the engine: %s", error)
+    except (EngineError, EngineUnavailable) as error:
+        if isinstance(error, EngineError) and not error.needs_operator:
+            raise
+        level = logging.ERROR if error.needs_operator else logging.WARNING
+        log.log(level, "started without the engine: %s", error)
 
 
 def _now_ms() -> int:
