@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -19,6 +18,7 @@ import yaml
 
 from tests.support.board.panels import Target, panels
 from tests.support.deploy import DEPLOY, ROOT, anchors, metrics_exposed, metrics_used, read_yaml
+from tests.support.prometheus import program
 
 BOARD: dict[str, Any] = json.loads(
     (DEPLOY / "grafana" / "dashboards" / "metering.json").read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def _named(expression: str) -> set[str]:
 
 
 def test_every_query_is_promql_when_its_variables_are_filled_in(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
+    promtool = program("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian's package prometheus has it)")
     rules = [
@@ -164,6 +164,6 @@ def test_grafana_finds_board_and_data_source() -> None:
 def test_the_board_is_what_its_program_makes() -> None:
     if find_spec("grafana_foundation_sdk") is None:
         pytest.skip("grafana-foundation-sdk is not installed; the board is checked as it stands")
-    program = DEPLOY / "grafana" / "board.py"
-    ran = subprocess.run([sys.executable, str(program), "--check"], check=False)
-    assert ran.returncode == 0, f"run {program} and commit what it writes"
+    made_by = DEPLOY / "grafana" / "board.py"
+    ran = subprocess.run([sys.executable, str(made_by), "--check"], check=False)
+    assert ran.returncode == 0, f"run {made_by} and commit what it writes"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import shutil
 import subprocess
 
 import pytest
@@ -13,6 +12,7 @@ from prometheus_client import REGISTRY
 from pipeline.exposition import MetricDescription, MetricGroup, MetricsText
 from pipeline.telemetry import GROUPS, shown_by
 from tests.support.deploy import ROOT, every_metric, shown_otherwise
+from tests.support.prometheus import program
 
 PAGE = runpy.run_path(str(ROOT / "docs" / "metrics.py"))
 METRICS = every_metric()
@@ -112,7 +112,7 @@ def test_the_first_of_a_kind_is_an_increase() -> None:
 
 
 def test_promtool_finds_nothing_to_say() -> None:
-    promtool = shutil.which("promtool")
+    promtool = program("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian's package prometheus has it)")
     for role in ROLES:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.deploy import DEPLOY, ROOT, metrics_exposed, metrics_used, read_yaml
+from tests.support.deploy import DEPLOY, ROOT, anchors, metrics_exposed, metrics_used, read_yaml
 from tests.support.prometheus import program
 
 CASES = sorted((Path(__file__).parent / "rules").glob("*.test.yml"))
@@ -26,12 +26,6 @@ RECORDED = [rule for rule in RULES if "record" in rule]
 SCRAPED = {job["job_name"]: job for job in CONFIGURATION["scrape_configs"]}
 ALERT_NAME = re.compile(r'alertname="(\w+)"')
 SERVICES = read_yaml(ROOT / "docker-compose.yml")["services"]
-
-
-def anchors(document: Path) -> set[str]:
-    """Return the anchors of a Markdown file's headings."""
-    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def cases_of(files: Iterable[Any]) -> tuple[set[str], set[str]]:
