@@ -29,7 +29,7 @@ VALUES: dict[str, object] = {
     "Date": "2026-06-01",
     "Array(Int64)": [0],
     "Array(UInt32)": [0],
-    "Array(UInt64)": [0] * 1024,
+    "Array(UInt64)": [0],
     "Array(String)": ["org_a"],
     "String": "",
 }
@@ -103,6 +103,7 @@ def test_each_role_can_do_its_work_with_its_own_rights_and_no_more(tmp_path: Pat
     with _as(home, directory, READER) as engine:
         engine.ping()
         assert migrate(engine) == []
+        refused_queries: dict[str, str] = {}
         for each in queries():
             values = {name: VALUES.get(kind, 1) for name, kind in each.parameters.items()}
             bound = {
@@ -110,7 +111,11 @@ def test_each_role_can_do_its_work_with_its_own_rights_and_no_more(tmp_path: Pat
                 "orgs": lambda e=each, v=values: e.of_orgs([OrgScope("org_a")], **v),
                 "platform": lambda e=each, v=values: e.of_platform(**v),
             }[each.scope]()
-            engine.query_bytes(bound.sql, bound.parameters, output="JSONCompactEachRow")
+            try:
+                engine.query_bytes(bound.sql, bound.parameters, output="JSONCompactEachRow")
+            except EngineError as error:
+                refused_queries[each.name] = str(error)[:200]
+        assert refused_queries == {}
         with pytest.raises(EngineError, match=r"lacks the grant|may only read"):
             lost.insert(engine, _sent(ROWS, "read"))
 
