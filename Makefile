@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | board | stack | litellm | gateways | helm | browser | pictures | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | board | stack | litellm | gateways | helm | browser | promtool | pictures | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ HELM_VERSION := v4.3.1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster board stack litellm gateways wheel helm browser pictures check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster board stack litellm gateways wheel helm browser promtool pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -32,6 +32,7 @@ help:
 	@echo "make wheel   install the wheel in an empty place and run the demo from it, in some minutes"
 	@echo "make helm    build helm, make the chart's golden files anew and try the chart, in some minutes, where there is Go"
 	@echo "make browser install Chromium for the browser tests, where apt can"
+	@echo "make promtool fetch promtool for the tests of the alert rules, where apt can"
 	@echo "make pictures make pictures of all pages in docs/pictures, from the demo"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
@@ -68,7 +69,7 @@ LONG := tests/upgrade tests/world tests/drill tests/cluster tests/board tests/st
 	test_billing_killed.py test_notary_killed.py)
 # Of its file the other test stays: ClickHouse is away, and comes back.
 LONG_TEST := tests/crash/test_clickhouse_misbehaves.py::test_nothing_is_lost_or_doubled_when_clickhouse_misbehaves
-test: setup browser
+test: setup browser promtool
 	@failed=0; \
 	echo "1 of 2: $(PURE)"; \
 	$(BIN)/python -m pytest -n auto --dist worksteal --durations 15 $(PURE) || failed=1; \
@@ -171,6 +172,10 @@ browser:
 	else \
 		echo "no Chromium here (apt-get install chromium): the browser tests are skipped" >&2; \
 	fi
+
+# Never fails: without promtool the tests of the alert rules are skipped and say so.
+promtool: setup
+	@$(BIN)/python -m tests.support.prometheus
 
 pictures: setup browser
 	$(BIN)/python -m tests.support.pictures

@@ -18,7 +18,7 @@ from pipeline.telemetry import GROUPS
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 
-_METRIC = re.compile(r"\bmetering_\w+")
+_METRIC = re.compile(r"\b(?:\w+:)*metering_[\w:]+")
 
 
 def read_yaml(path: Path) -> Any:
@@ -33,7 +33,7 @@ def anchors(document: Path) -> set[str]:
 
 
 def metrics_used(expression: str) -> set[str]:
-    """Return the metrics of ours that a PromQL expression names."""
+    """Return the metrics of ours that a PromQL expression names, and what was recorded of them."""
     return set(_METRIC.findall(expression))
 
 
