@@ -179,7 +179,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         beside = [part.run() for part in (*supervised.values(), *notary)]
         beside += [workers.run(), status.look(app.state.kept_health, list(asking_owners(ROUTERS)))]
         beside += [
-            StatementsReady(client, engine, _now_ms).run(),
+            StatementsReady(client, _now_ms).run(),
             UnusualHours(client, engine, _now_ms).run(),
         ]
         if accounts.razorpay is not None:
