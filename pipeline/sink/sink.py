@@ -98,7 +98,7 @@ class Sink:
         finally:
             del self._opening[partition]
         task = asyncio.create_task(writer.run())
-        task.add_done_callback(self._ended)
+        task.add_done_callback(lambda ended: self._ended(partition, ended))
         self._partitions[partition] = writer, task
         return {topics.JOURNAL: offset}
 
@@ -133,9 +133,9 @@ class Sink:
         done = writer.next_offset if writer.waiting_since_ms is not None else max(writer.next_offset, fetched)
         return {topics.JOURNAL: done}
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, partition: int, task: asyncio.Task[None]) -> None:
         if (error := error_of(task)) is not None:
-            self._reader.fail(error)
+            self._reader.lose(partition, error)
 
     def behind_ms(self, org: str, now_ms: int) -> int | None:
         """Return how long the oldest row waits that may be an org's and is not in ClickHouse; 0 where none does.

@@ -74,16 +74,14 @@ def create_app(settings: WorkerSettings) -> tuple[App, PartitionReader, RoleStat
         """Charge requests, one unit of work at a time."""
         async for unit in units:
             with fatal():
-                await unit.partition.work(unit.topic, unit.records)
-            unit.committed.set_result(None)
+                await unit.carry_out()
 
     @app.agent(commands, concurrency=AGENTS)
     async def billing(units: faust.StreamT[PendingUnit]) -> None:
         """Carry out commands, one unit of work at a time."""
         async for unit in units:
             with fatal():
-                await unit.partition.work(unit.topic, unit.records)
-            unit.committed.set_result(None)
+                await unit.carry_out()
 
     # Faust types channels for its own events only.
     reader = PartitionReader(settings, channels)  # type: ignore[arg-type]

@@ -162,7 +162,7 @@ class Partition:
             await self._log.close()
 
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
-        """Carry out a batch, in one unit of work or in a few. Any exception leaves memory ahead of Kafka: end the process."""
+        """Carry out a batch, in one unit of work or in a few. Any exception leaves memory ahead of Kafka: close this, and open another."""
         async with self._lock:
             self.activity.moved(time.monotonic())
             rates, promos = self._catalog.rates, self._catalog.promos
@@ -178,13 +178,19 @@ class Partition:
                 has_more = posted is not None and posted.has_more
             self._note_progress()
 
-    async def tell_progress(self) -> None:
-        """Tell gateways how far the verdicts count where that has been due for a while and no unit is under way.
-
-        As of a unit, any exception ends the process.
-        """
+    @property
+    def owes_progress(self) -> bool:
+        """Whether gateways have not been told for a while how far the verdicts count, and no unit is under way."""
         due_since_s = self._progress_due_since_s
-        if due_since_s is None or time.monotonic() - due_since_s < PROGRESS_DUE_S or self._lock.locked():
+        return (
+            due_since_s is not None
+            and time.monotonic() - due_since_s >= PROGRESS_DUE_S
+            and not self._lock.locked()
+        )
+
+    async def tell_progress(self) -> None:
+        """Tell gateways how far the verdicts count, where that is owed. After any exception this partition is of no more use."""
+        if not self.owes_progress:
             return
         async with self._lock:
             if self.is_open:
