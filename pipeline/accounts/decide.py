@@ -37,6 +37,7 @@ from pipeline.accounts.commands import (
     Find,
     OpenOrder,
     PrepareOrder,
+    Question,
     R,
     SetAddress,
     SetNotices,
@@ -247,7 +248,7 @@ def answered_before(
     `kept` is what is kept of it by its own id, if it may be repeated for a day. What an earlier release kept of it is
     in the profile.
     """
-    if not is_remembered(command):
+    if isinstance(command, Question | TellUnusualHour) or not is_remembered(command):
         return None
     for answer in [kept] if kept is not None else account.profile.answers:
         if answer.command_id == command.id:

@@ -23,6 +23,7 @@ from pipeline.settings import Settings
 from pipeline.telling.unusual_hours import SETTLE_MS
 from pipeline.unusual import HOUR_MS, last_hour_ms
 from tests.support.builders import COMMAND_KEYS, event, time_text
+from tests.support.product.processes import Product
 from tests.support.product.razorpay import PARTITIONS, Shop, shop
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ POINTS = ("worker.decided", "worker.sent", "worker.committed")
 @pytest.fixture(scope="module")
 def running() -> Iterator[Shop]:
     """The product; webhooks alone tell it of payments."""
-    with shop(before=_signed_up_long_ago, METERING_RECONCILE_EVERY_S="3600") as opened:
+    with shop(Product, _signed_up_long_ago, METERING_RECONCILE_EVERY_S="3600") as opened:
         assert opened.metering("catalog", "apply", str(ROOT / "deploy" / "catalog.yaml")).returncode == 0
         yield opened
 

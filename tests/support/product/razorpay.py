@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -243,8 +243,8 @@ async def _records_of(topic: str, servers: str, org: str) -> list[dict[str, Any]
 @contextmanager
 def shop(
     make: Callable[[Broker, Path], Product] = Product,
+    before: Callable[[KafkaConnection], Coroutine[Any, Any, None]] | None = None,
     /,
-    before: Callable[[KafkaConnection], Awaitable[None]] | None = None,
     **environment: str,
 ) -> Iterator[Shop]:
     """Run the product that `make` returns for a broker and a directory, and the stand-in with it.
