@@ -77,6 +77,7 @@ def test_a_webhook_is_set_its_secret_shown_again_and_rotated(page: Page, product
     expect(page.get_by_label("URL of your server")).to_be_focused()
     page.get_by_label("URL of your server").fill(URL)
     page.get_by_role("button", name="Set the webhook").click()
+    expect(page.get_by_role("heading", name="The webhook's signing secret")).to_be_visible()
     secret = page.locator("#secret").inner_text()
     assert secret.startswith("whsec_") and len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
     page.keyboard.press("Escape")
