@@ -164,7 +164,7 @@ def test_others_than_owners_only_look(page: Page, product: Dashboard, role: Role
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("width", [320, 1280])
 def test_everyone_can_use_it_at_every_width(page: Page, product: Dashboard, width: int, scheme: str) -> None:
     org = product.org()
     host = "hooks." + "a" * 60 + ".example"
@@ -175,6 +175,7 @@ def test_everyone_can_use_it_at_every_width(page: Page, product: Dashboard, widt
     page.get_by_label("An unusual hour").click()
     expect(page.locator("#told-result")).to_have_text("Unusual hours: off.")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    expect(page.get_by_role("link", name="Notices")).to_be_in_viewport(ratio=1)
     assert serious_findings(page) == []
     page.get_by_label("URL of your server").fill(f"https://{host}/")
     page.get_by_role("button", name="Set the webhook").click()
