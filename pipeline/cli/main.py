@@ -6,6 +6,9 @@ Called by: the installed script and `python -m pipeline`.  Next: the modules it 
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -30,11 +33,13 @@ from pipeline.cli import (
     roles,
     sessions,
     settle,
+    status,
     up,
     verify,
     whatif,
 )
 from pipeline.cli.context import CommandError, say
+from pipeline.clickhouse.location import LocationError
 from pipeline.connection import KafkaSettingsError
 from pipeline.formats import NewerFormatError
 from pipeline.identity import MixedHistoriesError
@@ -48,9 +53,11 @@ from pipeline.kafka.refused import in_one_line
 from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
 
+log = logging.getLogger(__name__)
+
 # Each module adds its commands to the program by `register`.
 GROUPS = (
-    *(up, demo, roles, config),
+    *(up, demo, roles, config, status),
     *(accounts, sessions, catalog, promo, gateway),
     *(verify, prove, whatif, reconcile, settle, redrive, quarantine, rebuild, mirror),
 )
@@ -62,6 +69,7 @@ _EXPECTED = (
     JournalFormatError,
     KafkaSettingsError,
     LocalError,
+    LocationError,
     MissingSettingError,
     MixedHistoriesError,
     NewerFormatError,
@@ -101,16 +109,32 @@ def _options(
 
 
 def main() -> None:
-    """Run one command and exit with its code. Failures a person can act on are one message on stderr."""
-    logs.configure("warning")
+    """Run one command and exit with its code. Failures a person can act on are one message on stderr, a log line where
+    these are JSON.
+    """
+    form = logs.format_of(os.environ)
+    logs.configure("warning", form)
+    _heed_sigterm()
     try:
         program()()
     except (*_EXPECTED, KafkaError) as error:
         to_do = str(error) if isinstance(error, _EXPECTED) else in_one_line(error)
         if to_do is None:
             raise
-        say(to_do)
+        if form is logs.LogFormat.JSON:
+            log.critical("%s", to_do)
+        else:
+            say(to_do)
         sys.exit(1)
+
+
+def _heed_sigterm() -> None:
+    """End at SIGTERM as the first process of a container too, until a role takes the signal over.
+
+    A signal that such a process has no handler for does nothing: told to stop while it starts, it would be waited for in vain.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from pipeline.posting.differing import DifferingDuplicate
 from pipeline.posting.protocol import AwaitCatalog, Decide, Posted, WorkerStep
 from pipeline.posting.reviewing import told_count
 from pipeline.posting.state import PartitionState
-from pipeline.posting.unit import InputRecord
+from pipeline.posting.unit import InputRecord, TracedCommand
 from pipeline.steps import (
     NOTHING_ACCEPTED,
     Commit,
@@ -266,11 +266,24 @@ class Partition:
             self._tell_differing(duplicate, ended)
         for outcome in MoneyOutcome:
             telemetry.MONEY.labels(outcome).inc(counts[outcome])
+        for traced in unit.traced:
+            self._tell_traced(traced)
         for letter in posted.output.dead_letters:
             telemetry.DEAD_LETTERS.labels(letter.reason).inc()
         behind_s = time.time() - self._state.meta.posted_ms / 1000
         telemetry.WORKER_BEHIND.labels(self._partition).set(max(0.0, behind_s))
         telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))
+
+    def _tell_traced(self, traced: TracedCommand) -> None:
+        """Log what became of a command under the id of the request that it was sent for. Questions come all the time."""
+        log.log(
+            logging.DEBUG if traced.only_asks else logging.INFO,
+            "partition %d: the command %s was %s",
+            self._partition,
+            traced.kind,
+            "carried out" if traced.refusal is None else f"refused: {traced.refusal}",
+            extra={"request_id": traced.request_id},
+        )
 
     def _tell_differing(self, duplicate: DifferingDuplicate, at_s: float) -> None:
         """Log a duplicate that is not what was charged, unless another of its source was logged in the last minute."""
