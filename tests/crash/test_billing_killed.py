@@ -219,7 +219,7 @@ def _spent(running: Shop, org: str) -> Decimal | None:
 def _spent_in_rows(running: Shop, org: str) -> Decimal:
     """Return what an org's requests of the last 30 days cost by the rows in ClickHouse, in rupees."""
     status, answer = running.call("GET", "/me/activity/totals", org)
-    return Decimal(answer["cost_inr"]) if status == 200 else Decimal(0)
+    return Decimal(answer["totals"]["cost_inr"]) if status == 200 else Decimal(0)
 
 
 def _told_kinds(running: Shop) -> list[str]:
