@@ -26,6 +26,7 @@ from pipeline.kafka.group_watch import Ends
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.promos import to_promos
 from pipeline.kafka.reader import GroupReader
+from pipeline.outcomes import DeadLetterReason, MoneyOutcome
 from pipeline.settings import WorkerSettings
 from pipeline.worker.ends_watch import EndsWatch
 from pipeline.worker.partition import Catalog, Partition, worker_group
@@ -98,6 +99,11 @@ class PartitionReader:
             done=self._done,
         )
         self._reader.watch_as("worker", self._look)
+        # A counter that begins at 0 shows its first count as an increase.
+        for reason in DeadLetterReason:
+            telemetry.DEAD_LETTERS.labels(reason)
+        for outcome in MoneyOutcome:
+            telemetry.MONEY.labels(outcome)
         self._reader.keep_open(self)
 
     async def run(self) -> None:
