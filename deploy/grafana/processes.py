@@ -1,0 +1,48 @@
+"""Panels of the board: each process, its memory, its processor, how often it started.
+
+Owns: this row. Called by: `board.py`.
+"""
+
+from __future__ import annotations
+
+from graphs import RATE, Graph, Query, Row, rate
+
+PROCESSES = Row(
+    "Processes",
+    (
+        Graph(
+            "Memory",
+            "Resident, by process. A worker holds the accounts of its partitions.",
+            "bytes",
+            (Query('process_resident_memory_bytes{job=~"worker|sink|server"}', "{{job}} {{instance}}"),),
+        ),
+        Graph(
+            "Processor",
+            "Cores in use, by process. A worker uses one at most: at 0.9, add workers.",
+            "short",
+            (
+                Query(
+                    f'rate(process_cpu_seconds_total{{job=~"worker|sink|server"}}{RATE})',
+                    "{{job}} {{instance}}",
+                ),
+            ),
+        ),
+        Graph(
+            "Starts in 15 minutes",
+            "A worker that starts again and again ends with code 70; its log says why.",
+            "short",
+            (
+                Query(
+                    'sum by (job) (changes(process_start_time_seconds{job=~"worker|sink|server"}[15m]))',
+                    "{{job}}",
+                ),
+            ),
+        ),
+        Graph(
+            "Rankings computed a minute",
+            "The public rankings are kept for some minutes; many more than that, and the cache does not hold.",
+            "short",
+            (Query(rate("metering_rankings_computed_total", times="60 * "), "computed"),),
+        ),
+    ),
+)
