@@ -119,9 +119,7 @@ VERIFIED = Gauge(
     "metering_verified_timestamp_seconds",
     "When `metering verify` last ran to its end, in seconds since 1970; 0 where it never did",
 )
-VERIFY_DIFFERENCES = Gauge(
-    "metering_verify_differences", "Differences that the last `metering verify` found"
-)
+VERIFY_DIFFERENCES = Gauge("metering_verify_differences", "Differences that the last `metering verify` found")
 
 KAFKA_PARTITIONS = Gauge(
     "metering_kafka_partitions",

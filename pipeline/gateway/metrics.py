@@ -21,7 +21,12 @@ def exposition(status: Status) -> bytes:
         ("ready", "gauge", "1 where the gateway admits requests by verdicts that it has read", status.ready),
         ("stale", "gauge", "1 where its verdicts are older than it goes by", status.stale),
         ("problems", "gauge", "What is wrong now: disk, sending, following", len(status.problems)),
-        ("waiting_events", "gauge", "Events in the spool that Kafka has not confirmed", status.waiting_events),
+        (
+            "waiting_events",
+            "gauge",
+            "Events in the spool that Kafka has not confirmed",
+            status.waiting_events,
+        ),
         ("spool_bytes", "gauge", "Their bytes", status.waiting_bytes),
         ("spool_limit_bytes", "gauge", "Bytes at which publishing is refused", status.spool_bytes_max),
         ("records_sent_total", "counter", "Kafka records sent", status.records_sent),

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 RUN_KEY = b"verified"
 PLACE = TopicPartition(topics.VERIFY_STATE, 0)
 """A run keeps its record last, so that it is found at the end of the partition."""
-LOOK_EVERY_S = 60.0
+LOOK_EVERY_S = 15.0
 
 
 class VerifyRun(Struct, frozen=True):
@@ -46,9 +46,8 @@ def encode_run(ended_ms: int, differences: int, *, full: bool) -> bytes:
     return msgspec.msgpack.encode(VerifyRun(CHECKPOINTS.number, ended_ms, differences, full))
 
 
-async def last_run(kafka: KafkaConnection) -> VerifyRun | None:
-    """Return the last run, None where there was none or another release's record. Raises what Kafka raises."""
-    value = await last_of_key(kafka, PLACE, RUN_KEY)
+def run_of(value: bytes | None) -> VerifyRun | None:
+    """Return the run of a record, None where there is none, or one of another release's format."""
     if value is None:
         return None
     try:
@@ -77,7 +76,7 @@ class VerifyWatch:
             await asyncio.sleep(self._every_s)
 
     async def _look(self) -> None:
-        show(await last_run(self._kafka))
+        show(run_of(await last_of_key(self._kafka, PLACE, RUN_KEY)))
 
 
 def show(run: VerifyRun | None) -> None:
