@@ -5,7 +5,7 @@ Owns: this row. Called by: `board.py`.
 
 from __future__ import annotations
 
-from graphs import RATE, Graph, Query, Row, rate
+from graphs import RATE, Graph, Query, Row
 
 PROCESSES = Row(
     "Processes",
@@ -37,12 +37,8 @@ PROCESSES = Row(
                     "{{job}}",
                 ),
             ),
-        ),
-        Graph(
-            "Rankings computed a minute",
-            "The public rankings are kept for some minutes; many more than that, and the cache does not hold.",
-            "short",
-            (Query(rate("metering_rankings_computed_total", times="60 * "), "computed"),),
+            alerts_above=2,
+            runbook="docs/runbooks.md#meteringrestarts",
         ),
     ),
 )

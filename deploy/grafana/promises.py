@@ -21,6 +21,8 @@ PROMISES = Row(
                     "{{slo}}",
                 ),
             ),
+            alerts_above=14.4,
+            runbook="docs/runbooks.md#meteringbudgetburnsfast",
         ),
         Graph(
             "From event to verdict",
@@ -47,12 +49,14 @@ PROMISES = Row(
                 ),
                 Query("max(metering_verify_differences)", "differences"),
             ),
+            runbook="docs/runbooks.md#meteringbooksdiffer",
         ),
         Graph(
             "Kafka's replicas",
             "Partitions of our topics: all replicas in sync, some missing, too few to write, or without a leader.",
             "short",
             (Query("max by (replicas) (metering_kafka_partitions)", "{{replicas}}"),),
+            runbook="docs/runbooks.md#meteringkafkareplicasmissing",
         ),
         Graph(
             "Gateways' spools",
@@ -64,6 +68,8 @@ PROMISES = Row(
                     "{{instance}}",
                 ),
             ),
+            alerts_above=0.2,
+            runbook="docs/runbooks.md#meteringspoolfills",
         ),
         Graph(
             "Gateways",

@@ -6,6 +6,8 @@ Called by: the installed script and `python -m pipeline`.  Next: the modules it 
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -30,11 +32,13 @@ from pipeline.cli import (
     roles,
     sessions,
     settle,
+    status,
     up,
     verify,
     whatif,
 )
 from pipeline.cli.context import CommandError, say
+from pipeline.clickhouse.location import LocationError
 from pipeline.connection import KafkaSettingsError
 from pipeline.formats import NewerFormatError
 from pipeline.identity import MixedHistoriesError
@@ -48,9 +52,11 @@ from pipeline.kafka.refused import in_one_line
 from pipeline.local.errors import LocalError
 from pipeline.settings import MissingSettingError
 
+log = logging.getLogger(__name__)
+
 # Each module adds its commands to the program by `register`.
 GROUPS = (
-    *(up, demo, roles, config),
+    *(up, demo, roles, config, status),
     *(accounts, sessions, catalog, promo, gateway),
     *(verify, prove, whatif, reconcile, settle, redrive, quarantine, rebuild, mirror),
 )
@@ -62,6 +68,7 @@ _EXPECTED = (
     JournalFormatError,
     KafkaSettingsError,
     LocalError,
+    LocationError,
     MissingSettingError,
     MixedHistoriesError,
     NewerFormatError,
@@ -101,15 +108,21 @@ def _options(
 
 
 def main() -> None:
-    """Run one command and exit with its code. Failures a person can act on are one message on stderr."""
-    logs.configure("warning")
+    """Run one command and exit with its code. Failures a person can act on are one message on stderr, a log line where
+    these are JSON.
+    """
+    form = logs.format_of(os.environ)
+    logs.configure("warning", form)
     try:
         program()()
     except (*_EXPECTED, KafkaError) as error:
         to_do = str(error) if isinstance(error, _EXPECTED) else in_one_line(error)
         if to_do is None:
             raise
-        say(to_do)
+        if form is logs.LogFormat.JSON:
+            log.critical("%s", to_do)
+        else:
+            say(to_do)
         sys.exit(1)
 
 

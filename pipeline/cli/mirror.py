@@ -1,5 +1,7 @@
 """The command that keeps a copy on a second cluster, and makes it the deployment's own: mirror.
 
+Owns: nothing but the way there. What copies is imported only where it runs: it knows every topic, and would bring the mails'
+templates into each process of the product.
 Called by: `cli/main.py`. Next: `mirror/copier.py` and `mirror/promotion.py`.
 """
 
@@ -17,9 +19,6 @@ from pipeline import logs
 from pipeline.cli.context import DATA_DIR, CommandError, DataDir, kafka_failed, print_json, role_settings_for
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.partitions import PartitionsError
-from pipeline.mirror.copier import mirror
-from pipeline.mirror.promotion import promote, told
-from pipeline.mirror.writing import MirrorError
 from pipeline.settings import CommonSettings
 
 T = TypeVar("T")
@@ -53,6 +52,9 @@ def mirror_command(
     """Keep a copy of all topics on a second cluster, from which workers can go on when the first is lost."""
     if sum((to is not None, do_promote, do_tell)) != 1:
         raise typer.BadParameter("give one of --to, --promote and --status")
+    from pipeline.mirror.copier import mirror
+    from pipeline.mirror.promotion import promote, told
+
     settings = role_settings_for(CommonSettings, data_dir)
     if do_promote:
         print_json(_run(promote(settings.kafka, settings)))
@@ -65,7 +67,7 @@ def mirror_command(
         return
     if not to.startswith(SCHEME):
         raise typer.BadParameter(f"--to must look like {SCHEME}host:port")
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     target = KafkaConnection(to.removeprefix(SCHEME), settings.kafka_security)
     _run(_until_told(mirror(settings.kafka, target, settings)))
 
@@ -81,6 +83,8 @@ async def _until_told(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
+    from pipeline.mirror.writing import MirrorError
+
     try:
         return asyncio.run(work)
     except (MirrorError, PartitionsError) as error:

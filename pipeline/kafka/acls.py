@@ -134,6 +134,8 @@ def acls(deployment: str) -> Mapping[str, tuple[AclGrant, ...]]:
         "operator": (
             *_may(write, _OPERATOR_WRITES),
             _all_topics(read, describe, AclOperation.DESCRIBE_CONFIGS),
+            # `metering status` looks at the groups of all roles.
+            AclGrant(AclResource.GROUP, f"{deployment}-", (describe,), is_prefix=True),
             *(_transactions(f"{deployment}-{name}") for name in _OPERATOR_TRANSACTIONS),
             _transactions(f"{deployment}-sink-", is_prefix=True),
             *(_transactions(f"{deployment}-{digit}", is_prefix=True) for digit in _DIGITS),

@@ -13,9 +13,9 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, ProducerFenced
 
-from pipeline.kafka.refused import in_one_line
+from pipeline.kafka.refused import KafkaAwayError, in_one_line
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,18 @@ async def unreached(step: Coroutine[Any, Any, None], name: str) -> BaseException
     if error is not None and not isinstance(error, (*_LOST_CONNECTION, ClientCancelledError)):
         raise error
     return error
+
+
+def lost_contact(error: BaseException) -> bool:
+    """Whether an error says that Kafka was lost, so that what was asked may have been done or not, and can be begun anew.
+
+    Not where another owner has taken over, nor where a person has to set something right.
+    """
+    if isinstance(error, ProducerFenced):
+        return False
+    if isinstance(error, KafkaAwayError):
+        return True
+    return isinstance(error, (*_LOST_CONNECTION, ClientCancelledError)) and in_one_line(error) is None
 
 
 def described(error: BaseException | None) -> str | None:

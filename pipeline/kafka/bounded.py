@@ -69,8 +69,13 @@ async def last_committed(kafka: KafkaConnection, where: TopicPartition) -> Consu
 
 async def last_of_key(kafka: KafkaConnection, where: TopicPartition, key: bytes) -> bytes | None:
     """Return the newest committed value of a key, looked for from the end of a partition; None where there is none."""
-    last = await _last(kafka, where, KEY_BACK, lambda record: record.key == key)
+    last = await newest_of_key(kafka, where, key)
     return None if last is None else last.value
+
+
+async def newest_of_key(kafka: KafkaConnection, where: TopicPartition, key: bytes) -> ConsumerRecord | None:
+    """Return the newest committed record of a key, as `last_of_key` its value."""
+    return await _last(kafka, where, KEY_BACK, lambda record: record.key == key)
 
 
 async def _last(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from pipeline import topics
+from pipeline import request_id, topics
 from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import (
     AccountCommand,
@@ -147,7 +147,7 @@ class CommandClient:
                     value,
                     key=org.encode() if org is not None else None,
                     partition=partition,
-                    headers=self._keys.headers(value, partition, at_ms),
+                    headers=[*self._keys.headers(value, partition, at_ms), *request_id.headers()],
                 )
                 return await answer
         except (TimeoutError, KafkaError) as error:

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
@@ -49,6 +50,7 @@ class FencedLog:
         self._role = role
         self._kafka = kafka
         self._limit_s = limit_s
+        self._error: Exception | None = None
         self._producer = producer(
             kafka,
             transactional_id=transactional_id,
@@ -78,8 +80,8 @@ class FencedLog:
     async def commit(self, outputs: Outputs) -> None:
         """Write the outputs in one transaction.
 
-        When this returns the transaction is committed. When it raises, the caller must not go on with
-        this log: the outcome may be unknown, and only `start` and `restore` of a new one tell.
+        When this returns the transaction is committed. When it raises, the outcome may be unknown, and only `start`
+        and `restore` of a new log tell: this one raises the same for all that follows.
         """
         await self._commit(outputs)
 
@@ -93,12 +95,18 @@ class FencedLog:
         return int(written.timestamp) if written.timestamp_type == _APPEND_TIME else None
 
     async def _commit(self, outputs: Outputs) -> list[RecordMetadata]:
-        async with asyncio.timeout(self._limit_s):
-            await self._producer.begin_transaction()
-            writes = [self._write(where, records) for where, records in outputs.items() if records]
-            written = await asyncio.gather(*writes)
-            reach(f"{self._role}.sent")
-            await self._producer.commit_transaction()
+        if self._error is not None:
+            raise self._error
+        try:
+            async with asyncio.timeout(self._limit_s):
+                await self._producer.begin_transaction()
+                writes = [self._write(where, records) for where, records in outputs.items() if records]
+                written = await asyncio.gather(*writes)
+                reach(f"{self._role}.sent")
+                await self._producer.commit_transaction()
+        except BaseException as error:
+            self._error = error if isinstance(error, Exception) else KafkaError("a commit was broken off")
+            raise
         return [metadata for of_place in written for metadata in of_place]
 
     async def _write(self, where: TopicPlace, records: Sequence[Output]) -> list[RecordMetadata]:

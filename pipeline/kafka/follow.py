@@ -31,7 +31,8 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from pipeline.connection import KafkaConnection, KafkaSettingsError
 from pipeline.formats import NewerFormatError
 from pipeline.kafka import clients
-from pipeline.kafka.attempts import attempt, described, within
+from pipeline.kafka.attempts import attempt, described, lost_contact, within
+from pipeline.kafka.refused import KafkaAwayError
 from pipeline.topics import OWNER_KEY
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,8 @@ class TopicFollower:
     async def start(self) -> None:
         """Read everything there is, then go on in the background.
 
-        Raises what keeps it from connecting, or TimeoutError where nothing new arrives for PROGRESS_LIMIT_S.
+        Raises what keeps it from connecting: at once where no broker answers or something has to be set right, after
+        PROGRESS_LIMIT_S without anything new else.
         """
         self._starting = True
         self._task = asyncio.create_task(self.run())
@@ -211,20 +213,23 @@ class TopicFollower:
                 await asyncio.sleep(LOOK_AGAIN_S / 2)
 
     async def _until_ready(self) -> None:
-        waits = [asyncio.create_task(event.wait()) for event in (self.ready, self._failed)]
         seen, since_s = -1, time.monotonic()
-        try:
-            while not self.ready.is_set():
-                if self._failure is not None:
-                    raise self._failure
-                if self.records != seen:
-                    seen, since_s = self.records, time.monotonic()
-                elif time.monotonic() - since_s > PROGRESS_LIMIT_S:
-                    raise TimeoutError(f"{self._names}: nothing arrived for {PROGRESS_LIMIT_S:.0f} s")
+        while not self.ready.is_set():
+            if self.records != seen:
+                seen, since_s = self.records, time.monotonic()
+            is_late = time.monotonic() - since_s > PROGRESS_LIMIT_S
+            # With one broker away of several, a question may go unanswered; the next one is asked of another broker.
+            if self._failure is not None and (is_late or not _passes(self._failure)):
+                raise self._failure
+            if is_late:
+                raise TimeoutError(f"{self._names}: nothing arrived for {PROGRESS_LIMIT_S:.0f} s")
+            self._failed.clear()
+            waits = [asyncio.create_task(event.wait()) for event in (self.ready, self._failed)]
+            try:
                 await asyncio.wait(waits, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            finally:
+                for wait in waits:
+                    wait.cancel()
 
     async def _connected(self) -> None:
         options = {"request_timeout_ms": REQUEST_MS_MAX, **self._options}
@@ -345,3 +350,8 @@ class TopicFollower:
                 if await consumer.position(place) < offset:
                     return False
         return not self._taking
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether a failure to begin may be over the next time. That no broker answers at all is told at once."""
+    return lost_contact(error) and not isinstance(error, KafkaAwayError)

@@ -121,7 +121,7 @@ class OutgoingPartition(ABC):
         await self._log.close()
 
     async def run(self) -> None:
-        """Send until stopped. Raises what must end the process: another owner, or a broker out of reach."""
+        """Send until stopped. Raises where another owner has taken over, or Kafka is lost."""
         while not self._stopping:
             self._waiting.labels(self._place.partition).set(self._turns.waiting)
             idle = await drive(self._turns.turn(self._records), self.take)
@@ -201,7 +201,7 @@ class OutgoingRole:
             await sending.close()
             raise
         task = asyncio.create_task(sending.run())
-        task.add_done_callback(self._ended)
+        task.add_done_callback(lambda ended: self._ended(partition, ended))
         self._partitions[partition] = sending, task
         return {self._topic: offset}
 
@@ -226,9 +226,9 @@ class OutgoingRole:
         owned = self._partitions.get(partition)
         return {} if owned is None else {self._topic: owned[0].next_offset}
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, partition: int, task: asyncio.Task[None]) -> None:
         if (error := error_of(task)) is not None:
-            self._reader.fail(error)
+            self._reader.lose(partition, error)
 
     @property
     def problem(self) -> str | None:

@@ -1,20 +1,37 @@
 """Move the batches of one partition from a group's consumer to the handler, from its opening until it is let go.
 
-Owns: one partition's turn of fetching and doing, and where it goes on after a rebalance.
-Called by: `kafka/reader.py`.
+Owns: one partition's turn of fetching and doing, where it goes on after a rebalance, and that it is opened again where Kafka
+was lost. Called by: `kafka/reader.py`.
+
+When a broker dies, what was asked of it may have been done or not. To open a partition again tells, as it does at a start: the
+handler lets all go that it holds in memory, fences whatever is under way, and restores what is committed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import ProducerFenced
+
+from pipeline.kafka.attempts import ClientCancelledError, described, is_cancelled, lost_contact
+
+log = logging.getLogger(__name__)
 
 REVOKE_LIMIT_S = 45.0
 """More than a commit may take (`kafka/fenced.py`), and less than the group waits for its members."""
+AGAIN_AFTER_S = 2.0
+"""Before a partition is opened again: some heartbeats. Whoever was away for so long that the group has given his partitions to
+others hears of that first, and fences nobody."""
+FENCED_AFTER_S = 15.0
+"""As above, of one who was fenced: so long after its last heartbeat, a member knows that its partitions are another's. If it
+still has this one then, it was fenced by the broker, whose transactions have a time limit."""
+LOST_LIMIT_S = 300.0
+"""A partition of which nothing was done for so long, however often it was opened, ends the process."""
 
 
 class Handler(Protocol):
@@ -24,10 +41,10 @@ class Handler(Protocol):
         """Become the only owner and return the offset to read each topic from; 0 where absent."""
 
     async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord], /) -> None:
-        """Do a batch, durably. An exception is fatal for the process."""
+        """Do a batch, durably. An exception is fatal for the process, but one by which Kafka was lost, or the partition was fenced."""
 
     async def close(self, partition: int) -> None:
-        """Let go of a partition that is no longer ours; it may not have been open yet, or be parked."""
+        """Let go of a partition, and of all that is known of it; it may not have been open yet, or be parked."""
 
 
 class ParkingHandler(Handler, Protocol):
@@ -63,6 +80,9 @@ class Reading(Protocol):
     async def guard(self, work: Awaitable[None]) -> None:
         """Do a part of the work; whatever ends it ends the reader."""
 
+    def note_opening(self, partition: int) -> None:
+        """Note that a partition is being opened."""
+
     def note_opened(self, partition: int) -> None:
         """Note that a partition is open now."""
 
@@ -91,14 +111,59 @@ class Pump:
         self._reader, self._consumer, self._handler = reader, consumer, handler
         self._partition, self.places = partition, places
         self.is_open = False
-        self.assigned_at_s = time.monotonic()
-        self._fetching = False
-        self._stopping = False
+        self.assigned_at_s = self._well_at_s = time.monotonic()
+        self._fetching = self._stopping = self._letting_go = False
+        reader.note_opening(partition)
         self._task = asyncio.create_task(reader.guard(self._run()))
 
     async def _run(self) -> None:
-        await self._open()
-        await self._move()
+        """Open the partition if it is not, and move its batches; begin anew each time Kafka was lost."""
+        while True:
+            try:
+                if not self.is_open:
+                    await self._open()
+                await self._move()
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                await self._let_go(ClientCancelledError())
+            except Exception as error:
+                if not opens_again(error):
+                    raise
+                await self._let_go(error)
+            else:
+                return
+
+    async def _let_go(self, error: BaseException) -> None:
+        """Have the handler forget the partition, and wait a moment. Raises the error where that has not helped for too long."""
+        self.is_open, self._fetching, self._letting_go = False, False, True
+        self._consumer.pause(*self.places)
+        self._reader.note_opening(self._partition)
+        self.assigned_at_s = time.monotonic()
+        await self._handler.close(self._partition)
+        self._letting_go = False
+        if time.monotonic() - self._well_at_s > LOST_LIMIT_S:
+            raise error
+        log.warning("partition %d is opened again, as Kafka was lost: %s", self._partition, described(error))
+        await asyncio.sleep(FENCED_AFTER_S if isinstance(error, ProducerFenced) else AGAIN_AFTER_S)
+
+    def lose(self, error: BaseException) -> None:
+        """Open the partition again, as Kafka was lost by what its handler does beside the batches.
+
+        No batch may be in hand that cannot be interrupted.
+        """
+        if self._stopping or self._letting_go:
+            return
+        self.is_open, self._letting_go = False, True
+        former = self._task
+        former.cancel()
+
+        async def begin_anew() -> None:
+            await asyncio.wait([former])
+            await self._let_go(error)
+            await self._run()
+
+        self._task = asyncio.create_task(self._reader.guard(begin_anew()))
 
     async def _move(self) -> None:
         while not self._stopping and not self._reader.takes_together:
@@ -113,6 +178,7 @@ class Pump:
                 if self._stopping:
                     return
                 await self._handler.process(place.topic, place.partition, records)
+            self._well_at_s = time.monotonic()
             self._reader.report_done(self._partition)
             self._consumer.resume(*self.places)
 
@@ -124,6 +190,7 @@ class Pump:
             self._consumer.seek(place, offset)
         self._reader.note_fetched(self._partition, offsets)
         self.is_open = True
+        self._well_at_s = time.monotonic()
         self._reader.note_opened(self._partition)
         if not self._reader.takes_together:
             self._consumer.resume(*self.places)
@@ -154,4 +221,9 @@ class Pump:
             self._consumer.seek(place, offset)
         self._reader.note_fetched(self._partition, offsets)
         self._consumer.resume(*places)
-        self._task = asyncio.create_task(self._reader.guard(self._move()))
+        self._task = asyncio.create_task(self._reader.guard(self._run()))
+
+
+def opens_again(error: BaseException) -> bool:
+    """Whether a partition is opened again that met an error: Kafka was lost, or somebody else has fenced it."""
+    return lost_contact(error) or isinstance(error, ProducerFenced)

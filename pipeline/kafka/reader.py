@@ -31,7 +31,7 @@ from pipeline.kafka.attempts import ClientCancelledError, is_cancelled
 from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.group_watch import Ends, GroupWatch, in_words
 from pipeline.kafka.offsets import GroupOffsets
-from pipeline.kafka.pump import Handler, ParkingHandler, Pump
+from pipeline.kafka.pump import Handler, ParkingHandler, Pump, opens_again
 from pipeline.topics import OUTPUT_BYTES_MAX
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._looked: Callable[[Ends | None], None] = lambda _ends: None
 
     async def run(self) -> None:
-        """Read until cancelled. Raises whatever a handler raised: the caller must end the process."""
+        """Read until cancelled. Raises what a handler raised that opening again does not mend: the caller must end the process."""
         self._failure = asyncio.get_running_loop().create_future()
         self._consumer = clients.consumer(
             self._kafka,
@@ -163,6 +163,10 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             if pump.is_open:
                 may_take = self._has_room(partition)
                 (self._consumer.resume if may_take else self._consumer.pause)(*pump.places)
+
+    def note_opening(self, partition: int) -> None:
+        """Note that a partition is being opened."""
+        self._watch.note_opening(partition)
 
     def note_opened(self, partition: int) -> None:
         """Note that a partition is open now. Those that are taken together have it taken, as far as there is room."""
@@ -275,7 +279,6 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             if partition in keeps:
                 self._go_on(partition, places)
             else:
-                self._watch.note_opening(partition)
                 self._pumps[partition] = Pump(self, self._consumer, partition, places, self._handler)
         self._assigned = True
 
@@ -311,6 +314,17 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self.fail(error)
         except BaseException as error:  # noqa: BLE001  # whatever it is ends the process
             self.fail(error)
+
+    def lose(self, partition: int, error: BaseException) -> None:
+        """Take what ended the work that a handler does beside the batches of a partition; see `Pump.lose`.
+
+        The partition is opened again where Kafka was lost or somebody has fenced it; any other error ends `run`.
+        """
+        pump = self._pumps.get(partition)
+        if pump is None or not opens_again(error):
+            self.fail(error)
+        else:
+            pump.lose(error)
 
     def fail(self, error: BaseException) -> None:
         """End `run` with an error. A cancellation is one too: `run` itself was not asked to stop."""

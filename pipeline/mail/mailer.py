@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 
-from pipeline import telemetry, topics
+from pipeline import topics
 from pipeline.kafka.outgoing import OutgoingRole
 from pipeline.mail.partition import FIRST_RETRY_S, MailPartition, Post
-from pipeline.mail.protocol import Fate
 from pipeline.mail.render import MailSender
 from pipeline.mail.smtp import MailServer
 from pipeline.settings import Settings
@@ -32,9 +31,6 @@ class Mailer(OutgoingRole):
         )
         post = Post(server, MailSender.parse(settings.mail_from, settings.public_url), first_retry_s)
         self._has_server = server is not None
-        # A counter that begins at 0 shows its first count as an increase.
-        for fate in Fate:
-            telemetry.MAIL.labels(fate.value)
         super().__init__(
             settings,
             "mail",

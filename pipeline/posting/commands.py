@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Raw
 
+from pipeline import request_id
 from pipeline.accounts import decide as decisions
 from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import (
@@ -38,7 +39,7 @@ from pipeline.events import UnreadBatch, is_org
 from pipeline.journal import PARTITIONS_MAX, LedgerRow
 from pipeline.outcomes import DeadLetterReason, MoneyOutcome
 from pipeline.partitioning import partition_of
-from pipeline.posting.unit import InputRecord, Unit
+from pipeline.posting.unit import InputRecord, TracedCommand, Unit
 from pipeline.topics import MOVED
 
 _encode = msgspec.json.Encoder().encode
@@ -95,7 +96,7 @@ def post_commands(unit: Unit, commands: Sequence[ReadCommand]) -> None:
         elif isinstance(command, Barrier):
             unit.reply(Reply(command.id, result=Raw(_encode(_barrier_reached(unit)))))
         elif isinstance(command, NoteStray):
-            unit.reply(_note_stray(unit, command))
+            _answer(unit, record, command, _note_stray(unit, command))
         elif not is_org(command.org):
             unit.reject(record, record.value or b"", DeadLetterReason.INVALID, "org has control characters")
         elif partition_of(command.org, unit.state.partitions) != unit.state.partition:
@@ -106,7 +107,17 @@ def post_commands(unit: Unit, commands: Sequence[ReadCommand]) -> None:
                 "the command is on another org's partition",
             )
         else:
-            unit.reply(_carry_out(unit, command, posted_ms))
+            _answer(unit, record, command, _carry_out(unit, command, posted_ms))
+
+
+def _answer(unit: Unit, record: InputRecord, command: AnyAccountCommand | NoteStray, reply: Reply) -> None:
+    """Answer a command, and note for whose request it was sent where its record says so."""
+    unit.reply(reply)
+    of = request_id.carried(record.headers)
+    if of is not None:
+        why = None if reply.refusal is None else reply.refusal.code
+        kind = str(command.__struct_config__.tag)
+        unit.traced.append(TracedCommand(of, kind, isinstance(command, Question), why))
 
 
 def catalog_offset_needed(commands: Sequence[ReadCommand]) -> int:

@@ -111,6 +111,16 @@ class Moved:
     headers: Headers
 
 
+@dataclass(frozen=True, slots=True)
+class TracedCommand:
+    """A command that the request of an id was sent for: its kind, whether it only asks, and why it was not carried out, if so."""
+
+    request_id: str
+    kind: str
+    only_asks: bool
+    refusal: str | None
+
+
 @dataclass(slots=True)
 class UnitOutput:
     """Everything a unit writes, to be committed in one transaction. `counts` is for the metrics."""
@@ -171,6 +181,8 @@ class Unit:
     reviewed: Reviewed = field(default_factory=Reviewed)
     """What gateways and orgs are to be told, and what is kept of it."""
     differing: list[DifferingDuplicate] = field(default_factory=list)
+    traced: list[TracedCommand] = field(default_factory=list)
+    """Commands that came with the id of a request: the log names them by it, once they are committed."""
     looks: int = 0
     """How many duplicates were compared with what was charged."""
     has_more: bool = False

@@ -23,7 +23,8 @@ import faust
 import uvloop
 from faust.app.base import BootStrategy as FaustBootStrategy
 
-from pipeline import logs, status_server, topics
+from pipeline import logs, status_server, telemetry, topics
+from pipeline.exposition import MetricsText
 from pipeline.kafka.attempts import ClientCancelledError, is_cancelled
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.kafka.refused import in_one_line
@@ -74,16 +75,14 @@ def create_app(settings: WorkerSettings) -> tuple[App, PartitionReader, RoleStat
         """Charge requests, one unit of work at a time."""
         async for unit in units:
             with fatal():
-                await unit.partition.work(unit.topic, unit.records)
-            unit.committed.set_result(None)
+                await unit.carry_out()
 
     @app.agent(commands, concurrency=AGENTS)
     async def billing(units: faust.StreamT[PendingUnit]) -> None:
         """Carry out commands, one unit of work at a time."""
         async for unit in units:
             with fatal():
-                await unit.partition.work(unit.topic, unit.records)
-            unit.committed.set_result(None)
+                await unit.carry_out()
 
     # Faust types channels for its own events only.
     reader = PartitionReader(settings, channels)  # type: ignore[arg-type]
@@ -125,15 +124,17 @@ class Worker(faust.Worker):
 
 def main(settings: WorkerSettings) -> int:
     """Run a worker until it is told to stop; the exit code."""
+    logs.configure(settings.log_level, settings.log_format)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     app, _, status = create_app(settings)
-    status_server.serve(settings.host, settings.worker_port, status)
+    metrics = MetricsText(telemetry.shown_by("worker"))
+    status_server.serve(settings.host, settings.worker_port, status, metrics)
     worker = Worker(
         app,
         status,
         loglevel=settings.log_level.upper(),
-        logging_config=logs.config(settings.log_level),
+        logging_config=logs.config(settings.log_level, settings.log_format),
         quiet=True,
         loop=loop,
         redirect_stdouts=False,

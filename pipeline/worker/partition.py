@@ -37,7 +37,7 @@ from pipeline.posting.differing import DifferingDuplicate
 from pipeline.posting.protocol import AwaitCatalog, Decide, Posted, WorkerStep
 from pipeline.posting.reviewing import told_count
 from pipeline.posting.state import PartitionState
-from pipeline.posting.unit import InputRecord
+from pipeline.posting.unit import InputRecord, TracedCommand
 from pipeline.steps import (
     NOTHING_ACCEPTED,
     Commit,
@@ -162,7 +162,7 @@ class Partition:
             await self._log.close()
 
     async def work(self, topic: str, records: Sequence[InputRecord]) -> None:
-        """Carry out a batch, in one unit of work or in a few. Any exception leaves memory ahead of Kafka: end the process."""
+        """Carry out a batch, in one unit of work or in a few. Any exception leaves memory ahead of Kafka: close this, and open another."""
         async with self._lock:
             self.activity.moved(time.monotonic())
             rates, promos = self._catalog.rates, self._catalog.promos
@@ -178,13 +178,19 @@ class Partition:
                 has_more = posted is not None and posted.has_more
             self._note_progress()
 
-    async def tell_progress(self) -> None:
-        """Tell gateways how far the verdicts count where that has been due for a while and no unit is under way.
-
-        As of a unit, any exception ends the process.
-        """
+    @property
+    def owes_progress(self) -> bool:
+        """Whether gateways have not been told for a while how far the verdicts count, and no unit is under way."""
         due_since_s = self._progress_due_since_s
-        if due_since_s is None or time.monotonic() - due_since_s < PROGRESS_DUE_S or self._lock.locked():
+        return (
+            due_since_s is not None
+            and time.monotonic() - due_since_s >= PROGRESS_DUE_S
+            and not self._lock.locked()
+        )
+
+    async def tell_progress(self) -> None:
+        """Tell gateways how far the verdicts count, where that is owed. After any exception this partition is of no more use."""
+        if not self.owes_progress:
             return
         async with self._lock:
             if self.is_open:
@@ -261,6 +267,8 @@ class Partition:
             self._tell_differing(duplicate, ended)
         for outcome in MoneyOutcome:
             telemetry.MONEY.labels(outcome).inc(counts[outcome])
+        for traced in unit.traced:
+            self._tell_traced(traced)
         for letter in posted.output.dead_letters:
             telemetry.DEAD_LETTERS.labels(letter.reason).inc()
         if topic == topics.REQUESTS:
@@ -268,6 +276,17 @@ class Partition:
         behind_s = time.time() - self._state.meta.posted_ms / 1000
         telemetry.WORKER_BEHIND.labels(self._partition).set(max(0.0, behind_s))
         telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))
+
+    def _tell_traced(self, traced: TracedCommand) -> None:
+        """Log what became of a command under the id of the request that it was sent for. Questions come all the time."""
+        log.log(
+            logging.DEBUG if traced.only_asks else logging.INFO,
+            "partition %d: the command %s was %s",
+            self._partition,
+            traced.kind,
+            "carried out" if traced.refusal is None else f"refused: {traced.refusal}",
+            extra={"request_id": traced.request_id},
+        )
 
     def _tell_differing(self, duplicate: DifferingDuplicate, at_s: float) -> None:
         """Log a duplicate that is not what was charged, unless another of its source was logged in the last minute."""

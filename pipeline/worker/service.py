@@ -19,14 +19,15 @@ from pipeline import telemetry, topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.gateway_book import GatewayBook
+from pipeline.kafka.attempts import ClientCancelledError, is_cancelled, unreached
 from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.follow import TopicFollower
 from pipeline.kafka.gateways import to_gateways
 from pipeline.kafka.group_watch import Ends
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.promos import to_promos
+from pipeline.kafka.pump import opens_again
 from pipeline.kafka.reader import GroupReader
-from pipeline.outcomes import DeadLetterReason, MoneyOutcome
 from pipeline.settings import WorkerSettings
 from pipeline.worker.ends_watch import EndsWatch
 from pipeline.worker.partition import Catalog, Partition, worker_group
@@ -52,6 +53,24 @@ class PendingUnit:
     topic: str
     records: Sequence[ConsumerRecord]
     committed: asyncio.Future[None]
+
+    async def carry_out(self) -> None:
+        """Do the unit of work. Where Kafka was lost in it, or the partition fenced, `committed` is told so.
+
+        Any other error is raised, and has to end the process.
+        """
+        try:
+            await self.partition.work(self.topic, self.records)
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            self.committed.set_exception(ClientCancelledError())
+        except Exception as error:
+            if not opens_again(error):
+                raise
+            self.committed.set_exception(error)
+        else:
+            self.committed.set_result(None)
 
 
 class UnitChannel(Protocol):
@@ -99,11 +118,6 @@ class PartitionReader:
             done=self._done,
         )
         self._reader.watch_as("worker", self._look)
-        # A counter that begins at 0 shows its first count as an increase.
-        for reason in DeadLetterReason:
-            telemetry.DEAD_LETTERS.labels(reason)
-        for outcome in MoneyOutcome:
-            telemetry.MONEY.labels(outcome)
         self._reader.keep_open(self)
 
     async def run(self) -> None:
@@ -185,7 +199,15 @@ class PartitionReader:
         """Have each partition tell how far its verdicts count, where its units have left that untold."""
         while True:
             await asyncio.sleep(TELL_EVERY_S)
-            await asyncio.gather(*(partition.tell_progress() for partition in list(self._owned.values())))
+            due = [number for number, partition in self._owned.items() if partition.owes_progress]
+            await asyncio.gather(*map(self._tell_progress_of, due))
+
+    async def _tell_progress_of(self, number: int) -> None:
+        """Have a partition tell; where Kafka is lost in it, the partition is opened again."""
+        error = await unreached(self._owned[number].tell_progress(), "telling how far verdicts count")
+        # A unit that has come meanwhile finds its log as it was left here, and says so itself.
+        if error is not None and not any(place.partition == number for place in self._in_hand):
+            self._reader.lose(number, error)
 
     def _done(self, partition: int) -> Mapping[str, int]:
         """Return up to where the inputs of a partition are done when no batch of it is in hand: all that is fetched."""

@@ -1,5 +1,5 @@
 -- name: posted_days
--- caller: pipeline/api/services/history.py
+-- caller: pipeline/api/services/posted_days.py
 -- scope: org
 -- parameters: to_ms Int64, to_rid UInt64
 --

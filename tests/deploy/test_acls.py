@@ -42,7 +42,12 @@ def _else(grants: tuple[AclGrant, ...]) -> str:
 
 
 def _of(grants: tuple[AclGrant, ...], resource: AclResource) -> str:
-    return ", ".join(_name(each) for each in grants if each.resource is resource)
+    """Return the names of a kind, each that may only be described with that word."""
+    return ", ".join(
+        _name(each) + (" (describe)" if each.operations == (AclOperation.DESCRIBE,) else "")
+        for each in grants
+        if each.resource is resource
+    )
 
 
 def table() -> str:

@@ -13,7 +13,6 @@ from typing import Annotated, Any, cast
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
-from prometheus_client import REGISTRY
 from pydantic import BaseModel, Field
 
 from pipeline.api.http.errors import ApiError
@@ -21,7 +20,9 @@ from pipeline.api.http.limiter import RequestRate
 from pipeline.api.routes.health import engine_check
 from pipeline.api.server.app import create_app
 from pipeline.clickhouse.client import Engine, open_engine
+from pipeline.logs import OfRequest
 from pipeline.outcomes import RefusalCode
+from pipeline.telemetry import API
 from tests.support.api.client import Api, api
 
 extra = APIRouter()
@@ -111,11 +112,13 @@ def test_a_refusal_may_say_more(served: Api) -> None:
 
 
 def test_our_own_mistakes_show_nothing(served: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.addFilter(OfRequest())
     response = served.client.get("/test/broken", headers={"X-Request-Id": "request-77"})
     error = envelope(response)
     assert (response.status_code, error["code"]) == (500, "internal")
     assert "hunter2" not in response.text
-    assert "request-77" in caplog.text and "hunter2" in caplog.text
+    [line] = [each for each in caplog.records if each.exc_info]
+    assert "hunter2" in caplog.text and getattr(line, "request_id", None) == "request-77"
 
 
 def test_a_request_id_is_taken_over_only_if_it_is_one(served: Api) -> None:
@@ -212,7 +215,7 @@ def test_health_without_a_schema(empty_engine: Engine) -> None:
 def test_requests_are_counted_by_template(served: Api) -> None:
     def count(route: str, code: str, method: str = "GET") -> float:
         labels = {"route": route, "method": method, "code": code}
-        return REGISTRY.get_sample_value("metering_http_requests_total", labels) or 0
+        return API.registry.get_sample_value("metering_http_requests_total", labels) or 0
 
     before = (
         count("/test/posted/{thing}", "400", "POST"),

@@ -90,7 +90,15 @@ class Plan:
         """For how long a token is surely remembered."""
         return ranges.safe_age_ms(self.window, self.partitions * 1000 / self.linger_ms)
 
+    def crash_at(self, step: str) -> float:
+        """Return the chance that a process which has reached a step ends there."""
+        return min(RARE_CRASH_MAX, self.crash * RARE_CRASH) if step in RARE_STEPS else self.crash
 
+
+RARE_STEPS = frozenset({"sink.adopting", "sink.staging", "sink.putting back", "sink.completing roll-ups"})
+"""A process comes to these once, or after a rare fault only."""
+RARE_CRASH, RARE_CRASH_MAX = 8, 0.5
+"""How many times as often one ends at a rare step, so that a hundred seeds are enough to see that too; and at most."""
 SMALL_RING = (8, 40)
 LARGE_RING = (512, 392)
 TINY_WINDOW = 8
@@ -143,16 +151,21 @@ def plan(
         transactional=rng.choice((0.0, 0.2, 0.6)),
         rules=rules or Rules(),
     )
-    return replace(drawn, **{**_embedded(seed, window), **(conditions or {})})
+    return replace(drawn, **{**_of_some(seed, window), **(conditions or {})})
 
 
-def _embedded(seed: int, window: int) -> dict[str, Any]:
-    """Return what is otherwise where a seed has an embedded engine; others are the runs that they always were."""
+def _of_some(seed: int, window: int) -> dict[str, Any]:
+    """Return what is otherwise of the seeds with an embedded engine, and of those in which servers are often killed."""
     rng = random.Random(f"embedded {seed}")
-    if window != LARGE_WINDOW or rng.random() < 0.75:
+    kind = rng.random()
+    if window != LARGE_WINDOW:
         return {}
-    return EMBEDDED | {"power_cut": rng.choice((0.2, 0.8))}
+    if kind < 0.15:
+        return BLOCKS_LOST
+    return EMBEDDED | {"power_cut": rng.choice((0.2, 0.8))} if kind >= 0.75 else {}
 
 
 EMBEDDED: dict[str, Any] = {"embedded": True, "sinks": 1, "insert_late": 0.0, "insert_torn": 0.0}
 """What is so of an embedded engine: one process writes to it, over no network, and nobody kills it beside its sink."""
+BLOCKS_LOST: dict[str, Any] = {"insert_torn": 0.5, "insert_late": 0.0, "crash": 0.08}
+"""What is so where servers are often killed in the middle of an insert: sinks end while they put back what that lost."""

@@ -64,6 +64,7 @@ _TOKENS_SOON_FORGOTTEN = {
     "insert_refused": 0.0,
     "insert_half": 0.0,
     "insert_late": 0.0,
+    "insert_torn": 0.0,
 }
 
 
@@ -268,7 +269,7 @@ _ALL = (
         "roll-ups",
         plants.look_at_rows_only,
         conditions=_TOKENS_SOON_FORGOTTEN
-        | {"window": 24, "insert_half": 0.5, "insert_torn": 0.0, "expire": 0.02, "linger_ms": 250},
+        | {"window": 24, "insert_half": 0.5, "expire": 0.02, "linger_ms": 250},
     ),
     _mutant(
         "sent_before_looked",

@@ -289,13 +289,13 @@ class World:
         self._digest.update(told.encode())
         if self.healed:
             return
-        chance = self.rng.random()
-        if chance < self.plan.crash:
+        chance, crash = self.rng.random(), self.plan.crash_at(step)
+        if chance < crash:
             self.counts["crashes"] += 1
             self.counts[f"crash at {step}"] += 1
             self.trace.append(f"{member.name} ends")
             group.end(member)
-        elif chance < self.plan.crash + self.plan.freeze:
+        elif chance < crash + self.plan.freeze:
             self.counts["freezes"] += 1
             self.trace.append(f"{member.name} freezes")
             group.freeze(member)

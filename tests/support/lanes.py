@@ -1,7 +1,7 @@
 """Lanes: tests over real parts run side by side, as most of their time they wait.
 
 Owns: what stays together in one lane, and which comes first. Called by: tests/conftest.py, for
-`pytest -n 2 --dist loadfile`, which is how `make test` runs them.
+`pytest -n 3 --dist loadfile`, which is how `make test` runs them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ FOLDERS = ("tests/crash", "tests/browser")
 """One product serves several files there; and one storm at a time is enough for a machine."""
 LONG = (
     "tests/crash",
-    "tests/integration/test_billing.py",
-    "tests/integration/test_secured.py",
-    "tests/integration/test_demo.py",
-    "tests/integration/test_up.py",
+    "tests/integration/test_billing_returns.py",
     "tests/integration/test_product.py",
+    "tests/integration/test_demo.py",
     "tests/integration/test_refusing.py",
-    "tests/integration/test_broker.py",
-    "tests/integration/test_standin_gateway.py",
     "tests/browser",
+    "tests/integration/test_billing.py",
+    "tests/golden/test_golden.py",
+    "tests/integration/test_up.py",
+    "tests/integration/test_secured.py",
+    "tests/integration/test_standin_gateway.py",
+    "tests/integration/test_gateway.py",
+    "tests/integration/test_rebuild.py",
+    "tests/integration/mail/test_mailer.py",
+    "tests/integration/test_broker.py",
 )
 """What takes longest comes first, so that all lanes end at much the same time."""
 

@@ -1,14 +1,22 @@
-"""What the Kafka client says is told once a condition, with a count, and our own lines are left alone."""
+"""Log lines: what the Kafka client says is told once a condition, and as JSON every line is one object."""
 
 from __future__ import annotations
 
 import io
+import json
 import logging
 import logging.config
+import os
+import re
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
-from pipeline.logs import AGAIN_S, PATIENCE_S, ClientLines, config
+from pipeline import request_id
+from pipeline.logs import AGAIN_S, MESSAGE_CHARS_MAX, PATIENCE_S, ClientLines, config, format_of
+from pipeline.settings import CommonSettings
 
 LOST = "Unable connect to node with id %s: %s"
 [NEW_GROUP] = PATIENCE_S
@@ -96,3 +104,128 @@ def test_the_filter_is_in_every_process(asked: str, told: int, monkeypatch: pyte
     finally:
         root.handlers, root.level = handlers, level
     assert stream.getvalue().count("Unable connect") == told
+
+
+_IN_A_PROCESS = """
+import logging, sys, threading, warnings
+from pipeline import logs, request_id
+logs.configure("info", "json")
+said = logging.getLogger("pipeline.test")
+request_id.current.set("request-77")
+said.info("a line\\nwith a break and \\u0915\\u2028 and \\ud800", extra={"fields": {"status": 503, "level": "mine"}})
+said.info("two of %s and %d", "three")
+try:
+    raise ValueError("in\\nside")
+except ValueError:
+    said.exception("it failed")
+request_id.current.set(None)
+said.warning("of another request", extra={"request_id": "request-78"})
+logging.getLogger("uvicorn.error").error("uvicorn speaks")
+logging.getLogger("aiokafka").error("Unable to do it")
+warnings.warn("something is old")
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start(); thread.join()
+said.info("x" * 10_000)
+raise RuntimeError("nobody expected this")
+"""
+
+
+@pytest.fixture(scope="module")
+def told() -> list[dict[str, Any]]:
+    """Return the lines of a process that logs as JSON and ends at an error that nobody takes."""
+    ran = subprocess.run(
+        [sys.executable, "-c", _IN_A_PROCESS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (1, ""), ran.stderr
+    assert ran.stderr.isascii()
+    return [json.loads(line) for line in ran.stderr.splitlines()]
+
+
+def test_as_json_each_line_is_one_object_whatever_is_in_it(told: list[dict[str, Any]]) -> None:
+    for line in told:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
+        assert {"level", "logger", "message"} <= line.keys()
+    first = {name: value for name, value in told[0].items() if name != "time"}
+    assert first == {
+        "level": "INFO",
+        "logger": "pipeline.test",
+        "message": "a line\nwith a break and \u0915\u2028 and \ud800",
+        "request_id": "request-77",
+        "status": 503,
+    }
+    assert told[1]["message"] == "two of %s and %d ('three',)"
+    assert [len(line["message"]) for line in told if line["message"].startswith("xxx")] == [MESSAGE_CHARS_MAX]
+
+
+def test_as_json_an_exception_is_a_field_of_its_line(told: list[dict[str, Any]]) -> None:
+    failed = told[2]
+    assert (failed["level"], failed["message"], failed["request_id"]) == ("ERROR", "it failed", "request-77")
+    assert failed["exception"].startswith("Traceback (most recent call last):\n")
+    assert failed["exception"].endswith("ValueError: in\nside")
+
+
+def test_as_json_libraries_and_what_ends_a_thread_or_the_process_are_lines_too(
+    told: list[dict[str, Any]],
+) -> None:
+    by_logger = {(line["logger"], line["message"].split("\n")[0]): line for line in told}
+    assert by_logger["uvicorn.error", "uvicorn speaks"]["level"] == "ERROR"
+    assert by_logger["aiokafka", "Unable to do it"]["level"] == "WARNING"
+    assert any(
+        logger == "py.warnings" and "something is old" in line["message"]
+        for (logger, _), line in by_logger.items()
+    )
+    thread = by_logger["pipeline.logs", "a thread ends: ZeroDivisionError('division by zero')"]
+    assert "ZeroDivisionError" in thread["exception"]
+    assert told[3]["request_id"] == "request-78"
+    last = told[-1]
+    assert (last["level"], last["message"]) == (
+        "CRITICAL",
+        "the process ends: RuntimeError: nobody expected this",
+    )
+    assert last["exception"].endswith("RuntimeError: nobody expected this")
+    assert not any("request_id" in line for line in told[4:])
+
+
+def test_as_text_a_line_ends_in_the_id_of_its_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    mine = request_id.current.set("request-77")
+    try:
+        logging.config.dictConfig(config("info"))
+        logging.getLogger("pipeline.test").info("a line")
+        request_id.current.set(None)
+        logging.getLogger("pipeline.test").info("another")
+    finally:
+        request_id.current.reset(mine)
+        root.handlers, root.level = handlers, level
+    assert [line.partition("pipeline.test: ")[2] for line in stream.getvalue().splitlines()] == [
+        "a line [request request-77]",
+        "another",
+    ]
+
+
+@pytest.mark.parametrize(("given", "form"), [({}, "text"), ({"METERING_LOG_FORMAT": "json"}, "json")])
+def test_before_the_settings_are_read_the_environment_says_the_format(
+    given: dict[str, str], form: str
+) -> None:
+    assert format_of(given) == form
+    assert CommonSettings.model_fields["log_format"].default == "text"
+
+
+def test_a_command_that_cannot_run_says_so_in_a_json_line_where_lines_are_json() -> None:
+    environment = {**os.environ, "METERING_LOG_FORMAT": "json", "METERING_PARTITIONS": "none"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "pipeline", "sink", "--data-dir", "/nowhere"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 1
+    [line] = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert (line["level"], line["message"][:20]) == ("CRITICAL", "METERING_PARTITIONS:")

@@ -7,7 +7,6 @@ Called by: uvicorn through `api/server/app.py`. Next: the routes.
 from __future__ import annotations
 
 import logging
-import re
 import time
 import uuid
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline import request_id as request_ids
 from pipeline.api.http import errors, metrics
 from pipeline.api.http.addresses import counted_as
 from pipeline.api.http.headers import DEFAULT_HEADERS, HSTS
@@ -24,7 +24,9 @@ from pipeline.outcomes import RefusalCode
 
 log = logging.getLogger(__name__)
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}\Z")
+SLOW_MS = 1_000
+"""From when on a request whose answer took so long to begin is logged: how long a file then takes is its reader's matter."""
+FAILED_FROM = 500
 
 
 class Edge:
@@ -44,18 +46,19 @@ class Edge:
             return
         request_id = _request_id(Headers(scope=scope))
         scope.setdefault("state", {})["request_id"] = request_id
-        started, status = time.perf_counter(), 0
+        started, status, began = time.perf_counter(), 0, 0.0
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, began
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, began = message["status"], time.perf_counter()
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 
+        mine = request_ids.current.set(request_id)
         try:
             limited = self._limited(scope)
             if limited is not None:
@@ -63,16 +66,19 @@ class Edge:
                 return
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
-            log.info("request %s was not sent to its end", request_id)
+            log.info("a request was not sent to its end")
         except Exception:
             # Choice of place: outside all routes, so that no failure shows its insides to a caller.
-            log.exception("request %s failed", request_id)
+            log.exception("a request failed")
             if status:
                 raise
             failure = errors.ApiError(RefusalCode.INTERNAL)
             await errors.answer(failure, request_id)(scope, receive, send_with_headers)
         finally:
-            metrics.observe(_template(scope), scope["method"], status, time.perf_counter() - started)
+            ended = time.perf_counter()
+            metrics.observe(_template(scope), scope["method"], status, ended - started)
+            _tell(scope, status, int(((began or ended) - started) * 1000))
+            request_ids.current.reset(mine)
 
     def _limited(self, scope: Scope) -> errors.ApiError | None:
         """Return the refusal of an address that asks too much, None for the others."""
@@ -83,7 +89,19 @@ class Edge:
 
 def _request_id(headers: Headers) -> str:
     given = headers.get("X-Request-Id", "")
-    return given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+    return given if request_ids.is_request_id(given) else uuid.uuid4().hex
+
+
+def _tell(scope: Scope, status: int, waited_ms: int) -> None:
+    """Log a request that failed here or was slow: by its route, as its address may hold an id or a token."""
+    if status < FAILED_FROM and waited_ms < SLOW_MS:
+        return
+    method, route = metrics.known_method(scope["method"]), _template(scope)
+    log.log(
+        logging.WARNING if status >= FAILED_FROM else logging.INFO,
+        *("%s %s: %d after %d ms", method, route, status, waited_ms),
+        extra={"fields": {"method": method, "route": route, "status": status, "ms": waited_ms}},
+    )
 
 
 def _template(scope: Scope) -> str:

@@ -37,7 +37,7 @@ TOKEN_HEADER = "X-Operator-Token"  # noqa: S105 - the header's name, not a token
 ASKED_BY_COMMANDS = frozenset(
     each.name
     for each in queries()
-    if each.name.startswith(("verify_", "whatif_")) and each.scope == "platform"
+    if each.name.startswith(("status_", "verify_", "whatif_")) and each.scope == "platform"
 )
 """The queries that may be asked for by name: they only read, and are about no org in particular."""
 
@@ -114,7 +114,7 @@ async def _rebuilt(work: Awaitable[Rebuilt]) -> Response:
 async def run_query(
     _settings: OperatorsSettings, context: ContextOf, request: Request, name: str
 ) -> Response:
-    """Run one of the queries of `metering verify` and `metering whatif`, whose parameters are the body; its rows, a JSON array a line."""
+    """Run one of the queries of `metering verify`, `whatif` and `status`, whose parameters are the body; its rows, a JSON array a line."""
     if name not in ASKED_BY_COMMANDS:
         raise ApiError(RefusalCode.NOT_FOUND, "no such query")
     try:

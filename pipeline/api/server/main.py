@@ -35,8 +35,9 @@ from pipeline.api.services.sessions import SessionRegister
 from pipeline.api.services.tokens import TokenRegister
 from pipeline.api.services.worker_watch import WorkerWatch
 from pipeline.catalog.rates import RateTable
-from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
+from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable, open_engine
 from pipeline.clickhouse.migrate import migrate
+from pipeline.exposition import MetricGroup, MetricsText
 from pipeline.kafka.attempts import error_of
 from pipeline.kafka.bounded import records_at
 from pipeline.kafka.catalog import to_rates
@@ -78,7 +79,7 @@ class PartFailedError(Exception):
 
 def main(settings: Settings) -> int:
     """Run the server until it is told to stop; the exit code."""
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     if settings.clickhouse_url is None:
         raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
     if settings.session_secret is None:
@@ -88,9 +89,10 @@ def main(settings: Settings) -> int:
 
 async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -> int:
     status = ServerStatus()
-    _serve_status(settings, status)
+    groups = metric_groups(settings)
+    _serve_status(settings, status, MetricsText(groups))
     beating = asyncio.create_task(status.role.beat())
-    engine = open_engine(clickhouse_url)
+    engine = open_engine(clickhouse_url, settings.clickhouse_tls)
     await asyncio.to_thread(_migrate_now_or_later, engine)
     async with AsyncExitStack() as stack:
         stack.callback(engine.close)
@@ -147,6 +149,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 now_ms=_now_ms,
                 checks=_checks(engine, workers, follower, supervised),
                 behind_ms=beside_api.behind_ms,
+                metric_groups=groups,
                 accounts=accounts,
                 settings=settings,
                 public_url=settings.public_url,
@@ -213,11 +216,21 @@ def _notary_of(settings: Settings) -> list[SupervisedPart]:
     return [SupervisedPart("notary", lambda: Notary(settings, keys))]
 
 
-def _serve_status(settings: Settings, status: ServerStatus) -> None:
+def metric_groups(settings: Settings) -> tuple[MetricGroup, ...]:
+    """Return the metrics that a server shows: those of the sink and the notary only where they run beside it."""
+    elsewhere: list[MetricGroup] = []
+    if not settings.server_sink:
+        elsewhere.append(telemetry.SINK)
+    if settings.notary_key is None:
+        elsewhere.append(telemetry.NOTARY)
+    return tuple(group for group in telemetry.shown_by("server") if group not in elsewhere)
+
+
+def _serve_status(settings: Settings, status: ServerStatus, metrics: MetricsText) -> None:
     """Serve the status port. Raises OSError where a port that was set is taken."""
     port = settings.server_status_port
     try:
-        status_server.serve(settings.host, STATUS_PORT if port is None else port, status.role)
+        status_server.serve(settings.host, STATUS_PORT if port is None else port, status.role, metrics)
     except OSError as error:
         if port is not None:
             raise
@@ -243,11 +256,14 @@ def connections_allowed() -> int:
 
 
 def _migrate_now_or_later(engine: Engine) -> None:
-    """Bring the schema up to date. With the engine away that is left to the sink, which waits for it."""
+    """Bring the schema up to date. Where the engine is away or will not have us, the server starts all the same, not ready."""
     try:
         migrate(engine)
-    except EngineUnavailable as error:
-        log.warning("started without the engine: %s", error)
+    except (EngineError, EngineUnavailable) as error:
+        if isinstance(error, EngineError) and not error.needs_operator:
+            raise
+        level = logging.ERROR if error.needs_operator else logging.WARNING
+        log.log(level, "started without the engine: %s", error)
 
 
 def _now_ms() -> int:

@@ -8,8 +8,7 @@ answer is in the journal. It names the id that the next row takes; when the row 
 is everything up to then. From there on that part of the past is known not to change.
 
 A ledger entry has the balance after it, so a balance is that of the newest entry before the instant, less what requests
-cost since. What they cost on a day of posting that is over never changes: a server sums up the days of an org when it is first
-asked about them, and keeps the sums. From then on only the rows of the two days at the ends are read.
+cost since. Of that, `posted_days.py` knows the days that are over: only the rows of the two days at the ends are read.
 """
 
 from __future__ import annotations
@@ -19,10 +18,7 @@ import logging
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import date
 from typing import NoReturn
-
-from msgspec import Struct
 
 from pipeline import ist
 from pipeline.accounts.commands import View
@@ -30,6 +26,7 @@ from pipeline.accounts.results import AccountView
 from pipeline.api.http.errors import not_found, unavailable
 from pipeline.api.http.parameters import BEFORE_MAX
 from pipeline.api.services.accounts import AccountServices, answered_in_time
+from pipeline.api.services.posted_days import PostedDay, PostedDays
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.events import LATE_MS
@@ -50,23 +47,7 @@ log = logging.getLogger(__name__)
 
 ROWS_LIMIT_S, ROWS_POLL_S = 5.0, 0.05
 ORGS_KEPT = 10_000
-DAYS_KEPT = 200_000
-"""Of all orgs together; some 200 bytes each."""
 ONE_THREAD = {"max_threads": 1}
-
-
-class PostedDay(Struct, array_like=True, frozen=True):
-    """What requests cost that were posted on an IST day, in nano-rupees, and the lowest and the highest of their ids."""
-
-    day: date
-    debits_nano: int
-    first_id: int
-    last_id: int
-
-    @property
-    def number(self) -> int:
-        """The day as `ist.day_of` counts them."""
-        return ist.day_of_date(self.day)
 
 
 @dataclass
@@ -78,8 +59,10 @@ class History:
     kept_from: str | None = None
     _complete_ms: dict[str, int] = field(default_factory=dict)
     """Up to before which instant all rows of an org are in the database, as far as this server knows."""
-    _days: dict[str, list[PostedDay]] = field(default_factory=dict)
-    """The days of an org that are over, oldest first, as far as this server has summed them up."""
+
+    def __post_init__(self) -> None:
+        """Know of no sums yet."""
+        self._days = PostedDays(self.engine)
 
     async def balance_nano(self, scope: OrgScope, at_ms: int) -> int:
         """Return the balance right after everything that was posted up to an instant. Raises ApiError."""
@@ -201,26 +184,7 @@ class History:
 
     async def _posted_days(self, scope: OrgScope, last: int) -> list[PostedDay]:
         """Return the IST days up to one on which requests were posted, oldest first. Rows of the last one may still come."""
-        known = self._days.get(scope.org, [])
-        if known and last <= known[-1].number:
-            return [day for day in known if day.number <= last]
-        first_id = known[-1].last_id + 1 if known else 0
-        bound = query("posted_days").of_org(
-            scope, to_ms=ist.day_end_ms(last) - 1, to_rid=BEFORE_MAX - 1 - first_id
-        )
-        days = [*known, *await self.engine.async_query(bound.sql, bound.parameters, row=PostedDay)]
-        self._keep_days(scope.org, days)
-        return days
-
-    def _keep_days(self, org: str, days: list[PostedDay]) -> None:
-        """Keep those of an org's days that are over and all in the database."""
-        complete_ms = self._complete_ms.get(org, 0)
-        over = [day for day in days if ist.day_end_ms(day.number) <= complete_ms]
-        if len(over) <= len(self._days.get(org, ())):
-            return
-        if sum(map(len, self._days.values())) + len(over) > DAYS_KEPT:
-            self._days.clear()
-        self._days[org] = over
+        return await self._days.up_to(scope, last, self._complete_ms.get(scope.org, 0))
 
     async def _debits_up_to(self, scope: OrgScope, at_ms: int, first_id: int, last_id: int) -> int:
         """Return what the requests cost that have ids between two, both included, and were posted up to an instant."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 from itertools import islice
+from unittest.mock import patch
 
 import pytest
 
 from pipeline import ist
 from pipeline.catalog.rating import cost_nano
+from pipeline.demo import traffic
 from pipeline.demo.figures import BUDGET_AFTER_S, DRY_AFTER_S, SIGNUP_NANO, Figures, figures
 from pipeline.demo.marker import Marker
 from pipeline.demo.platform import AGENCY, ORGS, STARTUP
@@ -20,12 +22,16 @@ from pipeline.posting.unit import UnitOutput
 from tests.support.builders import NOW_MS, Books, packed
 
 NOON_MS = NOW_MS + 12 * 3_600_000
+"""Noon of 13 June in IST."""
+DAYS = 13
+"""Of the history: all of the month that budgets count. The rest of its thirty days is the same to the core."""
 RATES = table_of(catalog(NOON_MS))
 
 
 def put_in(books: Books, rate: float) -> tuple[Figures, list[UnitOutput]]:
     """Have the product's own core post the whole platform."""
-    batches = list(history(1, NOON_MS, RATES))
+    with patch.object(traffic, "DAYS", DAYS):
+        batches = list(history(1, NOON_MS, RATES))
     wanted = figures(batches, 1, rate, NOON_MS, RATES)
     secrets = {key.key_id: f"br-{key.key_id}" for org in ORGS for key in org.keys}
     marker = Marker(run="run", seed=1, rate=rate, now_ms=NOON_MS, api_keys=secrets)

@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced, TopicAuthorizationFailedError
 
+from pipeline.kafka import pump as pump_module
 from pipeline.kafka.pump import Pump
 
 A, B = TopicPartition("a", 0), TopicPartition("b", 0)
@@ -51,6 +54,8 @@ class Log:
 
     async def guard(self, work: Awaitable[None]) -> None:
         await work
+
+    def note_opening(self, _partition: int) -> None: ...
 
     def note_opened(self, _partition: int) -> None:
         self.opened += 1
@@ -111,3 +116,90 @@ async def test_it_goes_on_where_all_is_done_though_a_batch_was_left_between_two_
         await pump.stop()
     assert set(doing.seen) == {("a", 1), ("a", 2), ("a", 3), ("b", 0), ("b", 1), ("b", 2), ("b", 3)}
     assert (log.opened, doing.closed) == (1, 1)
+
+
+class Unlucky(Doing):
+    """Does each batch at once, but fails as it is told: at an opening, or at a batch by topic and offset."""
+
+    def __init__(self, openings: list[Exception], batches: dict[tuple[str, int], Exception]) -> None:
+        super().__init__()
+        self.openings, self.batches = openings, batches
+        self.committed = {"a": 1, "b": 0}
+
+    async def open(self, _partition: int) -> Mapping[str, int]:
+        if self.openings:
+            raise self.openings.pop(0)
+        return dict(self.committed)
+
+    async def process(self, topic: str, _partition: int, records: Sequence[Any], /) -> None:
+        await asyncio.sleep(0)
+        for record in records:
+            if (error := self.batches.pop((topic, record.offset), None)) is not None:
+                # Kafka had it all the same, as it may after a lost connection.
+                self.committed[topic] = record.offset + 1
+                raise error
+            self.seen.append((topic, record.offset))
+            self.committed[topic] = record.offset + 1
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "AGAIN_AFTER_S", 0.0)
+    monkeypatch.setattr(pump_module, "FENCED_AFTER_S", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_where_kafka_was_lost_it_is_opened_again_and_goes_on_by_what_is_committed() -> None:
+    log = Log()
+    doing = Unlucky(
+        [TimeoutError(), KafkaError("away")],
+        {("a", 2): KafkaError("Unexpected error during batch delivery"), ("b", 1): ProducerFenced()},
+    )
+    pump = Pump(cast(Any, log), cast(Any, log), 0, [A, B], doing)
+    async with asyncio.timeout(10):
+        while len(doing.seen) < 5:
+            await asyncio.sleep(0)
+        await pump.stop()
+    assert sorted(doing.seen) == [("a", 1), ("a", 3), ("b", 0), ("b", 2), ("b", 3)]
+    assert (log.opened, doing.closed) == (3, 5)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_what_is_lost_beside_the_batches_has_it_opened_again() -> None:
+    log, doing = Log(), Unlucky([], {})
+    pump = Pump(cast(Any, log), cast(Any, log), 0, [A, B], doing)
+    async with asyncio.timeout(10):
+        while len(doing.seen) < 7:
+            await asyncio.sleep(0)
+        doing.committed["b"] = 2
+        pump.lose(TimeoutError())
+        pump.lose(TimeoutError())
+        while len(doing.seen) < 9:
+            await asyncio.sleep(0)
+        await pump.stop()
+    assert doing.seen[7:] == [("b", 2), ("b", 3)]
+    assert (log.opened, doing.closed) == (2, 2)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    "error", [TopicAuthorizationFailedError("metering.journal"), ValueError("a mistake")]
+)
+async def test_no_other_error_is_tried_again(error: Exception) -> None:
+    log, doing = Log(), Unlucky([], {("a", 2): error})
+    pump = Pump(cast(Any, log), cast(Any, log), 0, [A, B], doing)
+    async with asyncio.timeout(10):
+        with pytest.raises(type(error)):
+            await pump._task
+    assert (log.opened, doing.closed) == (1, 0)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_loss_that_goes_on_for_too_long_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "LOST_LIMIT_S", -1.0)
+    log, doing = Log(), Unlucky([KafkaError("away")], {})
+    pump = Pump(cast(Any, log), cast(Any, log), 0, [A, B], doing)
+    async with asyncio.timeout(10):
+        with pytest.raises(KafkaError, match="away"):
+            await pump._task
+    assert (log.opened, doing.closed) == (0, 1)

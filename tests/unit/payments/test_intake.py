@@ -21,7 +21,7 @@ from pipeline.payments.intake import PaymentIntake
 from pipeline.payments.order_index import OrderIndex
 from pipeline.payments.returns_poller import HOUR_MS, ReturnsPoller
 from pipeline.payments.settling import NotSettledError, settle
-from pipeline.razorpay.client import RazorpayClient
+from pipeline.razorpay.client import CALL_LIMIT_S, RazorpayClient
 from pipeline.standin.razorpay import RazorpayStandIn, create_app
 from tests.support.billing import ORG, RUPEE, Shop
 from tests.support.builders import COMMAND_KEYS, NOW_MS
@@ -66,10 +66,11 @@ class _World:
 
 
 @asynccontextmanager
-async def _world() -> AsyncIterator[_World]:
+async def _world(limit_s: float = CALL_LIMIT_S) -> AsyncIterator[_World]:
+    """A world in which a call to Razorpay is given up after the limit."""
     stand_in, shop = RazorpayStandIn(*KEY), Shop()
     transport = httpx2.ASGITransport(create_app(stand_in))
-    razorpay = RazorpayClient("http://razorpay/v1", *KEY, transport=transport)
+    razorpay = RazorpayClient("http://razorpay/v1", *KEY, limit_s=limit_s, transport=transport)
     yield _World(stand_in, razorpay, shop, PaymentIntake(_AtOnce(shop), razorpay, OrderIndex()))
     await razorpay.close()
 
@@ -151,7 +152,7 @@ async def test_refunds_and_disputes_that_nobody_told_of_are_found_and_taken_in_o
 
 
 async def test_a_look_that_failed_is_made_again_as_far_back() -> None:
-    async with _world() as world:
+    async with _world(limit_s=0.2) as world:
         world.pay()
         world.stand_in.book.refund(world.pay(), 10_000, NOW_S - 30 * 24 * 3600)
         poller = world.poller()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -26,10 +27,12 @@ from pipeline.partitioning import partition_of
 from pipeline.posting.commands import (
     catalog_offset_needed,
     gateways_offset_needed,
+    post_commands,
     promos_offset_needed,
     read_commands,
 )
-from pipeline.posting.unit import Unit, UnitOutput
+from pipeline.posting.unit import TracedCommand, Unit, UnitOutput
+from pipeline.request_id import HEADER
 from pipeline.topics import BILLING, MOVED
 from tests.support.builders import (
     COMMAND_KEYS,
@@ -222,3 +225,22 @@ def test_a_thousand_commands_leave_a_profile_of_bounded_size() -> None:
         revoke = ChangeKey(id=f"r{n}", org="org_1", key_id=f"k{n}", revoked=True)
         books.send(command, revoke, at_ms=NOW_MS + n)
     assert len(books.topic[b"porg_1"]) < 1_000_000
+
+
+def test_a_command_that_came_with_a_requests_id_is_told_under_it() -> None:
+    """What anybody could put into the header, as the code of a command does not cover it, is looked at first."""
+    books = Books()
+    commands = (SIGN_UP, View(id="2", org="org_1"), ChangeKey(id="3", org="org_1", key_id="none"), SIGN_UP)
+    ids = (b"request-77", b"request-78", b"request-79", b"two\nlines")
+    records = []
+    for offset, (command, given) in enumerate(zip(commands, ids, strict=True)):
+        record = command_record(encode(command), offset=offset)
+        records.append(replace(record, headers=[*record.headers, (HEADER, given)]))
+    unit = Unit(books.state, books.rates)
+    post_commands(unit, read_commands(unit, records, COMMAND_KEYS))
+    assert unit.traced == [
+        TracedCommand("request-77", "sign_up", only_asks=False, refusal=None),
+        TracedCommand("request-78", "view", only_asks=True, refusal=None),
+        TracedCommand("request-79", "change_key", only_asks=False, refusal="not_found"),
+    ]
+    assert len(unit.replies) == 4
