@@ -17,11 +17,10 @@ PROMISES = Row(
             "short",
             (
                 Query(
-                    "slo:metering_bad:ratio_rate1h / on (slo) slo:metering_budget:ratio",
+                    "max by (slo) (slo:metering_bad:ratio_rate1h / on (slo) slo:metering_budget:ratio)",
                     "{{slo}}",
                 ),
             ),
-            alerts_above=14.4,
             runbook="docs/runbooks.md#meteringbudgetburnsfast",
         ),
         Graph(

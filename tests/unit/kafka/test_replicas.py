@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import REGISTRY
 
 from pipeline import telemetry
 from pipeline.kafka.replicas import ReplicasState, show, state_of
@@ -41,7 +40,9 @@ def test_each_state_is_shown_also_where_no_partition_is_in_it() -> None:
     whole = {"leader": 1, "replicas": [1, 2], "isr": [2, 1]}
     show([whole, whole, {"leader": -1, "replicas": [1, 2], "isr": [1]}], min_insync=1)
     shown = {
-        state.value: REGISTRY.get_sample_value("metering_kafka_partitions", {"replicas": state.value})
+        state.value: telemetry.AROUND.registry.get_sample_value(
+            "metering_kafka_partitions", {"replicas": state.value}
+        )
         for state in ReplicasState
     }
     assert shown == {"in sync": 2, "missing": 0, "too few": 0, "leaderless": 1}

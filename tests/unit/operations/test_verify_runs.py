@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import msgspec
-from prometheus_client import REGISTRY
 
+from pipeline import telemetry
 from pipeline.formats import CHECKPOINTS
 from pipeline.operations.verify_runs import VerifyRun, encode_run, run_of, show
 
@@ -24,8 +24,8 @@ def test_a_record_that_is_damaged_or_of_another_format_is_no_run() -> None:
 def test_the_last_run_is_shown_and_0_where_there_was_none() -> None:
     def shown() -> tuple[float | None, float | None]:
         return (
-            REGISTRY.get_sample_value("metering_verified_timestamp_seconds"),
-            REGISTRY.get_sample_value("metering_verify_differences"),
+            telemetry.AROUND.registry.get_sample_value("metering_verified_timestamp_seconds"),
+            telemetry.AROUND.registry.get_sample_value("metering_verify_differences"),
         )
 
     show(VerifyRun(CHECKPOINTS.number, 1_764_000_000_123, 7, full=False))
