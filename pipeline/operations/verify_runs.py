@@ -1,7 +1,7 @@
 """What the last `metering verify` came to, for Prometheus: the command has long ended when Prometheus asks.
 
 Owns: the record `verified` of `metering.state.verify`, and reading it into the server's metrics again and again.
-Called by: `operations/checkpoints.py` writes it, `api/server/main.py` reads it.
+Called by: `operations/checkpoints.py` writes it; `api/server/main.py` and `status/brokers.py` read it.
 
 A run that breaks off leaves no record: then the age of the last one that ended says so.
 """
