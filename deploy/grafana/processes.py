@@ -14,7 +14,11 @@ PROCESSES = Row(
             "Memory",
             "Resident, by process. A worker holds the accounts of its partitions.",
             "bytes",
-            (Query('process_resident_memory_bytes{job=~"worker|sink|server"}', "{{job}} {{instance}}"),),
+            (
+                Query(
+                    'process_resident_memory_bytes{job=~"worker|sink|server|notary"}', "{{job}} {{instance}}"
+                ),
+            ),
         ),
         Graph(
             "Processor",
@@ -22,7 +26,7 @@ PROCESSES = Row(
             "short",
             (
                 Query(
-                    f'rate(process_cpu_seconds_total{{job=~"worker|sink|server"}}{RATE})',
+                    f'rate(process_cpu_seconds_total{{job=~"worker|sink|server|notary"}}{RATE})',
                     "{{job}} {{instance}}",
                 ),
             ),
@@ -33,7 +37,7 @@ PROCESSES = Row(
             "short",
             (
                 Query(
-                    'sum by (job) (changes(process_start_time_seconds{job=~"worker|sink|server"}[15m]))',
+                    'sum by (job) (changes(process_start_time_seconds{job=~"worker|sink|server|notary"}[15m]))',
                     "{{job}}",
                 ),
             ),

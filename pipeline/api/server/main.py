@@ -210,7 +210,7 @@ class Server(uvicorn.Server):
 def _notary_of(settings: Settings) -> list[SupervisedPart]:
     """Return the notary, none where it has no key. It is no part that /healthz waits for: nobody waits for a signature."""
     if settings.notary_key is None:
-        log.warning("METERING_NOTARY_KEY is not set: no checkpoints are signed here")
+        log.info("METERING_NOTARY_KEY is not set: this server signs no checkpoints")
         return []
     keys = NotaryKeys.parse(settings.notary_key.get_secret_value())
     return [SupervisedPart("notary", lambda: Notary(settings, keys))]
