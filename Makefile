@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | stack | litellm | gateways | helm | browser | pictures | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | board | stack | litellm | gateways | helm | browser | promtool | pictures | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ HELM_VERSION := v4.3.1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster stack litellm gateways wheel helm browser pictures check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster board stack litellm gateways wheel helm browser promtool pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -25,12 +25,14 @@ help:
 	@echo "make world   do to one product all that providers, producers, payers and operators do, in some minutes"
 	@echo "make drill   lose a cluster and go on from its copy on a second one, in some minutes"
 	@echo "make cluster have three brokers die in turn under the product, in ten minutes or so (BROKER_DEATHS=N)"
+	@echo "make board   run the demo under a real Prometheus, try every panel of the board and draw it in docs/pictures, in ten minutes or so"
 	@echo "make stack   run docker-compose.yml in containers and kill each of its parts, in half an hour or so"
 	@echo "make litellm kill workers of a LiteLLM proxy under 1,000 mixed requests, in some minutes"
 	@echo "make gateways try the gateways of examples/ (Go, Node) and librdkafka before the product, in some minutes"
 	@echo "make wheel   install the wheel in an empty place and run the demo from it, in some minutes"
 	@echo "make helm    build helm, make the chart's golden files anew and try the chart, in some minutes, where there is Go"
 	@echo "make browser install Chromium for the browser tests, where apt can"
+	@echo "make promtool fetch promtool for the tests of the alert rules, where apt can"
 	@echo "make pictures make pictures of all pages in docs/pictures, from the demo"
 	@echo "make check   formatting, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
@@ -62,12 +64,12 @@ demo: setup
 # so it runs in three lanes, on two cores: tests/support/lanes.py says what stays together in one.
 LANES ?= 3
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-LONG := tests/upgrade tests/world tests/drill tests/cluster tests/stack tests/litellm tests/gateways tests/wheel tests/helm \
+LONG := tests/upgrade tests/world tests/drill tests/cluster tests/board tests/stack tests/litellm tests/gateways tests/wheel tests/helm \
 	$(addprefix tests/crash/,test_recovery.py test_state_lost.py test_rebuild_killed.py test_redrive_killed.py \
 	test_billing_killed.py test_notary_killed.py)
 # Of its file the other test stays: ClickHouse is away, and comes back.
 LONG_TEST := tests/crash/test_clickhouse_misbehaves.py::test_nothing_is_lost_or_doubled_when_clickhouse_misbehaves
-test: setup browser
+test: setup browser promtool
 	@failed=0; \
 	echo "1 of 2: $(PURE)"; \
 	$(BIN)/python -m pytest -n auto --dist worksteal --durations 15 $(PURE) || failed=1; \
@@ -110,6 +112,11 @@ BROKER_DEATHS ?= 20
 cluster: setup
 	METERING_TEST_BROKER_DEATHS=$(BROKER_DEATHS) $(BIN)/python -m pytest -s \
 		--timeout $$(($(BROKER_DEATHS) * 120 + 600)) tests/cluster
+
+# Debian's Prometheus; without one its tests are skipped and say so.
+board: setup browser
+	@$(BIN)/python -c 'from tests.support.prometheus import fetch, program; program("prometheus") or fetch()'
+	$(BIN)/python -m pytest -s --timeout 1200 tests/board
 
 stack: setup
 	@$(BIN)/python -m tests.support.stack
@@ -165,6 +172,10 @@ browser:
 	else \
 		echo "no Chromium here (apt-get install chromium): the browser tests are skipped" >&2; \
 	fi
+
+# Never fails: without promtool the tests of the alert rules are skipped and say so.
+promtool: setup
+	@$(BIN)/python -m tests.support.prometheus
 
 pictures: setup browser
 	$(BIN)/python -m tests.support.pictures

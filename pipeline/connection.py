@@ -1,6 +1,6 @@
 """Where the Kafka brokers are, and how a client proves to them who it is: one value for every client.
 
-Owns: the security settings that go together, what is wrong with a set of them, and the TLS context.
+Owns: the security settings that go together, and what is wrong with a set of them.
 Called by: `settings.py` and `gateway/gateway.py` make one; `kafka/clients.py` makes clients of it.
 
 The names are those of the environment variables (METERING_KAFKA_...), so that an error says what to set.
@@ -12,6 +12,8 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Self
+
+from pipeline.tls import TlsFiles, TlsFilesError
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -80,18 +82,9 @@ class KafkaSecurity:
         if not self.uses_tls:
             return None
         try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-        except (OSError, ValueError) as error:
-            raise KafkaSettingsError(_unusable("ca_file", self.ca_file, error)) from None
-        if self.cert_file is not None:
-            try:
-                context.load_cert_chain(self.cert_file, self.key_file, password=_refuse_password)
-            except KafkaSettingsError:
-                raise
-            except (OSError, ValueError) as error:
-                files = self.cert_file if self.key_file is None else f"{self.cert_file} with {self.key_file}"
-                raise KafkaSettingsError(_unusable("cert_file", files, error)) from None
-        return context
+            return TlsFiles(VARIABLE_PREFIX, self.ca_file, self.cert_file, self.key_file).context()
+        except TlsFilesError as error:
+            raise KafkaSettingsError(str(error)) from None
 
     def _check_sasl(self) -> None:
         names = ("sasl_mechanism", "username", "password")
@@ -156,15 +149,3 @@ class KafkaConnection:
 
 def _variable(name: str) -> str:
     return f"{VARIABLE_PREFIX}{name.upper()}"
-
-
-def _unusable(name: str, files: str | None, error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
-    return f"{_variable(name)}: {files or 'the system authorities'} cannot be used: {reason}"
-
-
-def _refuse_password() -> str:
-    """Stand in for the terminal, where OpenSSL would ask for a password and wait for ever."""
-    raise KafkaSettingsError(
-        f"{_variable('key_file')}: is encrypted; give a key without a password, readable by this user alone"
-    )

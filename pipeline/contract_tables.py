@@ -44,7 +44,7 @@ answer gets `unavailable`.
 """
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = [list(heads), ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
@@ -54,13 +54,13 @@ def code_table() -> str:
     """Return the table of every refusal code, by HTTP status."""
     codes = sorted(RefusalCode, key=lambda code: code.status)
     rows = [(f"`{c}`", str(c.status), f"`{c.type}`", c.when, c.remedy) for c in codes]
-    return _table(("code", "HTTP", "type", "when", "what to do"), rows)
+    return table(("code", "HTTP", "type", "when", "what to do"), rows)
 
 
 def reason_table() -> str:
     """Return the table of every reason of a dead letter."""
     rows = [(f"`{reason}`", reason.when, reason.remedy) for reason in DeadLetterReason]
-    return _table(("reason", "when", "what to do"), rows)
+    return table(("reason", "when", "what to do"), rows)
 
 
 def with_table(page: str, name: str, table: str) -> str:

@@ -50,6 +50,9 @@ TOLD_BY_ITS_CALLER = frozenset(
 )
 """What the client says by its own text, of the brokers it begins with and of rights that are lacking: it raises an error
 too, which says more."""
+CHOSEN = "Sending username and password in the clear"
+"""What the client says at each connection where METERING_KAFKA_SECURITY_PROTOCOL is SASL_PLAINTEXT. The embedded broker is
+spoken to so, within the machine; for others docs/deploy.md says what it means."""
 _KINDS_KEPT = 256
 
 
@@ -80,7 +83,7 @@ class ClientLines(logging.Filter):
         """Return whether a line is to be told; one of the client may come out changed."""
         if record.name.split(".")[0] != _KAFKA_CLIENT:
             return True
-        if record.msg in TOLD_BY_ITS_CALLER:
+        if record.msg == CHOSEN or record.msg in TOLD_BY_ITS_CALLER:
             return False
         if record.levelno > logging.WARNING and not record.exc_info:
             record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
@@ -180,6 +183,8 @@ def config(level: str, form: str = LogFormat.TEXT) -> dict[str, Any]:
             **{name: {"level": quiet} for name in _NOISY},
             # Kafka asks for a retry while it verifies a transaction (KIP-890), and gets it at once.
             "aiokafka.producer.sender": {"level": "ERROR"},
+            # They warn of each call that fails, and raise an error that says more.
+            **{name: {"level": "ERROR"} for name in ("clickhouse_connect", "urllib3.connectionpool")},
         },
     }
 

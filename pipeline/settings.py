@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipeline.accounts.authentication import CommandKeys
 from pipeline.connection import KafkaConnection, KafkaSecurity
 from pipeline.journal import PARTITIONS_MAX
+from pipeline.tls import TlsFiles
 
 CHECKOUT_URL = "https://checkout.razorpay.com/v1/checkout.js"
 PREFIX = "METERING_"
@@ -150,6 +151,12 @@ class SinkSettings(StatusSettings):
 
     clickhouse_url: str | None = None
     """chdb://PATH, or http(s)://user:password@host:port/database; embedded where absent (`up` only)."""
+    clickhouse_ca_file: str | None = None
+    """PEM file of the authorities that ClickHouse's certificate is checked against; the system's where absent."""
+    clickhouse_cert_file: str | None = None
+    """PEM file of the certificate that is shown to ClickHouse; without a password in the URL it says who we are."""
+    clickhouse_key_file: str | None = None
+    """PEM file of that certificate's key, without a password; in the certificate's file where absent."""
     sink_memory_mib: Annotated[int, Field(ge=16, le=65_536)] = 128
     """How much of the journal the sink of a process holds at most, in MiB, over all its partitions.
 
@@ -162,6 +169,32 @@ class SinkSettings(StatusSettings):
         if url is not None and not url.startswith(("chdb://", "http://", "https://")):
             raise ValueError("must look like chdb://PATH or http://user:password@host:port/database")
         return url
+
+    @model_validator(mode="after")
+    def _usable_clickhouse_files(self) -> Self:
+        given = ("ca_file", "cert_file", "key_file")
+        named = [name for name in given if getattr(self, f"clickhouse_{name}") is not None]
+        if (self.clickhouse_url or "").startswith("https://"):
+            if "key_file" in named and "cert_file" not in named:
+                raise ValueError(
+                    "METERING_CLICKHOUSE_CERT_FILE: must be set, as METERING_CLICKHOUSE_KEY_FILE is: the key is that certificate's"
+                )
+            self.clickhouse_tls.context()
+        elif named:
+            raise ValueError(
+                f"{variable(f'clickhouse_{named[0]}')}: has no effect unless METERING_CLICKHOUSE_URL begins with https://"
+            )
+        return self
+
+    @property
+    def clickhouse_tls(self) -> TlsFiles:
+        """What clients of ClickHouse check it against, and show it."""
+        return TlsFiles(
+            f"{PREFIX}CLICKHOUSE_",
+            self.clickhouse_ca_file,
+            self.clickhouse_cert_file,
+            self.clickhouse_key_file,
+        )
 
 
 class WorkerSettings(StatusSettings):

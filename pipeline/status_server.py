@@ -28,8 +28,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from pipeline.exposition import MetricsText
 from pipeline.kafka.attempts import ClientCancelledError
-from pipeline.telemetry import MetricsText
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -100,10 +100,10 @@ class StatusServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], status: RoleStatus) -> None:
+    def __init__(self, address: tuple[str, int], status: RoleStatus, metrics: MetricsText) -> None:
         """Listen. Raises OSError where the port is taken."""
         super().__init__(address, _Quiet)
-        self.set_app(_answers(status))
+        self.set_app(_answers(status, metrics))
         self._open: dict[socket.socket, float] = {}
         self._lock = Lock()
 
@@ -143,8 +143,9 @@ def _end(connection: socket.socket) -> None:
         log.debug("a connection was gone already")
 
 
-def _answers(status: RoleStatus) -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:
-    metrics = MetricsText()
+def _answers(
+    status: RoleStatus, metrics: MetricsText
+) -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:
     said = {"/livez": status.live, "/readyz": status.ready, "/healthz": status.health}
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -164,9 +165,9 @@ def _answers(status: RoleStatus) -> Callable[[WSGIEnvironment, StartResponse], I
     return answer
 
 
-def serve(host: str, port: int, status: RoleStatus) -> StatusServer:
+def serve(host: str, port: int, status: RoleStatus, metrics: MetricsText) -> StatusServer:
     """Answer in threads for as long as the process lives. Raises OSError where the port is taken."""
-    server = StatusServer((host, port), status)
+    server = StatusServer((host, port), status, metrics)
     Thread(target=server.serve_forever, name="status", daemon=True).start()
     return server
 

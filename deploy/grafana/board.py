@@ -16,8 +16,19 @@ from pathlib import Path
 from charging import FIRST, PARTITIONS, WORKER
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement, TooltipDisplayMode
-from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, DataSourceRef, GridPos
+from grafana_foundation_sdk.models.common import (
+    GraphThresholdsStyleMode,
+    LegendDisplayMode,
+    LegendPlacement,
+    TooltipDisplayMode,
+)
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
+    DataSourceRef,
+    GridPos,
+    Threshold,
+    ThresholdsMode,
+)
 from graphs import Graph
 from money import MAIL, PAYMENTS
 from processes import PROCESSES
@@ -36,7 +47,7 @@ def panel(graph: Graph, number: int, place: GridPos) -> timeseries.Panel:
         timeseries.Panel()
         .id(number)
         .title(graph.title)
-        .description(graph.tells)
+        .description(f"{graph.tells} Runbook: {graph.runbook}." if graph.runbook else graph.tells)
         .datasource(SOURCE)
         .unit(graph.unit)
         .min(0)
@@ -51,6 +62,12 @@ def panel(graph: Graph, number: int, place: GridPos) -> timeseries.Panel:
         )
         .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
     )
+    if graph.alerts_above is not None:
+        made = made.thresholds(
+            dashboard.ThresholdsConfig()
+            .mode(ThresholdsMode.ABSOLUTE)
+            .steps([Threshold(color="transparent"), Threshold(value=graph.alerts_above, color="red")])
+        ).thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
     for letter, query in zip("ABCDEFGH", graph.queries, strict=False):
         target = prometheus.Dataquery().expr(query.expression).legend_format(query.legend).ref_id(letter)
         made.with_target(target.datasource(SOURCE))

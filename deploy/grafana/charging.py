@@ -30,6 +30,8 @@ FIRST = Row(
                 Query("max(metering_worker_behind_seconds)", "worker"),
                 Query("max(metering_sink_behind_seconds)", "sink"),
             ),
+            alerts_above=10,
+            runbook="docs/deploy.md#worker-behind",
         ),
         Graph(
             "Dead letters a minute",
@@ -37,6 +39,7 @@ FIRST = Row(
             " a gateway sends what it should not. Too late, from the future: a clock is wrong.",
             "short",
             (Query(rate("metering_dead_letters_total", "reason", "60 * "), "{{reason}}"),),
+            runbook="docs/deploy.md#dead-letters",
         ),
         Graph(
             "Rupees a minute debited",
@@ -55,12 +58,16 @@ WORKER = Row(
             "A batch of one topic and partition, from read to committed. Above 10 s without an end a worker ends itself.",
             "s",
             quantiles("metering_unit_seconds", "topic"),
+            alerts_above=2.5,
+            runbook="docs/deploy.md#units-slow",
         ),
         Graph(
             "Time of a transaction",
             "The part of a unit that is Kafka's. Where this grows, look at the brokers' disks and replication.",
             "s",
             quantiles("metering_unit_commit_seconds"),
+            alerts_above=1,
+            runbook="docs/deploy.md#units-slow",
         ),
         Graph(
             "Events in a unit",
@@ -69,10 +76,12 @@ WORKER = Row(
             (average("metering_unit_events"),),
         ),
         Graph(
-            "Behind, by partition",
+            "Worker behind, by partition",
             "One partition far above the others: one large org, or a worker that is slow.",
             "s",
             (Query("max by (partition) (metering_worker_behind_seconds)", "{{partition}}"),),
+            alerts_above=10,
+            runbook="docs/deploy.md#worker-behind",
         ),
         Graph(
             "Partitions owned",
@@ -82,6 +91,7 @@ WORKER = Row(
                 Query("metering_worker_partitions", "{{instance}}"),
                 Query("sum(metering_worker_partitions)", "all"),
             ),
+            runbook="docs/deploy.md#nobody-charges",
         ),
         Graph(
             "Time to take over a partition",
@@ -105,9 +115,9 @@ WORKER = Row(
             (
                 Query(rate("metering_commands_total"), "commands"),
                 Query(rate("metering_duplicates_total"), "duplicates"),
-                Query(rate("metering_moved_total"), "moved"),
-                Query(rate("metering_irregular_total"), "irregular"),
-                Query(rate("metering_unnumbered_total"), "unnumbered"),
+                Query(rate("metering_events_moved_total"), "moved"),
+                Query(rate("metering_requests_irregular_total"), "irregular"),
+                Query(rate("metering_events_unnumbered_total"), "unnumbered"),
             ),
         ),
         Graph(
@@ -153,28 +163,40 @@ PARTITIONS = Row(
                     "{{part}} {{partition}}",
                 ),
             ),
+            alerts_above=15,
+            runbook="docs/deploy.md#a-partition-stands-still",
         ),
         Graph(
             "Opening",
             "For how long a partition has been assigned and not open. Some seconds after a start or a rebalance.",
             "s",
             (Query("max by (part, partition) (metering_opening_seconds)", "{{part}} {{partition}}"),),
+            alerts_above=60,
+            runbook="docs/deploy.md#a-partition-stands-still",
         ),
         Graph(
             "Ends that differ",
-            "Partitions whose state, journal and inputs do not end together, and the hours since the one that was compared"
-            " longest ago. Above 0 a topic has lost records: the runbook says what to do before anything is restarted.",
+            "Partitions whose state, journal and inputs do not end together. Above 0 a topic has lost records: the runbook"
+            " says what to do before anything is restarted.",
             "short",
-            (
-                Query("sum(metering_ends_differ)", "differ"),
-                Query("(time() - min(metering_ends_compared_timestamp_seconds)) / 3600", "hours since"),
-            ),
+            (Query("sum(metering_ends_differ)", "differ"),),
+            runbook="docs/operations.md#state-journal-and-inputs-do-not-end-together",
+        ),
+        Graph(
+            "Since the ends were compared",
+            "How long ago the partition was compared that waits longest. Each hour it falls to 0.",
+            "s",
+            (Query("time() - min(metering_ends_compared_timestamp_seconds)", "longest"),),
+            alerts_above=3 * 3600,
+            runbook="docs/operations.md#state-journal-and-inputs-do-not-end-together",
         ),
         Graph(
             "Kafka's silence",
             "For how long Kafka has not answered what each part asks every 2 s. After 10 s the part is not ready.",
             "s",
             (Query("max by (part, instance) (metering_broker_silent_seconds)", "{{part}} {{instance}}"),),
+            alerts_above=15,
+            runbook="docs/deploy.md#a-partition-stands-still",
         ),
     ),
 )

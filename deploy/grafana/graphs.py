@@ -21,12 +21,17 @@ class Query:
 
 @dataclass(frozen=True)
 class Graph:
-    """One panel: its title, what it tells and what to make of it, its unit and its queries."""
+    """One panel: its title, what it tells and what to make of it, its unit and its queries.
+
+    Where an alert looks at what it shows, `alerts_above` is drawn as a line, and `runbook` is told: a page and a heading.
+    """
 
     title: str
     tells: str
     unit: str
     queries: tuple[Query, ...]
+    alerts_above: float | None = None
+    runbook: str = ""
 
 
 def rate(metric: str, by: str = "", times: str = "") -> str:

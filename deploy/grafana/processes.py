@@ -5,7 +5,7 @@ Owns: this row. Called by: `board.py`.
 
 from __future__ import annotations
 
-from graphs import RATE, Graph, Query, Row, rate
+from graphs import RATE, Graph, Query, Row
 
 PROCESSES = Row(
     "Processes",
@@ -14,7 +14,11 @@ PROCESSES = Row(
             "Memory",
             "Resident, by process. A worker holds the accounts of its partitions.",
             "bytes",
-            (Query('process_resident_memory_bytes{job=~"worker|sink|server"}', "{{job}} {{instance}}"),),
+            (
+                Query(
+                    'process_resident_memory_bytes{job=~"worker|sink|server|notary"}', "{{job}} {{instance}}"
+                ),
+            ),
         ),
         Graph(
             "Processor",
@@ -22,7 +26,7 @@ PROCESSES = Row(
             "short",
             (
                 Query(
-                    f'rate(process_cpu_seconds_total{{job=~"worker|sink|server"}}{RATE})',
+                    f'rate(process_cpu_seconds_total{{job=~"worker|sink|server|notary"}}{RATE})',
                     "{{job}} {{instance}}",
                 ),
             ),
@@ -33,16 +37,12 @@ PROCESSES = Row(
             "short",
             (
                 Query(
-                    'sum by (job) (changes(process_start_time_seconds{job=~"worker|sink|server"}[15m]))',
+                    'sum by (job) (changes(process_start_time_seconds{job=~"worker|sink|server|notary"}[15m]))',
                     "{{job}}",
                 ),
             ),
-        ),
-        Graph(
-            "Rankings computed a minute",
-            "The public rankings are kept for some minutes; many more than that, and the cache does not hold.",
-            "short",
-            (Query(rate("metering_rankings_computed_total", times="60 * "), "computed"),),
+            alerts_above=2,
+            runbook="docs/deploy.md#down-and-restarts",
         ),
     ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from graphs import RATE, Graph, Query, Row, quantiles, rate
 
 SINK = Row(
-    "Sink",
+    "Sink and notary",
     (
         Graph(
             "Rows a second",
@@ -29,9 +29,10 @@ SINK = Row(
             "short",
             (
                 Query(rate("metering_sink_retries_total", times="60 * "), "retries"),
-                Query(rate("metering_sink_put_back_total", times="60 * "), "rows put back"),
+                Query(rate("metering_sink_rows_put_back_total", times="60 * "), "rows put back"),
                 Query(rate("metering_sink_refusals_total", times="60 * "), "refused for certain"),
             ),
+            runbook="docs/deploy.md#sink-behind",
         ),
         Graph(
             "Held in memory",
@@ -51,12 +52,16 @@ SINK = Row(
                     "since the last signed day",
                 ),
             ),
+            alerts_above=26 * 3600,
+            runbook="docs/deploy.md#no-day-is-signed",
         ),
         Graph(
-            "Behind, by partition",
+            "Sink behind, by partition",
             "How old the newest row was when it was written.",
             "s",
             (Query("max by (partition) (metering_sink_behind_seconds)", "{{partition}}"),),
+            alerts_above=30,
+            runbook="docs/deploy.md#sink-behind",
         ),
     ),
 )
@@ -81,6 +86,7 @@ API = Row(
                     "{{code}}",
                 ),
             ),
+            runbook="docs/deploy.md#api-errors",
         ),
         Graph(
             "Connections let go",
@@ -88,7 +94,14 @@ API = Row(
             "short",
             (Query(rate("metering_http_connections_refused_total", "code", "60 * "), "{{code}}"),),
         ),
-        Graph("Time to answer", "Over all routes.", "s", quantiles("metering_http_request_seconds")),
+        Graph(
+            "Time to answer",
+            "Over all routes.",
+            "s",
+            quantiles("metering_http_request_seconds"),
+            alerts_above=1,
+            runbook="docs/deploy.md#api-errors",
+        ),
         Graph(
             "Slowest routes",
             "The 99th percentile of the five slowest. Those that change something wait for a worker's reply.",
@@ -100,6 +113,12 @@ API = Row(
                     "{{route}}",
                 ),
             ),
+        ),
+        Graph(
+            "Rankings computed a minute",
+            "The public rankings are kept for some minutes; many more than that, and the cache does not hold.",
+            "short",
+            (Query(rate("metering_rankings_computed_total", times="60 * "), "computed"),),
         ),
     ),
 )

@@ -13,23 +13,36 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipeline.settings import CommonSettings, Settings, SinkSettings, WorkerSettings, variable
+from pipeline.settings import (
+    CommonSettings,
+    NotarySettings,
+    Settings,
+    SinkSettings,
+    WorkerSettings,
+    variable,
+)
 
 CHART = Path(__file__).parent / "metering"
 ROLES: dict[str, type[CommonSettings]] = {
     "worker": WorkerSettings,
     "sink": SinkSettings,
     "server": Settings,
+    "notary": NotarySettings,
     "topics": CommonSettings,
     "migrate": SinkSettings,
     "operator": Settings,
 }
 """What each role reads, as `pipeline/cli/roles.py` starts it; *operator* is any other command."""
+
+FOR_ONE_ROLE = {"notary_key": "notary"}
+"""Settings that the chart gives to one role alone, though others would read them: with that key a server signs too, and
+whoever broke into it could sign whatever they like."""
 
 GIVEN = {
     "host": "0.0.0.0",  # noqa: S104 - inside a pod, behind a network policy
@@ -81,9 +94,14 @@ def secret_names() -> set[str]:
     return WITH_PASSWORDS | {name for name, schema in told.items() if "writeOnly" in json.dumps(schema)}
 
 
-def settable(role: type[CommonSettings]) -> list[str]:
-    """Return what values may set of a role, secret or not."""
-    return [name for name in role.model_fields if name not in GIVEN and name != "instance"]
+def given_to(role: str) -> list[str]:
+    """Return the settings that a role is given where they are set."""
+    return [name for name in ROLES[role].model_fields if FOR_ONE_ROLE.get(name, role) == role]
+
+
+def settable(names: Iterable[str]) -> list[str]:
+    """Return which of some settings values may set, secret or not."""
+    return [name for name in names if name not in GIVEN and name != "instance"]
 
 
 def of_setting(told: JsonSchema) -> JsonSchema:
@@ -95,18 +113,18 @@ def of_setting(told: JsonSchema) -> JsonSchema:
     return kept
 
 
-def settings_schema(role: type[CommonSettings]) -> JsonSchema:
-    """Return the schema of `settings` for a role: what it reads, secrets refused."""
+def settings_schema(names: Iterable[str]) -> JsonSchema:
+    """Return the schema of `settings` for a role that is given these, or for all: secrets are refused."""
     told = Settings.model_json_schema()["properties"]
     return exactly(
-        {variable(name): of_setting(told[name]) for name in settable(role) if name not in secret_names()}
+        {variable(name): of_setting(told[name]) for name in settable(names) if name not in secret_names()}
     )
 
 
-def secrets_schema(role: type[CommonSettings]) -> JsonSchema:
-    """Return the schema of `secrets` for a role: where each is kept."""
+def secrets_schema(names: Iterable[str]) -> JsonSchema:
+    """Return the schema of `secrets` for a role that is given these, or for all: where each is kept."""
     reference = {"$ref": "#/definitions/secretKey"}
-    return exactly({variable(name): reference for name in settable(role) if name in secret_names()})
+    return exactly({variable(name): reference for name in settable(names) if name in secret_names()})
 
 
 def role_schema(role: str, more: dict[str, JsonSchema]) -> JsonSchema:
@@ -114,8 +132,8 @@ def role_schema(role: str, more: dict[str, JsonSchema]) -> JsonSchema:
     return exactly(
         {
             "image": exactly({"repository": TEXT, "tag": TEXT}),
-            "settings": settings_schema(ROLES[role]),
-            "secrets": secrets_schema(ROLES[role]),
+            "settings": settings_schema(given_to(role)),
+            "secrets": secrets_schema(given_to(role)),
             "files": FILES,
             "resources": ANYTHING,
             "nodeSelector": LABELS,
@@ -174,19 +192,20 @@ def values_schema() -> JsonSchema:
                 "serviceAccountName": TEXT,
                 "podLabels": LABELS,
                 "podAnnotations": LABELS,
-                "settings": settings_schema(Settings),
-                "secrets": secrets_schema(Settings),
+                "settings": settings_schema(Settings.model_fields),
+                "secrets": secrets_schema(Settings.model_fields),
                 "files": FILES,
                 "worker": role_schema("worker", {**running, "autoscaling": autoscaling}),
                 "sink": role_schema("sink", running),
                 "server": role_schema("server", {**running, "service": service}),
+                "notary": role_schema("notary", running),
                 "topics": role_schema("topics", job),
                 "migrate": role_schema("migrate", job),
                 "operator": role_schema("operator", {"args": {"type": "array", "items": TEXT}}),
                 "networkPolicy": exactly(
                     {
                         "enabled": SWITCH,
-                        **dict.fromkeys(("dns", "kafka", "clickhouse", "outside"), reached),
+                        **dict.fromkeys(("dns", "kafka", "clickhouse", "internet", "mail"), reached),
                         **dict.fromkeys(("monitoring", "browsers"), reaching),
                     }
                 ),
@@ -204,7 +223,7 @@ def known_settings() -> dict[str, Any]:
     return {
         "given": {variable(name): value for name, value in GIVEN.items()},
         "secrets": [variable(name) for name in Settings.model_fields if name in secret_names()],
-        "roles": {role: [variable(name) for name in reads.model_fields] for role, reads in ROLES.items()},
+        "roles": {role: [variable(name) for name in given_to(role)] for role in ROLES},
     }
 
 

@@ -118,7 +118,7 @@ def _here(settings: Settings, work: Work[T]) -> T:
     if settings.clickhouse_url is None:
         raise CommandError("METERING_CLICKHOUSE_URL is not set, and no `up` runs on the data directory")
     try:
-        engine = open_engine(settings.clickhouse_url)
+        engine = open_engine(settings.clickhouse_url, settings.clickhouse_tls)
         try:
             return _run(lambda: work(settings, engine))
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -38,6 +39,7 @@ from pipeline.cli import (
     whatif,
 )
 from pipeline.cli.context import CommandError, say
+from pipeline.clickhouse.location import LocationError
 from pipeline.connection import KafkaSettingsError
 from pipeline.formats import NewerFormatError
 from pipeline.identity import MixedHistoriesError
@@ -67,6 +69,7 @@ _EXPECTED = (
     JournalFormatError,
     KafkaSettingsError,
     LocalError,
+    LocationError,
     MissingSettingError,
     MixedHistoriesError,
     NewerFormatError,
@@ -111,6 +114,7 @@ def main() -> None:
     """
     form = logs.format_of(os.environ)
     logs.configure("warning", form)
+    _heed_sigterm()
     try:
         program()()
     except (*_EXPECTED, KafkaError) as error:
@@ -122,6 +126,15 @@ def main() -> None:
         else:
             say(to_do)
         sys.exit(1)
+
+
+def _heed_sigterm() -> None:
+    """End at SIGTERM as the first process of a container too, until a role takes the signal over.
+
+    A signal that such a process has no handler for does nothing: told to stop while it starts, it would be waited for in vain.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 if __name__ == "__main__":

@@ -112,16 +112,17 @@ def _run_query(client: httpx2.AsyncClient, settings: Settings, running: Deployme
         return asking_server(client, server, token)
 
     async def run(name: str, parameters: Mapping[str, object]) -> bytes:
-        return await in_thread(lambda: _of_clickhouse(settings.clickhouse_url, name, parameters))
+        return await in_thread(lambda: _of_clickhouse(settings, name, parameters))
 
     return run
 
 
-def _of_clickhouse(url: str | None, name: str, parameters: Mapping[str, object]) -> bytes:
+def _of_clickhouse(settings: Settings, name: str, parameters: Mapping[str, object]) -> bytes:
     """Return the rows of a query. Raises CommandError, EngineError or EngineUnavailable."""
     from pipeline.clickhouse.client import open_engine
     from pipeline.clickhouse.queries import query
 
+    url = settings.clickhouse_url
     if url is None:
         raise CommandError("METERING_CLICKHOUSE_URL is not set")
     if url.startswith(EMBEDDED):
@@ -129,7 +130,7 @@ def _of_clickhouse(url: str | None, name: str, parameters: Mapping[str, object])
             "the embedded engine is in the server's process, which takes METERING_OPERATOR_TOKEN to be asked"
         )
     bound = query(name).of_platform(**parameters)
-    engine = open_engine(url)
+    engine = open_engine(url, settings.clickhouse_tls)
     try:
         return engine.query_bytes(bound.sql, bound.parameters, output="JSONCompactEachRow")
     finally:

@@ -17,9 +17,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
-from clickhouse_connect.driver.exceptions import Error as DriverError
 
-from pipeline.clickhouse.errors import EngineError, EngineUnavailable, engine_failure
+from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.location import EmbeddedLocation, parse_location
 from pipeline.clickhouse.pool import (
     READ_SECONDS,
@@ -29,6 +28,8 @@ from pipeline.clickhouse.pool import (
     Pool,
     ServerPool,
 )
+from pipeline.clickhouse.refused import PREFIX
+from pipeline.tls import TlsFiles
 
 __all__ = ["Engine", "EngineError", "EngineUnavailable", "open_engine"]
 
@@ -36,6 +37,9 @@ T = TypeVar("T")
 P = ParamSpec("P")
 Parameters = Mapping[str, object]
 Settings = Mapping[str, int | str]
+
+NO_FILES = TlsFiles(PREFIX)
+"""What a server is checked against where no setting says: the system's authorities."""
 
 QUEUE_SECONDS = 2
 """How long an awaited call may take beyond its own limit, for the wait for a free thread."""
@@ -144,11 +148,8 @@ class Engine:
         """
         text = f"{sql}\nSETTINGS {_clause({**_READ_SETTINGS, **(settings or {})})}"
         lane = Lane.READ if _seconds(settings) <= READ_SECONDS else Lane.SCAN
-        try:
-            with self._pool.lend(self.database, lane) as client:
-                return client.raw_query(text, parameters=dict(parameters or {}), fmt=output)
-        except DriverError as error:
-            raise engine_failure(error) from error
+        with self._pool.lend(self.database, lane) as client:
+            return client.raw_query(text, parameters=dict(parameters or {}), fmt=output)
 
     async def async_query(
         self,
@@ -200,13 +201,8 @@ class Engine:
         settings = {**_INSERT_SETTINGS, "insert_deduplication_token": token}
         if self.cluster is not None:
             settings |= _QUORUM
-        try:
-            with self._pool.lend(self.database, Lane.WRITE) as client:
-                client.raw_insert(
-                    table, column_names=columns, insert_block=payload, fmt=form, settings=settings
-                )
-        except DriverError as error:
-            raise engine_failure(error) from error
+        with self._pool.lend(self.database, Lane.WRITE) as client:
+            client.raw_insert(table, column_names=columns, insert_block=payload, fmt=form, settings=settings)
 
     async def writing(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what a blocking call returns that writes here, from a thread that is for writing.
@@ -228,15 +224,12 @@ class Engine:
 
     def command(self, sql: str, *, in_database: bool = True) -> None:
         """Carry out a statement that returns nothing, outside any database where `in_database` is off."""
-        try:
-            with self._pool.lend(self.database, Lane.WRITE) as client:
-                client.command(sql, use_database=in_database)
-        except DriverError as error:
-            raise engine_failure(error) from error
+        with self._pool.lend(self.database, Lane.WRITE) as client:
+            client.command(sql, use_database=in_database)
 
     def ping(self) -> None:
-        """Make sure that the engine answers and has the database."""
-        self.query("SELECT 1", row=tuple[int])
+        """Make sure that the engine answers, has the schema, and lets this user read."""
+        self.query("SELECT max(version) FROM schema_versions", row=tuple[int])
 
     async def async_ping(self) -> None:
         """Do `ping` in a thread."""
@@ -259,14 +252,16 @@ class Engine:
             raise EngineUnavailable(f"no answer within {wait} s") from None
 
 
-def open_engine(url: str) -> Engine:
-    """Return the engine a URL points to (`clickhouse/location.py` has the grammar).
+def open_engine(url: str, tls: TlsFiles = NO_FILES) -> Engine:
+    """Return the engine a URL points to (`clickhouse/location.py` has the grammar); `tls` is for one that begins with https.
 
     An embedded engine is opened at once, a server with the first call. Raises LocationError for a bad
     URL and EngineError where the embedded engine's directory cannot be used.
     """
     location = parse_location(url)
-    pool: Pool = EmbeddedPool(location) if isinstance(location, EmbeddedLocation) else ServerPool(location)
+    pool: Pool = (
+        EmbeddedPool(location) if isinstance(location, EmbeddedLocation) else ServerPool(location, tls)
+    )
     return Engine(pool, location.database, location.cluster)
 
 

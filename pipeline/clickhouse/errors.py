@@ -1,7 +1,7 @@
 """How a call to the engine can fail: refused for certain, or nobody knows.
 
 Owns: the two errors, and which of the engine's own errors is which.
-Called by: `clickhouse/client.py`; the sink retries the second kind, the API answers 503 to it.
+Called by: `clickhouse/pool.py`; the sink retries the second kind, the API answers 503 to it. Next: `clickhouse/refused.py`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,17 @@ from __future__ import annotations
 from clickhouse_connect.driver.exceptions import Error as DriverError
 from clickhouse_connect.driver.exceptions import ProgrammingError
 
+from pipeline.clickhouse.refused import Asked, what_it_may_be, what_to_set
+
 _UNCLEAR_CODES = frozenset(
     {
         3,  # UNEXPECTED_END_OF_FILE
         32,  # ATTEMPT_TO_READ_AFTER_EOF
         159,  # TIMEOUT_EXCEEDED
         164,  # READONLY
+        192,  # UNKNOWN_USER
+        193,  # WRONG_PASSWORD
+        194,  # REQUIRED_PASSWORD
         201,  # QUOTA_EXCEEDED
         202,  # TOO_MANY_SIMULTANEOUS_QUERIES
         203,  # NO_FREE_CONNECTION
@@ -47,28 +52,42 @@ _UNCLEAR_CODES = frozenset(
 
 
 class EngineError(Exception):
-    """The engine refused for certain: nothing was done, and the same call will be refused again."""
+    """The engine refused for certain: nothing was done, and the same call will be refused again.
 
-    def __init__(self, message: str, code: int | None = None) -> None:
+    `needs_operator` says that the message names what to set or to grant: then it is no fault of the program.
+    """
+
+    def __init__(self, message: str, code: int | None = None, *, needs_operator: bool = False) -> None:
         """Keep the engine's message and, where it gave one, its error code."""
         super().__init__(message)
         self.code = code
+        self.needs_operator = needs_operator
 
 
 class EngineUnavailable(Exception):
-    """No clear answer: a time-out, a lost connection, an engine that is down or overloaded.
+    """No clear answer: a time-out, a lost connection, an engine that is down or overloaded, or that will not have us.
 
-    What was asked may or may not have been done. An insert is safe to send again with its own token.
+    What was asked may or may not have been done. An insert is safe to send again with its own token. `needs_operator` is as
+    that of EngineError.
     """
 
+    def __init__(self, message: str, *, needs_operator: bool = False) -> None:
+        """Keep the message."""
+        super().__init__(message)
+        self.needs_operator = needs_operator
 
-def engine_failure(error: DriverError) -> EngineError | EngineUnavailable:
-    """Return what a driver's error means. Without the engine's own code nothing is certain.
 
-    The driver's own ProgrammingError is: it refused the call before it sent anything.
+def engine_failure(error: DriverError, asked: Asked | None = None) -> EngineError | EngineUnavailable:
+    """Return what a driver's error means; `asked` is the server, None for an embedded engine.
+
+    Without the engine's own code nothing is certain. The driver's own ProgrammingError is: it refused the call before it
+    sent anything.
     """
+    to_set = what_to_set(error, asked) if asked is not None else None
+    may_be = what_it_may_be(error, asked) if asked is not None else None
+    message = to_set or may_be or str(error)
     if isinstance(error, ProgrammingError):
-        return EngineError(str(error), error.code)
+        return EngineError(message, error.code)
     if error.code is None or error.code in _UNCLEAR_CODES:
-        return EngineUnavailable(str(error))
-    return EngineError(str(error), error.code)
+        return EngineUnavailable(message, needs_operator=to_set is not None)
+    return EngineError(message, error.code, needs_operator=to_set is not None)

@@ -67,6 +67,15 @@ _ADDITIVE_COLUMN = "ALTER TABLE schema_versions {{on_cluster}} ADD COLUMN IF NOT
 """A column of its own statement: earlier releases made the table without it. Where nothing is said, it is false."""
 
 
+_NO_RECORD = frozenset(
+    {
+        47,  # UNKNOWN_IDENTIFIER
+        60,  # UNKNOWN_TABLE
+        81,  # UNKNOWN_DATABASE
+    }
+)
+
+
 class MigrationError(Exception):
     """The schema cannot be brought up to date. The message says which file is in the way, and why."""
 
@@ -146,21 +155,27 @@ def migrate(engine: Engine, migrations: list[Migration] | None = None) -> list[s
     engine's errors.
     """
     todo = load(sql_files("migrations")) if migrations is None else migrations
-    engine.command(
-        render(f"CREATE DATABASE IF NOT EXISTS `{engine.database}` {{{{on_cluster}}}}", engine.cluster),
-        in_database=False,
-    )
-    engine.command(render(_VERSIONS_TABLE, engine.cluster))
-    engine.command(render(_ADDITIVE_COLUMN, engine.cluster))
-    applied = _applied(engine)
-    _check(todo, applied)
-    done = []
-    for migration in todo[len(applied) :]:
-        for statement in migration.statements(engine.cluster):
-            engine.command(statement)
-        _record(engine, migration)
-        log.info("applied migration %s", migration.name)
-        done.append(migration.name)
+    # Most who ask may only read, and need no more where nothing is to be done.
+    applied = _looked_up(engine)
+    try:
+        if applied is None:
+            applied = _prepared(engine)
+        _check(todo, applied)
+        done = []
+        for migration in todo[len(applied) :]:
+            for statement in migration.statements(engine.cluster):
+                engine.command(statement)
+            _record(engine, migration)
+            log.info("applied migration %s", migration.name)
+            done.append(migration.name)
+    except EngineError as error:
+        if not error.needs_operator:
+            raise
+        raise EngineError(
+            f"the schema is not up to date: run `metering migrate` as a user who may change it ({error})",
+            error.code,
+            needs_operator=True,
+        ) from error
     return done
 
 
@@ -169,7 +184,7 @@ def main(settings: SinkSettings) -> int:
     if settings.clickhouse_url is None:
         return _fail("METERING_CLICKHOUSE_URL is not set")
     try:
-        engine = open_engine(settings.clickhouse_url)
+        engine = open_engine(settings.clickhouse_url, settings.clickhouse_tls)
     except (LocationError, EngineError) as error:
         return _fail(str(error))
     try:
@@ -180,6 +195,27 @@ def main(settings: SinkSettings) -> int:
         engine.close()
     print(f"applied {', '.join(done)}" if done else "the schema is up to date", file=sys.stderr)
     return 0
+
+
+def _looked_up(engine: Engine) -> list[_Applied] | None:
+    """Return what was applied, None where the record of it is not there or is an earlier release's."""
+    try:
+        return _applied(engine)
+    except EngineError as error:
+        if error.code in _NO_RECORD:
+            return None
+        raise
+
+
+def _prepared(engine: Engine) -> list[_Applied]:
+    """Make the record of what was applied, and return what it holds."""
+    engine.command(
+        render(f"CREATE DATABASE IF NOT EXISTS `{engine.database}` {{{{on_cluster}}}}", engine.cluster),
+        in_database=False,
+    )
+    engine.command(render(_VERSIONS_TABLE, engine.cluster))
+    engine.command(render(_ADDITIVE_COLUMN, engine.cluster))
+    return _applied(engine)
 
 
 def _applied(engine: Engine) -> list[_Applied]:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -26,6 +26,8 @@ from urllib3 import Timeout
 
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable, engine_failure
 from pipeline.clickhouse.location import EmbeddedLocation, ServerLocation
+from pipeline.clickhouse.refused import Asked
+from pipeline.tls import TlsFiles, TlsFilesError
 
 CONNECT_SECONDS = 2
 GREETING_SECONDS = 4
@@ -95,6 +97,8 @@ class EmbeddedPool:
         try:
             client.database = database
             yield client
+        except DriverError as error:
+            raise engine_failure(error) from error
         finally:
             free.put(client)
 
@@ -110,16 +114,21 @@ class ServerPool:
     threads = Lane.READ.connections + Lane.SCAN.connections
     writers = Lane.WRITE.connections
 
-    def __init__(self, location: ServerLocation) -> None:
-        """Connect to nothing yet."""
-        self._location = location
+    def __init__(self, location: ServerLocation, tls: TlsFiles) -> None:
+        """Connect to nothing yet. The files of `tls` are read with the first connection of each kind."""
+        self._location, self._tls = location, tls
+        self._asked = Asked(f"{location.host}:{location.port}", location.user)
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, Lane], Client] = {}
 
     @contextmanager
     def lend(self, database: str, lane: Lane) -> Iterator[Client]:
         """Lend the client that all callers of this kind share."""
-        yield self._clients.get((database, lane)) or self._open(database, lane)
+        client = self._clients.get((database, lane)) or self._open(database, lane)
+        try:
+            yield client
+        except DriverError as error:
+            raise engine_failure(error, self._asked) from error
 
     def _open(self, database: str, lane: Lane) -> Client:
         # Choice of place: the lock is held while connecting, so that a server that comes back is greeted
@@ -130,26 +139,15 @@ class ServerPool:
             if (database, lane) not in self._clients:
                 self._clients[database, lane] = self._connect(database, lane)
         except DriverError as error:
-            raise engine_failure(error) from error
+            raise engine_failure(error, self._asked) from error
+        except TlsFilesError as error:
+            raise EngineUnavailable(str(error), needs_operator=True) from error
         finally:
             self._lock.release()
         return self._clients[database, lane]
 
     def _connect(self, database: str, lane: Lane) -> Client:
-        at = self._location
-        client = clickhouse_connect.get_client(
-            interface="https" if at.secure else "http",
-            host=at.host,
-            port=at.port,
-            username=at.user,
-            password=at.password,
-            connect_timeout=CONNECT_SECONDS,
-            # Others wait for the greeting, so a lane's own limit comes into force after it.
-            send_receive_timeout=GREETING_SECONDS,
-            query_retries=0,
-            autogenerate_session_id=False,
-            pool_mgr=get_pool_manager(maxsize=lane.connections),
-        )
+        client = clickhouse_connect.get_client(**_client_arguments(self._location, self._tls, lane))
         # The database may not exist before the first migration, so the greeting goes without it.
         client.database = database
         assert isinstance(client, HttpClient)
@@ -161,3 +159,31 @@ class ServerPool:
         for client in self._clients.values():
             client.close()
         self._clients.clear()
+
+
+def _client_arguments(at: ServerLocation, tls: TlsFiles, lane: Lane) -> dict[str, Any]:
+    """Return all that a client of a server is made with, by the driver's names. Raises TlsFilesError.
+
+    With a certificate of ours and no password in the URL, the certificate says who we are; with both, it is shown beside the
+    password.
+    """
+    arguments: dict[str, Any] = {
+        "interface": "https" if at.secure else "http",
+        "host": at.host,
+        "port": at.port,
+        "username": at.user,
+        "password": at.password,
+        "connect_timeout": CONNECT_SECONDS,
+        # Others wait for the greeting, so a lane's own limit comes into force after it.
+        "send_receive_timeout": GREETING_SECONDS,
+        "query_retries": 0,
+        "autogenerate_session_id": False,
+    }
+    if not at.secure:
+        return {**arguments, "pool_mgr": get_pool_manager(maxsize=lane.connections)}
+    if tls.cert_file is not None:
+        arguments |= {"client_cert": tls.cert_file, "tls_mode": "strict" if at.password else "mutual"}
+    return {
+        **arguments,
+        "pool_mgr": get_pool_manager(maxsize=lane.connections, ssl_context=tls.context()),
+    }

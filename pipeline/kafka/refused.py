@@ -18,13 +18,11 @@ from aiokafka.conn import AIOKafkaConnection, collect_hosts, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
-LOOK_MS_MAX = 5_000
-_EXPIRED = 10
-_NOT_YET_VALID = 9
-_OTHER_NAME = (62, 64)
-"""X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH of OpenSSL, as are the numbers above its own."""
+from pipeline.connection import VARIABLE_PREFIX
+from pipeline.tls import tls_error_in, why_not_believed
 
-_PROTOCOL, _CA = "METERING_KAFKA_SECURITY_PROTOCOL", "METERING_KAFKA_CA_FILE"
+LOOK_MS_MAX = 5_000
+_PROTOCOL = "METERING_KAFKA_SECURITY_PROTOCOL"
 _CERT, _URL = "METERING_KAFKA_CERT_FILE", "METERING_KAFKA_URL"
 
 
@@ -82,9 +80,9 @@ async def _ask(host: str, port: int, arguments: Mapping[str, Any]) -> None:
 
 def _refusal(broker: str, error: BaseException, arguments: Mapping[str, Any]) -> str | None:
     """Return what an error on a fresh connection says of our settings, None where the broker is just away."""
-    tls = _cause(error, ssl.SSLError)
+    tls = tls_error_in(error)
     if isinstance(tls, ssl.SSLCertVerificationError):
-        return _certificate(broker, tls)
+        return why_not_believed(tls, broker, VARIABLE_PREFIX)
     protocol = arguments.get("security_protocol")
     if tls is not None and "ALERT" in (tls.reason or ""):
         return (
@@ -101,16 +99,6 @@ def _refusal(broker: str, error: BaseException, arguments: Mapping[str, Any]) ->
         errors.IllegalSaslStateError: f"{_PROTOCOL} is {protocol}, but {{}} asks for no password on this port",
     }
     return next((text.format(broker) for kind, text in of_sasl.items() if isinstance(error, kind)), None)
-
-
-def _certificate(broker: str, error: ssl.SSLCertVerificationError) -> str:
-    if error.verify_code == _EXPIRED:
-        return f"the certificate of {broker} has expired: the broker needs a new one"
-    if error.verify_code == _NOT_YET_VALID:
-        return f"the certificate of {broker} is not valid yet: compare the clocks of this machine and the broker's"
-    if error.verify_code in _OTHER_NAME:
-        return f"{_URL}: the certificate of {broker} is for other names ({error.verify_message}): use a name that is in it"
-    return f"{_CA}: the certificate of {broker} is of no authority in that file ({error.verify_message})"
 
 
 _REFUSED = {
@@ -145,15 +133,6 @@ def _names(error: BaseException) -> list[object]:
     for argument in error.args:
         found += argument if isinstance(argument, set | list | tuple | frozenset) else [argument]
     return found
-
-
-def _cause(error: BaseException | None, kind: type[ssl.SSLError]) -> ssl.SSLError | None:
-    """Return the error of a kind that an error is or came from."""
-    while error is not None:
-        if isinstance(error, kind):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _words(reason: str | None) -> str:

@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 
 from pipeline import telemetry, topics
 from pipeline.connection import KafkaConnection
+from pipeline.exposition import start_at_zero
 from pipeline.kafka.outgoing import OutgoingPartition
 from pipeline.mail import smtp
 from pipeline.mail.outbox import Delivery
@@ -48,6 +49,7 @@ class MailPartition(OutgoingPartition):
     ) -> None:
         """Prepare; nothing is connected before `open`. `accepted_topics` are the setting's of that name."""
         self._post = post
+        start_at_zero(telemetry.MAIL, (fate.value for fate in Fate))
         turns = MailTurns(
             deployment,
             partition,

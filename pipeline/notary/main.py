@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import uvloop
 
-from pipeline import logs, status_server
+from pipeline import logs, status_server, telemetry
+from pipeline.exposition import MetricsText
 from pipeline.notary.checkpoint import NotaryKeys
 from pipeline.notary.notary import Notary
 from pipeline.settings import MissingSettingError, NotarySettings
@@ -21,6 +22,7 @@ def main(settings: NotarySettings) -> int:
         raise MissingSettingError("METERING_NOTARY_KEY is not set")
     notary = Notary(settings, NotaryKeys.parse(settings.notary_key.get_secret_value()))
     status = RoleStatus(lambda: {"notary": notary.problem})
-    status_server.serve(settings.host, settings.worker_port, status)
+    metrics = MetricsText(telemetry.shown_by("notary"))
+    status_server.serve(settings.host, settings.worker_port, status, metrics)
     uvloop.run(run_until_stopped(notary.run(), status))
     return 0

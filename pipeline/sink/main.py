@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import uvloop
 
-from pipeline import logs, status_server
+from pipeline import logs, status_server, telemetry
 from pipeline.clickhouse.client import open_engine
+from pipeline.exposition import MetricsText
 from pipeline.settings import MissingSettingError, SinkSettings
 from pipeline.sink.sink import Sink
 from pipeline.status_server import RoleStatus, run_until_stopped
@@ -19,9 +20,10 @@ def main(settings: SinkSettings) -> int:
     logs.configure(settings.log_level, settings.log_format)
     if settings.clickhouse_url is None:
         raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
-    engine = open_engine(settings.clickhouse_url)
+    engine = open_engine(settings.clickhouse_url, settings.clickhouse_tls)
     sink = Sink(settings, engine)
     status = RoleStatus(lambda: {"sink": sink.problem})
-    status_server.serve(settings.host, settings.worker_port, status)
+    metrics = MetricsText(telemetry.shown_by("sink"))
+    status_server.serve(settings.host, settings.worker_port, status, metrics)
     uvloop.run(run_until_stopped(sink.run(), status))
     return 0

@@ -236,7 +236,7 @@ class SinkPartition:
         except EngineError as error:
             raise NotConfirmedError(str(error), is_refusal=True) from error
         except EngineUnavailable as error:
-            raise NotConfirmedError(str(error)) from error
+            raise NotConfirmedError(str(error), is_refusal=error.needs_operator) from error
         self.problem = None
         return answer
 

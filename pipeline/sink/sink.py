@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from aiokafka import ConsumerRecord
 
 from pipeline import topics
-from pipeline.clickhouse.client import Engine, EngineUnavailable
+from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import migrate
 from pipeline.kafka.attempts import error_of
 from pipeline.kafka.partitions import partition_count
@@ -61,7 +61,7 @@ class Sink:
     async def run(self) -> None:
         """Bring the schema up to date, then read and write until cancelled.
 
-        An engine that is away is waited for. Raises what must end the process.
+        An engine that is away or will not have us is waited for. Raises what must end the process.
         """
         await self._migrate()
         self._count = await partition_count(self._settings.kafka)
@@ -71,9 +71,14 @@ class Sink:
         while True:
             try:
                 await self._engine.writing(migrate, self._engine)
-            except EngineUnavailable as error:
-                self._waiting = f"the schema cannot be looked at: {error}"
-                log.warning("waiting for the engine: %s", error)
+            except (EngineError, EngineUnavailable) as error:
+                if isinstance(error, EngineError) and not error.needs_operator:
+                    raise
+                waiting = f"the schema cannot be looked at: {error}"
+                if waiting != self._waiting:
+                    level = logging.ERROR if error.needs_operator else logging.WARNING
+                    log.log(level, "the sink waits for ClickHouse, and asks again every second: %s", error)
+                self._waiting = waiting
                 await asyncio.sleep(MIGRATE_RETRY_S)
             else:
                 self._waiting = None

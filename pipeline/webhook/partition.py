@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from aiokafka import TopicPartition
 
 from pipeline import telemetry, topics
+from pipeline.exposition import start_at_zero
 from pipeline.kafka.outgoing import OutgoingPartition
 from pipeline.settings import Settings
 from pipeline.webhook.protocol import (
@@ -39,6 +40,7 @@ class WebhookPartition(OutgoingPartition):
     ) -> None:
         """Prepare; nothing is connected before `open`."""
         self._client = client
+        start_at_zero(telemetry.NOTICE_WEBHOOKS, (fate.value for fate in WebhookFate))
         super().__init__(
             settings.kafka,
             TopicPartition(topics.WEBHOOKS, partition),

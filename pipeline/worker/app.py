@@ -23,7 +23,8 @@ import faust
 import uvloop
 from faust.app.base import BootStrategy as FaustBootStrategy
 
-from pipeline import logs, status_server, topics
+from pipeline import logs, status_server, telemetry, topics
+from pipeline.exposition import MetricsText
 from pipeline.kafka.attempts import ClientCancelledError, is_cancelled
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.kafka.refused import in_one_line
@@ -127,7 +128,8 @@ def main(settings: WorkerSettings) -> int:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     app, _, status = create_app(settings)
-    status_server.serve(settings.host, settings.worker_port, status)
+    metrics = MetricsText(telemetry.shown_by("worker"))
+    status_server.serve(settings.host, settings.worker_port, status, metrics)
     worker = Worker(
         app,
         status,

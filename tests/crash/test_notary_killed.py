@@ -24,8 +24,10 @@ from pipeline.notary import kept
 from pipeline.notary.checkpoint import SignedCheckpoint, line_of, signed
 from pipeline.notary.notary import DAYS
 from pipeline.settings import Settings
+from pipeline.telemetry import shown_by
 from tests.support import parts, ports
 from tests.support.builders import NOTARY_KEY
+from tests.support.deploy import shown_otherwise
 from tests.support.notary import KEYS, books
 from tests.support.notary_topics import say_posted, write_rates, write_rows
 from tests.support.product.processes import Role
@@ -112,6 +114,8 @@ async def test_each_day_is_signed_once_with_the_same_bytes_wherever_the_notary_i
         await _until(lambda now: now >= len(MADE.days), kafka, notary)
         with urlopen(f"{notary.status_url}/healthz", timeout=5) as answer:
             assert json.load(answer) == {"notary": "ok"}
+        with urlopen(f"{notary.status_url}/metrics", timeout=5) as answer:
+            assert shown_otherwise(answer.read().decode(), shown_by("notary")) == []
         notary.signal(signal.SIGTERM)
         assert notary.process is not None
         assert notary.process.wait(LIMIT_S) == 0, notary.words()

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
 from itertools import combinations
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.support.deploy import DEPLOY, metrics_exposed, metrics_used, read_yaml
+from tests.support.board.panels import Target, panels
+from tests.support.deploy import DEPLOY, ROOT, anchors, metrics_exposed, metrics_used, read_yaml
 
 BOARD: dict[str, Any] = json.loads(
     (DEPLOY / "grafana" / "dashboards" / "metering.json").read_text(encoding="utf-8")
@@ -20,6 +27,7 @@ PANELS: list[dict[str, Any]] = BOARD["panels"]
 GRAPHS = [panel for panel in PANELS if panel["type"] != "row"]
 EXPRESSIONS = [target["expr"] for panel in GRAPHS for target in panel["targets"]]
 COLUMNS = 24
+CATALOGUE = runpy.run_path(str(ROOT / "docs" / "metrics.py"))
 
 
 def test_every_panel_asks_for_metrics_that_exist() -> None:
@@ -49,8 +57,71 @@ def test_every_panel_explains_itself() -> None:
         assert panel["description"].endswith("."), panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
     titles = [panel["title"] for panel in GRAPHS]
-    assert len(GRAPHS) > 20
-    assert titles.count("Behind, by partition") == 2
+    assert len(set(titles)) == len(titles) > 40
+
+
+def test_a_panel_tells_the_runbook_of_what_alerts_on_it() -> None:
+    told = [re.findall(r"Runbook: (\S+)\.$", panel["description"]) for panel in GRAPHS]
+    runbooks = [each for found in told for each in found]
+    assert len(runbooks) > 15
+    for each in runbooks:
+        document, _, anchor = each.partition("#")
+        assert anchor in anchors(ROOT / document), each
+
+
+def test_a_line_across_a_panel_is_where_an_alert_begins() -> None:
+    across = 0
+    for panel in GRAPHS:
+        steps = panel["fieldConfig"]["defaults"].get("thresholds", {"steps": []})["steps"]
+        limits = [step["value"] for step in steps if step["value"] is not None]
+        families = {
+            name.removesuffix("_bucket") for target in panel["targets"] for name in _named(target["expr"])
+        }
+        begins = {
+            prod(map(float, limit.split("*")))
+            for alert in CATALOGUE["alerts"]()
+            if any(name in alert.expression for name in families)
+            for limit in re.findall(r"> ([\d. *]+)", alert.expression)
+        }
+        assert set(limits) <= begins, panel["title"]
+        across += len(limits)
+    assert across > 8
+
+
+def _named(expression: str) -> set[str]:
+    return metrics_used(expression) | set(re.findall(r"process_\w+", expression))
+
+
+def test_every_query_is_promql_when_its_variables_are_filled_in(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian's package prometheus has it)")
+    rules = [
+        {"record": f"board:{number}", "expr": target.asked(scrape_s=10, step_s=15)}
+        for number, target in enumerate(target for panel in panels() for target in panel.targets)
+    ]
+    file = tmp_path / "board.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": rules}]}), encoding="utf-8")
+    ran = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("step_s", "over"), [(10, "40s"), (30, "40s"), (60, "70s")], ids=("an hour", "some hours", "a day")
+)
+def test_rates_are_over_four_scrapes_or_a_step_and_a_scrape(step_s: int, over: str) -> None:
+    assert Target("rate(a[$__rate_interval])", "").asked(10, step_s) == f"rate(a[{over}])"
+    with pytest.raises(ValueError, match="a variable is left"):
+        Target("a{b=$c}", "").asked(10, 10)
+
+
+def test_a_legend_names_labels_that_its_query_keeps() -> None:
+    """`sum by (a) (...)` keeps `a`; what is not grouped keeps what Prometheus adds: job and instance."""
+    for panel in panels():
+        for target in panel.targets:
+            grouped = re.search(r"by \(([\w, ]+)\)", target.expression)
+            kept = set(grouped[1].split(", ")) if grouped else {"job", "instance"}
+            assert set(re.findall(r"{{(\w+)}}", target.legend)) <= kept, (panel.name, target.legend)
 
 
 def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:

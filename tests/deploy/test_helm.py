@@ -11,6 +11,7 @@ import runpy
 import tomllib
 from collections.abc import Iterator
 from copy import deepcopy
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from jsonschema import Draft7Validator
 from kubernetes_validate import validate
 
 from pipeline import topics
+from pipeline.accounts.webhooks import is_public
 from pipeline.cli.main import program
 from pipeline.settings import CommonSettings, Settings, variable
 from pipeline.worker.partition import worker_group
@@ -36,7 +38,7 @@ KUBERNETES = ("1.30", "1.34", "1.37")
 """The oldest release that the chart takes, and later ones up to the newest."""
 OF_OPERATORS = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
 """Kinds that Kubernetes does not know by itself: tests/helm looks at these."""
-NAMED = {"worker", "sink"}
+NAMED = {"worker", "sink", "notary"}
 """Roles whose processes are told apart by their pods' names."""
 
 
@@ -122,6 +124,7 @@ def test_the_schema_of_the_values_is_one_and_takes_the_values() -> None:
         {"worker": {"settings": {"METERING_PUBLIC_URL": "https://b.example"}}},
         {"worker": {"secrets": {"METERING_SESSION_SECRET": {"name": "metering", "key": "s"}}}},
         {"sink": {"secrets": {"METERING_COMMAND_KEY": {"name": "metering", "key": "c"}}}},
+        {"server": {"secrets": {"METERING_NOTARY_KEY": {"name": "metering", "key": "n"}}}},
         {"secrets": {"METERING_COMMAND_KEY": "k" * 32}},
         {"secrets": {"METERING_COMMAND_KEY": {"name": "metering"}}},
         {"server": {"service": {"type": "ExternalName"}}},
@@ -143,7 +146,7 @@ def test_kubernetes_takes_every_object(case: str, version: str) -> None:
 
 
 def test_the_golden_files_show_every_role() -> None:
-    assert {role for case, role in RUN if case == "minimal"} == ROLES.keys() - {"operator"}
+    assert {role for case, role in RUN if case == "minimal"} == ROLES.keys() - {"operator", "notary"}
     assert {role for case, role in RUN if case == "full"} == ROLES.keys()
 
 
@@ -165,7 +168,7 @@ def test_a_role_gets_what_the_settings_say_that_it_reads_and_nothing_else(role: 
     }
     set_by_the_chart = {variable(name) for name in MADE["GIVEN"]}
     named = {"METERING_INSTANCE"} if role in NAMED else set()
-    read = {variable(name) for name in ROLES[role].model_fields}
+    read = {variable(name) for name in MADE["given_to"](role)}
     got = [each["name"] for each in container(case, role)["env"]]
     assert len(got) == len(set(got))
     assert set(got) == read & (set_somewhere | set_by_the_chart | named)
@@ -194,16 +197,33 @@ def test_a_role_understands_what_it_is_given(role: str, case: str, monkeypatch: 
         )
 
 
+def test_the_key_that_days_are_signed_with_is_the_notary_s_alone() -> None:
+    """Named for all, as it is in *full*, and read by a server that has it: strangers reach that one."""
+    assert "METERING_NOTARY_KEY" in GIVEN_VALUES["full"]["secrets"]
+    assert "notary_key" in ROLES["server"].model_fields
+    given = {role for role, _ in pods("full") if "METERING_NOTARY_KEY" in _given("full", role)}
+    assert given == {"notary"}
+
+
+def test_there_is_no_notary_without_its_key() -> None:
+    assert "METERING_NOTARY_KEY" not in GIVEN_VALUES["minimal"]["secrets"]
+    assert "metering-notary" not in {each["metadata"]["name"] for each in OBJECTS["minimal"]}
+
+
 def test_a_role_s_own_value_wins_over_the_one_for_all() -> None:
     levels = {role: _value("full", role, "METERING_LOG_LEVEL") for role in ROLES}
     assert levels == {**dict.fromkeys(ROLES, "warning"), "worker": "info"}
-    secret = {each["name"]: each for each in container("full", "sink")["env"]}["METERING_KAFKA_PASSWORD"]
+    secret = _given("full", "sink")["METERING_KAFKA_PASSWORD"]
     assert secret["valueFrom"] == {"secretKeyRef": {"name": "kafka-sink", "key": "password"}}
 
 
+def _given(case: str, role: str) -> dict[str, Any]:
+    return {each["name"]: each for each in container(case, role)["env"]}
+
+
 def _value(case: str, role: str, name: str) -> str | None:
-    found = {each["name"]: each.get("value") for each in container(case, role)["env"]}
-    return found.get(name)
+    value: str | None = _given(case, role).get(name, {}).get("value")
+    return value
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -237,8 +257,10 @@ def test_a_pod_keeps_to_the_restricted_standard_and_can_do_nothing_it_need_not(r
     assert container(case, role)["resources"]["limits"].keys() == {"memory"}
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("role", ["worker", "sink", "server"])
+@pytest.mark.parametrize(
+    ("case", "role"),
+    [(case, role) for case, role in RUN if role in ("worker", "sink", "server", "notary")],
+)
 def test_only_a_process_that_is_not_alive_is_started_again(role: str, case: str) -> None:
     it = container(case, role)
     asked = {probe: it[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
@@ -288,9 +310,10 @@ def test_what_selects_pods_selects_the_role_s_and_no_others(case: str) -> None:
             (role,) = found or ["operator"]
             assert each["metadata"]["name"] in (f"metering-{role}", f"metering-{role}-status")
             chosen[each["kind"]].append(role)
-    assert sorted(chosen["NetworkPolicy"]) == sorted(ROLES)
-    assert sorted(chosen["PodDisruptionBudget"]) == ["server", "sink", "worker"]
-    assert sorted(chosen["Service"]) == ["server", "server", "sink", "worker"]
+    running = {"worker", "sink", "server", "notary"} & by_role.keys()
+    assert sorted(chosen["NetworkPolicy"]) == sorted({*by_role, "operator"})
+    assert sorted(chosen["PodDisruptionBudget"]) == sorted(running)
+    assert sorted(chosen["Service"]) == sorted([*running, "server"])
 
 
 def test_nobody_but_who_is_named_reaches_a_pod_and_metrics_are_not_on_the_public_port() -> None:
@@ -299,10 +322,41 @@ def test_nobody_but_who_is_named_reaches_a_pod_and_metrics_are_not_on_the_public
     server = of_kind("full", "NetworkPolicy")["metering-server"]["spec"]
     assert [port["port"] for rule in server["ingress"] for port in rule["ports"]] == ["status", "http"]
     assert all(rule["from"] for rule in server["ingress"])
-    worker = of_kind("full", "NetworkPolicy")["metering-worker"]["spec"]
-    assert [[port["port"] for port in rule["ports"]] for rule in worker["egress"]] == [[53, 53], [9093]]
+    for role in ("worker", "notary"):
+        assert reached("full", role) == [[53, 53], [9093]]
     (public,) = of_kind("full", "Service")["metering-server"]["spec"]["ports"]
     assert public["targetPort"] == "http"
+
+
+def reached(case: str, role: str) -> list[list[int]]:
+    """Return the ports that a role may reach, for each group of peers."""
+    policy = of_kind(case, "NetworkPolicy")[f"metering-{role}"]["spec"]
+    return [[port["port"] for port in rule["ports"]] for rule in policy["egress"]]
+
+
+def test_a_server_reaches_orgs_webhooks_and_razorpay_on_the_internet_and_its_mail_server_anywhere() -> None:
+    """Beside DNS, Kafka and ClickHouse. Whatever address the sender of webhooks refuses, the network refuses too."""
+    *_, internet, mail = of_kind("full", "NetworkPolicy")["metering-server"]["spec"]["egress"]
+    assert reached("full", "server") == [[53, 53], [9093], [8123, 8443], [443], [465, 587]]
+    assert reached("full", "operator") == [[53, 53], [9093], [8123, 8443], [443]]
+    assert "to" not in mail
+    blocks = [peer["ipBlock"] for peer in internet["to"]]
+    for address in ("1.1.1.1", "2606:4700::1"):
+        assert _is_in(address, blocks)
+    for address in (
+        *("10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "127.0.0.1"),
+        *("fd00::1", "fe80::1"),
+    ):
+        assert not is_public(ip_address(address))
+        assert not _is_in(address, blocks), address
+
+
+def _is_in(address: str, blocks: list[dict[str, Any]]) -> bool:
+    found = ip_address(address)
+    return any(
+        found in ip_network(block["cidr"]) and not any(found in ip_network(hole) for hole in block["except"])
+        for block in blocks
+    )
 
 
 def test_workers_are_scaled_by_the_lag_of_their_own_group_up_to_the_partitions() -> None:
@@ -329,7 +383,7 @@ def test_prometheus_finds_each_role_under_the_name_that_alerts_know_it_by() -> N
         assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
         if endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]:
             found.add(labels[monitor["spec"]["jobLabel"]])
-    assert found == {"worker", "sink", "server"}
+    assert found == {"worker", "sink", "server", "notary"}
 
 
 def test_the_rules_are_prometheus_own_files() -> None:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.deploy import DEPLOY, ROOT, metrics_exposed, metrics_used, read_yaml
+from tests.support.prometheus import program
 
-HERE = Path(__file__).parent
+CASES = sorted((Path(__file__).parent / "rules").glob("*.test.yml"))
+CONFIGURATION = read_yaml(DEPLOY / "prometheus" / "prometheus.yml")
 RULES: list[dict[str, Any]] = [
-    rule for group in read_yaml(DEPLOY / "prometheus" / "alerts.yml")["groups"] for rule in group["rules"]
+    rule
+    for name in CONFIGURATION["rule_files"]
+    for group in read_yaml(DEPLOY / "prometheus" / name)["groups"]
+    for rule in group["rules"]
 ]
-SCRAPED = {
-    job["job_name"]: job for job in read_yaml(DEPLOY / "prometheus" / "prometheus.yml")["scrape_configs"]
-}
+ALERTS = [rule for rule in RULES if "alert" in rule]
+RECORDED = [rule for rule in RULES if "record" in rule]
+SCRAPED = {job["job_name"]: job for job in CONFIGURATION["scrape_configs"]}
+ALERT_NAME = re.compile(r'alertname="(\w+)"')
 SERVICES = read_yaml(ROOT / "docker-compose.yml")["services"]
 
 
@@ -26,6 +32,19 @@ def anchors(document: Path) -> set[str]:
     """Return the anchors of a Markdown file's headings."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def cases_of(files: Iterable[Any]) -> tuple[set[str], set[str]]:
+    """Return the alerts that cases of promtool expect to fire, and those that they expect to keep quiet."""
+    fires: set[str] = set()
+    quiet: set[str] = set()
+    for case in (case for file in files for case in file["tests"]):
+        for each in case.get("alert_rule_test", ()):
+            (fires if each["exp_alerts"] else quiet).add(each["alertname"])
+        for each in case.get("promql_expr_test", ()):
+            if each["exp_samples"] and 'alertstate="firing"' in each["expr"]:
+                fires.update(ALERT_NAME.findall(each["expr"]))
+    return fires, quiet
 
 
 def test_metrics_are_found_in_the_product() -> None:
@@ -37,12 +56,13 @@ def test_metrics_are_found_in_the_product() -> None:
     assert {"metering_http_requests_total", "metering_http_request_seconds_count"} <= metrics_exposed()
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_an_alert_watches_metrics_that_exist(rule: dict[str, Any]) -> None:
-    assert metrics_used(rule["expr"]) <= metrics_exposed()
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
+def test_a_rule_asks_for_metrics_that_exist(rule: dict[str, Any]) -> None:
+    recorded = {rule["record"] for rule in RECORDED}
+    assert metrics_used(rule["expr"]) <= metrics_exposed() | recorded
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_an_alert_says_how_urgent_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert rule["annotations"].keys() == {"summary", "description", "runbook"}
@@ -51,7 +71,7 @@ def test_an_alert_says_how_urgent_it_is_and_what_to_do(rule: dict[str, Any]) -> 
 
 
 def test_alerts_have_names_of_their_own() -> None:
-    names = [rule["alert"] for rule in RULES]
+    names = [rule["alert"] for rule in ALERTS]
     assert len(names) == len(set(names))
 
 
@@ -63,14 +83,43 @@ def test_every_role_is_scraped_where_it_listens(job: str) -> None:
     assert f"127.0.0.1:{found['port']}/readyz" in SERVICES[job]["healthcheck"]["test"][-1]
 
 
-def test_the_rules_do_as_they_say() -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed (Debian's package prometheus has it)")
-    ran = subprocess.run(
-        [promtool, "test", "rules", str(HERE / "alerts.test.yml")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_must_not() -> None:
+    fires, quiet = cases_of([read_yaml(path) for path in CASES])
+    names = {rule["alert"] for rule in ALERTS}
+    assert fires == names, f"no case fires them, or they are no alerts: {fires ^ names}"
+    assert quiet == names, f"no case keeps them quiet, or they are no alerts: {quiet ^ names}"
+
+
+def test_an_alert_without_a_case_is_seen() -> None:
+    cases = [
+        {
+            "tests": [
+                {
+                    "promql_expr_test": [
+                        {"expr": 'count(ALERTS{alertname="A", alertstate="firing"})', "exp_samples": [{}]},
+                        {"expr": 'count(ALERTS{alertname="B", alertstate="pending"})', "exp_samples": [{}]},
+                    ],
+                    "alert_rule_test": [{"alertname": "B", "exp_alerts": []}],
+                }
+            ]
+        }
+    ]
+    assert cases_of(cases) == ({"A"}, {"B"})
+
+
+@pytest.mark.parametrize("cases", CASES, ids=lambda path: path.name.removesuffix(".test.yml"))
+def test_alerts_fire_and_keep_quiet_as_they_say(cases: Path) -> None:
+    promtool("test", "rules", str(cases))
+
+
+def test_prometheus_takes_its_configuration() -> None:
+    promtool("check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
+
+
+def promtool(*arguments: str) -> None:
+    """Run promtool; fails the test with what it says, and skips it where there is none."""
+    path = program("promtool")
+    if path is None:
+        pytest.skip("promtool is not installed: `make promtool` fetches it where apt can")
+    ran = subprocess.run([path, *arguments], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -41,7 +41,7 @@ METRICS = {
     "metering_events_total": "events",
     "metering_requests_posted_total": "requests posted",
     "metering_duplicates_total": "duplicates",
-    "metering_moved_total": "moved",
+    "metering_events_moved_total": "moved",
 }
 
 

@@ -50,7 +50,7 @@ SAMPLES = {
 
 def sample(name: str) -> Any:
     """Return a value for a setting that its schema takes."""
-    schema = MADE["settings_schema"](Settings)["properties"][name]
+    schema = MADE["settings_schema"](Settings.model_fields)["properties"][name]
     if name in SAMPLES:
         return SAMPLES[name]
     known = {"boolean": True, "integer": schema.get("maximum", 1_000_000), "number": schema.get("maximum")}
@@ -60,8 +60,8 @@ def sample(name: str) -> Any:
 
 def everything() -> dict[str, Any]:
     """Return values that set all that can be set."""
-    settings = MADE["settings_schema"](Settings)["properties"]
-    secrets = MADE["secrets_schema"](Settings)["properties"]
+    settings = MADE["settings_schema"](Settings.model_fields)["properties"]
+    secrets = MADE["secrets_schema"](Settings.model_fields)["properties"]
     return {
         "image": {"repository": "metering"},
         "operator": {"args": ["verify"]},
@@ -103,11 +103,11 @@ def test_the_golden_files_are_what_helm_renders(case: str) -> None:
 def test_a_role_is_given_every_setting_that_it_reads_once_all_are_set(tmp_path: Path) -> None:
     given = workloads(rendered(with_values(tmp_path, everything())))
     assert given.keys() == ROLES.keys()
-    for role, reads in ROLES.items():
+    for role in ROLES:
         got = environment(given[role])
         # Only a StatefulSet's pods keep their names, and an instance has to keep its own.
         without = set() if given[role]["kind"] == "StatefulSet" else {"METERING_INSTANCE"}
-        assert got.keys() == {variable(name) for name in reads.model_fields} - without
+        assert got.keys() == {variable(name) for name in MADE["given_to"](role)} - without
 
 
 def test_values_reach_a_role_as_they_are(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_the_rules_in_a_cluster_are_those_of_prometheus(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_every_release_of_kubernetes_takes_every_object(version: str) -> None:
     known = [each for case in CASES for each in golden(case) if each["kind"] not in OF_OPERATORS]
-    assert len(known) == 37
+    assert len(known) == 41
     for each in known:
         assert validate(each, version, strict=True) == version
 
@@ -238,12 +238,26 @@ def _asked(python: Path, *files: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_is_installed_says_what_to_do_next() -> None:
+def _notes(values: Path) -> str:
     said = run_helm(
-        *("install", "metering", str(CHART), "--namespace", "metering", "--values", str(MINIMAL)),
+        *("install", "metering", str(CHART), "--namespace", "metering", "--values", str(values)),
         *("--dry-run=client", "--hide-notes=false"),
     )
     assert said.returncode == 0, said.stderr
-    notes = said.stdout[said.stdout.index("NOTES:") :]
+    return said.stdout[said.stdout.index("NOTES:") :]
+
+
+def test_what_is_installed_says_what_to_do_next() -> None:
+    notes = _notes(MINIMAL)
     assert "kubectl --namespace metering rollout status statefulset/metering-worker" in notes
     assert "kubectl --namespace metering port-forward service/metering-server 8000:80" in notes
+    assert "there is no notary, and no day is signed" in notes
+    assert "statefulset/metering-notary" not in notes
+
+
+def test_a_notary_is_there_wherever_its_key_is_named(tmp_path: Path) -> None:
+    values = {**read_yaml(MINIMAL), "notary": {"secrets": {"METERING_NOTARY_KEY": REFERENCE}}}
+    file = with_values(tmp_path, values)
+    made = workloads(rendered(file))
+    assert {role for role, each in made.items() if "METERING_NOTARY_KEY" in environment(each)} == {"notary"}
+    assert "rollout status statefulset/metering-notary" in _notes(file)

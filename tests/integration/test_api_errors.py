@@ -13,7 +13,6 @@ from typing import Annotated, Any, cast
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
-from prometheus_client import REGISTRY
 from pydantic import BaseModel, Field
 
 from pipeline.api.http.errors import ApiError
@@ -23,6 +22,7 @@ from pipeline.api.server.app import create_app
 from pipeline.clickhouse.client import Engine, open_engine
 from pipeline.logs import OfRequest
 from pipeline.outcomes import RefusalCode
+from pipeline.telemetry import API
 from tests.support.api.client import Api, api
 
 extra = APIRouter()
@@ -215,7 +215,7 @@ def test_health_without_a_schema(empty_engine: Engine) -> None:
 def test_requests_are_counted_by_template(served: Api) -> None:
     def count(route: str, code: str, method: str = "GET") -> float:
         labels = {"route": route, "method": method, "code": code}
-        return REGISTRY.get_sample_value("metering_http_requests_total", labels) or 0
+        return API.registry.get_sample_value("metering_http_requests_total", labels) or 0
 
     before = (
         count("/test/posted/{thing}", "400", "POST"),

@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
-from prometheus_client import REGISTRY
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import group_watch
 from pipeline.kafka.extent import InputCutOffError, InputShortenedError
 from pipeline.kafka.reader import SESSION_TIMEOUT_MS, TAKE_RECORDS, GroupReader
 from pipeline.local.broker import Broker
+from pipeline.telemetry import READING
 
 PARTITIONS = 2
 
@@ -217,7 +217,7 @@ class OpensLater(Doing):
 
 
 def _shown(name: str, part: str, **labels: str) -> float | None:
-    return REGISTRY.get_sample_value(f"metering_{name}", {"part": part, **labels})
+    return READING.registry.get_sample_value(f"metering_{name}", {"part": part, **labels})
 
 
 async def test_what_is_opening_what_is_stuck_and_what_is_behind_shows_while_it_is_ours(

@@ -29,6 +29,7 @@ from pipeline.partitioning import partition_of
 from pipeline.settings import Settings
 from pipeline.status import brokers
 from pipeline.status.found import Backlog, KafkaFound, LastVerify
+from pipeline.telemetry import shown_by
 from tests.support import ports
 from tests.support.api.routes import (
     ASKS_OWNER,
@@ -43,6 +44,7 @@ from tests.support.api.routes import (
     THEIRS,
     WITHOUT_OWNER,
 )
+from tests.support.deploy import shown_otherwise
 from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
 from tests.support.product.processes import product
 
@@ -544,6 +546,8 @@ def test_every_role_is_ready_and_nothing_is_behind_by_the_brokers_own_ends(deplo
     parts = {"worker": worker, "sink": server, "mail": server, "notary": server}
     deployed.until(is_done)
     for role in (worker, server):
+        text = httpx2.get(f"{role.status_url}/metrics", trust_env=False, verify=False).text
+        assert shown_otherwise(text, shown_by(role.command)) == []
         for path in ("/livez", "/readyz", "/healthz"):
             answer = httpx2.get(f"{role.status_url}{path}", trust_env=False, verify=False)
             assert answer.status_code == 200, answer.text

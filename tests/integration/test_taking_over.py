@@ -11,7 +11,6 @@ from unittest.mock import Mock
 
 import pytest
 from aiokafka.errors import ProducerFenced
-from prometheus_client import REGISTRY
 
 from pipeline import topics
 from pipeline.accounts.commands import Credit, encode
@@ -28,6 +27,7 @@ from pipeline.posting.protocol import WorkerStep, take_over
 from pipeline.posting.state import StateError
 from pipeline.settings import Settings
 from pipeline.steps import AnotherTopicError, LastHeaders, Output, TopicPlace
+from pipeline.telemetry import WORKER
 from pipeline.worker import ends_watch
 from pipeline.worker.ends_watch import EndsWatch
 from pipeline.worker.partition import Catalog, Partition
@@ -126,7 +126,7 @@ async def test_topics_that_are_made_anew_under_a_running_worker_are_noticed(
         await owned.work(topics.BILLING, [command_record(credit, place, offset=offset)])
 
     def differs() -> float | None:
-        return REGISTRY.get_sample_value("metering_ends_differ", {"partition": str(place)})
+        return WORKER.registry.get_sample_value("metering_ends_differ", {"partition": str(place)})
 
     await owned.open()
     ids = dict(owned.topic_ids)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline import telemetry
-from pipeline.api.http import metrics
+# Imported so that its metrics are declared.
+from pipeline.api.http import metrics as _api_metrics  # noqa: F401
+from pipeline.exposition import MetricDescription, MetricGroup
+from pipeline.telemetry import GROUPS
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 
-_METRIC = re.compile(r"\bmetering_\w+")
+_METRIC = re.compile(r"\b(?:\w+:)*metering_[\w:]+")
 
 
 def read_yaml(path: Path) -> Any:
@@ -25,20 +26,52 @@ def read_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of a Markdown file's headings."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def metrics_used(expression: str) -> set[str]:
-    """Return the metrics of ours that a PromQL expression names."""
+    """Return the metrics of ours that a PromQL expression names, and what was recorded of them."""
     return set(_METRIC.findall(expression))
 
 
 def metrics_exposed() -> set[str]:
     """Return every series name that the product exposes."""
-    return {name for module in (telemetry, metrics) for name in _series(module)}
+    suffixes = {"histogram": ("_bucket", "_sum", "_count")}
+    return {
+        metric.name + suffix
+        for group in GROUPS
+        for metric in group.metrics
+        for suffix in suffixes.get(metric.kind, ("",))
+    }
 
 
-def _series(module: ModuleType) -> Iterator[str]:
-    for metric in vars(module).values():
-        if not isinstance(metric, Counter | Gauge | Histogram):
+def shown_otherwise(text: str, groups: Iterable[MetricGroup]) -> list[str]:
+    """Return how a role's `/metrics` differs from what groups of metrics declare: one line each, none where it does not."""
+    declared = {metric.name: metric for group in groups for metric in group.metrics}
+    shown: dict[str, str] = {}
+    wrong: list[str] = []
+    for family in text_string_to_metric_families(text):
+        if not family.name.startswith("metering_"):
             continue
-        (described,) = metric.describe()
-        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
-        yield from (described.name + suffix for suffix in suffixes.get(described.type, ("",)))
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        shown[name] = family.type
+        metric = declared.get(name)
+        if metric is None:
+            wrong.append(f"{name} is shown and not declared for this role")
+            continue
+        if (family.type, family.documentation) != (metric.kind, metric.tells):
+            wrong.append(f"{name} is shown as a {family.type}: {family.documentation}")
+        wrong += [
+            f"{sample.name} has the labels {labels}"
+            for sample in family.samples
+            if (labels := sample.labels.keys() - {"le"}) != set(metric.labels)
+        ]
+    return wrong + [f"{name} is declared and not shown" for name in sorted(declared.keys() - shown.keys())]
+
+
+def every_metric() -> list[MetricDescription]:
+    """Return every metric that is declared."""
+    return [metric for group in GROUPS for metric in group.metrics]

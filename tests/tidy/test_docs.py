@@ -71,6 +71,11 @@ def test_the_files_and_links_of_a_page_are_there(page: Path) -> None:
     assert missing == []
 
 
+def test_no_page_holds_what_a_merge_left_undecided() -> None:
+    undecided = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+    assert [page.name for page in PAGES if undecided.search(page.read_text(encoding="utf-8"))] == []
+
+
 def _steps() -> list[str]:
     text = (DOCS / "PATH.md").read_text(encoding="utf-8")
     start = text.index("\n1. ")

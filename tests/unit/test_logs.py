@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline import request_id
-from pipeline.logs import AGAIN_S, MESSAGE_CHARS_MAX, PATIENCE_S, ClientLines, config, format_of
+from pipeline.logs import AGAIN_S, CHOSEN, MESSAGE_CHARS_MAX, PATIENCE_S, ClientLines, config, format_of
 from pipeline.settings import CommonSettings
 
 LOST = "Unable connect to node with id %s: %s"
@@ -67,6 +67,12 @@ def test_a_broker_that_is_new_to_a_group_is_told_only_when_it_goes_on() -> None:
         1000 + PATIENCE_S[NEW_GROUP], NEW_GROUP, "[Error 15]", name="aiokafka.consumer.group_coordinator"
     )
     assert lines.told == ["WARNING Group Coordinator Request failed: [Error 15] (and 10 like it before)"]
+
+
+def test_what_a_setting_chose_is_not_told_at_each_connection() -> None:
+    lines = _Lines()
+    lines.say(1000, CHOSEN, name="aiokafka.conn", level=logging.WARNING)
+    assert lines.told == []
 
 
 def test_what_comes_back_after_a_quiet_time_is_told_at_once() -> None:

@@ -115,3 +115,40 @@ def test_an_instance_may_be_named_like_its_host(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("socket.gethostname", lambda: "worker_1")
     with pytest.raises(ValidationError, match="instance"):
         CommonSettings(instance="@hostname")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            {"clickhouse_url": "http://h/d", "clickhouse_ca_file": "/ca"},
+            "METERING_CLICKHOUSE_CA_FILE: has no effect",
+        ),
+        (
+            {"clickhouse_url": "chdb:///d", "clickhouse_cert_file": "/c"},
+            "METERING_CLICKHOUSE_CERT_FILE: has no effect",
+        ),
+        ({"clickhouse_ca_file": "/ca"}, "METERING_CLICKHOUSE_CA_FILE: has no effect"),
+        (
+            {"clickhouse_url": "https://h/d", "clickhouse_key_file": "/k"},
+            "METERING_CLICKHOUSE_CERT_FILE: must be set",
+        ),
+        (
+            {"clickhouse_url": "https://h/d", "clickhouse_ca_file": "/absent"},
+            "METERING_CLICKHOUSE_CA_FILE: /absent cannot",
+        ),
+    ],
+)
+def test_files_for_clickhouse_that_are_no_use_are_named(given: dict[str, str], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        SinkSettings(**given)  # type: ignore[arg-type]  # pydantic checks them
+
+
+def test_clickhouse_is_checked_against_the_systems_authorities_where_no_file_is_set() -> None:
+    files = SinkSettings(clickhouse_url="https://u:p@h:8443/d").clickhouse_tls
+    assert (files.prefix, files.ca_file, files.cert_file, files.key_file) == (
+        "METERING_CLICKHOUSE_",
+        None,
+        None,
+        None,
+    )

@@ -16,16 +16,16 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from pipeline import status_server, telemetry
+from pipeline import exposition, status_server
+from pipeline.exposition import MetricsText
 from pipeline.kafka.attempts import ClientCancelledError
 from pipeline.status_server import CONNECTIONS_MAX, STILL_MAX_S, RoleStatus, run_until_stopped
 
 
 @contextmanager
 def _served(status: RoleStatus) -> Iterator[int]:
-    server = status_server.serve("127.0.0.1", 0, status)
+    server = status_server.serve("127.0.0.1", 0, status, MetricsText(()))
     yield server.server_port
     server.shutdown()
     server.server_close()
@@ -100,7 +100,7 @@ def test_the_metrics_are_made_once_a_second_however_many_ask(
 ) -> None:
     made = []
 
-    def make(_registry: CollectorRegistry) -> bytes:
+    def make(_: object) -> bytes:
         made.append(time.monotonic())
         time.sleep(0.05)  # who asks meanwhile waits, and makes none
         return b"made %d times\n" % len(made)
@@ -110,12 +110,12 @@ def test_the_metrics_are_made_once_a_second_however_many_ask(
             text: bytes = answer.read()
             return text
 
-    monkeypatch.setattr(telemetry, "generate_latest", make)
+    monkeypatch.setattr(exposition, "generate_latest", make)
     with ThreadPoolExecutor(8) as asking:
         assert set(asking.map(read, range(16))) == {b"made 1 times\n"}
     while read() != b"made 2 times\n":
         time.sleep(0.02)
-    assert made[1] - made[0] > (telemetry.TEXT_KEPT_MS - 1) / 1000  # its clock is of whole ms
+    assert made[1] - made[0] > (exposition.TEXT_KEPT_MS - 1) / 1000  # its clock is of whole ms
 
 
 async def test_a_signal_ends_a_role_well() -> None:

@@ -7,8 +7,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 from pipeline.gateway import Gateway, openai_usage
+from pipeline.telemetry import SINK, shown_by
 from tests.support.builders import DROP
+from tests.support.deploy import shown_otherwise
 from tests.support.product.world import World, cost_inr
 
 CORPUS = Path(__file__).parents[2] / "schemas" / "usage-corpus.json"
@@ -70,7 +74,8 @@ def test_what_was_served_is_charged_however_it_was_counted(world: World) -> None
         world.owes(org, inr)
     world.agrees(org)
     world.shop.until(
-        lambda: world.counted("metering_irregular_total") == IRREGULAR, f"{IRREGULAR} of them are irregular"
+        lambda: world.counted("metering_requests_irregular_total") == IRREGULAR,
+        f"{IRREGULAR} of them are irregular",
     )
     newest, *_ = world.shop.get("/me/activity/events", org)["events"]
     assert newest["latency_ms"] == 740
@@ -128,3 +133,10 @@ def test_what_costs_nothing_is_served_at_a_balance_of_0_and_a_half_read_stream_i
     world.shop.until(lambda: world.requests_of(org) == (1, 0), "the gift is there")
     world.shop.until(lambda: world.requests_of(reader) == (2, 1), "both streams are there")
     world.agrees(org, reader)
+
+
+def test_a_role_of_its_own_shows_the_metrics_of_what_it_does(world: World) -> None:
+    for role in world.product.roles():
+        text = httpx2.get(f"{role.status_url}/metrics", trust_env=False, verify=False).text
+        groups = [group for group in shown_by(role.command) if role.command != "server" or group is not SINK]
+        assert shown_otherwise(text, groups) == [], role.name

@@ -6,17 +6,19 @@ Called by: `api/http/edge.py`, `api/http/bounded_connection.py`, `api/routes/ran
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from pipeline.telemetry import API
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-HTTP_REQUESTS = Counter("metering_http_requests_total", "Requests answered", ["route", "method", "code"])
-HTTP_SECONDS = Histogram("metering_http_request_seconds", "Time to answer", ["route"], buckets=_SECONDS)
-CONNECTIONS_REFUSED = Counter(
+HTTP_REQUESTS = API.counter("metering_http_requests_total", "Requests answered", ["route", "method", "code"])
+HTTP_SECONDS = API.histogram("metering_http_request_seconds", "Time to answer", ["route"], buckets=_SECONDS)
+CONNECTIONS_REFUSED = API.counter(
     "metering_http_connections_refused_total", "Connections let go because a limit was exceeded", ["code"]
 )
-RANKINGS_COMPUTED = Counter("metering_rankings_computed_total", "Rankings computed and not taken from memory")
+RANKINGS_COMPUTED = API.counter(
+    "metering_rankings_computed_total", "Rankings computed and not taken from memory"
+)
 
 
 def observe(route: str, method: str, status: int, seconds: float) -> None:

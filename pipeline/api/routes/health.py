@@ -20,7 +20,7 @@ from pipeline.api.http.errors import not_found
 from pipeline.api.services.context import AppContext, Check
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
-from pipeline.telemetry import MetricsText
+from pipeline.exposition import MetricsText
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,20 @@ router = APIRouter(tags=["operations"])
 
 
 def engine_check(engine: Engine) -> Check:
-    """Return the check that asks the engine for its database."""
+    """Return the check that asks the engine for its schema. It logs what is wrong when that changes, not at each look."""
+    told: str | None = None
 
     async def check() -> str | None:
+        nonlocal told
         try:
             await engine.async_ping()
         except (EngineError, EngineUnavailable) as error:
-            log.warning("the engine is not ready: %s", error)
-            return "does not answer, or has no schema"
+            if str(error) != told:
+                level = logging.ERROR if error.needs_operator else logging.WARNING
+                log.log(level, "ClickHouse is not ready: %s", error)
+            told = str(error)
+            return told if error.needs_operator else "does not answer, or has no schema"
+        told = None
         return None
 
     return check

@@ -58,7 +58,7 @@ from pipeline.api.services.coalesced_reads import CoalescedReads
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.exports import Exports
 from pipeline.api.services.history import History
-from pipeline.telemetry import MetricsText
+from pipeline.exposition import MetricsText
 
 ROUTERS = (
     usage.router,
@@ -118,7 +118,7 @@ def create_app(context: AppContext) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.context = context
-    app.state.metrics_text = MetricsText(context.registry, context.now_ms)
+    app.state.metrics_text = MetricsText(context.metric_groups, context.now_ms)
     app.state.kept_health = health.KeptHealth(context)
     app.state.rankings = Rankings(context)
     app.state.kept_pages = KeptPages(context.now_ms)

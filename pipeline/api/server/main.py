@@ -35,8 +35,9 @@ from pipeline.api.services.sessions import SessionRegister
 from pipeline.api.services.tokens import TokenRegister
 from pipeline.api.services.worker_watch import WorkerWatch
 from pipeline.catalog.rates import RateTable
-from pipeline.clickhouse.client import Engine, EngineUnavailable, open_engine
+from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable, open_engine
 from pipeline.clickhouse.migrate import migrate
+from pipeline.exposition import MetricGroup, MetricsText
 from pipeline.kafka.attempts import error_of
 from pipeline.kafka.bounded import records_at
 from pipeline.kafka.catalog import to_rates
@@ -86,9 +87,10 @@ def main(settings: Settings) -> int:
 
 async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -> int:
     status = ServerStatus()
-    _serve_status(settings, status)
+    groups = metric_groups(settings)
+    _serve_status(settings, status, MetricsText(groups))
     beating = asyncio.create_task(status.role.beat())
-    engine = open_engine(clickhouse_url)
+    engine = open_engine(clickhouse_url, settings.clickhouse_tls)
     await asyncio.to_thread(_migrate_now_or_later, engine)
     async with AsyncExitStack() as stack:
         stack.callback(engine.close)
@@ -145,6 +147,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 now_ms=_now_ms,
                 checks=_checks(engine, workers, follower, supervised),
                 behind_ms=beside_api.behind_ms,
+                metric_groups=groups,
                 accounts=accounts,
                 settings=settings,
                 public_url=settings.public_url,
@@ -203,17 +206,27 @@ class Server(uvicorn.Server):
 def _notary_of(settings: Settings) -> list[SupervisedPart]:
     """Return the notary, none where it has no key. It is no part that /healthz waits for: nobody waits for a signature."""
     if settings.notary_key is None:
-        log.warning("METERING_NOTARY_KEY is not set: no checkpoints are signed here")
+        log.info("METERING_NOTARY_KEY is not set: this server signs no checkpoints")
         return []
     keys = NotaryKeys.parse(settings.notary_key.get_secret_value())
     return [SupervisedPart("notary", lambda: Notary(settings, keys))]
 
 
-def _serve_status(settings: Settings, status: ServerStatus) -> None:
+def metric_groups(settings: Settings) -> tuple[MetricGroup, ...]:
+    """Return the metrics that a server shows: those of the sink and the notary only where they run beside it."""
+    elsewhere: list[MetricGroup] = []
+    if not settings.server_sink:
+        elsewhere.append(telemetry.SINK)
+    if settings.notary_key is None:
+        elsewhere.append(telemetry.NOTARY)
+    return tuple(group for group in telemetry.shown_by("server") if group not in elsewhere)
+
+
+def _serve_status(settings: Settings, status: ServerStatus, metrics: MetricsText) -> None:
     """Serve the status port. Raises OSError where a port that was set is taken."""
     port = settings.server_status_port
     try:
-        status_server.serve(settings.host, STATUS_PORT if port is None else port, status.role)
+        status_server.serve(settings.host, STATUS_PORT if port is None else port, status.role, metrics)
     except OSError as error:
         if port is not None:
             raise
@@ -239,11 +252,14 @@ def connections_allowed() -> int:
 
 
 def _migrate_now_or_later(engine: Engine) -> None:
-    """Bring the schema up to date. With the engine away that is left to the sink, which waits for it."""
+    """Bring the schema up to date. Where the engine is away or will not have us, the server starts all the same, not ready."""
     try:
         migrate(engine)
-    except EngineUnavailable as error:
-        log.warning("started without the engine: %s", error)
+    except (EngineError, EngineUnavailable) as error:
+        if isinstance(error, EngineError) and not error.needs_operator:
+            raise
+        level = logging.ERROR if error.needs_operator else logging.WARNING
+        log.log(level, "started without the engine: %s", error)
 
 
 def _now_ms() -> int:

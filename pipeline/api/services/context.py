@@ -5,12 +5,11 @@ Owns: `AppContext`. A route gets it from `api/services/dependencies.py`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from prometheus_client import REGISTRY, CollectorRegistry
-
+from pipeline import telemetry
 from pipeline.api.http.limiter import RequestRate
 from pipeline.api.services.accounts import AccountServices
 from pipeline.api.services.checkpoints import CheckpointBook
@@ -19,6 +18,7 @@ from pipeline.api.services.tokens import TokenRegister
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope
+from pipeline.exposition import MetricGroup
 from pipeline.settings import ADDRESS_REQUESTS_PER_S, CHECKOUT_URL, SESSION_REQUESTS_PER_S, Settings
 
 KeyNames = Mapping[str, tuple[str, str]]
@@ -53,7 +53,8 @@ class AppContext:
     checks: Mapping[str, Check] = field(default_factory=dict)
     behind_ms: Callable[[str], int | None] = lambda _org: None
     """How far ClickHouse is behind the journal for an org; None where this server does not know."""
-    registry: CollectorRegistry = REGISTRY
+    metric_groups: Sequence[MetricGroup] = field(default_factory=lambda: telemetry.shown_by("server"))
+    """What `/metrics` shows."""
     accounts: AccountServices | None = None
     settings: Settings | None = field(default=None, repr=False)
     """What `verify` and `reconcile` are run with when the operator asks for them."""

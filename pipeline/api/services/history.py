@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 ROWS_LIMIT_S, ROWS_POLL_S = 5.0, 0.05
 ORGS_KEPT = 10_000
 ONE_THREAD = {"max_threads": 1}
+NO_RIDS = (1, 0)
+"""A range that nothing is in."""
 
 
 @dataclass
@@ -172,26 +174,35 @@ class History:
             raise not_found("the single requests of that time are not kept any more")
         ends = {ist.day_of(entry_ms), ist.day_of(at_ms)}
         between = sum(day.debits_nano for day in days if min(ends) < day.number < max(ends))
-        at_ends = await asyncio.gather(
-            *(
-                self._debits_up_to(scope, at_ms, max(day.first_id, entry_id + 1), day.last_id)
-                for day in days
-                if day.number in ends
-            )
+        at_ends = await self._debits_up_to(
+            scope,
+            at_ms,
+            *((max(day.first_id, entry_id + 1), day.last_id) for day in days if day.number in ends),
         )
-        left_nano: int = balance_nano - between - sum(at_ends)
+        left_nano: int = balance_nano - between - at_ends
         return left_nano
 
     async def _posted_days(self, scope: OrgScope, last: int) -> list[PostedDay]:
         """Return the IST days up to one on which requests were posted, oldest first. Rows of the last one may still come."""
         return await self._days.up_to(scope, last, self._complete_ms.get(scope.org, 0))
 
-    async def _debits_up_to(self, scope: OrgScope, at_ms: int, first_id: int, last_id: int) -> int:
-        """Return what the requests cost that have ids between two, both included, and were posted up to an instant."""
-        if first_id > last_id:
+    async def _debits_up_to(self, scope: OrgScope, at_ms: int, *ranges: tuple[int, int]) -> int:
+        """Return what the requests cost that were posted up to an instant, of those in one of at most two ranges of ids.
+
+        A range is its first and last id, and may be empty. One question for both: it costs little more than for one.
+        """
+        of_rids = [_rids(first_id, last_id) for first_id, last_id in ranges if first_id <= last_id]
+        if not of_rids:
             return 0
-        from_rid, to_rid = _rids(first_id, last_id)
-        bound = query("debits_up_to").of_org(scope, at_ms=at_ms, from_rid=from_rid, to_rid=to_rid)
+        (from_rid, to_rid), (also_from_rid, also_to_rid) = (*of_rids, NO_RIDS)[:2]
+        bound = query("debits_up_to").of_org(
+            scope,
+            at_ms=at_ms,
+            from_rid=from_rid,
+            to_rid=to_rid,
+            also_from_rid=also_from_rid,
+            also_to_rid=also_to_rid,
+        )
         found = await self.engine.async_query(bound.sql, bound.parameters, row=tuple[int])
         debits_nano: int = found[0][0]
         return debits_nano
@@ -212,7 +223,7 @@ class History:
             debited[ist.month_of_day(day.number)] += (
                 day.debits_nano
                 if day.number < today
-                else await self._debits_up_to(scope, now.posted_ms, day.first_id, now.next_id - 1)
+                else await self._debits_up_to(scope, now.posted_ms, (day.first_id, now.next_id - 1))
             )
         return debited
 

@@ -22,10 +22,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import clickhouse_connect
@@ -59,6 +60,7 @@ _IGNORED = {
 }
 _PROGRESS = b'X-ClickHouse-Progress: {"read_rows":"100","written_rows":"100"}\r\n'
 
+F = TypeVar("F", bound="Front")
 Given = dict[str, str]
 Answer = tuple[int, int | None, bytes]
 """HTTP status, ClickHouse's error code if any, and the body."""
@@ -82,6 +84,10 @@ class Handler(BaseHTTPRequestHandler):
         given = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
         given["authorization"] = self.headers.get("Authorization", "")
         self.server.remember(given, body)
+        refused = self.server.refusal(self.headers, body)
+        if refused is not None:
+            self._answer(*refused)
+            return
         fault, mixture, chance = self.server.draw(INSERT if _INSERT.match(body) else OTHER)
         if fault is None:
             self._answer(*self.server.run(given, body))
@@ -214,6 +220,10 @@ class Front(ThreadingHTTPServer):
         if self._choice is None:
             self.seen.append((given, body))
 
+    def refusal(self, _headers: Message, _body: bytes) -> Answer | None:
+        """Return why whoever sends a statement may not; this front lets everybody in."""
+        return None
+
     def draw(self, kind_of_statement: str) -> tuple[Fault | None, Mixture, Random]:
         """Return what to do to a statement; nothing where nobody chooses."""
         return self._choice.draw(kind_of_statement) if self._choice else (None, NONE, Random(0))
@@ -263,7 +273,13 @@ class _Runtime:
 @contextmanager
 def http_front(path: str) -> Iterator[Front]:
     """Serve the embedded engine of a directory over HTTP on a free port, from this process."""
-    front = Front(path)
+    with serving(Front(path)) as front:
+        yield front
+
+
+@contextmanager
+def serving(front: F) -> Iterator[F]:
+    """Have a front serve from a thread of this process, and close its engine's handles afterwards."""
     thread = threading.Thread(target=front.serve_forever, daemon=True)
     thread.start()
     try:

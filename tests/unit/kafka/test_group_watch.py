@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 from aiokafka import TopicPartition
-from prometheus_client import REGISTRY
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.group_watch import SILENT_LIMIT_S, GroupWatch, in_words
+from pipeline.telemetry import READING
 
 A0, B0, A1 = TopicPartition("a", 0), TopicPartition("b", 0), TopicPartition("a", 1)
 PART = "tested"
@@ -34,7 +34,7 @@ class Opening:
 
 def _shown(name: str, partition: int, topic: str | None = None) -> float | None:
     labels = {"part": PART, "partition": str(partition), **({"topic": topic} if topic else {})}
-    return REGISTRY.get_sample_value(f"metering_{name}", labels)
+    return READING.registry.get_sample_value(f"metering_{name}", labels)
 
 
 @pytest.fixture

@@ -73,6 +73,11 @@ installed. Takes root, role, needed and, in a StatefulSet, isNamed: its pods kee
 {{- end }}
 {{- end }}
 
+{{/* Whether there is a notary, as text or as none: its key is named. */}}
+{{- define "metering.signs" -}}
+{{- with get (default dict .Values.notary.secrets) "METERING_NOTARY_KEY" | default (get .Values.secrets "METERING_NOTARY_KEY") }}yes{{ end -}}
+{{- end }}
+
 {{/* The Secrets that a role has as files, by folder, as YAML. Takes root and role. */}}
 {{- define "metering.files" -}}
 {{- merge dict (default dict (index .root.Values .role).files) .root.Values.files | toYaml -}}

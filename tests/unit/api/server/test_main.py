@@ -1,10 +1,15 @@
-"""How many connections a server allows, by the open files that the system gives it."""
+"""What a server takes from its settings and the system: connections by open files, and which metrics it shows."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+
+from pipeline.api.server.main import metric_groups
+from pipeline.settings import Settings
+from pipeline.telemetry import NOTARY, SINK, shown_by
+from tests.support.builders import NOTARY_KEY
 
 PROGRAM = """
 import json, resource
@@ -23,3 +28,10 @@ def test_files_are_kept_for_what_is_no_connection_of_a_client() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60
     )
     assert json.loads(done.stdout) == [[2048, 2560], [488, 1000], [1, 100]]
+
+
+def test_metrics_of_what_runs_elsewhere_are_not_shown() -> None:
+    whole = Settings(kafka_url="kafka://k:9092", notary_key=NOTARY_KEY)
+    assert metric_groups(whole) == shown_by("server")
+    apart = whole.model_copy(update={"server_sink": False, "notary_key": None})
+    assert set(shown_by("server")) - set(metric_groups(apart)) == {SINK, NOTARY}

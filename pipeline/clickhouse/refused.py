@@ -1,0 +1,89 @@
+"""Why ClickHouse will not have us, in one line that says what to set.
+
+Owns: telling apart what a wrong certificate, password or grant looks like in an error of the driver.
+Called by: `clickhouse/errors.py`. Next: `tls.py` has the words about certificates.
+
+A server that is merely away is no refusal: it comes back, and the sink and the answers with it.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from dataclasses import dataclass
+
+from clickhouse_connect.driver.exceptions import Error as DriverError
+
+from pipeline.tls import tls_error_in, why_not_believed
+
+PREFIX = "METERING_CLICKHOUSE_"
+_URL = f"{PREFIX}URL"
+
+READONLY = 164
+ACCESS_DENIED = 497
+_NOT_THE_USER = frozenset(
+    {
+        192,  # UNKNOWN_USER
+        193,  # WRONG_PASSWORD
+        194,  # REQUIRED_PASSWORD
+        516,  # AUTHENTICATION_FAILED
+    }
+)
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
+"""OpenSSL's reasons where the other side spoke something else than TLS."""
+_GRANT = re.compile(r"have (?:the )?grants? (.+?)(?:, for all|, for any|\. |\.?$| \()")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who was asked, host:port, and as which user."""
+
+    server: str
+    user: str
+
+
+def what_to_set(error: DriverError, asked: Asked) -> str | None:
+    """Return what an error says of our settings or grants, None where it says nothing of them."""
+    if error.code in _NOT_THE_USER:
+        return (
+            f"{_URL}: {asked.server} does not take its user and password: there is no user {asked.user!r}, the password is "
+            "another, or the user may not come from this machine"
+        )
+    if error.code == ACCESS_DENIED:
+        found = _GRANT.search(" ".join(str(error).split()))
+        lacking = f"the grant {found[1]}" if found else "a grant"
+        return (
+            f"{_URL}: the user {asked.user!r} lacks {lacking} at {asked.server}: deploy/clickhouse/users.xml has what each "
+            "role needs"
+        )
+    if error.code == READONLY:
+        return (
+            f"{_URL}: the user {asked.user!r} may only read at {asked.server}: its profile needs `readonly` 2 for a server and "
+            "for `metering verify`, and 0 for a sink and `metering migrate`"
+        )
+    return _of_tls(tls_error_in(error), asked) if error.code is None else None
+
+
+def what_it_may_be(error: DriverError, asked: Asked) -> str | None:
+    """Return what an error may say of our settings, where it may as well be that the server is being stopped."""
+    if isinstance(tls_error_in(error), ssl.SSLEOFError):
+        return (
+            f"{asked.server} closed the connection: it is being stopped, or does not take the certificate that this client shows "
+            f"({PREFIX}CERT_FILE)"
+        )
+    return None
+
+
+def _of_tls(error: ssl.SSLError | None, asked: Asked) -> str | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return why_not_believed(error, asked.server, PREFIX)
+    reason = getattr(error, "reason", None) or ""
+    words = reason.replace("_", " ").lower()
+    if "ALERT" in reason:
+        return (
+            f"{PREFIX}CERT_FILE: {asked.server} does not take the certificate that this client shows, or asks for one and "
+            f"there is none ({words})"
+        )
+    if reason in _NO_TLS:
+        return f"{_URL} begins with https://, but {asked.server} does not speak TLS ({words})"
+    return None
