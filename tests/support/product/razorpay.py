@@ -98,11 +98,17 @@ class Shop:
         error = answer["error"]
         return " ".join(str(part) for part in (status, error["code"], error.get("param")) if part is not None)
 
-    def metering(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command line."""
+    def metering(
+        self, *arguments: str, answer_limit_s: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line; it waits for an answer for as long as the product does, or for less."""
+        program, environment = "pipeline", self.environment
+        if answer_limit_s is not None:
+            program = "tests.support.product.impatient"
+            environment = {**environment, "METERING_TEST_ANSWER_SECONDS": str(answer_limit_s)}
         return subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments],
-            env=self.environment,
+            [sys.executable, "-m", program, *arguments],
+            env=environment,
             capture_output=True,
             text=True,
             timeout=120,
