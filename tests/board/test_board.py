@@ -15,12 +15,18 @@ from tests.support.chromium import chromium_path
 
 PANELS = panels()
 EMPTY_OR_NOT: dict[str, str] = {
+    "Promises: Gateways": "only where gateways are scraped; the demo's is not",
+    "Promises: Gateways' spools": "only where gateways are scraped; the demo's is not",
+    "Promises: Objectives missed": "only where something was missed, or for long enough to tell",
     "Partitions: Opening": "only while a partition is being opened",
     "Sink and notary: Since the last signed day": "only once a day of the demo has closed",
     "Payments: Open orders asked about a minute": "only where an order stays open for some seconds",
     "Worker: Records that cannot be understood": "only after a first one",
     "Worker: Time to take over a partition": "only after one was taken over while Prometheus looked",
     "API: Connections let go": "only after a connection was beyond a limit",
+    "Promises: Books": "hours only after a verify came to its end",
+    "Promises: Gateways' spools": "no gateway of the demo is scraped",
+    "Promises: Gateways": "no gateway of the demo is scraped",
 }
 """Panels that may return nothing of a healthy demo, and why."""
 

@@ -101,6 +101,7 @@ def observed_demo(program: str) -> Iterator[Observed]:
             demo.until("Live traffic", SAYS_LIMIT_S)
             _pay(at)
             _metering(demo, "credit", AGENCY.org, "--inr", "50", "--reason", "a top-up")
+            _metering(demo, "verify")
             # Until the rates that are compared see nothing of the history that was put in.
             time.sleep(60)
             first = totals(at)
