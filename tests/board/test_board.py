@@ -15,9 +15,6 @@ from tests.support.chromium import chromium_path
 
 PANELS = panels()
 EMPTY_OR_NOT: dict[str, str] = {
-    "Promises: Gateways": "only where gateways are scraped; the demo's is not",
-    "Promises: Gateways' spools": "only where gateways are scraped; the demo's is not",
-    "Promises: Objectives missed": "only where something was missed, or for long enough to tell",
     "Partitions: Opening": "only while a partition is being opened",
     "Sink and notary: Since the last signed day": "only once a day of the demo has closed",
     "Payments: Open orders asked about a minute": "only where an order stays open for some seconds",
