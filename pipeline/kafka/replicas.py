@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline import telemetry
 from pipeline.connection import KafkaConnection
-from pipeline.kafka.attempts import described, unreached
+from pipeline.kafka.attempts import attempt, described
 from pipeline.kafka.clients import started_admin
 from pipeline.topics import TOPICS
 
@@ -69,9 +69,12 @@ class ReplicasWatch:
         self._failed: str | None = None
 
     async def run(self) -> None:
-        """Look again and again until cancelled. Nothing is shown while Kafka does not answer."""
+        """Look again and again until cancelled. Nothing is shown while Kafka does not answer.
+
+        Whatever goes wrong is logged and tried again: who only looks on takes no API down.
+        """
         while True:
-            error = await unreached(self._look_on(), "asking for the replicas of topics")
+            error = await attempt(self._look_on(), "asking for the replicas of topics")
             telemetry.KAFKA_PARTITIONS.clear()
             failed = described(error)
             if failed is not None and failed != self._failed:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from pipeline import telemetry, topics
 from pipeline.connection import KafkaConnection
 from pipeline.formats import CHECKPOINTS
-from pipeline.kafka.attempts import described, unreached
+from pipeline.kafka.attempts import attempt, described
 from pipeline.kafka.bounded import last_of_key
 
 log = logging.getLogger(__name__)
@@ -66,9 +66,12 @@ class VerifyWatch:
         self._failed: str | None = None
 
     async def run(self) -> None:
-        """Look again and again until cancelled. Without Kafka, what was seen last is shown."""
+        """Look again and again until cancelled. Without Kafka, what was seen last is shown.
+
+        Whatever goes wrong is logged and tried again: who only looks on takes no API down.
+        """
         while True:
-            error = await unreached(self._look(), "looking for the last verify")
+            error = await attempt(self._look(), "looking for the last verify")
             failed = described(error)
             if failed is not None and failed != self._failed:
                 log.warning("the last run of `metering verify` cannot be looked for: %s", failed)
