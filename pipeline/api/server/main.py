@@ -186,7 +186,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         beside += [
             VerifyWatch(settings.kafka).run(),
             ReplicasWatch(settings.kafka, settings.min_insync_replicas).run(),
-            StatementsReady(client, engine, _now_ms).run(),
+            StatementsReady(client, _now_ms).run(),
             UnusualHours(client, engine, _now_ms).run(),
         ]
         if accounts.razorpay is not None:
