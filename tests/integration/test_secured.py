@@ -126,9 +126,12 @@ REFUSED: tuple[tuple[str, str, dict[str, str], str], ...] = (
     ("worker", "worker", ANOTHER, "METERING_KAFKA_PASSWORD"),
     ("sink", "sink", ANOTHER, "METERING_KAFKA_PASSWORD"),
     ("server", "server", ANOTHER, "METERING_KAFKA_PASSWORD"),
-    ("worker", "server", {}, "may not"),
+    ("worker", "verify", {}, "may not read in the consumer group"),
 )
-"""Command, user, changes of its environment, and what it has to say."""
+"""Command, user, changes of its environment, and what it has to say.
+
+That of `verify` may read every topic: a process that lacks several rights tells of each that it meets before it ends.
+"""
 
 
 async def test_a_role_that_is_refused_ends_with_one_line(product: SecuredProduct) -> None:

@@ -5,6 +5,7 @@ Owns: starting, killing and freezing the front of tests/support/clickhouse/front
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import socket
@@ -18,6 +19,7 @@ from typing import Any
 import httpx2
 import msgspec
 
+import tests
 from tests.support import ports
 from tests.support.clickhouse import misbehaviour
 from tests.support.clickhouse.misbehaviour import NONE, Mixture
@@ -30,7 +32,7 @@ class ClickHouse:
     """The embedded engine behind ClickHouse's HTTP interface, in its own process and on one port for ever."""
 
     def __init__(self, home: Path, seed: int) -> None:
-        """Prepare; faults are drawn from the seed."""
+        """Prepare; faults are drawn from the seed. The engine starts in `home`, so it has the rights that files there give."""
         home.mkdir()
         self._home, self._seed = home, seed
         self._port = ports.free()
@@ -58,6 +60,8 @@ class ClickHouse:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
+                cwd=self._home,
+                env={**os.environ, "PYTHONPATH": str(Path(tests.__file__).parent.parent)},
             )
         deadline = time.monotonic() + START_LIMIT_S
         while not self._listens():
