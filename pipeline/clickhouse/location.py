@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 DEFAULT_DATABASE = "metering"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+\Z")
 _DEFAULT_PORTS = {"http": 8123, "https": 8443}
 
 
@@ -111,9 +112,9 @@ def _server(url: str) -> ServerLocation:
 def _address(scheme: str, text: str) -> Address:
     """Return the address that a text names. Raises ValueError where its port is none."""
     parts = urlsplit(f"//{text}")
-    if not parts.hostname:
+    if not _HOST.match(parts.hostname or ""):
         raise LocationError("the ClickHouse URL has no host, or none after a comma")
-    return Address(parts.hostname, parts.port or _DEFAULT_PORTS[scheme])
+    return Address(parts.hostname or "", parts.port or _DEFAULT_PORTS[scheme])
 
 
 def _options(query: str, known: str) -> dict[str, str]:
