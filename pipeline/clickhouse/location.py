@@ -28,7 +28,7 @@ class LocationError(ValueError):
     """A URL that names no engine. The message never repeats the URL, which may hold a password."""
 
 
-class Address(NamedTuple):
+class ServerAddress(NamedTuple):
     """Where a server listens."""
 
     host: str
@@ -55,7 +55,7 @@ class ServerLocation:
     `cluster` is the name that the servers' own configuration gives them.
     """
 
-    replicas: tuple[Address, ...]
+    replicas: tuple[ServerAddress, ...]
     secure: bool
     user: str
     password: str = field(repr=False)
@@ -109,12 +109,12 @@ def _server(url: str) -> ServerLocation:
     )
 
 
-def _address(scheme: str, text: str) -> Address:
+def _address(scheme: str, text: str) -> ServerAddress:
     """Return the address that a text names. Raises ValueError where its port is none."""
     parts = urlsplit(f"//{text}")
     if not _HOST.match(parts.hostname or ""):
         raise LocationError("the ClickHouse URL has no host, or none after a comma")
-    return Address(parts.hostname or "", parts.port or _DEFAULT_PORTS[scheme])
+    return ServerAddress(parts.hostname or "", parts.port or _DEFAULT_PORTS[scheme])
 
 
 def _options(query: str, known: str) -> dict[str, str]:

@@ -33,7 +33,7 @@ from pipeline.clickhouse.errors import (
     engine_failure,
     is_of_one_replica,
 )
-from pipeline.clickhouse.location import Address, EmbeddedLocation, ServerLocation
+from pipeline.clickhouse.location import ServerAddress, EmbeddedLocation, ServerLocation
 from pipeline.clickhouse.refused import Asked
 from pipeline.tls import TlsFiles, TlsFilesError
 
@@ -131,9 +131,9 @@ class ServerPool:
         self._location, self._tls = location, tls
         self._replicas = location.replicas
         self._next = 0
-        self._in_use: Address | None = None
+        self._in_use: ServerAddress | None = None
         self._lock = threading.Lock()
-        self._clients: dict[tuple[Address, str, Lane], Client] = {}
+        self._clients: dict[tuple[ServerAddress, str, Lane], Client] = {}
 
     @contextmanager
     def lend(self, database: str, lane: Lane) -> Iterator[Client]:
@@ -150,7 +150,7 @@ class ServerPool:
                 self._leave(address)
             raise failure from error
 
-    def _open(self, database: str, lane: Lane) -> tuple[Address, Client]:
+    def _open(self, database: str, lane: Lane) -> tuple[ServerAddress, Client]:
         """Return a client of a replica that answers and has caught up, beginning with the one whose turn it is."""
         # Choice of place: the lock is held while connecting, so that a server that comes back is greeted
         # by one caller and not by all of them.
@@ -172,7 +172,7 @@ class ServerPool:
         finally:
             self._lock.release()
 
-    def _use(self, address: Address, database: str, lane: Lane) -> Client:
+    def _use(self, address: ServerAddress, database: str, lane: Lane) -> Client:
         """Return a client of a replica. Raises DriverError where it does not answer or does not catch up in time."""
         key = (address, database, lane)
         client = self._clients.get(key) or self._connect(*key)
@@ -192,14 +192,14 @@ class ServerPool:
                 if error.code not in NOT_THERE:
                     raise
 
-    def _leave(self, address: Address) -> None:
+    def _leave(self, address: ServerAddress) -> None:
         """Have the next replica take over from one that does not serve, unless somebody is looking for one already."""
         if self._lock.acquire(blocking=False):
             if self._replicas[self._next] == address:
                 self._next = (self._next + 1) % len(self._replicas)
             self._lock.release()
 
-    def _connect(self, address: Address, database: str, lane: Lane) -> Client:
+    def _connect(self, address: ServerAddress, database: str, lane: Lane) -> Client:
         client = clickhouse_connect.get_client(**_client_arguments(address, self._location, self._tls, lane))
         # The database may not exist before the first migration, so the greeting goes without it.
         client.database = database
@@ -214,7 +214,9 @@ class ServerPool:
         self._clients.clear()
 
 
-def _client_arguments(address: Address, at: ServerLocation, tls: TlsFiles, lane: Lane) -> dict[str, Any]:
+def _client_arguments(
+    address: ServerAddress, at: ServerLocation, tls: TlsFiles, lane: Lane
+) -> dict[str, Any]:
     """Return all that a client of a server is made with, by the driver's names. Raises TlsFilesError.
 
     With a certificate of ours and no password in the URL, the certificate says who we are; with both, it is shown beside the

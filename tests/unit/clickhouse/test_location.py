@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.clickhouse.location import (
-    Address,
+    ServerAddress,
     EmbeddedLocation,
     LocationError,
     ServerLocation,
@@ -23,20 +23,24 @@ def test_embedded() -> None:
 
 def test_server() -> None:
     assert parse_location("http://ch") == ServerLocation(
-        (Address("ch", 8123),), False, "default", "", "metering"
+        (ServerAddress("ch", 8123),), False, "default", "", "metering"
     )
     assert parse_location("https://u:p%40ss%2Fword@ch.example:9/books?cluster=main") == ServerLocation(
-        (Address("ch.example", 9),), True, "u", "p@ss/word", "books", "main"
+        (ServerAddress("ch.example", 9),), True, "u", "p@ss/word", "books", "main"
     )
     assert parse_location("https://[::1]") == ServerLocation(
-        (Address("::1", 8443),), True, "default", "", "metering"
+        (ServerAddress("::1", 8443),), True, "default", "", "metering"
     )
 
 
 def test_replicas_stand_after_commas() -> None:
     found = parse_location("https://u:p@a1,a2:9440,[::1]/db?cluster=main")
     assert isinstance(found, ServerLocation)
-    assert found.replicas == (Address("a1", 8443), Address("a2", 9440), Address("::1", 8443))
+    assert found.replicas == (
+        ServerAddress("a1", 8443),
+        ServerAddress("a2", 9440),
+        ServerAddress("::1", 8443),
+    )
     assert (found.user, found.password, found.database, found.cluster) == ("u", "p", "db", "main")
 
 
