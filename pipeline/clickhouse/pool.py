@@ -33,7 +33,7 @@ from pipeline.clickhouse.errors import (
     engine_failure,
     is_of_one_replica,
 )
-from pipeline.clickhouse.location import ServerAddress, EmbeddedLocation, ServerLocation
+from pipeline.clickhouse.location import EmbeddedLocation, ServerAddress, ServerLocation
 from pipeline.clickhouse.refused import Asked
 from pipeline.tls import TlsFiles, TlsFilesError
 

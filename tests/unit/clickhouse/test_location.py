@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pipeline.clickhouse.location import (
-    ServerAddress,
     EmbeddedLocation,
     LocationError,
+    ServerAddress,
     ServerLocation,
     parse_location,
 )
