@@ -13,6 +13,11 @@ from pipeline.clickhouse.errors import EngineUnavailable
 from pipeline.clickhouse.migrate import load, migrate
 from pipeline.clickhouse.sql_files import sql_files
 from pipeline.clickhouse.staging import alone, make_like
+from pipeline.connection import KafkaConnection
+from pipeline.inserts import DatabasePlace
+from pipeline.sink.budget import ByteBudget
+from pipeline.sink.partition import SinkPartition
+from pipeline.sink.steps import LookAtDatabase, NotConfirmedError
 from tests.support.clickhouse.front import serving
 from tests.support.clickhouse.replica import Replica
 from tests.support.journal_rows import payload, random_requests
@@ -120,3 +125,16 @@ def test_a_staging_table_is_of_one_replica(engine_home: str, engine: Engine) -> 
     engine.command("INSERT INTO beside SELECT * FROM usage_day")
     engine.command(f"ALTER TABLE usage_day REPLACE PARTITION {year} FROM beside")
     assert engine.query("SELECT sum(requests) FROM usage_day", row=tuple[int]) == [(50,)]
+
+
+async def test_a_sink_compares_the_journal_with_a_replica_that_has_caught_up(
+    engine_home: str, engine: Engine
+) -> None:
+    with _replicas(engine_home, engine.database) as (only,), _opened(_at(only)) as cluster:
+        sink = SinkPartition(KafkaConnection("k:1"), "metering", 0, cluster, ByteBudget(1), lambda: 0.0)
+        found = await sink._take(LookAtDatabase(1, 0))
+        assert isinstance(found, DatabasePlace)
+        assert (found.highest, only.synced) == (0, list(REPLICATED))
+        only.catches_up = lambda: False
+        with pytest.raises(NotConfirmedError):
+            await sink._take(LookAtDatabase(1, 0))
