@@ -20,7 +20,18 @@ import yaml
 from pipeline.api.http import metrics as _api_metrics  # noqa: F401
 from pipeline.contract_tables import table
 from pipeline.exposition import MetricDescription, MetricGroup
-from pipeline.telemetry import API, FOLLOWING, GROUPS, NOTARY, PAYMENTS, READING, SINK, TELLING, WORKER
+from pipeline.telemetry import (
+    API,
+    AROUND,
+    FOLLOWING,
+    GROUPS,
+    NOTARY,
+    PAYMENTS,
+    READING,
+    SINK,
+    TELLING,
+    WORKER,
+)
 
 HOME = Path(__file__).resolve().parent
 PAGE = HOME / "metrics.md"
@@ -42,6 +53,7 @@ HEADINGS = {
     TELLING: ("Mails and webhooks to orgs", ""),
     PAYMENTS: ("Payments", ""),
     API: ("HTTP", "Set once per request."),
+    AROUND: ("Books and Kafka", "Looked for by every server, every 15 and 30 seconds."),
 }
 
 LABELS = {
@@ -53,6 +65,7 @@ LABELS = {
     "part": "who reads: `worker`, `sink`, `mail`, `webhooks`, `notary`",
     "partition": "the number of the partition",
     "reason": "why, as the header of the dead letter says it: [errors.md](errors.md#what-could-not-be-charged)",
+    "replicas": "how the replicas of a partition stand: `in sync`, `missing`, `too few` (nothing can be written), `leaderless`",
     "route": "the route's template, never a path as it came; `unmatched` for what is none",
     "topic": "the topic",
 }
@@ -87,6 +100,12 @@ The library adds the process's own: `process_resident_memory_bytes`, `process_cp
 {labels}
 
 {sections}
+
+## Gateways
+
+A gateway needs no library for metrics, so its own are not among these: its node serves the text that
+`pipeline.gateway.metrics` makes of its status ([gateway.md](gateway.md#its-numbers)): `metering_gateway_ready`, `_stale`, `_problems`,
+`_waiting_events`, `_spool_bytes`, `_spool_limit_bytes` and `_records_sent_total`, without labels.
 """
 
 

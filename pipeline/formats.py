@@ -109,7 +109,7 @@ MARKS = StoredFormat(topics.REDRIVE_STATE, 2, "the value itself, in decimal")
 CHECKPOINTS = StoredFormat(
     topics.VERIFY_STATE,
     1,
-    "the field `format` of the records `head`, `roll-ups`, `signed` and `reconciled`, for all records",
+    "the field `format` of the records `head`, `roll-ups`, `signed`, `reconciled` and `verified`, for all records",
 )
 """Of another format, older or newer, a checkpoint is not gone on from: all is read, and it is made anew."""
 NOTARY_DAYS = StoredFormat(topics.CHECKPOINTS_STATE, 1)

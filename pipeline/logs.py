@@ -38,9 +38,12 @@ _NOISY = ("aiokafka", "faust", "mode", "asyncio", "kafka", "uvicorn.access", "uv
 _KAFKA_CLIENT = "aiokafka"
 AGAIN_S = 60.0
 """How often the client tells of one condition that goes on."""
-PATIENCE_S = {"Group Coordinator Request failed: %s": 10.0}
-"""What the client says at every healthy start, by its own text, and for how long it may go on before it is told: a
-broker has to make its topic of offsets before it has a coordinator for a group."""
+PATIENCE_S = {
+    "Group Coordinator Request failed: %s": 10.0,
+    "Marking the coordinator dead (node %s)for group %s.": 10.0,
+}
+"""What the client says at a healthy start, by its own text, and for how long it may go on before it is told: a broker has
+to make its topic of offsets before it has a coordinator for a group, and that one has to load it before it serves."""
 TOLD_BY_ITS_CALLER = frozenset(
     {
         'Unable connect to "%s:%s": %s',

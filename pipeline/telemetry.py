@@ -24,9 +24,13 @@ TELLING = MetricGroup("server")
 """Mails and webhooks to orgs."""
 PAYMENTS = MetricGroup("server")
 API = MetricGroup("server")
-GROUPS = (READING, FOLLOWING, WORKER, SINK, NOTARY, TELLING, PAYMENTS, API)
+AROUND = MetricGroup("server")
+"""What no role does by itself, seen by the servers: what the last `metering verify` came to, and Kafka's replicas."""
+GROUPS = (READING, FOLLOWING, WORKER, SINK, NOTARY, TELLING, PAYMENTS, API, AROUND)
 
 _UNIT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LAG_SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+"""The objectives of docs/objectives.md are among them: 1 s and 5 s."""
 
 EVENTS = WORKER.counter("metering_events_total", "Request events read, whatever became of them")
 CHARGED = WORKER.counter("metering_requests_posted_total", "Request events posted to the journal")
@@ -62,6 +66,11 @@ UNIT_EVENTS = WORKER.histogram(
 )
 WORKER_BEHIND = WORKER.gauge(
     "metering_worker_behind_seconds", "Age of the newest event posted, when it was posted", ["partition"]
+)
+VERDICT_LAG = WORKER.histogram(
+    "metering_verdict_lag_seconds",
+    "From when Kafka took the oldest event of a unit of work until its debits and verdicts were committed",
+    buckets=_LAG_SECONDS,
 )
 PARTITIONS_OWNED = WORKER.gauge(
     "metering_worker_partitions",
@@ -123,6 +132,27 @@ SINK_HELD = SINK.gauge(
 )
 SINK_BEHIND = SINK.gauge(
     "metering_sink_behind_seconds", "Age of the newest row written, when it was written", ["partition"]
+)
+
+SINK_FRESHNESS = SINK.histogram(
+    "metering_sink_freshness_seconds",
+    "From when the oldest row of an insert came into the journal until all of the insert was in ClickHouse",
+    buckets=_LAG_SECONDS,
+)
+
+VERIFIED = AROUND.gauge(
+    "metering_verified_timestamp_seconds",
+    "When `metering verify` last ran to its end, in seconds since 1970; 0 where it never did",
+)
+VERIFY_DIFFERENCES = AROUND.gauge(
+    "metering_verify_differences", "Differences that the last `metering verify` found"
+)
+
+KAFKA_PARTITIONS = AROUND.gauge(
+    "metering_kafka_partitions",
+    "Partitions of the product's topics by their replicas: all in sync, some missing, fewer than may be written"
+    " with, or without a leader",
+    ["replicas"],
 )
 
 NOTARY_SIGNED_THROUGH = NOTARY.gauge(

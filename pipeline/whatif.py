@@ -14,7 +14,7 @@ model at another provider. Another model counts tokens in another way, and answe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -112,7 +112,7 @@ def parameters_of_days(rates: Iterable[Rate], first: date, last: date) -> dict[s
     }
 
 
-def pieces(first: date, last: date) -> Iterator[tuple[date, date]]:
+def pieces(first: date, last: date) -> Generator[tuple[date, date]]:
     """Yield the days from one to another, both included, as ranges of DAYS_AT_ONCE at most."""
     while first <= last:
         end = min(last, first + timedelta(days=DAYS_AT_ONCE - 1))

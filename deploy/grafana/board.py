@@ -1,7 +1,7 @@
 """Write the Grafana board: what to look at first, then each part of the pipeline.
 
-Owns: how a panel looks, and the order of the rows. The panels are in `charging.py`, `reporting.py`, `money.py` and
-`processes.py` beside it; their queries use the metrics of `pipeline/telemetry.py` and `pipeline/api/http/metrics.py`.
+Owns: how a panel looks, and the order of the rows. The panels are in `charging.py`, `promises.py`, `reporting.py`, `money.py`
+and `processes.py` beside it; their queries use the metrics of `pipeline/telemetry.py` and `pipeline/api/http/metrics.py`.
 Called by: a person, after a change here; `tests/deploy` checks that the JSON is up to date.
 
     python deploy/grafana/board.py            writes deploy/grafana/dashboards/metering.json
@@ -32,13 +32,14 @@ from grafana_foundation_sdk.models.dashboard import (
 from graphs import Graph
 from money import MAIL, PAYMENTS
 from processes import PROCESSES
+from promises import PROMISES
 from reporting import API, SINK
 
 BOARD = Path(__file__).parent / "dashboards" / "metering.json"
 SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
 WIDTH, HEIGHT = 24, 8
 
-ROWS = (FIRST, WORKER, PARTITIONS, SINK, API, PAYMENTS, MAIL, PROCESSES)
+ROWS = (FIRST, PROMISES, WORKER, PARTITIONS, SINK, API, PAYMENTS, MAIL, PROCESSES)
 
 
 def panel(graph: Graph, number: int, place: GridPos) -> timeseries.Panel:

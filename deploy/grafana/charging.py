@@ -31,7 +31,7 @@ FIRST = Row(
                 Query("max(metering_sink_behind_seconds)", "sink"),
             ),
             alerts_above=10,
-            runbook="docs/deploy.md#worker-behind",
+            runbook="docs/runbooks.md#meteringworkerbehind",
         ),
         Graph(
             "Dead letters a minute",
@@ -39,7 +39,7 @@ FIRST = Row(
             " a gateway sends what it should not. Too late, from the future: a clock is wrong.",
             "short",
             (Query(rate("metering_dead_letters_total", "reason", "60 * "), "{{reason}}"),),
-            runbook="docs/deploy.md#dead-letters",
+            runbook="docs/runbooks.md#meteringdeadletters",
         ),
         Graph(
             "Rupees a minute debited",
@@ -59,7 +59,7 @@ WORKER = Row(
             "s",
             quantiles("metering_unit_seconds", "topic"),
             alerts_above=2.5,
-            runbook="docs/deploy.md#units-slow",
+            runbook="docs/runbooks.md#meteringunitsslow",
         ),
         Graph(
             "Time of a transaction",
@@ -67,7 +67,7 @@ WORKER = Row(
             "s",
             quantiles("metering_unit_commit_seconds"),
             alerts_above=1,
-            runbook="docs/deploy.md#units-slow",
+            runbook="docs/runbooks.md#meteringcommitsslow",
         ),
         Graph(
             "Events in a unit",
@@ -81,7 +81,7 @@ WORKER = Row(
             "s",
             (Query("max by (partition) (metering_worker_behind_seconds)", "{{partition}}"),),
             alerts_above=10,
-            runbook="docs/deploy.md#worker-behind",
+            runbook="docs/runbooks.md#meteringworkerbehind",
         ),
         Graph(
             "Partitions owned",
@@ -91,7 +91,7 @@ WORKER = Row(
                 Query("metering_worker_partitions", "{{instance}}"),
                 Query("sum(metering_worker_partitions)", "all"),
             ),
-            runbook="docs/deploy.md#nobody-charges",
+            runbook="docs/runbooks.md#meteringpartitionsunowned",
         ),
         Graph(
             "Time to take over a partition",
@@ -164,7 +164,7 @@ PARTITIONS = Row(
                 ),
             ),
             alerts_above=15,
-            runbook="docs/deploy.md#a-partition-stands-still",
+            runbook="docs/runbooks.md#meteringpartitionstands",
         ),
         Graph(
             "Opening",
@@ -172,7 +172,7 @@ PARTITIONS = Row(
             "s",
             (Query("max by (part, partition) (metering_opening_seconds)", "{{part}} {{partition}}"),),
             alerts_above=60,
-            runbook="docs/deploy.md#a-partition-stands-still",
+            runbook="docs/runbooks.md#meteringpartitionopening",
         ),
         Graph(
             "Ends that differ",
@@ -180,7 +180,7 @@ PARTITIONS = Row(
             " says what to do before anything is restarted.",
             "short",
             (Query("sum(metering_ends_differ)", "differ"),),
-            runbook="docs/operations.md#state-journal-and-inputs-do-not-end-together",
+            runbook="docs/runbooks.md#meteringendsdiffer",
         ),
         Graph(
             "Since the ends were compared",
@@ -188,7 +188,7 @@ PARTITIONS = Row(
             "s",
             (Query("time() - min(metering_ends_compared_timestamp_seconds)", "longest"),),
             alerts_above=3 * 3600,
-            runbook="docs/operations.md#state-journal-and-inputs-do-not-end-together",
+            runbook="docs/runbooks.md#meteringendsnotcompared",
         ),
         Graph(
             "Kafka's silence",
@@ -196,7 +196,7 @@ PARTITIONS = Row(
             "s",
             (Query("max by (part, instance) (metering_broker_silent_seconds)", "{{part}} {{instance}}"),),
             alerts_above=15,
-            runbook="docs/deploy.md#a-partition-stands-still",
+            runbook="docs/runbooks.md#meteringbrokersilent",
         ),
     ),
 )

@@ -1,7 +1,7 @@
 """What a panel of the Grafana board is made of: titles, units and queries, and the queries that many panels share.
 
 Owns: how a counter, a histogram and a gauge are asked for.
-Called by: `charging.py`, `reporting.py`, `money.py` and `processes.py` beside it, which have the panels, and `board.py`.
+Called by: `charging.py`, `promises.py`, `reporting.py`, `money.py` and `processes.py` beside it, which have the panels, and `board.py`.
 """
 
 from __future__ import annotations

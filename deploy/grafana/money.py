@@ -52,7 +52,7 @@ MAIL = Row(
             "By what became of them. Refused, unclear and expired ones reach nobody; skipped: no mail server is set.",
             "short",
             (Query(rate("metering_mail_total", "outcome", "60 * "), "{{outcome}}"),),
-            runbook="docs/deploy.md#mail-fails",
+            runbook="docs/runbooks.md#meteringmailfails",
         ),
         Graph(
             "Mails waiting",

@@ -42,7 +42,7 @@ PROCESSES = Row(
                 ),
             ),
             alerts_above=2,
-            runbook="docs/deploy.md#down-and-restarts",
+            runbook="docs/runbooks.md#meteringrestarts",
         ),
     ),
 )

@@ -32,7 +32,7 @@ SINK = Row(
                 Query(rate("metering_sink_rows_put_back_total", times="60 * "), "rows put back"),
                 Query(rate("metering_sink_refusals_total", times="60 * "), "refused for certain"),
             ),
-            runbook="docs/deploy.md#sink-behind",
+            runbook="docs/runbooks.md#meteringsinkretries",
         ),
         Graph(
             "Held in memory",
@@ -53,7 +53,7 @@ SINK = Row(
                 ),
             ),
             alerts_above=26 * 3600,
-            runbook="docs/deploy.md#no-day-is-signed",
+            runbook="docs/runbooks.md#meteringnotarystands",
         ),
         Graph(
             "Sink behind, by partition",
@@ -61,7 +61,7 @@ SINK = Row(
             "s",
             (Query("max by (partition) (metering_sink_behind_seconds)", "{{partition}}"),),
             alerts_above=30,
-            runbook="docs/deploy.md#sink-behind",
+            runbook="docs/runbooks.md#meteringsinkbehind",
         ),
     ),
 )
@@ -86,7 +86,7 @@ API = Row(
                     "{{code}}",
                 ),
             ),
-            runbook="docs/deploy.md#api-errors",
+            runbook="docs/runbooks.md#meteringapierrors",
         ),
         Graph(
             "Connections let go",
@@ -100,7 +100,7 @@ API = Row(
             "s",
             quantiles("metering_http_request_seconds"),
             alerts_above=1,
-            runbook="docs/deploy.md#api-errors",
+            runbook="docs/runbooks.md#meteringapislow",
         ),
         Graph(
             "Slowest routes",

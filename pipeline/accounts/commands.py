@@ -37,6 +37,7 @@ from pipeline.accounts.results import (
     PromoWorth,
     RefundTaken,
     SignedUp,
+    StatementsTold,
     StrayNoted,
     ThresholdSet,
     WebhookSet,
@@ -155,12 +156,6 @@ class SetWebhook(AccountCommand[WebhookSet], tag="set_webhook", frozen=True):
     nonce: Short = ""
     new_secret: bool = False
     fingerprint: Short = ""
-
-
-class TellStatement(AccountCommand[NoticeTold], tag="tell_statement", frozen=True):
-    """A month (202611) is over: tell the org that its statement is ready, unless it was told."""
-
-    month: Int64
 
 
 class TellUnusualHour(AccountCommand[NoticeTold], tag="tell_unusual_hour", frozen=True):
@@ -284,6 +279,15 @@ class View(AccountCommand[AccountView], tag="view", frozen=True):
     """Ask for the account as it is now; changes nothing."""
 
 
+class TellStatements(Command[StatementsTold], tag="tell_statements", frozen=True):
+    """A month (202611) is over: tell orgs that their statement is ready, a limited number of those that were not told.
+
+    It is addressed to a partition, not an org.
+    """
+
+    month: Int64
+
+
 class Barrier(Command[BarrierReached], tag="barrier", frozen=True):
     """Ask a partition's owner to answer once it has read catalog, promo codes and gateways up to an offset each.
 
@@ -299,8 +303,6 @@ Question = View | Find | CheckPromo
 """These change nothing."""
 ByPayment = Capture | Fail | TakeRefund | TakeDispute
 """These are idempotent by the payment, refund or dispute they name; their own id matters where they came with one."""
-Telling = TellStatement | TellUnusualHour
-"""These are idempotent by what the org was told already."""
 AnyAccountCommand = (
     SignUp
     | CreateKey
@@ -310,19 +312,20 @@ AnyAccountCommand = (
     | SetThreshold
     | SetNotices
     | SetWebhook
-    | Telling
+    | TellUnusualHour
     | PrepareOrder
     | OpenOrder
     | ByPayment
     | Question
 )
 """Every command to an account: what decides one has a case for each, or mypy says so."""
-AnyCommand = AnyAccountCommand | Barrier | NoteStray
+AnyCommand = AnyAccountCommand | Barrier | NoteStray | TellStatements
 
 
 def is_remembered(command: AnyAccountCommand) -> bool:
     """Whether the answer to a command is kept, so that the same id gets the same answer again."""
-    if isinstance(command, Question | Telling):
+    # By what an org was told it is known already whether it is told again.
+    if isinstance(command, Question | TellUnusualHour):
         return False
     return bool(command.fingerprint) or not isinstance(command, ByPayment)
 

@@ -46,8 +46,6 @@ from pipeline.accounts.commands import (
     SignUp,
     TakeDispute,
     TakeRefund,
-    Telling,
-    TellStatement,
     TellUnusualHour,
     View,
     is_remembered,
@@ -144,7 +142,7 @@ def known_of(  # noqa: PLR0911 - one case a command
             SignUp() | CreateKey() | ChangeKey() | SetAddress() | SetThreshold() | SetNotices() | SetWebhook()
         ):
             return NOTHING
-        case TellStatement() | TellUnusualHour():
+        case TellUnusualHour():
             return Known(told=records.told(command.org))
     assert_never(command)
 
@@ -186,8 +184,8 @@ def decide(  # noqa: PLR0911 - one case a command
             return _typed(command, keys.change(account, command, at_ms))
         case Credit():
             return _typed(command, corrections.credit(account, command, known))
-        case TellStatement() | TellUnusualHour():
-            return _typed(command, notice_choices.tell(account, command, at_ms, known.told))
+        case TellUnusualHour():
+            return _typed(command, notice_choices.tell_unusual_hour(account, command, at_ms, known.told))
         case View():
             return _typed(command, Posting(_view(account, known.next_id, at_ms)))
         case _:
@@ -250,7 +248,7 @@ def answered_before(
     `kept` is what is kept of it by its own id, if it may be repeated for a day. What an earlier release kept of it is
     in the profile.
     """
-    if isinstance(command, Question | Telling) or not is_remembered(command):
+    if isinstance(command, Question | TellUnusualHour) or not is_remembered(command):
         return None
     for answer in [kept] if kept is not None else account.profile.answers:
         if answer.command_id == command.id:

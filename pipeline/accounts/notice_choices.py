@@ -1,4 +1,4 @@
-"""What an org chooses to be told of, and where, and being told: `SetNotices`, `SetWebhook`, `TellStatement`, `TellUnusualHour`.
+"""What an org chooses to be told of, and where, and being told: `SetNotices`, `SetWebhook`, `TellStatements`, `TellUnusualHour`.
 
 Owns: how the first two change the profile, and what the others come to.
 Called by: `accounts/decide.py`. Next: `accounts/telling.py` heeds what was chosen.
@@ -11,7 +11,7 @@ from typing import get_args
 import msgspec
 from msgspec import structs
 
-from pipeline.accounts.commands import CommandRefusal, SetNotices, SetWebhook, Telling, TellStatement
+from pipeline.accounts.commands import CommandRefusal, SetNotices, SetWebhook, TellUnusualHour
 from pipeline.accounts.ledger import Posting
 from pipeline.accounts.model import Account
 from pipeline.accounts.notices import (
@@ -62,14 +62,24 @@ def set_webhook(account: Account, command: SetWebhook) -> Posting[WebhookSet] | 
     return Posting(result, profile=profile)
 
 
-def tell(account: Account, command: Telling, at_ms: int, told: Told) -> Posting[NoticeTold]:
-    """Tell an org what a command says, unless it was told or does not want to be."""
-    due: tuple[str, StatementReady | UnusualHour] | None
-    if isinstance(command, TellStatement):
-        due, after = due_statement(account, told, command.month, at_ms)
-    else:
-        hour = UnusualHour(
-            command.hour_ms, command.cost_nano, command.usual_nano, command.key_id, "", command.model
-        )
-        due, after = due_unusual_hour(account, told, hour, at_ms)
+def tell_statement(account: Account, month: int, at_ms: int, told: Told) -> Posting[NoticeTold]:
+    """Tell an org that the statement of a month is ready, unless it was told or does not want to be."""
+    due, after = due_statement(account, told, month, at_ms)
+    return _posting(due, told, after)
+
+
+def tell_unusual_hour(
+    account: Account, command: TellUnusualHour, at_ms: int, told: Told
+) -> Posting[NoticeTold]:
+    """Tell an org of an unusual hour, unless it was told of one lately or does not want to be."""
+    hour = UnusualHour(
+        command.hour_ms, command.cost_nano, command.usual_nano, command.key_id, "", command.model
+    )
+    due, after = due_unusual_hour(account, told, hour, at_ms)
+    return _posting(due, told, after)
+
+
+def _posting(
+    due: tuple[str, StatementReady | UnusualHour] | None, told: Told, after: Told
+) -> Posting[NoticeTold]:
     return Posting(NoticeTold(due is not None), notice=due, told=after if after != told else None)

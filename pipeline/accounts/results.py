@@ -87,6 +87,13 @@ class NoticeTold(Struct, frozen=True):
     told: bool
 
 
+class StatementsTold(Struct, frozen=True):
+    """To how many orgs of a partition it was said whether they are told, and whether there are more to ask for."""
+
+    orgs: int
+    has_more: bool
+
+
 class WebhookSet(Struct, frozen=True):
     """The URL that notices are sent to from now on, None for none, and the nonce of its secret."""
 

@@ -54,7 +54,7 @@ Durability = Literal["fsync", "process"]
 class Status(Struct, frozen=True):
     """How a gateway stands. Ages in milliseconds, sizes in bytes; `problems` is empty when all is well.
 
-    `waiting` events are stored and not yet acknowledged by Kafka. `verdict_age_ms` is None before the
+    `waiting` events are stored and not yet acknowledged by Kafka; at `spool_bytes_max` no more are taken. `verdict_age_ms` is None before the
     verdicts were first read to their end.
     """
 
@@ -64,6 +64,7 @@ class Status(Struct, frozen=True):
     uncounted_ms: int
     waiting_events: int
     waiting_bytes: int
+    spool_bytes_max: int
     records_sent: int
     reservations_open: int
     orgs_known: int
@@ -363,6 +364,7 @@ class Gateway:
             uncounted_ms=admission.uncounted_ms(),
             waiting_events=self._waiting_events,
             waiting_bytes=self._waiting_bytes,
+            spool_bytes_max=self._spool_bytes_max,
             records_sent=self._sender.records_sent,
             reservations_open=admission.reservations_open,
             orgs_known=admission.orgs_known,

@@ -194,6 +194,7 @@ _SERVER_READS = (
     topics.STATE,
     topics.CHECKPOINTS_STATE,
     topics.NOTARY_STATE,
+    topics.VERIFY_STATE,
 )
 _OPERATOR_TRANSACTIONS = ("catalog", "promos", "gateways", "redrive", "verify")
 _OPERATOR_WRITES = (

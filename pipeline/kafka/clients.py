@@ -66,6 +66,17 @@ def producer(kafka: KafkaConnection, **options: Any) -> AIOKafkaProducer:
 
 
 @asynccontextmanager
+async def started_producer(kafka: KafkaConnection, **options: Any) -> AsyncIterator[AIOKafkaProducer]:
+    """Connect a producer for as long as the block runs. Raises a KafkaError where nobody answers, with nothing left open."""
+    writing = producer(kafka, **options)
+    try:
+        await writing.start()
+        yield writing
+    finally:
+        await writing.stop()
+
+
+@asynccontextmanager
 async def started_client(kafka: KafkaConnection, **options: Any) -> AsyncIterator[AIOKafkaClient]:
     """Connect a bare client, for requests of our own, for as long as the block runs. Raises a KafkaError."""
     arguments = {**kafka.client_arguments(), **options}

@@ -24,12 +24,13 @@ from pipeline.accounts.commands import (
     NoteStray,
     R,
     Reply,
+    TellStatements,
     answer_of,
     decode_command,
     decode_reply,
     encode,
 )
-from pipeline.accounts.results import BarrierReached
+from pipeline.accounts.results import BarrierReached, StatementsTold
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.clients import producer
 from pipeline.kafka.follow import Subscription, TopicFollower
@@ -129,6 +130,15 @@ class CommandClient:
     async def ask_owner(self, partition: int, limit_s: float = ANSWER_LIMIT_S) -> None:
         """Return once the owner of a partition has answered. Raises UnavailableError."""
         await self._barrier(Barrier(new_command_id()), partition, limit_s)
+
+    async def tell_statements(
+        self, partition: int, month: int, limit_s: float = ANSWER_LIMIT_S
+    ) -> StatementsTold:
+        """Have the owner of a partition tell some of its orgs of a month's statement. Raises UnavailableError."""
+        command = TellStatements(new_command_id(), month)
+        answer = answer_of(TellStatements, await self._ask(command, partition, None, limit_s))
+        assert isinstance(answer, StatementsTold), "an owner never refuses to tell"
+        return answer
 
     async def _barrier(self, command: Barrier, partition: int, limit_s: float) -> BarrierReached:
         answer = answer_of(Barrier, await self._ask(command, partition, None, limit_s))

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from pipeline import topics
 from pipeline.connection import KafkaConnection
-from pipeline.kafka.clients import producer
+from pipeline.kafka.clients import started_producer
 from pipeline.kafka.follow import Subscription
 from pipeline.kafka.followed_log import REQUEST_MS_MAX, FollowedLog, append
 from pipeline.session_book import SessionBook, SessionRecord, decode_session, encode_session
@@ -32,9 +32,5 @@ def session_writer(log: FollowedLog) -> Callable[[SessionRecord], Awaitable[None
 
 async def write_session(kafka: KafkaConnection, record: SessionRecord) -> None:
     """Write one record durably, for who follows nothing. Raises a KafkaError."""
-    writing = producer(kafka, request_timeout_ms=REQUEST_MS_MAX)
-    await writing.start()
-    try:
+    async with started_producer(kafka, request_timeout_ms=REQUEST_MS_MAX) as writing:
         await append(writing, topics.SESSIONS, encode_session(record))
-    finally:
-        await writing.stop()

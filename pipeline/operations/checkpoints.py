@@ -27,6 +27,7 @@ from pipeline.connection import KafkaConnection
 from pipeline.formats import CHECKPOINTS, STATE
 from pipeline.kafka.fenced import FencedLog, read_compacted
 from pipeline.operations.audit import SUMS, Books, Rates
+from pipeline.operations.verify_runs import RUN_KEY, encode_run
 from pipeline.steps import Output, TopicPlace
 
 HEAD_KEY, CHUNK, ROLL_UPS_KEY, SIGNED_KEY = b"head", b"c", b"roll-ups", b"signed"
@@ -277,6 +278,10 @@ class Checkpoints:
     async def keep_signed_through(self, day: int) -> None:
         """Note that all up to a day agrees with what was signed. Raises CheckpointError as `keep` does."""
         await self._commit(0, [Output(SIGNED_KEY, _pack(_SignedThrough(CHECKPOINTS.number, day)))])
+
+    async def keep_run(self, ended_ms: int, differences: int, *, full: bool) -> None:
+        """Note what this run came to. Raises CheckpointError as `keep` does."""
+        await self._commit(0, [Output(RUN_KEY, encode_run(ended_ms, differences, full=full))])
 
     async def _commit(self, partition: int, outputs: list[Output]) -> None:
         try:

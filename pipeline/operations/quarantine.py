@@ -14,7 +14,7 @@ from msgspec import Struct
 from pipeline import topics
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.bounded import FETCH, last_of_key
-from pipeline.kafka.clients import producer, started_consumer
+from pipeline.kafka.clients import started_consumer, started_producer
 from pipeline.kafka.partitions import partition_count
 from pipeline.posting.set_aside import key_of
 from pipeline.posting.state import META_KEY, next_offsets
@@ -100,10 +100,5 @@ async def _state_offsets(kafka: KafkaConnection, partition: int) -> dict[str, in
 
 async def _write(kafka: KafkaConnection, partition: int, key: bytes, value: bytes | None) -> None:
     # No transaction: one left open would hide what the owner commits after it.
-    writing = producer(kafka)
-    async with asyncio.timeout(LIMIT_S):
-        await writing.start()
-        try:
-            await writing.send_and_wait(topics.STATE, value, key, partition)
-        finally:
-            await writing.stop()
+    async with asyncio.timeout(LIMIT_S), started_producer(kafka) as writing:
+        await writing.send_and_wait(topics.STATE, value, key, partition)

@@ -19,6 +19,7 @@ Where all of a partition agrees, its checkpoint is kept. Memory is bounded by on
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -139,6 +140,7 @@ async def verify(settings: Settings, ask: Ask, *, full: bool = False) -> Report:
             await run.partition(partition, partitions)
         await run.roll_ups(partitions)
         await run.signed_days()
+        await run.ended()
     finally:
         await checkpoints.close()
     return run.report
@@ -313,6 +315,12 @@ class _Run:
             agreed = day if not differs and agreed in (None, day - 1) else agreed
         if agreed is not None:
             await self._keep(lambda: self._checkpoints.keep_signed_through(agreed))
+
+    async def ended(self) -> None:
+        """Note what the run came to, where Prometheus learns of it."""
+        differences = len(self.report.differences) + self.report.more_differences
+        ended_ms = time.time_ns() // 1_000_000
+        await self._keep(lambda: self._checkpoints.keep_run(ended_ms, differences, full=self._full))
 
     async def _groups(self, name: str, parameters: Mapping[str, object]) -> set[Difference]:
         rows = await self._rows(f"verify_{name}", parameters, tuple[str, str, str])

@@ -20,7 +20,7 @@ from msgspec import Struct
 from pipeline import topics
 from pipeline.connection import KafkaConnection
 from pipeline.formats import CHECKPOINTS, NewerFormatError
-from pipeline.kafka.clients import producer
+from pipeline.kafka.clients import started_producer
 from pipeline.kafka.fenced import read_compacted
 from pipeline.payments.matching import Mismatch
 
@@ -72,7 +72,7 @@ async def read(kafka: KafkaConnection) -> Reconciled | None:
 async def keep(kafka: KafkaConnection, done: Reconciled) -> None:
     """Keep how far a comparison came. Where that cannot be written, the next one reads more, which is told."""
     try:
-        async with producer(kafka) as writer:
+        async with started_producer(kafka) as writer:
             await writer.send_and_wait(PLACE.topic, encode(done), key=KEY, partition=PLACE.partition)
     except KafkaError as error:
         log.warning(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Raw
 
-from pipeline import request_id
+from pipeline import ist, request_id
 from pipeline.accounts import decide as decisions
 from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import (
@@ -25,7 +25,8 @@ from pipeline.accounts.commands import (
     OpenOrder,
     Question,
     Reply,
-    Telling,
+    TellStatements,
+    TellUnusualHour,
     decode_command,
     is_keyed,
     is_remembered,
@@ -33,14 +34,18 @@ from pipeline.accounts.commands import (
 from pipeline.accounts.keys import encode_key
 from pipeline.accounts.ledger import Posting, apply
 from pipeline.accounts.model import Account, RememberedAnswer
+from pipeline.accounts.notice_choices import tell_statement
 from pipeline.accounts.payments import Dispute, Payment, Refund, Stray
-from pipeline.accounts.results import BarrierReached, Result, StrayNoted
+from pipeline.accounts.results import BarrierReached, Result, StatementsTold, StrayNoted
 from pipeline.events import UnreadBatch, is_org
 from pipeline.journal import PARTITIONS_MAX, LedgerRow
 from pipeline.outcomes import DeadLetterReason, MoneyOutcome
 from pipeline.partitioning import partition_of
 from pipeline.posting.unit import InputRecord, TracedCommand, Unit
 from pipeline.topics import MOVED
+
+TOLD_AT_ONCE = 100
+"""To how many orgs one command says at most that their statement is ready: each may be a mail and a webhook."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -97,6 +102,8 @@ def post_commands(unit: Unit, commands: Sequence[ReadCommand]) -> None:
             unit.reply(Reply(command.id, result=Raw(_encode(_barrier_reached(unit)))))
         elif isinstance(command, NoteStray):
             _answer(unit, record, command, _note_stray(unit, command))
+        elif isinstance(command, TellStatements):
+            unit.reply(_tell_statements(unit, command, posted_ms))
         elif not is_org(command.org):
             unit.reject(record, record.value or b"", DeadLetterReason.INVALID, "org has control characters")
         elif partition_of(command.org, unit.state.partitions) != unit.state.partition:
@@ -167,7 +174,7 @@ def _carry_out(unit: Unit, command: AnyAccountCommand, posted_ms: int) -> Reply:
     result = _encode(posting.result)
     if not isinstance(command, Question):
         _post(unit, unit.touch(command.org), posting, posted_ms)
-        if not isinstance(command, Telling) and is_remembered(command):
+        if not isinstance(command, TellUnusualHour) and is_remembered(command):
             answer = RememberedAnswer(command.id, command.fingerprint, posted_ms, result)
             if keyed:
                 unit.keep_answer(command.org, answer)
@@ -175,6 +182,30 @@ def _carry_out(unit: Unit, command: AnyAccountCommand, posted_ms: int) -> Reply:
                 account.profile = decisions.with_answer(account.profile, answer)
                 unit.profiles_changed.add(command.org)
     return Reply(command.id, result=Raw(result))
+
+
+def _tell_statements(unit: Unit, command: TellStatements, posted_ms: int) -> Reply:
+    """Tell orgs of a month's statement that were not told; those that want no such notice count as told from now on."""
+    this_month = ist.month_of(posted_ms)
+    if command.month >= this_month:
+        # Not over by the time of posting, whatever the clock of whoever asks says.
+        return _statements_told(command, 0, has_more=True)
+    done = 0
+    is_last = command.month == ist.month_of(ist.month_start_ms(this_month) - 1)
+    for org in unit.state.not_told_of(command.month) if is_last else ():
+        account = unit.touched.get(org) or unit.state.account(org)
+        posting = tell_statement(account, command.month, posted_ms, unit.state.told(org))
+        if posting.told is None:
+            continue
+        if done == TOLD_AT_ONCE:
+            return _statements_told(command, done, has_more=True)
+        _post(unit, unit.touch(org), posting, posted_ms)
+        done += 1
+    return _statements_told(command, done, has_more=False)
+
+
+def _statements_told(command: TellStatements, orgs: int, *, has_more: bool) -> Reply:
+    return Reply(command.id, result=Raw(_encode(StatementsTold(orgs, has_more))))
 
 
 def _note_stray(unit: Unit, command: NoteStray) -> Reply:

@@ -233,6 +233,11 @@ class PartitionState:
         """Return what an org was told already."""
         return decode_told(self._told.get(org))
 
+    def not_told_of(self, month: int) -> list[str]:
+        """Return the orgs that were told of no statement of an IST month or a later one, in no certain order."""
+        told = {org for org, value in self._told.items() if decode_told(value).month >= month}
+        return [org for org in self._profiles if org not in told]
+
     def save_told(self, org: str, told: Told) -> StateRecord:
         """Keep what an org was told, and return its state record."""
         value = self._told[org] = encode_told(told)

@@ -157,7 +157,7 @@ class SinkPartition:
 
     async def _write_next(self) -> None:
         taken = self._next_records()
-        newest_ms = taken[-1][2]
+        oldest_ms, newest_ms = taken[0][2], taken[-1][2]
         records = [(offset, record) for offset, record, _ in taken]
         await drive(self._writer.write(records), self._take)
         self.next_offset = records[-1][0] + 1
@@ -166,7 +166,9 @@ class SinkPartition:
         self._written(self._partition)
         # A busy engine gets fewer and larger inserts: for twice as long as the last one took, rows gather.
         self._linger_s = min(LINGER_MAX_S, max(LINGER_S, 2 * (time.monotonic() - self._recorded_at_s)))
-        telemetry.SINK_BEHIND.labels(self._partition).set(max(0.0, time.time() - newest_ms / 1000))
+        written_s = time.time()
+        telemetry.SINK_BEHIND.labels(self._partition).set(max(0.0, written_s - newest_ms / 1000))
+        telemetry.SINK_FRESHNESS.observe(max(0.0, written_s - oldest_ms / 1000))
 
     def _next_records(self) -> list[tuple[int, JournalRecord, int]]:
         taken: list[tuple[int, JournalRecord, int]] = []

@@ -33,7 +33,7 @@ from pipeline.kafka.clients import started_admin, started_consumer
 from pipeline.kafka.outgoing import group_of
 from pipeline.kafka.partitions import PartitionsError, partition_count
 from pipeline.notary.checkpoint import SignedCheckpoint
-from pipeline.operations.checkpoints import ROLL_UPS_KEY
+from pipeline.operations.verify_runs import PLACE, RUN_KEY, run_of
 from pipeline.payments.order_index import OrderIndex
 from pipeline.status.found import (
     Backlog,
@@ -248,9 +248,10 @@ def _take(index: OrderIndex, record: ConsumerRecord) -> None:
 
 
 async def _verified(kafka: KafkaConnection) -> LastVerify | None:
-    """Return when `metering verify` last found no difference: then it notes how far the roll-ups agree."""
-    noted = await newest_of_key(kafka, TopicPartition(topics.VERIFY_STATE, 0), ROLL_UPS_KEY)
-    return None if noted is None else LastVerify(int(noted.timestamp), 0)
+    """Return what the last `metering verify` came to, None where none has come to its end."""
+    noted = await newest_of_key(kafka, PLACE, RUN_KEY)
+    run = None if noted is None else run_of(noted.value)
+    return None if run is None else LastVerify(run.ended_ms, run.differences)
 
 
 async def _signed_through(kafka: KafkaConnection) -> str | None:

@@ -112,7 +112,8 @@ def _figures(found: DeploymentFound) -> Iterator[tuple[str, str]]:
 
 def _backlog_in_words(backlog: Backlog) -> str:
     waits = f", the oldest waits for {backlog.longest_ms / 1000:.1f} s" if backlog.oldest_ms else ""
-    return f"{grouped_count(backlog.total)} offsets{waits}"
+    offsets = "offset" if backlog.total == 1 else "offsets"
+    return f"{grouped_count(backlog.total)} {offsets}{waits}"
 
 
 def _letters_in_words(letters: LetterCount) -> str:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from pipeline.accounts.commands import Telling
+from pipeline.accounts.commands import TellUnusualHour
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.kafka.commands import CommandRefusedError, InvalidCommandError, UnavailableError
 
@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 ROUND_S = 60.0
 PAUSE_S = 0.02
-"""Between two orgs, so that their owners have other things to do as well: 50 a second at most."""
+"""For each org that is told, so that their owners have other things to do as well: 50 a second of a server at most."""
 FOR_NOW = (UnavailableError, InvalidCommandError, CommandRefusedError)
 
 
 class Owners(Protocol):
     """What brings a command to its account's owner: a `CommandClient`."""
 
-    async def send(self, command: Telling, /) -> object:
+    async def send(self, command: TellUnusualHour, /) -> object:
         """Return the owner's answer. Raises one of FOR_NOW where it has none now."""
 
 
@@ -40,7 +40,7 @@ async def in_rounds(turn: Callable[[], Awaitable[None]], undone: str) -> None:
         await asyncio.sleep(ROUND_S)
 
 
-async def asked(client: Owners, command: Telling) -> bool:
+async def asked(client: Owners, command: TellUnusualHour) -> bool:
     """Ask an owner to tell; return whether it has answered. Whether the org is told then is for the owner to decide."""
     try:
         await client.send(command)

@@ -174,7 +174,7 @@ class Partition:
                 )
                 posted = await drive(unit_of_work, self._take)
                 if posted is not None:
-                    self._count(posted, topic, started)
+                    self._count(posted, topic, started, records[0].timestamp)
                 has_more = posted is not None and posted.has_more
             self._note_progress()
 
@@ -245,7 +245,8 @@ class Partition:
             for _ in decision:
                 await asyncio.sleep(0)
 
-    def _count(self, posted: Posted, topic: str, started: float) -> None:
+    def _count(self, posted: Posted, topic: str, started: float, oldest_ms: int) -> None:
+        """Count a unit that is committed; `oldest_ms` is when Kafka took the first record of its batch."""
         unit, counts, ended = posted.unit, posted.output.counts, time.monotonic()
         self.activity.moved(ended)
         telemetry.UNITS.labels(topic).observe(ended - started)
@@ -270,6 +271,8 @@ class Partition:
             self._tell_traced(traced)
         for letter in posted.output.dead_letters:
             telemetry.DEAD_LETTERS.labels(letter.reason).inc()
+        if topic == topics.REQUESTS:
+            telemetry.VERDICT_LAG.observe(max(0.0, time.time() - oldest_ms / 1000))
         behind_s = time.time() - self._state.meta.posted_ms / 1000
         telemetry.WORKER_BEHIND.labels(self._partition).set(max(0.0, behind_s))
         telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))

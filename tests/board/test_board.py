@@ -17,6 +17,9 @@ PANELS = panels()
 EMPTY_OR_NOT: dict[str, str] = {
     "Partitions: Opening": "only while a partition is being opened",
     "API: Connections let go": "only after a connection was beyond a limit",
+    "Promises: Books": "hours only after a verify came to its end",
+    "Promises: Gateways' spools": "no gateway of the demo is scraped",
+    "Promises: Gateways": "no gateway of the demo is scraped",
 }
 """Panels that may return nothing of a healthy demo, and why."""
 

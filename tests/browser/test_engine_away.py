@@ -29,6 +29,7 @@ TOLD = {
     "/keys": ("chatbot", "Not known now"),
     "/billing": ("₹512.49",),
     "/statements": (AWAY, "Not known now"),
+    "/notices": ("None",),
 }
 """What a page tells: what is away, and what a worker still answers for."""
 

@@ -10,17 +10,18 @@ import os
 import random
 import signal
 import time
-from itertools import zip_longest
+from collections.abc import Sequence
 
 import pytest
 
 from pipeline.crashpoints import POINTS
-from tests.support.product.processes import Product
+from tests.support.product.processes import Product, Role
 from tests.support.product.storm import ORGS, SEED, Storm
 
 CREDIT_NANO = 5_000_000_000
 CHAOS_S = float(os.environ.get("METERING_TEST_CHAOS_SECONDS", "30"))
 """How long processes are killed and frozen at random; `make crash` takes longer."""
+REACHED_LIMIT_S = 120.0
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -74,30 +75,39 @@ async def test_nothing_is_lost_or_doubled_when_processes_are_killed(storm: Storm
 async def test_every_named_crash_point_is_survived(storm: Storm) -> None:
     """Each point between two steps is reached and ends the process there; the books agree after all.
 
-    A point of the sink comes with one of a worker: their ends meet, as they do in life, and it takes half the time.
+    The start after one end is the one that ends at the next point. Worker and sink go through theirs side by side: their ends
+    meet, as they do in life.
     """
-    running, traffic = storm.running, storm.traffic
+    running = storm.running
     assert running.server is not None
     # Those of a rebuild are reached by a command: test_rebuild_killed.py.
-    ours = [each for each in POINTS if each.startswith(("worker", "sink"))]
-    of_sink = [(running.server, point) for point in ours if point.startswith("sink")]
-    of_worker = [(running.workers[0], point) for point in ours if not point.startswith("sink")]
-    for pair in zip_longest(of_sink, of_worker):
-        doomed = [each for each in pair if each is not None]
-        for role, point in doomed:
-            role.kill()
-            role.start(crash_at=point)
-        deadline = time.monotonic() + 120
-        while any(role.running for role, _ in doomed):
-            assert time.monotonic() < deadline, f"{doomed} were not reached\n{running.all_words()}"
-            await traffic.publish(40)
+    of_sink = [point for point in POINTS if point.startswith("sink")]
+    of_worker = [point for point in POINTS if point.startswith("worker")]
+    async with asyncio.TaskGroup() as group:
+        ending = [
+            group.create_task(_ended_at_each(running, running.server, of_sink)),
+            group.create_task(_ended_at_each(running, running.workers[0], of_worker)),
+        ]
+        # Points that lie behind a unit of work or a range are reached by events only.
+        while not all(each.done() for each in ending):
+            await storm.traffic.publish(40)
             await asyncio.sleep(0.1)
-        for role, point in doomed:
-            assert role.process is not None
-            assert role.process.returncode == -signal.SIGKILL, f"{point}\n{role.words()}"
-            role.start()
-        await traffic.publish(100)
+    await storm.traffic.publish(100)
     await storm.books_agree()
+
+
+async def _ended_at_each(running: Product, role: Role, points: Sequence[str]) -> None:
+    """Have a process end at each point in turn, and start it once more."""
+    role.kill()
+    for point in points:
+        role.start(crash_at=point)
+        deadline = time.monotonic() + REACHED_LIMIT_S
+        while role.running:
+            assert time.monotonic() < deadline, f"{role.name}: {point} was not reached\n{running.all_words()}"
+            await asyncio.sleep(0.1)
+        assert role.process is not None
+        assert role.process.returncode == -signal.SIGKILL, f"{point}\n{role.words()}"
+    role.start()
 
 
 async def test_a_broker_killed_and_restarted_loses_nothing(storm: Storm) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import shutil
 import subprocess
 
 import pytest
@@ -13,6 +12,7 @@ from prometheus_client import REGISTRY
 from pipeline.exposition import MetricDescription, MetricGroup, MetricsText
 from pipeline.telemetry import GROUPS, shown_by
 from tests.support.deploy import ROOT, every_metric, shown_otherwise
+from tests.support.prometheus import program
 
 PAGE = runpy.run_path(str(ROOT / "docs" / "metrics.py"))
 METRICS = every_metric()
@@ -39,7 +39,7 @@ def test_the_page_says_of_a_metric_what_is_declared_and_what_looks_at_it() -> No
     assert rows.keys() == {metric.name for metric in METRICS}
     assert rows["metering_dead_letters_total"][1:4] == ["counter", "number", "`reason`"]
     assert "First: Dead letters a minute" in rows["metering_dead_letters_total"][5]
-    assert "[MeteringUnpriced](deploy.md#dead-letters)" in rows["metering_dead_letters_total"][6]
+    assert "[MeteringUnpriced](runbooks.md#meteringunpriced)" in rows["metering_dead_letters_total"][6]
     assert rows["metering_unit_seconds"][2] == "seconds"
     assert "MeteringUnitsSlow" in rows["metering_unit_seconds"][6]
 
@@ -112,9 +112,9 @@ def test_the_first_of_a_kind_is_an_increase() -> None:
 
 
 def test_promtool_finds_nothing_to_say() -> None:
-    promtool = shutil.which("promtool")
+    promtool = program("promtool")
     if promtool is None:
-        pytest.skip("promtool is not installed (Debian's package prometheus has it)")
+        pytest.skip("promtool is not installed: `make promtool` fetches it where apt can")
     for role in ROLES:
         ran = subprocess.run(
             [promtool, "check", "metrics"],

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.deploy import DEPLOY, ROOT, metrics_exposed, metrics_used, read_yaml
+from pipeline import telemetry
+from tests.support.deploy import DEPLOY, ROOT, metrics_exposed, metrics_recorded, metrics_used, read_yaml
 from tests.support.prometheus import program
 
 CASES = sorted((Path(__file__).parent / "rules").glob("*.test.yml"))
@@ -22,16 +23,21 @@ RULES: list[dict[str, Any]] = [
     for rule in group["rules"]
 ]
 ALERTS = [rule for rule in RULES if "alert" in rule]
-RECORDED = [rule for rule in RULES if "record" in rule]
 SCRAPED = {job["job_name"]: job for job in CONFIGURATION["scrape_configs"]}
+BOUND = re.compile(r'(\w+)_bucket\{le="([\d.]+)"\}')
 ALERT_NAME = re.compile(r'alertname="(\w+)"')
 SERVICES = read_yaml(ROOT / "docker-compose.yml")["services"]
 
 
-def anchors(document: Path) -> set[str]:
-    """Return the anchors of a Markdown file's headings."""
-    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+RUNBOOKS = (ROOT / "docs" / "runbooks.md").read_text(encoding="utf-8")
+PARTS = ("Means", "Felt", "Look", "Do", "Over")
+"""What each runbook says: what the alert means, who feels what, what to look at, what to do, and when it is over."""
+
+
+def runbooks() -> dict[str, str]:
+    """Return the text of each section that an alert may lead to, by its heading."""
+    _, *sections = re.split(r"^### ", RUNBOOKS, flags=re.MULTILINE)
+    return dict(section.split("\n", 1) for section in sections)
 
 
 def cases_of(files: Iterable[Any]) -> tuple[set[str], set[str]]:
@@ -58,16 +64,36 @@ def test_metrics_are_found_in_the_product() -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
 def test_a_rule_asks_for_metrics_that_exist(rule: dict[str, Any]) -> None:
-    recorded = {rule["record"] for rule in RECORDED}
-    assert metrics_used(rule["expr"]) <= metrics_exposed() | recorded
+    assert metrics_used(rule["expr"]) <= metrics_exposed() | metrics_recorded()
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_an_alert_says_how_urgent_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert rule["annotations"].keys() == {"summary", "description", "runbook"}
-    document, _, anchor = rule["annotations"]["runbook"].partition("#")
-    assert anchor in anchors(ROOT / document)
+    assert rule["annotations"]["runbook"] == f"docs/runbooks.md#{rule['alert'].lower()}"
+    runbook = runbooks()[rule["alert"]]
+    assert [part for part in PARTS if f"**{part}**" not in runbook] == []
+    assert f"({rule['labels']['severity']})" in runbook
+
+
+def test_every_runbook_is_an_alert_s() -> None:
+    headings = re.findall(r"^### (.+)$", RUNBOOKS, re.MULTILINE)
+    assert len(headings) == len(set(headings))
+    assert set(headings) == {rule["alert"] for rule in ALERTS}
+
+
+def test_the_thresholds_of_objectives_are_bounds_of_their_histograms() -> None:
+    asked = [found for rule in RULES for found in BOUND.findall(rule["expr"])]
+    assert {name for name, _ in asked} == {"metering_verdict_lag_seconds", "metering_sink_freshness_seconds"}
+    bounds = {
+        (family.name, sample.labels["le"])
+        for metric in (telemetry.VERDICT_LAG, telemetry.SINK_FRESHNESS)
+        for family in metric.collect()
+        for sample in family.samples
+        if "le" in sample.labels
+    }
+    assert set(asked) <= bounds
 
 
 def test_alerts_have_names_of_their_own() -> None:

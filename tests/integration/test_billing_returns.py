@@ -245,7 +245,7 @@ def test_a_credit_is_safe_to_repeat_even_where_nobody_answered(running: Shop) ->
     assert other.returncode == 1 and "another" in other.stderr
     [worker] = running.product.workers
     worker.kill()
-    unanswered = running.metering(*credit)
+    unanswered = running.metering(*credit, answer_limit_s=1)
     assert unanswered.returncode == 1
     made, _, rest = unanswered.stderr.partition("\n")
     [key] = re.findall(r"^--idempotency-key (\w+)$", made)

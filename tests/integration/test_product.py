@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaProducer
 from pipeline import ist, topics
 from pipeline.accounts.commands import AnyCommand, Barrier, Credit, encode
 from pipeline.gateway import Gateway
-from pipeline.kafka.admin import ensure_topics
+from pipeline.kafka.admin import ensure_topics, partitions_of
 from pipeline.kafka.clients import producer
 from pipeline.local.broker import Broker
 from pipeline.partitioning import partition_of
@@ -554,6 +554,28 @@ def test_every_role_is_ready_and_nothing_is_behind_by_the_brokers_own_ends(deplo
     assert (
         httpx2.get(f"{server.status_url}/readyz", trust_env=False, verify=False).json()["routes_away"] == []
     )
+
+
+def test_prometheus_learns_of_lags_replicas_and_what_the_last_verify_came_to(deployed: Deployment) -> None:
+    worker, server = deployed.product.workers[0], deployed.product.server
+    assert server is not None
+
+    def value(url: str, name: str) -> float:
+        text = httpx2.get(f"{url}/metrics", trust_env=False, verify=False).text
+        (line,) = (line for line in text.splitlines() if line.startswith(f"{name} "))
+        return float(line.removeprefix(f"{name} "))
+
+    assert value(worker.status_url, "metering_verdict_lag_seconds_count") > 0
+    assert value(server.status_url, "metering_sink_freshness_seconds_count") > 0
+    partitions = sum(partitions_of(each, Settings(partitions=PARTITIONS)) for each in topics.TOPICS)
+    assert value(server.status_url, 'metering_kafka_partitions{replicas="in sync"}') == partitions
+    assert value(server.status_url, 'metering_kafka_partitions{replicas="leaderless"}') == 0
+    before_s = time.time()
+    assert deployed.runner.run(deployed.product.verify()).differences == []
+    deployed.until(
+        lambda: value(server.status_url, "metering_verified_timestamp_seconds") >= before_s - 0.001
+    )
+    assert value(server.status_url, "metering_verify_differences") == 0
 
 
 def test_a_request_is_found_in_the_workers_log_by_the_id_in_its_answer(deployed: Deployment) -> None:

@@ -25,6 +25,7 @@ from pipeline.kafka.refused import KafkaAwayError, KafkaRefusedError, in_one_lin
 from pipeline.settings import Settings
 from pipeline.steps import Output, TopicPlace
 from tests.support import ports
+from tests.support.builders import NOTARY_KEY
 from tests.support.secured.certificates import Authority
 from tests.support.secured.cluster import ADMIN, Door, SecuredCluster
 from tests.support.secured.product import NOBODY, USERS, SecuredProduct, prepared
@@ -122,13 +123,20 @@ async def test_a_record_that_a_topic_does_not_take_is_told_with_what_to_run(prod
 
 
 ANOTHER = {"METERING_KAFKA_PASSWORD": "another"}
+AWAY = {"METERING_KAFKA_URL": "kafka://127.0.0.1:1"}
 REFUSED: tuple[tuple[str, str, dict[str, str], str], ...] = (
     ("worker", "worker", ANOTHER, "METERING_KAFKA_PASSWORD"),
     ("sink", "sink", ANOTHER, "METERING_KAFKA_PASSWORD"),
+    ("notary", "notary", ANOTHER, "METERING_KAFKA_PASSWORD"),
     ("server", "server", ANOTHER, "METERING_KAFKA_PASSWORD"),
-    ("worker", "server", {}, "may not"),
+    ("worker", "verify", {}, "may not read in the consumer group"),
+    ("worker", "worker", AWAY, "no broker answers: 127.0.0.1:1 "),
+    ("notary", "notary", AWAY, "no broker answers: 127.0.0.1:1 "),
 )
-"""Command, user, changes of its environment, and what it has to say."""
+"""Command, user, changes of its environment, and what it has to say.
+
+That of `verify` may read every topic: a process that lacks several rights tells of each that it meets before it ends.
+"""
 
 
 async def test_a_role_that_is_refused_ends_with_one_line(product: SecuredProduct) -> None:
@@ -139,7 +147,7 @@ async def test_a_role_that_is_refused_ends_with_one_line(product: SecuredProduct
         }
         return subprocess.run(
             [sys.executable, "-m", "pipeline", command],
-            env={**product.environment(user), **change, **taken},
+            env={**product.environment(user), "METERING_NOTARY_KEY": NOTARY_KEY, **change, **taken},
             capture_output=True,
             text=True,
             timeout=60,

@@ -1,4 +1,4 @@
-"""What orgs are told by the clock, from the rows of the real engine. The accounts' owners are played by a list.
+"""Which hours orgs are told of, from the rows of the real engine. The accounts' owners are played by a list.
 
 That an owner tells of each thing once is in tests/unit/accounts/test_telling.py.
 """
@@ -8,31 +8,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline import ist
-from pipeline.accounts.commands import Telling, TellStatement, TellUnusualHour
+from pipeline.accounts.commands import TellUnusualHour
 from pipeline.clickhouse.client import Engine
-from pipeline.journal import LEDGER, encode_rows
 from pipeline.kafka.commands import UnavailableError
-from pipeline.telling.statements_ready import SETTLE_MS as MONTH_SETTLE_MS
-from pipeline.telling.statements_ready import StatementsReady
 from pipeline.telling.unusual_hours import SETTLE_MS, UnusualHours
 from pipeline.unusual import HOUR_MS, WEEK_MS
 from tests.support.builders import NOW_MS
-from tests.support.journal_rows import Request, insert, ledger_row, request
+from tests.support.journal_rows import Request, insert, request
 
 RUPEE = 10**9
 HOUR = NOW_MS + 10 * HOUR_MS
 """A whole IST hour: NOW_MS is the first instant of an IST day."""
-MONTH = ist.month_of(NOW_MS)
 
 
 @dataclass
 class Owners:
     """Those that were asked, in order; `away` ones do not answer."""
 
-    asked: list[Telling] = field(default_factory=list)
+    asked: list[TellUnusualHour] = field(default_factory=list)
     away: set[str] = field(default_factory=set)
 
-    async def send(self, command: Telling, /) -> object:
+    async def send(self, command: TellUnusualHour, /) -> object:
         """Note a command."""
         if command.org in self.away:
             raise UnavailableError("away")
@@ -72,7 +68,7 @@ async def test_an_org_whose_hour_stands_out_is_told_of_with_the_key_and_the_mode
     owners, now = Owners(), [HOUR + HOUR_MS + SETTLE_MS - 1]
     hours = UnusualHours(owners, engine, lambda: now[0])
     await hours.turn()
-    assert [each for each in owners.asked if isinstance(each, TellUnusualHour) and each.hour_ms == HOUR] == []
+    assert [each for each in owners.asked if each.hour_ms == HOUR] == []
     owners.asked.clear()
     now[0] += 1
     owners.away = {"org_a"}
@@ -81,25 +77,5 @@ async def test_an_org_whose_hour_stands_out_is_told_of_with_the_key_and_the_mode
     for _ in range(3):
         await hours.turn()
     [told] = owners.asked
-    assert isinstance(told, TellUnusualHour)
     assert (told.org, told.hour_ms, told.key_id, told.model) == ("org_a", HOUR, "loop", "dear")
     assert (told.cost_nano, told.usual_nano) == (1_110 * RUPEE, 200 * RUPEE)
-
-
-async def test_each_org_with_a_ledger_is_told_of_the_month_before_once_a_server(engine: Engine) -> None:
-    rows = [ledger_row((n + 1) * 1024 + 1, org, 5, 5) for n, org in enumerate(("org_a", "org_b", "org_a"))]
-    [block] = encode_rows(LEDGER, rows)
-    engine.insert_blocks("ledger", block.value, len(rows), "t")
-    end_ms = ist.month_end_ms(MONTH)
-    owners, now = Owners(away={"org_b"}), [end_ms + MONTH_SETTLE_MS - 1]
-    statements = StatementsReady(owners, engine, lambda: now[0])
-    await statements.turn()
-    # The month before that one, in which nobody had anything.
-    assert owners.asked == []
-    now[0] += 1
-    await statements.turn()
-    owners.away = set()
-    await statements.turn()
-    await statements.turn()
-    told = [(each.org, each.month) for each in owners.asked if isinstance(each, TellStatement)]
-    assert told == [("org_a", MONTH), ("org_b", MONTH)]

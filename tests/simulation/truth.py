@@ -170,7 +170,8 @@ class Truth:
         """Return what the commands come to, org by org."""
         orgs: defaultdict[str, OrgTruth] = defaultdict(OrgTruth)
         for _, command in self.commands:
-            if not isinstance(command, commands.Barrier | commands.View | commands.NoteStray):
+            about_no_org = commands.Barrier | commands.NoteStray | commands.TellStatements
+            if not isinstance(command, about_no_org | commands.View):
                 _carry_out(orgs[command.org], command)
         return orgs
 

@@ -126,7 +126,7 @@ def test_prometheus_finds_every_part_and_its_rules_can_be_evaluated(stack: Stack
         60,
     )
     rules = [rule for group in _prometheus(stack, "rules")["groups"] for rule in group["rules"]]
-    eventually(lambda: _rules_are_healthy(stack), "all rules were evaluated", 60)
+    eventually(lambda: _rules_are_healthy(stack), "all rules were evaluated", 120)
     print(f"Prometheus: {len(_targets(stack))} targets up, {len(rules)} rules healthy")
 
 

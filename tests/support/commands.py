@@ -23,7 +23,7 @@ from pipeline.accounts.commands import (
     SignUp,
     TakeDispute,
     TakeRefund,
-    TellStatement,
+    TellStatements,
     TellUnusualHour,
     View,
 )
@@ -37,7 +37,7 @@ COMMANDS: list[AnyCommand] = [
     SetAddress("1", "org", "n", "l", "c", "s", "560001", None, "29ABCDE1234F1Z5", "f"),
     SetThreshold("1", "org", None, "f"),
     SetNotices("1", "org", {"mail": False}),
-    TellStatement("1", "org", 202611),
+    TellStatements("1", 202611),
     TellUnusualHour("1", "org", 1_781_289_000_000, 5, 1, "key_1", "m"),
     SetWebhook("1", "org", "https://hooks.acme.example/x", "nonce", new_secret=True),
     CheckPromo("1", "org", "NAMASTE"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,30 @@ from prometheus_client.parser import text_string_to_metric_families
 # Imported so that its metrics are declared.
 from pipeline.api.http import metrics as _api_metrics  # noqa: F401
 from pipeline.exposition import MetricDescription, MetricGroup
+from pipeline.gateway.gateway import Status
+from pipeline.gateway.metrics import exposition
 from pipeline.telemetry import GROUPS
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 
 _METRIC = re.compile(r"\b(?:\w+:)*metering_[\w:]+")
+
+
+GATEWAY_STATUS = Status(
+    ready=True,
+    stale=False,
+    verdict_age_ms=12,
+    uncounted_ms=0,
+    waiting_events=3,
+    waiting_bytes=900,
+    spool_bytes_max=1 << 30,
+    records_sent=40,
+    reservations_open=1,
+    orgs_known=2,
+    problems=("the spool's disk is full",),
+)
+"""How a gateway may stand."""
 
 
 def read_yaml(path: Path) -> Any:
@@ -45,7 +63,21 @@ def metrics_exposed() -> set[str]:
         for group in GROUPS
         for metric in group.metrics
         for suffix in suffixes.get(metric.kind, ("",))
-    }
+    } | set(_gateways())
+
+
+def metrics_recorded() -> set[str]:
+    """Return every series name that Prometheus' rules make of others."""
+    folder = DEPLOY / "prometheus"
+    files = [read_yaml(folder / name) for name in read_yaml(folder / "prometheus.yml")["rule_files"]]
+    rules = (rule for file in files for group in file["groups"] for rule in group["rules"])
+    return {rule["record"] for rule in rules if "record" in rule}
+
+
+def _gateways() -> Iterator[str]:
+    """Yield what a gateway's node exposes."""
+    for family in text_string_to_metric_families(exposition(GATEWAY_STATUS).decode()):
+        yield from (sample.name for sample in family.samples)
 
 
 def shown_otherwise(text: str, groups: Iterable[MetricGroup]) -> list[str]:

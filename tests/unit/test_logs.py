@@ -19,7 +19,7 @@ from pipeline.logs import AGAIN_S, CHOSEN, MESSAGE_CHARS_MAX, PATIENCE_S, Client
 from pipeline.settings import CommonSettings
 
 LOST = "Unable connect to node with id %s: %s"
-[NEW_GROUP] = PATIENCE_S
+NEW_GROUP, LOADING = PATIENCE_S
 
 
 class _Lines:
@@ -67,6 +67,12 @@ def test_a_broker_that_is_new_to_a_group_is_told_only_when_it_goes_on() -> None:
         1000 + PATIENCE_S[NEW_GROUP], NEW_GROUP, "[Error 15]", name="aiokafka.consumer.group_coordinator"
     )
     assert lines.told == ["WARNING Group Coordinator Request failed: [Error 15] (and 10 like it before)"]
+
+
+def test_a_broker_that_loads_a_group_first_is_nothing_to_tell() -> None:
+    lines = _Lines()
+    lines.say(1000, LOADING, 1, "metering-notary", name="aiokafka.consumer.group_coordinator")
+    assert lines.told == []
 
 
 def test_what_a_setting_chose_is_not_told_at_each_connection() -> None:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 SLOW_MS = 1_000
 """From when on a request whose answer took so long to begin is logged: how long a file then takes is its reader's matter."""
 FAILED_FROM = 500
+ASKED_HOW_IT_IS = "/healthz"
+"""Its 503 is an answer and no failure: whoever starts a server or watches it asks every few seconds."""
 
 
 class Edge:
@@ -94,11 +96,12 @@ def _request_id(headers: Headers) -> str:
 
 def _tell(scope: Scope, status: int, waited_ms: int) -> None:
     """Log a request that failed here or was slow: by its route, as its address may hold an id or a token."""
-    if status < FAILED_FROM and waited_ms < SLOW_MS:
-        return
     method, route = metrics.known_method(scope["method"]), _template(scope)
+    has_failed = status >= FAILED_FROM and route != ASKED_HOW_IT_IS
+    if not has_failed and waited_ms < SLOW_MS:
+        return
     log.log(
-        logging.WARNING if status >= FAILED_FROM else logging.INFO,
+        logging.WARNING if has_failed else logging.INFO,
         *("%s %s: %d after %d ms", method, route, status, waited_ms),
         extra={"fields": {"method": method, "route": route, "status": status, "ms": waited_ms}},
     )

@@ -22,6 +22,7 @@ MEMBERS = (
     NavigationEntry("/keys", "Keys"),
     NavigationEntry("/billing", "Billing"),
     NavigationEntry("/statements", "Statements"),
+    NavigationEntry("/notices", "Notices"),
 )
 """For members of an org; what somebody sees there is their org's."""
 

@@ -1,4 +1,4 @@
-"""The pages of an org: `/overview`, `/activity`, `/activity/{id}`, `/keys`, `/statements`. The browser asks the JSON API for their numbers.
+"""The pages of an org: `/overview`, `/activity`, `/activity/{id}`, `/keys`, `/statements`, `/notices`. The browser asks the JSON API for their numbers.
 
 Called by: `api/server/app.py`. Next: `api/templates/`, and of the scripts in `api/static/pages/` those of the same names.
 """
@@ -10,8 +10,11 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
-from pipeline import ist
+from pipeline import ist, unusual
 from pipeline.accounts.model import ACTIVE_KEYS_MAX, TRIAL_REQUESTS_PER_DAY, TRIAL_REQUESTS_PER_MINUTE
+from pipeline.accounts.notices import NEAR_PERCENT, SPENT_PERCENT
+from pipeline.accounts.telling import HISTORY_MS
+from pipeline.accounts.webhooks import URL_LENGTH_MAX
 from pipeline.api.http.errors import ApiError
 from pipeline.api.http.parameters import FILTERS, Range, bounded_range, filters_of_form, plain_day
 from pipeline.api.pages.rendering import page
@@ -20,6 +23,8 @@ from pipeline.api.routes.page_route import PageRoute
 from pipeline.api.services.context import AppContext
 from pipeline.api.services.dependencies import ContextOf, Member
 from pipeline.api.services.tokens import TOKENS_MAX
+from pipeline.rupee_text import grouped
+from pipeline.webhook.sending import LIMIT_S as WEBHOOK_LIMIT_S
 
 UNKNOWN_GATEWAY = "https://GATEWAY"
 """What a command shows where nobody has said where the gateway is: people put their own in its place."""
@@ -98,6 +103,25 @@ async def keys(context: ContextOf, session: Member) -> Response:
 async def statements(session: Member) -> Response:
     """The months of the org; each leads to its statement, and to its file."""
     return page("statements.html", session, here="/statements", asks=("/me/statements",))
+
+
+@router.get("/notices")
+async def notices(session: Member) -> Response:
+    """What the org is told of without asking, and where; an owner changes it, the others see it."""
+    return page(
+        "notices.html",
+        session,
+        here="/notices",
+        asks=("/me/notices",),
+        owner=session.role == "owner",
+        near=NEAR_PERCENT,
+        spent=SPENT_PERCENT,
+        hour_least=grouped(unusual.AT_LEAST_NANO),
+        hour_times=unusual.TIMES,
+        history_days=HISTORY_MS // ist.DAY_MS,
+        url_max=URL_LENGTH_MAX,
+        limit_s=round(WEBHOOK_LIMIT_S),
+    )
 
 
 def _chosen(fields: list[tuple[str, str]], now_ms: int) -> tuple[Range | None, ApiError | None]:

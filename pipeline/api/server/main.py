@@ -44,11 +44,13 @@ from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.commands import CommandClient
 from pipeline.kafka.follow import StaleError, Subscription, TopicFollower
 from pipeline.kafka.followed_log import FollowedLog
+from pipeline.kafka.replicas import ReplicasWatch
 from pipeline.kafka.sessions import session_writer, to_sessions
 from pipeline.kafka.tokens import to_tokens, token_writer
 from pipeline.mail.mailer import Mailer
 from pipeline.notary.checkpoint import NotaryKeys
 from pipeline.notary.notary import Notary
+from pipeline.operations.verify_runs import VerifyWatch
 from pipeline.payments.order_index import OrderIndex
 from pipeline.payments.order_poller import reconcile_open_orders
 from pipeline.payments.returns_poller import ReturnsPoller
@@ -182,7 +184,9 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
         beside = [part.run() for part in (*supervised.values(), *notary)]
         beside += [workers.run(), status.look(app.state.kept_health, list(asking_owners(ROUTERS)))]
         beside += [
-            StatementsReady(client, engine, _now_ms).run(),
+            VerifyWatch(settings.kafka).run(),
+            ReplicasWatch(settings.kafka, settings.min_insync_replicas).run(),
+            StatementsReady(client, _now_ms).run(),
             UnusualHours(client, engine, _now_ms).run(),
         ]
         if accounts.razorpay is not None:

@@ -72,7 +72,7 @@ OPERATORS = {
     "/operator/reconcile",
     "/operator/settle/{payment_id}",
 }
-PAGES_OF_AN_ORG = {"/overview", "/activity", "/activity/{id}", "/keys", "/statements", "/billing"}
+PAGES_OF_AN_ORG = {"/overview", "/activity", "/activity/{id}", "/keys", "/statements", "/notices", "/billing"}
 """Pages that need a session in the cookie."""
 
 PUBLIC_PAGES = {"/", "/rankings", "/models"}

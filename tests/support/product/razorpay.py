@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.accounts.commands import CommandRefusal, SignUp
 from pipeline.api.http.sessions import Role, issue
+from pipeline.connection import KafkaConnection
 from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.local.broker import Broker
@@ -97,11 +98,17 @@ class Shop:
         error = answer["error"]
         return " ".join(str(part) for part in (status, error["code"], error.get("param")) if part is not None)
 
-    def metering(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command line."""
+    def metering(
+        self, *arguments: str, answer_limit_s: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line; it waits for an answer for as long as the product does, or for less."""
+        program, environment = "pipeline", self.environment
+        if answer_limit_s is not None:
+            program = "tests.support.product.impatient"
+            environment = {**environment, "METERING_TEST_ANSWER_SECONDS": str(answer_limit_s)}
         return subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments],
-            env=self.environment,
+            [sys.executable, "-m", program, *arguments],
+            env=environment,
             capture_output=True,
             text=True,
             timeout=120,
@@ -195,10 +202,11 @@ class Shop:
 
     def request(self, org: str, key_id: str, *event_ids: str) -> None:
         """Publish finished requests of a key, as a gateway does; each costs 0.0075 rupees by the shipped catalog."""
-        events = [
-            event(name, subject=org, time=time_text(int(time.time() * 1000)), data__key_id=key_id)
-            for name in event_ids
-        ]
+        now = time_text(int(time.time() * 1000))
+        self.publish(org, *(event(n, subject=org, time=now, data__key_id=key_id) for n in event_ids))
+
+    def publish(self, org: str, *events: dict[str, Any]) -> None:
+        """Publish events of an org, as a gateway does."""
         asyncio.run(_publish(self.product.servers, org, packed(*events)))
 
 
@@ -239,8 +247,16 @@ async def _records_of(topic: str, servers: str, org: str) -> list[dict[str, Any]
 
 
 @contextmanager
-def shop(make: Callable[[Broker, Path], Product] = Product, /, **environment: str) -> Iterator[Shop]:
-    """Run the product that `make` returns for a broker and a directory, and the stand-in with it."""
+def shop(
+    make: Callable[[Broker, Path], Product] = Product,
+    before: Callable[[KafkaConnection], Coroutine[Any, Any, None]] | None = None,
+    /,
+    **environment: str,
+) -> Iterator[Shop]:
+    """Run the product that `make` returns for a broker and a directory, and the stand-in with it.
+
+    `before` is done with the broker once it has the topics, before anything reads them.
+    """
     home = Path(tempfile.mkdtemp(prefix="metering-shop-"))
     broker = Broker(home / "kafka", ports.free(), is_synced=False)
     port = ports.free()
@@ -259,6 +275,8 @@ def shop(make: Callable[[Broker, Path], Product] = Product, /, **environment: st
     try:
         asyncio.run(broker.start())
         asyncio.run(ensure_topics(broker.connection, Settings(kafka_url=broker.url, partitions=PARTITIONS)))
+        if before is not None:
+            asyncio.run(before(broker.connection))
         product.add_worker()
         product.add_server()
         for role in product.roles():

@@ -26,7 +26,7 @@ from tests.support.clickhouse.process import ClickHouse
 from tests.support.product.processes import OPERATOR_TOKEN, SESSION_SECRET, Role
 from tests.support.secured.cluster import ADMIN, SecuredCluster
 
-USERS = ("gateway", "worker", "sink", "server", "verify", "operator", "topics")
+USERS = ("gateway", "worker", "sink", "notary", "server", "verify", "operator", "topics")
 """Each is named as its role. A user without any right is «nobody»."""
 NOBODY = "nobody"
 START_LIMIT_S = 90.0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline import ist
 from pipeline.accounts import telling
-from pipeline.accounts.commands import ChangeKey, CreateKey, SignUp, TellStatement, TellUnusualHour
+from pipeline.accounts.commands import ChangeKey, CreateKey, SignUp, TellStatements, TellUnusualHour
 from pipeline.accounts.ledger import charge
 from pipeline.accounts.model import Account, Key, Profile
 from pipeline.accounts.notices import (
@@ -267,8 +267,8 @@ def test_whoever_asks_however_often_no_statement_twice_and_no_two_hours_within_2
     for n, (hours, is_statement) in enumerate(asked):
         at_ms += hours * 3_600_000
         if is_statement:
-            command: TellStatement | TellUnusualHour = TellStatement(
-                f"s{n}", ORG, ist.month_of(ist.month_start_ms(ist.month_of(at_ms)) - 1)
+            command: TellStatements | TellUnusualHour = TellStatements(
+                f"s{n}", ist.month_of(ist.month_start_ms(ist.month_of(at_ms)) - 1)
             )
         else:
             command = TellUnusualHour(f"u{n}", ORG, at_ms - 4_000_000, 500, 1, KEY, "m")

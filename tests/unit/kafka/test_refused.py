@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 
 import pytest
@@ -11,6 +12,8 @@ from aiokafka import errors
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.clients import started_admin
 from pipeline.kafka.refused import KafkaAwayError, in_one_line
+from pipeline.kafka.sessions import write_session
+from pipeline.session_book import ended_org
 
 
 @pytest.mark.parametrize(
@@ -56,3 +59,14 @@ async def test_a_port_that_closes_at_once_may_want_another_protocol() -> None:
         with pytest.raises(KafkaAwayError, match="METERING_KAFKA_SECURITY_PROTOCOL is not PLAINTEXT"):
             async with started_admin(KafkaConnection(address)):
                 pass
+
+
+async def test_a_producer_that_finds_no_broker_leaves_nothing_open(caplog: pytest.LogCaptureFixture) -> None:
+    """Else asyncio would say so, as an error of its own, beside the one line that helps."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        kafka = KafkaConnection(f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(KafkaAwayError):
+            await write_session(kafka, ended_org("org", 1))
+    gc.collect()
+    assert "Unclosed" not in caplog.text

@@ -71,7 +71,7 @@ def test_a_budget_that_is_nearly_spent_says_which_and_how_much() -> None:
     for body in _bodies(message):
         assert "₹400.00" in body and "₹500.00" in body and "June 2026" in body and "key_1" in body
         assert "Requests go on" in body and "01 Jul 2026, 00:00 IST" in body
-        assert "https://router.example/keys" in body and "switch these mails off" in body
+        assert "https://router.example/keys" in body and "on the page of notices" in body
 
 
 def test_a_budget_that_is_spent_says_that_requests_are_refused_until_when() -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from pipeline import ist
 from pipeline.accounts.authentication import CommandKeys
 from pipeline.accounts.commands import (
     Barrier,
@@ -17,14 +18,18 @@ from pipeline.accounts.commands import (
     CreateKey,
     Credit,
     Reply,
+    SetNotices,
     SignUp,
+    TellStatements,
     View,
     decode_reply,
     encode,
 )
 from pipeline.journal import decode_rows
+from pipeline.mail.record import decode as decode_mail
 from pipeline.partitioning import partition_of
 from pipeline.posting.commands import (
+    TOLD_AT_ONCE,
     catalog_offset_needed,
     gateways_offset_needed,
     post_commands,
@@ -122,6 +127,44 @@ def test_a_barrier_is_answered_by_the_partition_it_is_on() -> None:
     records = [command_record(value) for value in values]
     assert catalog_offset_needed(read_commands(Unit(books.state, books.rates), records, COMMAND_KEYS)) == 7
     assert catalog_offset_needed([]) == 0
+
+
+def test_the_orgs_of_a_partition_are_told_of_a_statement_once_each_some_at_a_time() -> None:
+    """Servers ask again after each start, and several at once, and the owner is another after each answer."""
+    books, month = Books(), ist.month_of(NOW_MS)
+    orgs = [f"org_{n}" for n in range(2 * TOLD_AT_ONCE + 50)]
+    books.send(*(SignUp(f"s{org}", org, "A", "a@example.in") for org in orgs))
+    books.send(SetNotices("off", orgs[0], {"statement_ready": False}))
+    end_ms = ist.month_end_ms(month)
+    books.send(SignUp("late", "org_late", "A", "a@example.in"), at_ms=end_ms)
+    told: list[str] = []
+    answers = []
+    for n in range(4):
+        outcome = books.send(TellStatements(f"t{n}", month), at_ms=end_ms + 1)
+        answers += results(outcome)
+        told += [decode_mail(value).id for _, value in outcome.mail]
+        books.state = books.rebuilt() if n % 2 else books.restore()
+    assert [(answer["orgs"], answer["has_more"]) for answer in answers] == [
+        (TOLD_AT_ONCE, True),
+        (TOLD_AT_ONCE, True),
+        (50, False),
+        (0, False),
+    ]
+    assert sorted(told) == sorted(f"statement_ready:{org}:{month}" for org in orgs[1:])
+    # Whoever asks when all are told costs a reply, and changes no account.
+    outcome = books.send(TellStatements("again", month), at_ms=end_ms + 2)
+    assert [key for key, _ in outcome.state] == [key for key, _ in books.send(Barrier("b")).state]
+
+
+def test_of_a_month_that_is_not_over_or_long_over_nobody_is_told() -> None:
+    books, month = Books(), ist.month_of(NOW_MS)
+    books.send(SIGN_UP)
+    end_ms = ist.month_end_ms(month)
+    not_yet = books.send(TellStatements("1", month), at_ms=end_ms - 1)
+    too_late = books.send(TellStatements("2", month), at_ms=ist.month_end_ms(ist.next_month(month)))
+    assert results(not_yet) == [{"orgs": 0, "has_more": True}]
+    assert results(too_late) == [{"orgs": 0, "has_more": False}]
+    assert not_yet.mail == too_late.mail == []
 
 
 def test_a_command_of_whoever_has_no_key_is_a_dead_letter_and_changes_nothing() -> None:

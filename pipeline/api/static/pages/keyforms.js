@@ -1,9 +1,9 @@
-// The dialogs of the page of keys: making and changing one, showing it once, and the question before it is revoked.
+// The dialogs of the page of keys: making and changing one, and the question before it is revoked.
 
 import { change, changePatiently, newKey, read } from "./api.js";
-import { copy } from "./copy.js";
 import { at, doing, mark, say } from "./form.js";
 import { typed } from "./money.js";
+import { reveal, start as startSecret } from "./secret.js";
 import { dayOf, longDay } from "./show.js";
 
 const AT_GATEWAY = "Gateways know within a second.";
@@ -102,7 +102,8 @@ async function sendKey(gateway, done) {
   given.tier = at("key-form").elements.tier.value;
   const key = await makeOnce("/me/keys", given);
   at("key-dialog").close();
-  reveal("Your new key", key.key, await gatewayCommand(gateway, key.key), gateway);
+  at("secret-note").hidden = !gateway.endsWith("//GATEWAY");
+  reveal("Your new key", key.key, await gatewayCommand(gateway, key.key));
   await done("keys", `“${key.name}” is made. ${AT_GATEWAY}`);
 }
 
@@ -131,6 +132,7 @@ async function sendToken(done) {
   const token = await makeOnce("/me/tokens", body);
   at("token-dialog").close();
   const command = `curl -H 'Authorization: Bearer ${token.token}' \\\n  ${location.origin}/me/usage`;
+  at("secret-note").hidden = true;
   reveal("Your new access token", token.token, command);
   await done("tokens", `“${token.name}” is made.`);
 }
@@ -150,36 +152,6 @@ async function gatewayCommand(gateway, key) {
     "  -H 'Content-Type: application/json' \\",
     `  -d '${body.replaceAll("'", "'\\''")}'`,
   ].join("\n");
-}
-
-function startSecret() {
-  const dialog = at("secret-dialog");
-  for (const button of dialog.querySelectorAll("[data-copy]")) {
-    button.addEventListener("click", async () => {
-      const copied = await copy(at(button.dataset.copy));
-      say("secret-result", copied ? "Copied." : "It is selected: copy it with Ctrl-C or Cmd-C.", copied ? "good" : "");
-    });
-  }
-  // What is shown once is not put away by a key that was meant for something else.
-  dialog.addEventListener("cancel", (event) => event.preventDefault());
-  dialog.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") event.preventDefault();
-  });
-  at("secret-done").addEventListener("click", () => dialog.close());
-  dialog.addEventListener("close", () => {
-    at("secret").textContent = "";
-    at("secret-curl").textContent = "";
-  });
-}
-
-function reveal(title, secret, command, gateway = "") {
-  at("secret-title").textContent = title;
-  at("secret").textContent = secret;
-  at("secret-curl").textContent = command;
-  at("secret-note").hidden = !gateway.endsWith("//GATEWAY");
-  say("secret-result", "");
-  at("secret-dialog").showModal();
-  at("secret").focus();
 }
 
 /** Ask whether a key or token is to be revoked. */

@@ -43,6 +43,10 @@ async def away(thing: str) -> None:
     raise EngineUnavailable(thing)
 
 
+async def _not_yet() -> str | None:
+    return "joining the group"
+
+
 class _Kept(logging.Handler):
     """Keeps the lines that it is given, each with what our own handler puts on it."""
 
@@ -67,6 +71,7 @@ def client() -> Iterator[TestClient]:
         rates=RateTable(),
         session_secret="s" * 32,
         now_ms=lambda: 0,
+        checks={"kafka": _not_yet},
     )
     app: FastAPI = create_app(context)
     app.include_router(extra)
@@ -128,3 +133,11 @@ def test_a_slow_request_is_one_line_and_one_that_went_well_or_was_refused_is_non
     [line] = kept.of(edge.log.name)
     assert (line.levelname, line.fields["status"]) == ("INFO", 200)
     assert isinstance(line.fields["ms"], int)
+
+
+def test_that_a_server_is_not_ready_yet_is_an_answer_and_no_failed_request(
+    client: TestClient, kept: _Kept
+) -> None:
+    """Whoever starts it asks again and again."""
+    assert client.get("/healthz").status_code == 503
+    assert kept.of(edge.log.name) == []

@@ -303,7 +303,7 @@ def _request_page() -> str:
     return bytes(rendering.page("request.html", session, here="/activity", id=80421).body).decode()
 
 
-@pytest.mark.parametrize("path", ["/billing", "/overview", "/activity", "/keys", "/models"])
+@pytest.mark.parametrize("path", ["/billing", "/overview", "/activity", "/keys", "/notices", "/models"])
 def test_the_scripts_of_a_page_are_small_where_they_travel(client: TestClient, path: str) -> None:
     named = set(re.findall(r'src="/assets/\w+/([^"]+)"', _signed_in(client).get(path).text))
     scripts = named.union(*(_imported(name) for name in named))
