@@ -98,6 +98,11 @@ class OutgoingPartition(ABC):
         """Everything below it is out of the topic for good."""
         return self._turns.next_offset
 
+    @property
+    def has_records(self) -> bool:
+        """Whether records are in hand that are not out of the topic yet."""
+        return bool(self._records)
+
     async def add(self, records: Sequence[ConsumerRecord]) -> None:
         """Take records in, and return when each of them is out of the topic for good."""
         self._records.extend(records)
@@ -222,9 +227,17 @@ class OutgoingRole:
         await sending.stop(task)
 
     def _next_offsets(self, partition: int) -> Mapping[str, int]:
-        """Return the offset up to which a partition's records are dealt with, for the group."""
-        owned = self._partitions.get(partition)
-        return {} if owned is None else {self._topic: owned[0].next_offset}
+        """Return the offset up to which a partition's records are dealt with, for the group.
+
+        Where none is in hand it is past the markers of transactions too, which are no records: else a partition that is done
+        would seem to stand still.
+        """
+        if partition not in self._partitions:
+            return {}
+        sending, _ = self._partitions[partition]
+        fetched = self._reader.fetched(partition).get(self._topic, 0)
+        done = sending.next_offset if sending.has_records else max(sending.next_offset, fetched)
+        return {self._topic: done}
 
     def _ended(self, partition: int, task: asyncio.Task[None]) -> None:
         if (error := error_of(task)) is not None:

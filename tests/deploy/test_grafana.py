@@ -173,6 +173,6 @@ def test_grafana_finds_board_and_data_source() -> None:
 def test_the_board_is_what_its_program_makes() -> None:
     if find_spec("grafana_foundation_sdk") is None:
         pytest.skip("grafana-foundation-sdk is not installed; the board is checked as it stands")
-    program = DEPLOY / "grafana" / "board.py"
-    ran = subprocess.run([sys.executable, str(program), "--check"], check=False)
-    assert ran.returncode == 0, f"run {program} and commit what it writes"
+    made_by = DEPLOY / "grafana" / "board.py"
+    ran = subprocess.run([sys.executable, str(made_by), "--check"], check=False)
+    assert ran.returncode == 0, f"run {made_by} and commit what it writes"

@@ -120,6 +120,22 @@ async def test_each_mail_ends_as_its_server_says(servers: str, caplog: pytest.Lo
     assert other.recipients == ["next@a.example"]
 
 
+async def test_a_mail_that_is_out_leaves_no_lag_though_a_marker_follows_it(servers: str) -> None:
+    """A worker writes mails in transactions, whose markers take offsets too: a partition that is done would seem to stand."""
+    place = {"part": "mail", "topic": topics.MAIL, "partition": "0"}
+    async with inbox() as box, _running(servers, box.port):
+        producer = AIOKafkaProducer(bootstrap_servers=servers, transactional_id="test-mails")
+        await producer.start()
+        async with producer.transaction():
+            mail = msgspec.structs.replace(MAIL, id="alert:in", to="in@a.example")
+            await producer.send_and_wait(topics.MAIL, encode_mail(mail), key=b"org_1", partition=0)
+        await producer.stop()
+        await box.until(lambda: box.recipients)
+        async with asyncio.timeout(20):
+            while telemetry.READING.registry.get_sample_value("metering_lag_offsets", place) != 0:
+                await asyncio.sleep(0.05)
+
+
 async def test_a_mail_that_was_refused_waits_through_a_restart(servers: str) -> None:
     async with _running(servers, 1):  # nobody listens there
         await _post(servers, "ok@a.example")

@@ -178,9 +178,11 @@ def _legend(shown: Shown, width: float) -> Iterator[list[tuple[float, str, str]]
         last = value_text(line.points[-1][1], shown.panel.unit) if line.points else "no data"
         words = f"{line.name}  {last}"
         needed = 16 + _LETTER * len(words) + 14
-        if pieces and x + needed > width:
+        left = len(shown.lines) - number
+        room = width - (_LETTER * 14 if lines == _LEGEND_LINES and left > 1 else 0)
+        if pieces and x + needed > room:
             if lines == _LEGEND_LINES:
-                pieces.append((x, f"and {len(shown.lines) - number} more", ""))
+                pieces.append((x - 14, f"and {left} more", ""))
                 break
             yield pieces
             pieces, x, lines = [], 0.0, lines + 1

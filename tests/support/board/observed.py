@@ -23,6 +23,7 @@ from typing import Any
 import httpx2
 
 from pipeline.api.http.sessions import COOKIE, issue
+from pipeline.demo.live import SAY_EVERY_S
 from pipeline.demo.platform import AGENCY, ORGS
 from pipeline.local import deployment
 from pipeline.local.deployment import Deployment
@@ -35,7 +36,7 @@ from tests.support.product.razorpay import ADDRESS
 RATE = 10
 """Live requests a second that the demo is asked for; its own default."""
 STEP_S = 10
-WATCHED_S = 180
+WATCHED_S = 120
 """For how long the live traffic is watched."""
 READY_LIMIT_S = 180.0
 SAYS_LIMIT_S = 300.0
@@ -59,6 +60,8 @@ class Observed:
     start_s: float
     first: Totals
     last: Totals
+    served_a_second: float
+    """What the demo says that it was answered, of what it sent, while its live traffic ran."""
     exact: tuple[Totals, dict[str, float], Totals]
     """The books, the worker's counters as Prometheus scraped them after, and the books after that."""
 
@@ -98,12 +101,14 @@ def observed_demo(program: str) -> Iterator[Observed]:
             demo.until("Live traffic", SAYS_LIMIT_S)
             _pay(at)
             _metering(demo, "credit", AGENCY.org, "--inr", "50", "--reason", "a top-up")
+            _metering(demo, "verify")
             # Until the rates that are compared see nothing of the history that was put in.
             time.sleep(60)
             first = totals(at)
             time.sleep(WATCHED_S)
             last = totals(at)
-            yield Observed(at, prometheus, start_s, first, last, _exact(at, prometheus))
+            served = _served_a_second(demo)
+            yield Observed(at, prometheus, start_s, first, last, served, _exact(at, prometheus))
 
 
 def _up(demo: Demo) -> Deployment:
@@ -161,6 +166,14 @@ def _metering(demo: Demo, *arguments: str) -> None:
     command = [sys.executable, "-m", "pipeline", *arguments, "--data-dir", str(demo.log.parent / "data")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _served_a_second(demo: Demo) -> float:
+    """Return how many requests a second were answered by a provider, by the demo's own words, which come each minute."""
+    said = re.findall(r"Live: ([\d,]+) served, ([\d,]+) failed", demo.log.read_text())
+    answered = [sum(int(number.replace(",", "")) for number in each) for each in said]
+    assert len(answered) > 1, "the demo tells each minute how many were served"
+    return (answered[-1] - answered[0]) / (SAY_EVERY_S * (len(answered) - 1))
 
 
 COUNTERS = ("metering_requests_posted_total", "metering_debited_rupees_total")
