@@ -14,10 +14,11 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
+from pipeline.clickhouse.cluster import CATCH_UP_SECONDS, CATCH_UP_SETTINGS, REPLICATED, catch_up
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.location import EmbeddedLocation, parse_location
 from pipeline.clickhouse.pool import (
@@ -104,6 +105,24 @@ class Engine:
     def for_database(self, database: str) -> Engine:
         """Return an engine on another database that shares all else with this one, so close only one."""
         return Engine(self._pool, database, self.cluster, self._threads, self._writers, self._sent)
+
+    def catch_up(self) -> None:
+        """Return once what is asked next is answered with every row that was confirmed before, by whatever replica.
+
+        Raises EngineUnavailable where the replica in use does not catch up in time.
+        """
+        if self.cluster is not None:
+            for table in REPLICATED:
+                self.command(catch_up(table), settings=CATCH_UP_SETTINGS)
+
+    def caught_up(self, call: Callable[Concatenate[Engine, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what a call finds of this engine after `catch_up`. Raises what both raise."""
+        self.catch_up()
+        return call(self, *args, **kwargs)
+
+    async def async_catch_up(self) -> None:
+        """Do `catch_up` in a thread."""
+        await self._in_thread(len(REPLICATED) * CATCH_UP_SECONDS + QUEUE_SECONDS, self.catch_up)
 
     def note_sent(self, partition: int) -> None:
         """Note that rows of a partition of the journal are about to be sent."""
@@ -222,10 +241,10 @@ class Engine:
         calls = [asyncio.wrap_future(future) for future in tuple(self._writing)]
         await asyncio.gather(*calls, return_exceptions=True)
 
-    def command(self, sql: str, *, in_database: bool = True) -> None:
+    def command(self, sql: str, *, in_database: bool = True, settings: Settings | None = None) -> None:
         """Carry out a statement that returns nothing, outside any database where `in_database` is off."""
         with self._pool.lend(self.database, Lane.WRITE) as client:
-            client.command(sql, use_database=in_database)
+            client.command(sql, use_database=in_database, settings=dict(settings or {}))
 
     def ping(self) -> None:
         """Make sure that the engine answers, has the schema, and lets this user read."""

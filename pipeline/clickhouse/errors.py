@@ -51,6 +51,24 @@ _UNCLEAR_CODES = frozenset(
 """Codes after which the same call may succeed unchanged: an operator or time mends them, not new code."""
 
 
+_OF_ONE_REPLICA = frozenset(
+    {
+        225,  # NO_ZOOKEEPER
+        242,  # TABLE_IS_READ_ONLY
+        289,  # REPLICA_IS_NOT_IN_QUORUM
+        999,  # KEEPER_EXCEPTION
+    }
+)
+"""Codes that a replica gives which is cut off from Keeper, while another one may not be."""
+
+NOT_THERE = frozenset(
+    {
+        60,  # UNKNOWN_TABLE
+        81,  # UNKNOWN_DATABASE
+    }
+)
+
+
 class EngineError(Exception):
     """The engine refused for certain: nothing was done, and the same call will be refused again.
 
@@ -91,3 +109,8 @@ def engine_failure(error: DriverError, asked: Asked | None = None) -> EngineErro
     if error.code is None or error.code in _UNCLEAR_CODES:
         return EngineUnavailable(message, needs_operator=to_set is not None)
     return EngineError(message, error.code, needs_operator=to_set is not None)
+
+
+def is_of_one_replica(error: DriverError) -> bool:
+    """Whether an error is of the replica that was asked, so that another one may do better."""
+    return error.code in _OF_ONE_REPLICA or (error.code is None and not isinstance(error, ProgrammingError))

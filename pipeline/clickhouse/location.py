@@ -3,8 +3,9 @@
 Owns: the URL's grammar.
 Called by: `clickhouse/client.py`.
 
-    chdb://PATH[?database=NAME]                                   embedded, data in the directory PATH
-    http(s)://user:password@host:port/database[?cluster=NAME]     a server, or a replica of a cluster
+    chdb://PATH[?database=NAME]                                     embedded, data in the directory PATH
+    http(s)://user:password@host:port/database                      a server
+    http(s)://user:password@HOST,HOST/database?cluster=NAME         a cluster of replicas that have the same rows
 
 The database is `metering` where the URL names none. With a cluster, migrations run ON CLUSTER and make
 replicated tables.
@@ -14,15 +15,28 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 DEFAULT_DATABASE = "metering"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+\Z")
 _DEFAULT_PORTS = {"http": 8123, "https": 8443}
 
 
 class LocationError(ValueError):
     """A URL that names no engine. The message never repeats the URL, which may hold a password."""
+
+
+class ServerAddress(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return host:port."""
+        return f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -36,10 +50,12 @@ class EmbeddedLocation:
 
 @dataclass(frozen=True)
 class ServerLocation:
-    """A server over HTTP. `cluster` is the name its configuration gives the replicas, if any."""
+    """Servers over HTTP: replicas that have the same rows. Without a `cluster` there is one.
 
-    host: str
-    port: int
+    `cluster` is the name that the servers' own configuration gives them.
+    """
+
+    replicas: tuple[ServerAddress, ...]
     secure: bool
     user: str
     password: str = field(repr=False)
@@ -71,22 +87,34 @@ def _embedded(rest: str) -> EmbeddedLocation:
 def _server(url: str) -> ServerLocation:
     try:
         parts = urlsplit(url)
-        port = parts.port or _DEFAULT_PORTS[parts.scheme]
-    except ValueError:
+        signed_in, _, hosts = parts.netloc.rpartition("@")
+        replicas = tuple(_address(parts.scheme, one) for one in hosts.split(","))
+    except ValueError as error:
+        if isinstance(error, LocationError):
+            raise
         raise LocationError("the ClickHouse URL has no valid host and port") from None
-    if not parts.hostname:
-        raise LocationError("the ClickHouse URL has no host")
-    options = _options(parts.query, "cluster")
-    cluster = options.get("cluster")
+    user, _, password = signed_in.partition(":")
+    cluster = _options(parts.query, "cluster").get("cluster")
+    if len(replicas) > 1 and cluster is None:
+        raise LocationError("several ClickHouse servers are a cluster: name it, ?cluster=NAME")
+    if len(replicas) > len(set(replicas)):
+        raise LocationError("the ClickHouse URL names a server twice")
     return ServerLocation(
-        host=parts.hostname,
-        port=port,
+        replicas=replicas,
         secure=parts.scheme == "https",
-        user=unquote(parts.username or "default"),
-        password=unquote(parts.password or ""),
+        user=unquote(user) or "default",
+        password=unquote(password),
         database=_name(unquote(parts.path.strip("/")) or DEFAULT_DATABASE, "database"),
         cluster=None if cluster is None else _name(cluster, "cluster"),
     )
+
+
+def _address(scheme: str, text: str) -> ServerAddress:
+    """Return the address that a text names. Raises ValueError where its port is none."""
+    parts = urlsplit(f"//{text}")
+    if not _HOST.match(parts.hostname or ""):
+        raise LocationError("the ClickHouse URL has no host, or none after a comma")
+    return ServerAddress(parts.hostname or "", parts.port or _DEFAULT_PORTS[scheme])
 
 
 def _options(query: str, known: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ import zlib
 from pipeline import ist
 from pipeline.clickhouse.client import Engine, EngineUnavailable
 from pipeline.clickhouse.queries import query
+from pipeline.clickhouse.staging import make_like
 from pipeline.inserts import JournalInsert
 from pipeline.journal import JSON_ARRAYS, LEDGER, REQUESTS, RequestRow, Row, decode_payload, encode_rows
 
@@ -92,7 +93,7 @@ def prepare(engine: Engine, sent: JournalInsert) -> str:
     that comes later drops this table first, so what an earlier one had begun is done before, or never.
     """
     staging = f"{_prefix(sent)}{time.time_ns()}"
-    engine.command(f"CREATE TABLE {staging} AS {sent.table}")
+    make_like(engine, staging, sent.table)
     return staging
 
 

@@ -24,8 +24,16 @@ from clickhouse_connect.driver.httpclient import HttpClient
 from clickhouse_connect.driver.httputil import get_pool_manager
 from urllib3 import Timeout
 
-from pipeline.clickhouse.errors import EngineError, EngineUnavailable, engine_failure
-from pipeline.clickhouse.location import EmbeddedLocation, ServerLocation
+from pipeline.clickhouse import cluster
+from pipeline.clickhouse.cluster import CATCH_UP_SETTINGS, REPLICATED
+from pipeline.clickhouse.errors import (
+    NOT_THERE,
+    EngineError,
+    EngineUnavailable,
+    engine_failure,
+    is_of_one_replica,
+)
+from pipeline.clickhouse.location import EmbeddedLocation, ServerAddress, ServerLocation
 from pipeline.clickhouse.refused import Asked
 from pipeline.tls import TlsFiles, TlsFilesError
 
@@ -109,7 +117,11 @@ class EmbeddedPool:
 
 
 class ServerPool:
-    """Connections to a server, opened at the first call, so that a server that is down stops nobody."""
+    """Connections to a server or to the replicas of a cluster, opened at the first call, so that one that is down stops nobody.
+
+    One replica is in use. Where it does not answer the next one is, once that has caught up with what the others have
+    confirmed: so nobody who asks here sees less than before.
+    """
 
     threads = Lane.READ.connections + Lane.SCAN.connections
     writers = Lane.WRITE.connections
@@ -117,37 +129,78 @@ class ServerPool:
     def __init__(self, location: ServerLocation, tls: TlsFiles) -> None:
         """Connect to nothing yet. The files of `tls` are read with the first connection of each kind."""
         self._location, self._tls = location, tls
-        self._asked = Asked(f"{location.host}:{location.port}", location.user)
+        self._replicas = location.replicas
+        self._next = 0
+        self._in_use: ServerAddress | None = None
         self._lock = threading.Lock()
-        self._clients: dict[tuple[str, Lane], Client] = {}
+        self._clients: dict[tuple[ServerAddress, str, Lane], Client] = {}
 
     @contextmanager
     def lend(self, database: str, lane: Lane) -> Iterator[Client]:
         """Lend the client that all callers of this kind share."""
-        client = self._clients.get((database, lane)) or self._open(database, lane)
+        address = self._replicas[self._next]
+        client = self._clients.get((address, database, lane)) if address == self._in_use else None
+        if client is None:
+            address, client = self._open(database, lane)
         try:
             yield client
         except DriverError as error:
-            raise engine_failure(error, self._asked) from error
+            failure = engine_failure(error, Asked(str(address), self._location.user))
+            if is_of_one_replica(error):
+                self._leave(address)
+            raise failure from error
 
-    def _open(self, database: str, lane: Lane) -> Client:
+    def _open(self, database: str, lane: Lane) -> tuple[ServerAddress, Client]:
+        """Return a client of a replica that answers and has caught up, beginning with the one whose turn it is."""
         # Choice of place: the lock is held while connecting, so that a server that comes back is greeted
         # by one caller and not by all of them.
         if not self._lock.acquire(timeout=2 * CONNECT_SECONDS):
             raise EngineUnavailable("the server does not answer")
         try:
-            if (database, lane) not in self._clients:
-                self._clients[database, lane] = self._connect(database, lane)
-        except DriverError as error:
-            raise engine_failure(error, self._asked) from error
-        except TlsFilesError as error:
-            raise EngineUnavailable(str(error), needs_operator=True) from error
+            failure: EngineError | EngineUnavailable | None = None
+            for _ in self._replicas:
+                address = self._replicas[self._next]
+                try:
+                    return address, self._use(address, database, lane)
+                except DriverError as error:
+                    failure = engine_failure(error, Asked(str(address), self._location.user))
+                except TlsFilesError as error:
+                    raise EngineUnavailable(str(error), needs_operator=True) from error
+                self._next = (self._next + 1) % len(self._replicas)
+            assert failure is not None
+            raise failure
         finally:
             self._lock.release()
-        return self._clients[database, lane]
 
-    def _connect(self, database: str, lane: Lane) -> Client:
-        client = clickhouse_connect.get_client(**_client_arguments(self._location, self._tls, lane))
+    def _use(self, address: ServerAddress, database: str, lane: Lane) -> Client:
+        """Return a client of a replica. Raises DriverError where it does not answer or does not catch up in time."""
+        key = (address, database, lane)
+        client = self._clients.get(key) or self._connect(*key)
+        if address != self._in_use and len(self._replicas) > 1:
+            self._catch_up(client)
+        self._clients[key] = client
+        self._in_use = address
+        return client
+
+    def _catch_up(self, client: Client) -> None:
+        for table in REPLICATED:
+            named = f"`{self._location.database}`.{table}"
+            try:
+                client.command(cluster.catch_up(named), use_database=False, settings=CATCH_UP_SETTINGS)
+            except DriverError as error:
+                # Before the first migration there is nothing to catch up with.
+                if error.code not in NOT_THERE:
+                    raise
+
+    def _leave(self, address: ServerAddress) -> None:
+        """Have the next replica take over from one that does not serve, unless somebody is looking for one already."""
+        if self._lock.acquire(blocking=False):
+            if self._replicas[self._next] == address:
+                self._next = (self._next + 1) % len(self._replicas)
+            self._lock.release()
+
+    def _connect(self, address: ServerAddress, database: str, lane: Lane) -> Client:
+        client = clickhouse_connect.get_client(**_client_arguments(address, self._location, self._tls, lane))
         # The database may not exist before the first migration, so the greeting goes without it.
         client.database = database
         assert isinstance(client, HttpClient)
@@ -161,7 +214,9 @@ class ServerPool:
         self._clients.clear()
 
 
-def _client_arguments(at: ServerLocation, tls: TlsFiles, lane: Lane) -> dict[str, Any]:
+def _client_arguments(
+    address: ServerAddress, at: ServerLocation, tls: TlsFiles, lane: Lane
+) -> dict[str, Any]:
     """Return all that a client of a server is made with, by the driver's names. Raises TlsFilesError.
 
     With a certificate of ours and no password in the URL, the certificate says who we are; with both, it is shown beside the
@@ -169,8 +224,8 @@ def _client_arguments(at: ServerLocation, tls: TlsFiles, lane: Lane) -> dict[str
     """
     arguments: dict[str, Any] = {
         "interface": "https" if at.secure else "http",
-        "host": at.host,
-        "port": at.port,
+        "host": address.host,
+        "port": address.port,
         "username": at.user,
         "password": at.password,
         "connect_timeout": CONNECT_SECONDS,

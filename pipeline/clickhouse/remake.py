@@ -18,6 +18,7 @@ from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.migrate import load, migrate, render
 from pipeline.clickhouse.queries import WORDS
 from pipeline.clickhouse.sql_files import sql_files
+from pipeline.clickhouse.staging import make_like
 from pipeline.journal import public_id
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ def drop_rows_after(engine: Engine, partition: int, position: int) -> None:
 
 def days_with_rows(engine: Engine) -> list[date]:
     """Return the IST days that have rows of requests, oldest first."""
+    engine.catch_up()
     found = engine.query(
         "SELECT DISTINCT toString(day) FROM events ORDER BY 1", row=tuple[str], settings=SCAN
     )
@@ -96,10 +98,11 @@ def make_roll_ups(engine: Engine, first: date, last: date, replaced: Callable[[]
 
     `replaced` is called once a roll-up has its new sums. Raises what it and the engine raise.
     """
+    engine.catch_up()
     for table, (groups, sums, columns) in _ROLL_UPS.items():
         _drop_staging(engine, table)
         staging = f"{STAGING}{table}_{time.time_ns()}"
-        engine.command(f"CREATE TABLE {staging} AS {table}")
+        make_like(engine, staging, table)
         names = f"({groups}, {', '.join(columns)})"
         years = range(first.year, last.year + 1)
         for year in years:

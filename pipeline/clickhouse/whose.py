@@ -42,6 +42,7 @@ def is_written(engine: Engine, partition: int, end: int) -> bool:
 
     Rows are written in their order, a range after the other, and a range's roll-ups after its rows. Raises what the engine raises.
     """
+    engine.catch_up()
     first = max(1, end - LAST_ROWS)
     bounds = {
         "low": public_id(partition, first),
@@ -62,6 +63,7 @@ def unbroken_up_to(engine: Engine, partition: int, highest: int) -> int:
     More than a range is never written at once, so a backup lacks none before these; of months that were dropped there may
     be fewer. Raises what the engine raises.
     """
+    engine.catch_up()
     below = max(0, highest - LAST_ROWS)
     low, high = below, highest
     while low < high:

@@ -205,7 +205,7 @@ class SinkPartition:
             case LastHeaders(place):
                 return step.answered(await last_headers(self._kafka, TopicPartition(*place)))
             case LookAtDatabase(first, last):
-                return step.answered(await self._ask(whose.place_of, self._partition, first, last))
+                return step.answered(await self._look(whose.place_of, self._partition, first, last))
             case AdoptDatabase(identity, epoch):
                 await self._ask(whose.adopt, identity, epoch)
             case Insert(rows):
@@ -213,7 +213,7 @@ class SinkPartition:
             case CountRows(rows):
                 return step.answered(await self._count(rows))
             case RollUpsLack(rows):
-                return step.answered(await self._ask(lost.roll_ups_lack, rows))
+                return step.answered(await self._look(lost.roll_ups_lack, rows))
             case MayHaveLost(within_s):
                 return step.answered(await self._ask(lost.may_have_lost, within_s))
             case NothingIsUnderWay():
@@ -221,9 +221,9 @@ class SinkPartition:
             case PrepareStaging(rows):
                 return step.answered(await self._ask(lost.prepare, rows))
             case PutBack(rows, staging):
-                return step.answered(_counted(await self._ask(lost.put_back, rows, staging)))
+                return step.answered(_counted(await self._look(lost.put_back, rows, staging)))
             case CompleteRollUps(rows):
-                return step.answered(_counted(await self._ask(lost.complete_roll_ups, rows)))
+                return step.answered(_counted(await self._look(lost.complete_roll_ups, rows)))
             case Pause(seconds, problem, is_refusal):
                 self._tell(problem, is_refusal=is_refusal)
                 await asyncio.sleep(seconds)
@@ -241,6 +241,14 @@ class SinkPartition:
             raise NotConfirmedError(str(error), is_refusal=error.needs_operator) from error
         self.problem = None
         return answer
+
+    async def _look(self, call: Callable[Concatenate[Engine, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what the engine answers once its replica has every row that was confirmed before. Raises as `_ask`."""
+
+        def caught_up(engine: Engine) -> T:
+            return engine.caught_up(call, *args, **kwargs)
+
+        return await self._ask(caught_up)
 
     def _tell(self, problem: str, *, is_refusal: bool) -> None:
         """Count and tell what keeps the partition from being written.
@@ -264,7 +272,7 @@ class SinkPartition:
         telemetry.SINK_ROWS.labels(rows.kind).inc(rows.rows)
 
     async def _count(self, rows: JournalInsert) -> int:
-        found = await self._ask(lost.count_rows, rows)
+        found = await self._look(lost.count_rows, rows)
         if found > rows.rows:
             log.error("%s has %d rows of %s instead of %d", rows.table, found, rows.token, rows.rows)
         return found

@@ -43,6 +43,8 @@ class StatementsReady:
         """Start with nothing asked."""
         self._owners, self._now_ms = owners, now_ms
         self._month, self._left = 0, set[int]()
+        self._silent = set[int]()
+        """The partitions whose owner did not answer in the last round."""
 
     async def run(self) -> None:
         """Have orgs told, for ever. What fails is asked again in the next round."""
@@ -64,8 +66,12 @@ class StatementsReady:
             try:
                 told = await self._owners.tell_statements(partition, self._month)
             except UnavailableError as error:
-                log.warning("partition %d: nobody is told of a statement now: %s", partition, error)
+                # Where all is started at once a server may ask before its worker is up.
+                level = logging.WARNING if partition in self._silent else logging.INFO
+                log.log(level, "partition %d: nobody is told of a statement now: %s", partition, error)
+                self._silent.add(partition)
                 return False
+            self._silent.discard(partition)
             if not told.has_more or not told.orgs:
                 # Without any told, the month is not over by the broker's clock.
                 return not told.has_more

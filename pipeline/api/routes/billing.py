@@ -126,3 +126,5 @@ async def _page(
         if time.monotonic() > deadline:
             raise unavailable()
         await asyncio.sleep(ENTRIES_POLL_S)
+        # They may be there, and only this replica be behind.
+        await engine.async_catch_up()

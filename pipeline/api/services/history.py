@@ -146,6 +146,8 @@ class History:
             if time.monotonic() > deadline:
                 raise unavailable()
             await asyncio.sleep(ROWS_POLL_S)
+            # The rows may be there, and only this replica be behind.
+            await self.engine.async_catch_up()
         if len(self._complete_ms) >= ORGS_KEPT:
             self._complete_ms.clear()
         self._complete_ms[scope.org] = view.posted_ms

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.clickhouse.location import EmbeddedLocation, LocationError, ServerLocation, parse_location
+from pipeline.clickhouse.location import (
+    EmbeddedLocation,
+    LocationError,
+    ServerAddress,
+    ServerLocation,
+    parse_location,
+)
 
 
 def test_embedded() -> None:
@@ -16,11 +22,26 @@ def test_embedded() -> None:
 
 
 def test_server() -> None:
-    assert parse_location("http://ch") == ServerLocation("ch", 8123, False, "default", "", "metering")
-    assert parse_location("https://u:p%40ss%2Fword@ch.example:9/books?cluster=main") == ServerLocation(
-        "ch.example", 9, True, "u", "p@ss/word", "books", "main"
+    assert parse_location("http://ch") == ServerLocation(
+        (ServerAddress("ch", 8123),), False, "default", "", "metering"
     )
-    assert parse_location("https://[::1]") == ServerLocation("::1", 8443, True, "default", "", "metering")
+    assert parse_location("https://u:p%40ss%2Fword@ch.example:9/books?cluster=main") == ServerLocation(
+        (ServerAddress("ch.example", 9),), True, "u", "p@ss/word", "books", "main"
+    )
+    assert parse_location("https://[::1]") == ServerLocation(
+        (ServerAddress("::1", 8443),), True, "default", "", "metering"
+    )
+
+
+def test_replicas_stand_after_commas() -> None:
+    found = parse_location("https://u:p@a1,a2:9440,[::1]/db?cluster=main")
+    assert isinstance(found, ServerLocation)
+    assert found.replicas == (
+        ServerAddress("a1", 8443),
+        ServerAddress("a2", 9440),
+        ServerAddress("::1", 8443),
+    )
+    assert (found.user, found.password, found.database, found.cluster) == ("u", "p", "db", "main")
 
 
 @pytest.mark.parametrize(
@@ -42,6 +63,11 @@ def test_server() -> None:
         "http://h/a/b",
         "http://h/db?cluster=",
         "http://h/db?password=hunter2",
+        "http://a,b/db",
+        "http://a,/db?cluster=main",
+        "http://a;b/db?cluster=main",
+        "http://a,b:x/db?cluster=main",
+        "http://a,b,a/db?cluster=main",
     ],
 )
 def test_what_points_nowhere(url: str) -> None:

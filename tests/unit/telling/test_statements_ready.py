@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import pytest
@@ -88,3 +89,14 @@ async def test_an_owner_that_is_away_or_whose_month_is_not_over_is_asked_in_the_
     owners.is_over = True
     await ready.turn()
     assert owners.left == [0, 0, 0]
+
+
+async def test_an_owner_that_is_not_up_yet_is_no_warning_but_one_that_stays_away_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    owners = Owners([5], away={0})
+    ready = StatementsReady(owners, lambda: NOW_MS)
+    for _ in range(2):
+        await ready.turn()
+    assert [record.levelno for record in caplog.records] == [logging.INFO, logging.WARNING]
