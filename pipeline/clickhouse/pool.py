@@ -157,18 +157,18 @@ class ServerPool:
         if not self._lock.acquire(timeout=2 * CONNECT_SECONDS):
             raise EngineUnavailable("the server does not answer")
         try:
-            failure: EngineError | EngineUnavailable | None = None
+            failed: DriverError | None = None
             for _ in self._replicas:
                 address = self._replicas[self._next]
                 try:
                     return address, self._use(address, database, lane)
                 except DriverError as error:
-                    failure = engine_failure(error, Asked(str(address), self._location.user))
+                    failed = error
                 except TlsFilesError as error:
                     raise EngineUnavailable(str(error), needs_operator=True) from error
                 self._next = (self._next + 1) % len(self._replicas)
-            assert failure is not None
-            raise failure
+            assert failed is not None
+            raise engine_failure(failed, Asked(str(address), self._location.user)) from failed
         finally:
             self._lock.release()
 
