@@ -179,12 +179,16 @@ def test_parts_that_die_are_started_again(start: Callable[..., Up]) -> None:
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: set(up.processes()) == set(before), 60)
     eventually(lambda: _answers(at), 30)
-    eventually(lambda: not ports.is_free(int(at.gateway_kafka_url.rpartition(":")[2])), 30)
+    eventually(lambda: _listens(at.gateway_kafka_url) and _listens(at.kafka_url), 60)
     asyncio.run(_write(at, b"again"))
     assert not set(up.processes().values()) & set(before.values())
     assert "broker ended (signal SIGKILL); starting it again" in up.said()
     assert "worker ended (signal SIGKILL); starting it again" in up.said()
     assert up.end(signal.SIGTERM) == 0
+
+
+def _listens(url: str) -> bool:
+    return not ports.is_free(int(url.rpartition(":")[2]))
 
 
 def _answers(at: Deployment) -> bool:
