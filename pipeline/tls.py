@@ -61,8 +61,7 @@ class TlsFiles:
         )
 
 
-def why_not_believed(error: ssl.SSLCertVerificationError, server: str, prefix: str) -> str:
-    """Return why a server's certificate is not believed, in one line that says what to set or renew."""
+def _why_not_believed(error: ssl.SSLCertVerificationError, server: str, prefix: str) -> str:
     if error.verify_code == _EXPIRED:
         return f"the certificate of {server} has expired: it needs a new one"
     if error.verify_code == _NOT_YET_VALID:
@@ -70,6 +69,28 @@ def why_not_believed(error: ssl.SSLCertVerificationError, server: str, prefix: s
     if error.verify_code in _OTHER_NAME:
         return f"{prefix}URL: the certificate of {server} is for other names ({error.verify_message}): use a name that is in it"
     return f"{prefix}CA_FILE: the certificate of {server} is of no authority in that file ({error.verify_message})"
+
+
+def why_refused(error: ssl.SSLError, server: str, prefix: str) -> str | None:
+    """Return which side does not take the other's certificate, in one line that says what to set, None where it is neither."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _why_not_believed(error, server, prefix)
+    if "ALERT" in reason_of(error):
+        return (
+            f"{prefix}CERT_FILE: {server} does not take the certificate that this client shows, or asks for one and there is "
+            f"none ({words_of(error)})"
+        )
+    return None
+
+
+def words_of(error: ssl.SSLError) -> str:
+    """Return OpenSSL's reason for an error in words."""
+    return (reason_of(error) or "no reason given").replace("_", " ").lower()
+
+
+def reason_of(error: ssl.SSLError) -> str:
+    """Return OpenSSL's own word for an error, nothing where it was not made by OpenSSL."""
+    return getattr(error, "reason", None) or ""
 
 
 def tls_error_in(error: BaseException | None) -> ssl.SSLError | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from clickhouse_connect.driver.exceptions import Error as DriverError
 
-from pipeline.tls import tls_error_in, why_not_believed
+from pipeline.tls import reason_of, tls_error_in, why_refused, words_of
 
 PREFIX = "METERING_CLICKHOUSE_"
 _URL = f"{PREFIX}URL"
@@ -75,15 +75,8 @@ def what_it_may_be(error: DriverError, asked: Asked) -> str | None:
 
 
 def _of_tls(error: ssl.SSLError | None, asked: Asked) -> str | None:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return why_not_believed(error, asked.server, PREFIX)
-    reason = getattr(error, "reason", None) or ""
-    words = reason.replace("_", " ").lower()
-    if "ALERT" in reason:
-        return (
-            f"{PREFIX}CERT_FILE: {asked.server} does not take the certificate that this client shows, or asks for one and "
-            f"there is none ({words})"
-        )
-    if reason in _NO_TLS:
-        return f"{_URL} begins with https://, but {asked.server} does not speak TLS ({words})"
-    return None
+    if error is None:
+        return None
+    if reason_of(error) in _NO_TLS:
+        return f"{_URL} begins with https://, but {asked.server} does not speak TLS ({words_of(error)})"
+    return why_refused(error, asked.server, PREFIX)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import KafkaError
 
 from pipeline.kafka.refused import KafkaAwayError, in_one_line
 
@@ -52,6 +52,22 @@ async def attempt(
     return error
 
 
+async def keep_looking(
+    look: Callable[[], Coroutine[Any, Any, None]], name: str, unknown: str, every_s: float
+) -> None:
+    """Look at something in Kafka again and again until cancelled, so many seconds after each look has ended or failed.
+
+    Whatever goes wrong is tried again, and logged as `unknown` when it changes: who only looks on takes no process down.
+    """
+    told: str | None = None
+    while True:
+        failed = described(await attempt(look(), name))
+        if failed is not None and failed != told:
+            log.warning("%s: %s", unknown, failed)
+        told = failed
+        await asyncio.sleep(every_s)
+
+
 async def unreached(step: Coroutine[Any, Any, None], name: str) -> BaseException | None:
     """Run a step to its end and return the error where Kafka could not be reached, None where it was done.
 
@@ -63,13 +79,11 @@ async def unreached(step: Coroutine[Any, Any, None], name: str) -> BaseException
     return error
 
 
-def lost_contact(error: BaseException) -> bool:
-    """Whether an error says that Kafka was lost, so that what was asked may have been done or not, and can be begun anew.
+def may_begin_anew(error: BaseException) -> bool:
+    """Whether what met an error may be begun anew: Kafka was lost, so that it was done or not, or somebody else has fenced it.
 
-    Not where another owner has taken over, nor where a person has to set something right.
+    Not where a person has to set something right.
     """
-    if isinstance(error, ProducerFenced):
-        return False
     if isinstance(error, KafkaAwayError):
         return True
     return isinstance(error, (*_LOST_CONNECTION, ClientCancelledError)) and in_one_line(error) is None

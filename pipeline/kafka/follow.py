@@ -31,7 +31,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from pipeline.connection import KafkaConnection, KafkaSettingsError
 from pipeline.formats import NewerFormatError
 from pipeline.kafka import clients
-from pipeline.kafka.attempts import attempt, described, lost_contact, within
+from pipeline.kafka.attempts import attempt, described, may_begin_anew, within
 from pipeline.kafka.refused import KafkaAwayError
 from pipeline.topics import OWNER_KEY
 
@@ -354,4 +354,4 @@ class TopicFollower:
 
 def _passes(error: BaseException) -> bool:
     """Whether a failure to begin may be over the next time. That no broker answers at all is told at once."""
-    return lost_contact(error) and not isinstance(error, KafkaAwayError)
+    return may_begin_anew(error) and not isinstance(error, KafkaAwayError)

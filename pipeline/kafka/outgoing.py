@@ -227,17 +227,13 @@ class OutgoingRole:
         await sending.stop(task)
 
     def _next_offsets(self, partition: int) -> Mapping[str, int]:
-        """Return the offset up to which a partition's records are dealt with, for the group.
-
-        Where none is in hand it is past the markers of transactions too, which are no records: else a partition that is done
-        would seem to stand still.
-        """
+        """Return the offset up to which a partition's records are dealt with, for the group."""
         if partition not in self._partitions:
             return {}
         sending, _ = self._partitions[partition]
-        fetched = self._reader.fetched(partition).get(self._topic, 0)
-        done = sending.next_offset if sending.has_records else max(sending.next_offset, fetched)
-        return {self._topic: done}
+        if sending.has_records:
+            return {self._topic: sending.next_offset}
+        return {self._topic: self._reader.past_markers(partition, self._topic, sending.next_offset)}
 
     def _ended(self, partition: int, task: asyncio.Task[None]) -> None:
         if (error := error_of(task)) is not None:

@@ -18,7 +18,7 @@ from typing import Protocol
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ProducerFenced
 
-from pipeline.kafka.attempts import ClientCancelledError, described, is_cancelled, lost_contact
+from pipeline.kafka.attempts import ClientCancelledError, described, is_cancelled, may_begin_anew
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Pump:
                     raise
                 await self._let_go(ClientCancelledError())
             except Exception as error:
-                if not opens_again(error):
+                if not may_begin_anew(error):
                     raise
                 await self._let_go(error)
             else:
@@ -222,8 +222,3 @@ class Pump:
         self._reader.note_fetched(self._partition, offsets)
         self._consumer.resume(*places)
         self._task = asyncio.create_task(self._reader.guard(self._run()))
-
-
-def opens_again(error: BaseException) -> bool:
-    """Whether a partition is opened again that met an error: Kafka was lost, or somebody else has fenced it."""
-    return lost_contact(error) or isinstance(error, ProducerFenced)

@@ -27,11 +27,11 @@ from aiokafka.errors import OffsetOutOfRangeError
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import clients
 from pipeline.kafka.assignor import StickyNumbers
-from pipeline.kafka.attempts import ClientCancelledError, is_cancelled
+from pipeline.kafka.attempts import ClientCancelledError, is_cancelled, may_begin_anew
 from pipeline.kafka.extent import check_beginnings, check_ends
 from pipeline.kafka.group_watch import Ends, GroupWatch, in_words
 from pipeline.kafka.offsets import GroupOffsets
-from pipeline.kafka.pump import Handler, ParkingHandler, Pump, opens_again
+from pipeline.kafka.pump import Handler, ParkingHandler, Pump
 from pipeline.topics import OUTPUT_BYTES_MAX
 
 log = logging.getLogger(__name__)
@@ -321,7 +321,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         The partition is opened again where Kafka was lost or somebody has fenced it; any other error ends `run`.
         """
         pump = self._pumps.get(partition)
-        if pump is None or not opens_again(error):
+        if pump is None or not may_begin_anew(error):
             self.fail(error)
         else:
             pump.lose(error)
@@ -338,6 +338,13 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         The markers of transactions and what was aborted are no records, but these offsets are past them too.
         """
         return self._fetched.get(partition, {})
+
+    def past_markers(self, partition: int, topic: str, next_offset: int) -> int:
+        """Return the offset up to which a topic's partition is done, of which nothing waits and the next record is known.
+
+        The markers of transactions are no records: without them a partition that is done would seem to stand still.
+        """
+        return max(next_offset, self.fetched(partition).get(topic, 0))
 
     def note_fetched(self, partition: int, positions: Mapping[TopicPartition, int]) -> bool:
         """Note up to which offset a partition's topics are fetched, and return whether that is further than before."""

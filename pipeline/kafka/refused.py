@@ -9,7 +9,6 @@ A broker that is merely away is no refusal: it comes back, and clients go on try
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from pipeline.connection import VARIABLE_PREFIX
-from pipeline.tls import tls_error_in, why_not_believed
+from pipeline.tls import tls_error_in, why_refused, words_of
 
 LOOK_MS_MAX = 5_000
 _PROTOCOL = "METERING_KAFKA_SECURITY_PROTOCOL"
@@ -81,16 +80,11 @@ async def _ask(host: str, port: int, arguments: Mapping[str, Any]) -> None:
 def _refusal(broker: str, error: BaseException, arguments: Mapping[str, Any]) -> str | None:
     """Return what an error on a fresh connection says of our settings, None where the broker is just away."""
     tls = tls_error_in(error)
-    if isinstance(tls, ssl.SSLCertVerificationError):
-        return why_not_believed(tls, broker, VARIABLE_PREFIX)
     protocol = arguments.get("security_protocol")
-    if tls is not None and "ALERT" in (tls.reason or ""):
-        return (
-            f"{_CERT}: {broker} does not take the certificate that this client shows, or asks for one and there is none "
-            f"({_words(tls.reason)})"
-        )
     if tls is not None:
-        return f"{_PROTOCOL} is {protocol}, but {broker} does not speak TLS ({_words(tls.reason)})"
+        return why_refused(tls, broker, VARIABLE_PREFIX) or (
+            f"{_PROTOCOL} is {protocol}, but {broker} does not speak TLS ({words_of(tls)})"
+        )
     of_sasl = {
         errors.SaslAuthenticationFailed: "METERING_KAFKA_USERNAME, METERING_KAFKA_PASSWORD: {} does not take them: there "
         "is no such user, or the password is another",
@@ -133,10 +127,6 @@ def _names(error: BaseException) -> list[object]:
     for argument in error.args:
         found += argument if isinstance(argument, set | list | tuple | frozenset) else [argument]
     return found
-
-
-def _words(reason: str | None) -> str:
-    return (reason or "no reason given").replace("_", " ").lower()
 
 
 def _away(error: BaseException, arguments: Mapping[str, Any]) -> str:

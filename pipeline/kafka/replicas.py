@@ -10,7 +10,6 @@ threads) is for their own exporter.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -18,11 +17,9 @@ from typing import Any
 
 from pipeline import telemetry
 from pipeline.connection import KafkaConnection
-from pipeline.kafka.attempts import attempt, described
+from pipeline.kafka.attempts import keep_looking
 from pipeline.kafka.clients import started_admin
 from pipeline.topics import TOPICS
-
-log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 30.0
 ASK_LIMIT_MS = 10_000
@@ -66,26 +63,19 @@ class ReplicasWatch:
         `min_insync` is what `metering topics` gives each topic as `min.insync.replicas`.
         """
         self._kafka, self._min_insync, self._every_s = kafka, min_insync, every_s
-        self._failed: str | None = None
 
     async def run(self) -> None:
-        """Look again and again until cancelled. Nothing is shown while Kafka does not answer.
-
-        Whatever goes wrong is logged and tried again: who only looks on takes no API down.
-        """
-        while True:
-            error = await attempt(self._look_on(), "asking for the replicas of topics")
-            telemetry.KAFKA_PARTITIONS.clear()
-            failed = described(error)
-            if failed is not None and failed != self._failed:
-                log.warning("how the replicas of topics stand is not known: %s", failed)
-            self._failed = failed
-            await asyncio.sleep(self._every_s)
+        """Look until cancelled. Nothing is shown while Kafka does not answer."""
+        name, unknown = "asking for the replicas of topics", "how the replicas of topics stand is not known"
+        await keep_looking(self._look_on, name, unknown, self._every_s)
 
     async def _look_on(self) -> None:
         """Look until Kafka cannot be asked, over one connection."""
-        async with started_admin(self._kafka, request_timeout_ms=ASK_LIMIT_MS) as admin:
-            while True:
-                answer = await admin.describe_topics([topic.name for topic in TOPICS])
-                show((each for topic in answer for each in topic["partitions"]), self._min_insync)
-                await asyncio.sleep(self._every_s)
+        try:
+            async with started_admin(self._kafka, request_timeout_ms=ASK_LIMIT_MS) as admin:
+                while True:
+                    answer = await admin.describe_topics([topic.name for topic in TOPICS])
+                    show((each for topic in answer for each in topic["partitions"]), self._min_insync)
+                    await asyncio.sleep(self._every_s)
+        finally:
+            telemetry.KAFKA_PARTITIONS.clear()

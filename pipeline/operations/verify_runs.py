@@ -8,9 +8,6 @@ A run that breaks off leaves no record: then the age of the last one that ended 
 
 from __future__ import annotations
 
-import asyncio
-import logging
-
 import msgspec
 from aiokafka import TopicPartition
 from msgspec import Struct
@@ -18,10 +15,8 @@ from msgspec import Struct
 from pipeline import telemetry, topics
 from pipeline.connection import KafkaConnection
 from pipeline.formats import CHECKPOINTS
-from pipeline.kafka.attempts import attempt, described
+from pipeline.kafka.attempts import keep_looking
 from pipeline.kafka.bounded import last_of_key
-
-log = logging.getLogger(__name__)
 
 RUN_KEY = b"verified"
 PLACE = TopicPartition(topics.VERIFY_STATE, 0)
@@ -63,20 +58,11 @@ class VerifyWatch:
     def __init__(self, kafka: KafkaConnection, every_s: float = LOOK_EVERY_S) -> None:
         """Prepare to look every so many seconds; nothing is connected before `run`."""
         self._kafka, self._every_s = kafka, every_s
-        self._failed: str | None = None
 
     async def run(self) -> None:
-        """Look again and again until cancelled. Without Kafka, what was seen last is shown.
-
-        Whatever goes wrong is logged and tried again: who only looks on takes no API down.
-        """
-        while True:
-            error = await attempt(self._look(), "looking for the last verify")
-            failed = described(error)
-            if failed is not None and failed != self._failed:
-                log.warning("the last run of `metering verify` cannot be looked for: %s", failed)
-            self._failed = failed
-            await asyncio.sleep(self._every_s)
+        """Look until cancelled. Without Kafka, what was seen last is shown."""
+        unknown = "the last run of `metering verify` cannot be looked for"
+        await keep_looking(self._look, "looking for the last verify", unknown, self._every_s)
 
     async def _look(self) -> None:
         show(run_of(await last_of_key(self._kafka, PLACE, RUN_KEY)))

@@ -127,16 +127,13 @@ class Sink:
         return self._pace.wait_s(time.monotonic(), turns_a_second(owned, self._count))
 
     def _next_offsets(self, partition: int) -> Mapping[str, int]:
-        """Return the offset up to which a partition is in ClickHouse, for the group.
-
-        Where nothing waits it is past the markers of transactions too, which are no records.
-        """
+        """Return the offset up to which a partition is in ClickHouse, for the group."""
         if partition not in self._partitions:
             return {}
         writer, _ = self._partitions[partition]
-        fetched = self._reader.fetched(partition).get(topics.JOURNAL, 0)
-        done = writer.next_offset if writer.waiting_since_ms is not None else max(writer.next_offset, fetched)
-        return {topics.JOURNAL: done}
+        if writer.waiting_since_ms is not None:
+            return {topics.JOURNAL: writer.next_offset}
+        return {topics.JOURNAL: self._reader.past_markers(partition, topics.JOURNAL, writer.next_offset)}
 
     def _ended(self, partition: int, task: asyncio.Task[None]) -> None:
         if (error := error_of(task)) is not None:

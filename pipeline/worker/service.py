@@ -19,14 +19,13 @@ from pipeline import telemetry, topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.gateway_book import GatewayBook
-from pipeline.kafka.attempts import ClientCancelledError, is_cancelled, unreached
+from pipeline.kafka.attempts import ClientCancelledError, is_cancelled, may_begin_anew, unreached
 from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.follow import TopicFollower
 from pipeline.kafka.gateways import to_gateways
 from pipeline.kafka.group_watch import Ends
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.promos import to_promos
-from pipeline.kafka.pump import opens_again
 from pipeline.kafka.reader import GroupReader
 from pipeline.settings import WorkerSettings
 from pipeline.worker.ends_watch import EndsWatch
@@ -66,7 +65,7 @@ class PendingUnit:
                 raise
             self.committed.set_exception(ClientCancelledError())
         except Exception as error:
-            if not opens_again(error):
+            if not may_begin_anew(error):
                 raise
             self.committed.set_exception(error)
         else:
