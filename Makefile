@@ -158,7 +158,7 @@ $(VENV)/helm/.ready: Makefile
 # Without Go its tests are skipped and say so.
 helm: setup
 	@if command -v go >/dev/null; then $(MAKE) $(VENV)/helm/.ready && $(BIN)/python -m tests.support.helm.chart; fi
-	$(BIN)/python -m pytest tests/helm tests/deploy/test_helm.py
+	$(BIN)/python -m pytest tests/helm tests/deploy/test_helm.py tests/deploy/test_helm_reach.py
 
 # Never fails: without Chromium the browser tests are skipped and say so.
 browser:

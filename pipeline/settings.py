@@ -197,6 +197,13 @@ class SinkSettings(StatusSettings):
         )
 
 
+class VerifySettings(SinkSettings):
+    """What `metering verify` needs."""
+
+    events_kept_from: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] | None = None
+    """The first IST month, 2026-03, whose requests ClickHouse has one by one, where older ones were dropped from it."""
+
+
 class WorkerSettings(StatusSettings):
     """What a worker needs."""
 
@@ -238,7 +245,7 @@ class NotarySettings(StatusSettings):
         return key
 
 
-class Settings(SinkSettings, WorkerSettings, NotarySettings):
+class Settings(VerifySettings, WorkerSettings, NotarySettings):
     """Everything that can be set: what the server and the operator's commands need."""
 
     session_secret: StrongSecret = None
@@ -275,8 +282,6 @@ class Settings(SinkSettings, WorkerSettings, NotarySettings):
     """Where a server serves /livez, /readyz, /healthz and /metrics; where absent 8002, or nowhere if that is taken."""
     stop_delay_s: Annotated[float, Field(ge=0, le=300)] = 3
     """How long a server that is told to stop goes on answering, while /readyz says so and load balancers take it out."""
-    events_kept_from: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] | None = None
-    """The first IST month, 2026-03, whose requests ClickHouse has one by one, where older ones were dropped from it."""
     operator_token: StrongSecret = None
     """Opens the operator's endpoints of the server, which `up` uses for `metering verify`."""
 

@@ -24,6 +24,7 @@ from pipeline.settings import (
     NotarySettings,
     Settings,
     SinkSettings,
+    VerifySettings,
     WorkerSettings,
     variable,
 )
@@ -36,9 +37,11 @@ ROLES: dict[str, type[CommonSettings]] = {
     "notary": NotarySettings,
     "topics": CommonSettings,
     "migrate": SinkSettings,
+    "verify": VerifySettings,
     "operator": Settings,
 }
-"""What each role reads, as `pipeline/cli/roles.py` starts it; *operator* is any other command."""
+"""What each role reads, as `pipeline/cli/roles.py` starts it, or `operations/verify.py` for *verify*; *operator* is any
+other command."""
 
 FOR_ONE_ROLE = {"notary_key": "notary"}
 """Settings that the chart gives to one role alone, though others would read them: with that key a server signs too, and
@@ -76,6 +79,8 @@ FILES: JsonSchema = {
     "additionalProperties": {"type": "string", "minLength": 1},
 }
 SWITCH: JsonSchema = {"type": "boolean"}
+SCHEDULE: JsonSchema = {"type": "string", "pattern": r"^(@(hourly|daily|midnight)|\S+ \S+ \S+ \S+ \S+)$"}
+"""When a CronJob runs: five fields, or a word for as often as the alert on it needs."""
 
 
 def exactly(properties: dict[str, JsonSchema], *required: str) -> JsonSchema:
@@ -201,6 +206,9 @@ def values_schema() -> JsonSchema:
                 "notary": role_schema("notary", running),
                 "topics": role_schema("topics", job),
                 "migrate": role_schema("migrate", job),
+                "verify": role_schema(
+                    "verify", {**job, "schedule": SCHEDULE, "timeZone": TEXT, "full": SWITCH}
+                ),
                 "operator": role_schema("operator", {"args": {"type": "array", "items": TEXT}}),
                 "networkPolicy": exactly(
                     {

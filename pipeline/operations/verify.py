@@ -59,7 +59,7 @@ from pipeline.operations.checkpoints import (
 from pipeline.operations.signed_days import SignedDays
 from pipeline.operations.sink_progress import SinkProgress
 from pipeline.posting.state import PartitionState
-from pipeline.settings import Settings
+from pipeline.settings import VerifySettings
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ def asking(engine: Engine) -> Ask:
     return ask
 
 
-async def verify(settings: Settings, ask: Ask, *, full: bool = False) -> Report:
+async def verify(settings: VerifySettings, ask: Ask, *, full: bool = False) -> Report:
     """Compare everything and return the report; `full`: from the journal's beginning.
 
     Raises what Kafka and `ask` raise, and JournalFormatError and NewerFormatError.

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import tomllib
-from collections.abc import Iterator
 from copy import deepcopy
-from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
@@ -20,19 +17,27 @@ from jsonschema import Draft7Validator
 from kubernetes_validate import validate
 
 from pipeline import topics
-from pipeline.accounts.webhooks import is_public
 from pipeline.cli.main import program
-from pipeline.settings import CommonSettings, Settings, variable
+from pipeline.operations.verify import verify
+from pipeline.settings import Settings, variable
 from pipeline.worker.partition import worker_group
 from tests.support.deploy import DEPLOY, ROOT, read_yaml
-from tests.support.helm.chart import CASES, CHART, FINGERPRINT, GOLDEN, Manifest, fingerprint, golden
-
-MADE = runpy.run_path(str(DEPLOY / "helm" / "schema.py"))
-ROLES: dict[str, type[CommonSettings]] = MADE["ROLES"]
-SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
-DEFAULTS = read_yaml(CHART / "values.yaml")
-GIVEN_VALUES = {case: read_yaml(GOLDEN / f"{case}.values.yaml") for case in CASES}
-OBJECTS = {case: golden(case) for case in CASES}
+from tests.support.helm.chart import CASES, CHART, FINGERPRINT, Manifest, fingerprint
+from tests.support.helm.rendered import (
+    DEFAULTS,
+    GIVEN_VALUES,
+    MADE,
+    OBJECTS,
+    ROLES,
+    SCHEMA,
+    container,
+    given,
+    merge,
+    merged,
+    of_kind,
+    pods,
+    value,
+)
 
 KUBERNETES = ("1.30", "1.34", "1.37")
 """The oldest release that the chart takes, and later ones up to the newest."""
@@ -40,46 +45,13 @@ OF_OPERATORS = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
 """Kinds that Kubernetes does not know by itself: tests/helm looks at these."""
 NAMED = {"worker", "sink", "notary"}
 """Roles whose processes are told apart by their pods' names."""
-
-
-def of_kind(case: str, *kinds: str) -> dict[str, Manifest]:
-    """Return the objects of some kinds by their names."""
-    return {each["metadata"]["name"]: each for each in OBJECTS[case] if each["kind"] in kinds}
-
-
-def pods(case: str) -> Iterator[tuple[str, Manifest]]:
-    """Return each role's pod template with the role's name."""
-    for each in of_kind(case, "StatefulSet", "Deployment", "Job").values():
-        pod = each["spec"]["template"]
-        yield pod["metadata"]["labels"]["app.kubernetes.io/component"], pod
-
-
 RUN = [(case, role) for case in CASES for role, _ in pods(case)]
-
-
-def container(case: str, role: str) -> dict[str, Any]:
-    """Return a role's only container."""
-    (only,) = dict(pods(case))[role]["spec"]["containers"]
-    found: dict[str, Any] = only
-    return found
 
 
 def selects(selector: dict[str, str], pod: Manifest) -> bool:
     """Return whether labels to be matched are a pod's."""
     labels: dict[str, str] = pod["metadata"]["labels"]
     return selector.items() <= labels.items()
-
-
-def merged(case: str) -> dict[str, Any]:
-    """Return the values in force, as helm merges them."""
-    return _merge(deepcopy(DEFAULTS), GIVEN_VALUES[case])
-
-
-def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    for key, value in over.items():
-        is_both = isinstance(value, dict) and isinstance(under.get(key), dict)
-        under[key] = _merge(under[key], value) if is_both else value
-    return under
 
 
 def test_what_the_chart_knows_of_the_settings_is_up_to_date() -> None:
@@ -96,9 +68,10 @@ def test_the_roles_are_commands_and_read_what_the_command_reads() -> None:
         command.name or getattr(command.callback, "__name__", "") for command in program().registered_commands
     }
     assert ROLES.keys() - {"operator"} <= commands
+    assert get_type_hints(verify)["settings"] is ROLES["verify"]
     roles = (ROOT / "pipeline" / "cli" / "roles.py").read_text(encoding="utf-8")
     for role, reads in ROLES.items():
-        if role == "operator":
+        if role in ("operator", "verify"):
             continue
         body = roles[roles.index(f"def {role}(") :].split("@app.command")[0]
         wanted = "settings_for(data_dir)" if reads is Settings else f"role_settings_for({reads.__name__}, "
@@ -129,12 +102,15 @@ def test_the_schema_of_the_values_is_one_and_takes_the_values() -> None:
         {"secrets": {"METERING_COMMAND_KEY": {"name": "metering"}}},
         {"server": {"service": {"type": "ExternalName"}}},
         {"sink": {"autoscaling": {"enabled": True}}},
+        {"verify": {"schedule": "daily"}},
+        {"verify": {"schedule": "0 4 1 *"}},
+        {"verify": {"secrets": {"METERING_COMMAND_KEY": {"name": "metering", "key": "c"}}}},
         {"files": {"../etc": "s"}},
     ],
     ids=json.dumps,
 )
 def test_values_that_cannot_be_meant_are_refused(wrong: dict[str, Any]) -> None:
-    assert not Draft7Validator(SCHEMA).is_valid(_merge(deepcopy(DEFAULTS), wrong))
+    assert not Draft7Validator(SCHEMA).is_valid(merge(deepcopy(DEFAULTS), wrong))
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
@@ -175,7 +151,7 @@ def test_a_role_gets_what_the_settings_say_that_it_reads_and_nothing_else(role: 
 
 
 @pytest.mark.parametrize(("case", "role"), RUN)
-def test_a_role_understands_what_it_is_given(role: str, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_role_understands_what_it_isgiven(role: str, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each value as it stands there, with a text for what comes from a Secret and the pod's name for its own."""
     kept = {"METERING_CLICKHOUSE_URL": "https://u:p@h:8443/d", "METERING_SMTP_URL": "smtp://u:p@h:587"}
     for each in container(case, role)["env"]:
@@ -201,8 +177,8 @@ def test_the_key_that_days_are_signed_with_is_the_notary_s_alone() -> None:
     """Named for all, as it is in *full*, and read by a server that has it: strangers reach that one."""
     assert "METERING_NOTARY_KEY" in GIVEN_VALUES["full"]["secrets"]
     assert "notary_key" in ROLES["server"].model_fields
-    given = {role for role, _ in pods("full") if "METERING_NOTARY_KEY" in _given("full", role)}
-    assert given == {"notary"}
+    having = {role for role, _ in pods("full") if "METERING_NOTARY_KEY" in given("full", role)}
+    assert having == {"notary"}
 
 
 def test_there_is_no_notary_without_its_key() -> None:
@@ -211,19 +187,10 @@ def test_there_is_no_notary_without_its_key() -> None:
 
 
 def test_a_role_s_own_value_wins_over_the_one_for_all() -> None:
-    levels = {role: _value("full", role, "METERING_LOG_LEVEL") for role in ROLES}
+    levels = {role: value("full", role, "METERING_LOG_LEVEL") for role in ROLES}
     assert levels == {**dict.fromkeys(ROLES, "warning"), "worker": "info"}
-    secret = _given("full", "sink")["METERING_KAFKA_PASSWORD"]
+    secret = given("full", "sink")["METERING_KAFKA_PASSWORD"]
     assert secret["valueFrom"] == {"secretKeyRef": {"name": "kafka-sink", "key": "password"}}
-
-
-def _given(case: str, role: str) -> dict[str, Any]:
-    return {each["name"]: each for each in container(case, role)["env"]}
-
-
-def _value(case: str, role: str, name: str) -> str | None:
-    value: str | None = _given(case, role).get(name, {}).get("value")
-    return value
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -272,9 +239,9 @@ def test_only_a_process_that_is_not_alive_is_started_again(role: str, case: str)
     ports = {port["name"]: port["containerPort"] for port in it["ports"]}
     status = "METERING_SERVER_STATUS_PORT" if role == "server" else "METERING_WORKER_PORT"
     assert {each["port"] for each in asked.values()} == {"status"}
-    assert str(ports["status"]) == _value(case, role, status)
+    assert str(ports["status"]) == value(case, role, status)
     if role == "server":
-        assert str(ports["http"]) == _value(case, role, "METERING_PORT")
+        assert str(ports["http"]) == value(case, role, "METERING_PORT")
 
 
 def test_a_server_has_time_for_its_delay_before_it_is_killed() -> None:
@@ -314,49 +281,6 @@ def test_what_selects_pods_selects_the_role_s_and_no_others(case: str) -> None:
     assert sorted(chosen["NetworkPolicy"]) == sorted({*by_role, "operator"})
     assert sorted(chosen["PodDisruptionBudget"]) == sorted(running)
     assert sorted(chosen["Service"]) == sorted([*running, "server"])
-
-
-def test_nobody_but_who_is_named_reaches_a_pod_and_metrics_are_not_on_the_public_port() -> None:
-    for policy in of_kind("full", "NetworkPolicy").values():
-        assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
-    server = of_kind("full", "NetworkPolicy")["metering-server"]["spec"]
-    assert [port["port"] for rule in server["ingress"] for port in rule["ports"]] == ["status", "http"]
-    assert all(rule["from"] for rule in server["ingress"])
-    for role in ("worker", "notary"):
-        assert reached("full", role) == [[53, 53], [9093]]
-    (public,) = of_kind("full", "Service")["metering-server"]["spec"]["ports"]
-    assert public["targetPort"] == "http"
-
-
-def reached(case: str, role: str) -> list[list[int]]:
-    """Return the ports that a role may reach, for each group of peers."""
-    policy = of_kind(case, "NetworkPolicy")[f"metering-{role}"]["spec"]
-    return [[port["port"] for port in rule["ports"]] for rule in policy["egress"]]
-
-
-def test_a_server_reaches_orgs_webhooks_and_razorpay_on_the_internet_and_its_mail_server_anywhere() -> None:
-    """Beside DNS, Kafka and ClickHouse. Whatever address the sender of webhooks refuses, the network refuses too."""
-    *_, internet, mail = of_kind("full", "NetworkPolicy")["metering-server"]["spec"]["egress"]
-    assert reached("full", "server") == [[53, 53], [9093], [8123, 8443], [443], [465, 587]]
-    assert reached("full", "operator") == [[53, 53], [9093], [8123, 8443], [443]]
-    assert "to" not in mail
-    blocks = [peer["ipBlock"] for peer in internet["to"]]
-    for address in ("1.1.1.1", "2606:4700::1"):
-        assert _is_in(address, blocks)
-    for address in (
-        *("10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "127.0.0.1"),
-        *("fd00::1", "fe80::1"),
-    ):
-        assert not is_public(ip_address(address))
-        assert not _is_in(address, blocks), address
-
-
-def _is_in(address: str, blocks: list[dict[str, Any]]) -> bool:
-    found = ip_address(address)
-    return any(
-        found in ip_network(block["cidr"]) and not any(found in ip_network(hole) for hole in block["except"])
-        for block in blocks
-    )
 
 
 def test_workers_are_scaled_by_the_lag_of_their_own_group_up_to_the_partitions() -> None:

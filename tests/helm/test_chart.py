@@ -79,13 +79,16 @@ def with_values(home: Path, values: dict[str, Any]) -> Path:
 
 def environment(each: Manifest) -> dict[str, Any]:
     """Return what a workload's container is given, by name."""
-    (only,) = each["spec"]["template"]["spec"]["containers"]
+    spec = each["spec"]["jobTemplate"]["spec"] if each["kind"] == "CronJob" else each["spec"]
+    (only,) = spec["template"]["spec"]["containers"]
     return {entry["name"]: entry for entry in only["env"]}
 
 
 def workloads(text: str) -> dict[str, Manifest]:
     """Return each role's workload."""
-    found = [each for each in objects(text) if each["kind"] in ("StatefulSet", "Deployment", "Job")]
+    found = [
+        each for each in objects(text) if each["kind"] in ("StatefulSet", "Deployment", "Job", "CronJob")
+    ]
     return {each["metadata"]["labels"]["app.kubernetes.io/component"]: each for each in found}
 
 
@@ -188,7 +191,7 @@ def test_names_are_ones_that_kubernetes_and_kafka_take(tmp_path: Path) -> None:
 
 def test_a_network_without_policies_and_a_release_without_jobs(tmp_path: Path) -> None:
     off = {"enabled": False}
-    values = {**read_yaml(MINIMAL), "networkPolicy": off, "topics": off, "migrate": off}
+    values = {**read_yaml(MINIMAL), "networkPolicy": off, "topics": off, "migrate": off, "verify": off}
     kinds = {each["kind"] for each in objects(rendered(with_values(tmp_path, values)))}
     assert kinds == {"Service", "StatefulSet", "Deployment", "PodDisruptionBudget"}
 
@@ -206,7 +209,7 @@ def test_the_rules_in_a_cluster_are_those_of_prometheus(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_every_release_of_kubernetes_takes_every_object(version: str) -> None:
     known = [each for case in CASES for each in golden(case) if each["kind"] not in OF_OPERATORS]
-    assert len(known) == 41
+    assert len(known) == 45
     for each in known:
         assert validate(each, version, strict=True) == version
 
