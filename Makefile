@@ -66,7 +66,7 @@ LANES ?= 3
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
 LONG := tests/upgrade tests/world tests/drill tests/cluster tests/board tests/stack tests/litellm tests/gateways tests/wheel tests/helm \
 	$(addprefix tests/crash/,test_recovery.py test_state_lost.py test_rebuild_killed.py test_redrive_killed.py \
-	test_billing_killed.py test_notary_killed.py)
+	test_billing_killed.py test_notary_killed.py test_stopped.py)
 # Of its file the other test stays: ClickHouse is away, and comes back.
 LONG_TEST := tests/crash/test_clickhouse_misbehaves.py::test_nothing_is_lost_or_doubled_when_clickhouse_misbehaves
 test: setup browser promtool

@@ -31,13 +31,14 @@ from tests.support.deploy import shown_otherwise
 from tests.support.notary import KEYS, books
 from tests.support.notary_topics import say_posted, write_rates, write_rows
 from tests.support.product.processes import Role
+from tests.support.product.stopping import stopped
 
 POINTS = ("notary.fenced", "notary.sent", "notary.written", "notary.sent:2", "notary.signed")
 """Nothing written; the chunks' transaction open; committed; the checkpoint's transaction open; committed."""
 KILLS, SEED = 2, 18
 DAYS_A_KILL = 20
 """More than are signed until one comes."""
-MADE = books("2025-03-01", DAYS_A_KILL * (KILLS + 2), 6)
+MADE = books("2025-03-01", DAYS_A_KILL * (KILLS + 3), 6)
 DEPLOYMENT = "metering/"
 """Whose the checkpoints are where no record of the journal names an identity."""
 LIMIT_S = 60.0
@@ -108,7 +109,11 @@ async def test_each_day_is_signed_once_with_the_same_bytes_wherever_the_notary_i
             await _until(lambda now, before=before: now > before, kafka, notary)  # type: ignore[misc]
             await asyncio.sleep(draw.uniform(0, 0.15))
             notary.kill()
-        # The random kills came while there was something to sign.
+        before = len(await written(kafka))
+        notary.start()
+        await _until(lambda now: now > before, kafka, notary)
+        print(f"told to stop while it signs, a notary ends in {await stopped(notary):.1f} s")
+        # The kills and the stop came while there was something to sign.
         assert len(await written(kafka)) < len(MADE.days)
         notary.start()
         await _until(lambda now: now >= len(MADE.days), kafka, notary)
@@ -116,9 +121,7 @@ async def test_each_day_is_signed_once_with_the_same_bytes_wherever_the_notary_i
             assert json.load(answer) == {"notary": "ok"}
         with urlopen(f"{notary.status_url}/metrics", timeout=5) as answer:
             assert shown_otherwise(answer.read().decode(), shown_by("notary")) == []
-        notary.signal(signal.SIGTERM)
-        assert notary.process is not None
-        assert notary.process.wait(LIMIT_S) == 0, notary.words()
+        await stopped(notary)
     finally:
         notary.kill()
     records = await written(kafka)
