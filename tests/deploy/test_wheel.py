@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.deploy import ROOT
-from tests.support.wheel import built, empty_environment
+from tests.support.wheel import built, empty_environment, interpreter, promised_versions
 
 GATEWAY_MIB_MAX = 40
 NOT_FOR_GATEWAYS = ("faust", "fastapi", "chdb", "pydantic", "clickhouse_connect")
@@ -36,10 +36,11 @@ def test_the_same_checkout_makes_the_same_bytes(wheel: Path, tmp_path: Path) -> 
     assert built(tmp_path).read_bytes() == wheel.read_bytes()
 
 
+@pytest.mark.parametrize("version", promised_versions())
 def test_a_gateway_node_installs_the_library_alone_and_the_command_says_what_it_lacks(
-    wheel: Path, tmp_path: Path
+    wheel: Path, tmp_path: Path, version: str
 ) -> None:
-    home = empty_environment(tmp_path, f"{wheel}[gateway]")
+    home = empty_environment(tmp_path, interpreter(version), f"{wheel}[gateway]")
     used = sum(file.stat().st_size for file in (home / "lib").rglob("*") if file.is_file())
     assert used < GATEWAY_MIB_MAX * 2**20
     found = f"import sys, pipeline.gateway; print([m for m in {NOT_FOR_GATEWAYS} if m in sys.modules])"
