@@ -22,8 +22,10 @@ from pipeline.kafka.attempts import ClientCancelledError, described, is_cancelle
 
 log = logging.getLogger(__name__)
 
-REVOKE_LIMIT_S = 45.0
-"""More than a commit may take (`kafka/fenced.py`), and less than the group waits for its members."""
+REVOKE_LIMIT_S = 15.0
+"""So long the batch in hand may take to end when its partition is given up. One that takes longer waits for a broker that does
+not answer, and the group's other members wait for this one meanwhile."""
+BREAK_OFF_LIMIT_S = 10.0
 AGAIN_AFTER_S = 2.0
 """Before a partition is opened again: some heartbeats. Whoever was away for so long that the group has given his partitions to
 others hears of that first, and fences nobody."""
@@ -133,6 +135,8 @@ class Pump:
                 await self._let_go(error)
             else:
                 return
+            if self._stopping:
+                return
 
     async def _let_go(self, error: BaseException) -> None:
         """Have the handler forget the partition, and wait a moment. Raises the error where that has not helped for too long."""
@@ -144,6 +148,8 @@ class Pump:
         self._letting_go = False
         if time.monotonic() - self._well_at_s > LOST_LIMIT_S:
             raise error
+        if self._stopping:
+            return
         log.warning("partition %d is opened again, as Kafka was lost: %s", self._partition, described(error))
         await asyncio.sleep(FENCED_AFTER_S if isinstance(error, ProducerFenced) else AGAIN_AFTER_S)
 
@@ -161,7 +167,8 @@ class Pump:
         async def begin_anew() -> None:
             await asyncio.wait([former])
             await self._let_go(error)
-            await self._run()
+            if not self._stopping:
+                await self._run()
 
         self._task = asyncio.create_task(self._reader.guard(begin_anew()))
 
@@ -196,17 +203,34 @@ class Pump:
             self._consumer.resume(*self.places)
         self._reader.report_done(self._partition)
 
-    async def halt(self) -> None:
-        """Stop after the batch in hand. Opening and fetching are cancelled: both can be done again."""
+    async def halt(self) -> bool:
+        """Stop after the batch in hand, and return whether the partition is still open.
+
+        Opening and fetching are cancelled: both can be done again. So is a batch that does not end in time: whether it was
+        done, opening the partition again tells, and until it is closed it is of no more use. Raises TimeoutError where the
+        handler does not let itself be cancelled.
+        """
         self._stopping = True
         if not self.is_open or self._fetching or self._reader.interruptible:
             self._task.cancel()
         _, pending = await asyncio.wait([self._task], timeout=REVOKE_LIMIT_S)
         if pending:
-            raise TimeoutError("a unit of work did not end before its partition had to be given up")
+            log.warning(
+                "partition %d is given up with a batch in hand, which has not ended for %.0f s",
+                self._partition,
+                REVOKE_LIMIT_S,
+            )
+            self.is_open = False
+            self._task.cancel()
+            _, pending = await asyncio.wait([self._task], timeout=BREAK_OFF_LIMIT_S)
+            if pending:
+                raise TimeoutError(
+                    "a unit of work cannot be broken off, and its partition has to be given up"
+                )
+        return self.is_open
 
     async def stop(self) -> None:
-        """Stop after the batch in hand and let the partition go."""
+        """Stop after the batch in hand, or break it off, and let the partition go."""
         await self.halt()
         await self._handler.close(self._partition)
 

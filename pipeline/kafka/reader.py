@@ -269,7 +269,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._consumer.pause(*assigned)
         ours = {place.partition for place in assigned if place.topic == self._topics[0]}
         keeps = ours & self._parked.keys() if self._assignor.follows else set()
-        keeps = {p for p in keeps if set(self._parked[p].places) <= set(assigned)}
+        keeps = {p for p in keeps if self._parked[p].is_open and set(self._parked[p].places) <= set(assigned)}
         await self.guard(self._stop_pumps(sorted(self._parked.keys() - keeps)))
         for partition in sorted(ours):
             places = [TopicPartition(topic, partition) for topic in self._topics]
@@ -295,8 +295,10 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     async def _park_one(self, partition: int) -> None:
         assert self._parking is not None
-        await self._parked[partition].halt()
-        await self._parking.park(partition)
+        if await self._parked[partition].halt():
+            await self._parking.park(partition)
+        else:
+            await self._stop_pumps([partition])
 
     def _go_on(self, partition: int, places: Sequence[TopicPartition]) -> None:
         assert self._parking is not None
@@ -318,13 +320,15 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def lose(self, partition: int, error: BaseException) -> None:
         """Take what ended the work that a handler does beside the batches of a partition; see `Pump.lose`.
 
-        The partition is opened again where Kafka was lost or somebody has fenced it; any other error ends `run`.
+        The partition is opened again where Kafka was lost or somebody has fenced it; one that is parked, once it is assigned.
+        Any other error ends `run`.
         """
-        pump = self._pumps.get(partition)
-        if pump is None or not may_begin_anew(error):
+        if not may_begin_anew(error):
             self.fail(error)
-        else:
-            pump.lose(error)
+        elif partition in self._parked:
+            self._parked[partition].is_open = False
+        elif partition in self._pumps:
+            self._pumps[partition].lose(error)
 
     def fail(self, error: BaseException) -> None:
         """End `run` with an error. A cancellation is one too: `run` itself was not asked to stop."""

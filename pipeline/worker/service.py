@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -19,7 +18,7 @@ from pipeline import telemetry, topics
 from pipeline.accounts.promos import PromoTable
 from pipeline.catalog.rates import RateTable
 from pipeline.gateway_book import GatewayBook
-from pipeline.kafka.attempts import ClientCancelledError, is_cancelled, may_begin_anew, unreached
+from pipeline.kafka.attempts import error_of, may_begin_anew, unreached
 from pipeline.kafka.catalog import to_rates
 from pipeline.kafka.follow import TopicFollower
 from pipeline.kafka.gateways import to_gateways
@@ -44,32 +43,44 @@ comes meanwhile is in the next one; a partition that was idle waits for nothing.
 TELL_EVERY_S = 0.2
 
 
-@dataclass(frozen=True)
 class PendingUnit:
     """A batch of records on its way to an agent, for one unit of work. `committed` is resolved when that is done."""
 
-    partition: Partition
-    topic: str
-    records: Sequence[ConsumerRecord]
-    committed: asyncio.Future[None]
+    def __init__(self, partition: Partition, topic: str, records: Sequence[ConsumerRecord]) -> None:
+        """Prepare, in the loop that the agent runs in."""
+        self.partition, self.topic, self.records = partition, topic, records
+        self.committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._work: asyncio.Task[None] | None = None
 
     async def carry_out(self) -> None:
-        """Do the unit of work. Where Kafka was lost in it, or the partition fenced, `committed` is told so.
+        """Do the unit of work, unless it was broken off before. Where Kafka was lost in it, or the partition fenced, `committed`
+        is told so.
 
         Any other error is raised, and has to end the process.
         """
+        if self.committed.done():
+            return
+        self._work = asyncio.create_task(self.partition.work(self.topic, self.records))
         try:
-            await self.partition.work(self.topic, self.records)
+            await asyncio.wait([self._work])
         except asyncio.CancelledError:
-            if is_cancelled():
-                raise
-            self.committed.set_exception(ClientCancelledError())
-        except Exception as error:
-            if not may_begin_anew(error):
-                raise
+            self._work.cancel()
+            raise
+        error = error_of(self._work)
+        if error is not None and not may_begin_anew(error):
+            raise error
+        if self.committed.done():
+            return
+        if error is not None:
             self.committed.set_exception(error)
         else:
             self.committed.set_result(None)
+
+    def break_off(self) -> None:
+        """Cancel the unit, begun or not: nobody waits for it any more. Its partition has to be closed."""
+        self.committed.cancel()
+        if self._work is not None:
+            self._work.cancel()
 
 
 class UnitChannel(Protocol):
@@ -164,13 +175,16 @@ class PartitionReader:
     async def process(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> None:
         """Give an agent a batch and wait until it is committed, and the partition's next unit may begin."""
         began = time.monotonic()
-        unit = PendingUnit(self._owned[partition], topic, records, asyncio.get_running_loop().create_future())
+        unit = PendingUnit(self._owned[partition], topic, records)
         place = TopicPartition(topic, partition)
         self._in_hand.add(place)
         unit.partition.activity.awaits_turn()
         try:
             await self._channels[topic].put(unit)
             await unit.committed
+        except asyncio.CancelledError:
+            unit.break_off()
+            raise
         finally:
             self._in_hand.discard(place)
         await asyncio.sleep(began + UNIT_EVERY_S - time.monotonic())

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from pipeline.connection import KafkaConnection
-from pipeline.kafka import group_watch
+from pipeline.kafka import group_watch, pump
 from pipeline.kafka.extent import InputCutOffError, InputShortenedError
 from pipeline.kafka.reader import SESSION_TIMEOUT_MS, TAKE_RECORDS, GroupReader
 from pipeline.local.broker import Broker
@@ -307,6 +307,30 @@ async def test_a_rebalance_moves_what_must_move_and_nothing_else_is_opened_again
         await publish(producer, b"after")
         await _until(lambda: len(first.values) == 5)
         assert first.values[3:] == [b"after"] * 2
+
+
+async def test_a_batch_that_does_not_end_is_broken_off_when_partitions_are_shared_out_anew(
+    kafka_servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump, "REVOKE_LIMIT_S", 0.2)
+    topic, first, second = f"stuck-{time.monotonic_ns()}", Keeping(), Keeping()
+    await _create(kafka_servers, topic)
+    async with (
+        AIOKafkaProducer(bootstrap_servers=kafka_servers) as producer,
+        _reading(kafka_servers, topic, first) as one,
+    ):
+        await _until(lambda: one.problem is None and first.partitions == {0, 1})
+        first.go_on.clear()
+        await producer.send_and_wait(topic, b"stuck", partition=0)
+        assert await first.under_way.get() == TopicPartition(topic, 0)
+        second.next = first.next
+        async with _reading(kafka_servers, topic, second) as other:
+            await _until(lambda: len(second.partitions) == 1 and one.problem is other.problem is None)
+            first.go_on.set()
+            # Whoever has it now does it: what was broken off is not done, and was not done in part.
+            await _until(lambda: first.values + second.values == [b"stuck"])
+            assert "close 0" in first.words
+            assert "resume 0" not in first.words
 
 
 async def test_a_broker_that_is_gone_is_told_and_so_is_its_return(

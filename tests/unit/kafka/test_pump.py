@@ -203,3 +203,35 @@ async def test_a_loss_that_goes_on_for_too_long_ends_it(monkeypatch: pytest.Monk
         with pytest.raises(KafkaError, match="away"):
             await pump._task
     assert (log.opened, doing.closed) == (0, 1)
+
+
+async def test_a_batch_that_does_not_end_is_broken_off_and_the_partition_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pump_module, "REVOKE_LIMIT_S", 0.01)
+    log, doing = Log(), Doing()
+    pump = Pump(cast(Any, log), cast(Any, log), 0, [A, B], doing)
+    async with asyncio.timeout(10):
+        assert await doing.under_way.get() == "a"
+        assert not await pump.halt()
+        assert (pump._task.cancelled(), doing.closed) == (True, 0)
+        await pump.stop()
+    assert (doing.seen, doing.closed) == ([], 1)
+
+
+async def test_kafka_lost_in_the_batch_that_is_waited_for_is_not_opened_again() -> None:
+    class Waiting(Doing):
+        async def process(self, topic: str, _partition: int, _records: Sequence[Any], /) -> None:
+            await self.under_way.put(topic)
+            await self.may.acquire()
+            raise KafkaError("away")
+
+    log, doing = Log(), Waiting()
+    pump = Pump(cast(Any, log), cast(Any, log), 0, [A, B], doing)
+    async with asyncio.timeout(10):
+        assert await doing.under_way.get() == "a"
+        halting = asyncio.create_task(pump.halt())
+        await asyncio.sleep(0)
+        doing.may.release()
+        assert not await halting
+    assert (log.opened, doing.closed) == (1, 1)

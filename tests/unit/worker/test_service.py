@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
@@ -157,3 +157,40 @@ async def test_markers_that_were_read_past_are_no_records_that_were_lost() -> No
     reader._reader.fetched.return_value = {topics.MOVED: 8, topics.REQUESTS: 30, topics.BILLING: 0}
     assert reader._done(0) == {topics.MOVED: 8, topics.REQUESTS: 30, topics.BILLING: 0}
     assert owned._state.meta.offsets == {topics.MOVED: 8, topics.REQUESTS: 30}
+
+
+@pytest.mark.parametrize("has_begun", [False, True], ids=["before an agent has it", "under way"])
+async def test_a_batch_that_is_broken_off_is_not_done_any_more_and_harms_no_agent(*, has_begun: bool) -> None:
+    under_way = asyncio.Event()
+    ended: list[str] = []
+
+    class Stuck:
+        """A partition whose unit waits for a broker that does not answer."""
+
+        activity = Mock()
+
+        async def work(self, _topic: str, _records: object) -> None:
+            under_way.set()
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                ended.append("broken off")
+
+    units: asyncio.Queue[PendingUnit] = asyncio.Queue()
+    reader = PartitionReader(
+        Settings(kafka_url="kafka://localhost:1", command_key=SecretStr(COMMAND_KEY)),
+        dict.fromkeys(topics.INPUTS, units),
+    )
+    reader._owned = {0: cast(Any, Stuck())}
+    async with asyncio.timeout(10):
+        processing = asyncio.create_task(reader.process(topics.REQUESTS, 0, []))
+        unit = await units.get()
+        agent = asyncio.create_task(unit.carry_out()) if has_begun else None
+        if agent is not None:
+            await under_way.wait()
+        processing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await processing
+        await (agent or unit.carry_out())
+    assert ended == (["broken off"] if has_begun else [])
+    assert reader._in_hand == set()
