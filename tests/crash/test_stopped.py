@@ -88,22 +88,25 @@ class Load:
 async def load(fresh_broker: Broker, tmp_path: Path) -> AsyncIterator[Load]:
     """Two workers, sink and server apart, with a mail server, and all of the load on them."""
     clickhouse = ClickHouse(tmp_path / "clickhouse", seed=SEED)
-    clickhouse.start()
-    async with inbox() as box:
-        product = Mailing(fresh_broker, tmp_path, clickhouse=clickhouse, smtp_port=box.port)
-        async with started(product, workers=2, partitions=PARTITIONS) as running:
-            client = CommandClient(running.connection, COMMAND_KEYS)
-            await client.start()
-            traffic = Traffic(running.servers, PARTITIONS, ORGS, seed=SEED)
-            await traffic.start()
-            storm = Storm(running, fresh_broker, client, traffic)
-            await storm.publish_rates(RATES)
-            going = Load(storm, box)
-            going.begin()
-            yield going
-            await going.end()
-            await traffic.stop()
-            await client.stop()
+    try:
+        clickhouse.start()
+        async with inbox() as box:
+            product = Mailing(fresh_broker, tmp_path, clickhouse=clickhouse, smtp_port=box.port)
+            async with started(product, workers=2, partitions=PARTITIONS) as running:
+                client = CommandClient(running.connection, COMMAND_KEYS)
+                await client.start()
+                traffic = Traffic(running.servers, PARTITIONS, ORGS, seed=SEED)
+                await traffic.start()
+                storm = Storm(running, fresh_broker, client, traffic)
+                await storm.publish_rates(RATES)
+                going = Load(storm, box)
+                going.begin()
+                yield going
+                await going.end()
+                await traffic.stop()
+                await client.stop()
+    finally:
+        clickhouse.kill()
 
 
 @dataclass(kw_only=True)
