@@ -3,7 +3,7 @@
 Owns: membership, opening a partition before anything of it is read, and back-pressure: no more is
 fetched for a partition before its last batch is done, or while its handler has no room for more.
 Called by: `worker/service.py`, `sink/sink.py` and `kafka/outgoing.py`, each with a handler of its own.
-Next: `kafka/group_watch.py` compares what is done with the broker's ends.
+Next: `kafka/group_watch.py` compares what is done with the broker's ends; `kafka/fetch_wait.py` holds fetches where nothing comes.
 
 All topics read together have the same partition count, and `kafka/assignor.py` gives the same partition of each
 to one member. Members of an earlier release may share out otherwise, so a partition counts as given to the member that
@@ -29,6 +29,7 @@ from pipeline.kafka import clients
 from pipeline.kafka.assignor import StickyNumbers
 from pipeline.kafka.attempts import ClientCancelledError, is_cancelled, may_begin_anew
 from pipeline.kafka.extent import check_beginnings, check_ends
+from pipeline.kafka.fetch_wait import BUSY_MS, FetchWait
 from pipeline.kafka.group_watch import Ends, GroupWatch, in_words
 from pipeline.kafka.offsets import GroupOffsets
 from pipeline.kafka.pump import Handler, ParkingHandler, Pump
@@ -36,13 +37,10 @@ from pipeline.topics import OUTPUT_BYTES_MAX
 
 log = logging.getLogger(__name__)
 
-POLL_MS = 500
 STOP_LIMIT_S = 5.0
 SESSION_TIMEOUT_MS = 10_000
 HEARTBEAT_MS = 1_000
 """How long a member may go without learning that others have to share its partitions."""
-FETCH_WAIT_MS = 20
-"""A partition whose batch is done waits for the fetch under way before it is fetched again: up to this."""
 METADATA_MS_MAX = 15_000
 """How long a member may go without learning that a topic was deleted and made anew: nothing else would tell it that."""
 TAKE_RECORDS = 64
@@ -88,6 +86,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._offsets: GroupOffsets | None = None
         self._assigned = self._handing_on = False
         self._consumer: AIOKafkaConsumer | None = None
+        self._fetch_wait: FetchWait | None = None
         self._assignor = StickyNumbers()
         self._parking: ParkingHandler | None = None
         self._parked: dict[int, Pump] = {}
@@ -108,12 +107,13 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             max_poll_interval_ms=600_000,
             max_partition_fetch_bytes=self._fetch_bytes,
             fetch_max_bytes=OUTPUT_BYTES_MAX * 2,
-            fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_max_wait_ms=BUSY_MS,
             metadata_max_age_ms=METADATA_MS_MAX,
             # Where to read is never the client's to decide: records that are gone are a loss, and told.
             auto_offset_reset="none",
         )
         self._offsets = GroupOffsets(self._consumer)
+        self._fetch_wait = FetchWait(self._consumer)
         self._consumer.subscribe(list(self._topics), listener=self)
         beside = [asyncio.create_task(self.guard(self._offsets.run()))]
         try:
@@ -205,13 +205,17 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         Raises InputCutOffError where retention overtook us, InputShortenedError where the log is another one.
         """
         assert self._consumer is not None
+        assert self._fetch_wait is not None
         try:
             batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]
-            batches = await self._consumer.getmany(*places, timeout_ms=POLL_MS, max_records=max_records)
+            batches = await self._consumer.getmany(
+                *places, timeout_ms=self._fetch_wait.poll_ms, max_records=max_records
+            )
         except OffsetOutOfRangeError:
             await self.check_extent(await self.positions(places))
             log.warning("an offset of %s is out of range for now; it is fetched again", places)
             return {}
+        self._fetch_wait.note(is_found=bool(batches))
         return batches
 
     async def positions(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:

@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import group_watch, pump
 from pipeline.kafka.extent import InputCutOffError, InputShortenedError
+from pipeline.kafka.fetch_wait import AT_REST_MS, BUSY_MS
 from pipeline.kafka.reader import SESSION_TIMEOUT_MS, TAKE_RECORDS, GroupReader
 from pipeline.local.broker import Broker
 from pipeline.telemetry import READING
@@ -152,6 +153,30 @@ async def test_nothing_is_fetched_that_would_wait_and_hold_up_others(kafka_serve
             assert reader._consumer is not None
             assert reader._consumer.paused() == {TopicPartition(topic, p) for p in range(partition + 1)}
         doing.go_on.set()
+        for partition in range(PARTITIONS):
+            await producer.send_and_wait(topic, b"2", partition=partition)
+            assert await doing.under_way.get() == TopicPartition(topic, partition)
+
+
+async def test_fetches_are_held_longer_only_while_no_partition_waits_for_one(kafka_servers: str) -> None:
+    topic, doing = f"resting-{time.monotonic_ns()}", Doing()
+    await _create(kafka_servers, topic)
+
+    async def until_held(reader: GroupReader, held_ms: int) -> None:
+        while reader._consumer is None or reader._consumer._fetcher._fetch_max_wait_ms != held_ms:
+            await asyncio.sleep(0.01)
+
+    async with (
+        AIOKafkaProducer(bootstrap_servers=kafka_servers) as producer,
+        _reading(kafka_servers, topic, doing) as reader,
+    ):
+        await until_held(reader, AT_REST_MS)
+        await producer.send_and_wait(topic, b"1", partition=0)
+        assert await doing.under_way.get() == TopicPartition(topic, 0)
+        # The batch in hand is done sometime: whatever is fetched for the other partition until then is held shortly.
+        await until_held(reader, BUSY_MS)
+        doing.go_on.set()
+        await until_held(reader, AT_REST_MS)
         for partition in range(PARTITIONS):
             await producer.send_and_wait(topic, b"2", partition=partition)
             assert await doing.under_way.get() == TopicPartition(topic, partition)
