@@ -14,6 +14,7 @@ import pytest
 from pipeline.clickhouse.client import Engine, open_engine
 from pipeline.clickhouse.migrate import migrate
 from tests.support import parts
+from tests.support.clickhouse.template import Template
 
 _numbers = itertools.count(1)
 
@@ -51,8 +52,17 @@ def empty_engine(session_engine: Engine) -> Iterator[Engine]:
     session_engine.command(f"DROP DATABASE IF EXISTS {database} SYNC", in_database=False)
 
 
+@pytest.fixture(scope="session")
+def template(session_engine: Engine) -> Template | None:
+    """The schema to make databases from; on a given server, or in containers, each is migrated."""
+    return Template(session_engine.for_database("test_template")) if session_engine.is_embedded else None
+
+
 @pytest.fixture
-def engine(empty_engine: Engine) -> Engine:
+def engine(empty_engine: Engine, template: Template | None) -> Engine:
     """The engine on a fresh database with the schema in it."""
-    migrate(empty_engine)
+    if template is None:
+        migrate(empty_engine)
+    else:
+        template.copy_to(empty_engine)
     return empty_engine

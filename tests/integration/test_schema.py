@@ -29,6 +29,7 @@ from pipeline.journal.native import encode_block
 from pipeline.settings import Settings
 from pipeline.sink.ranges import TABLES
 from tests.support.builders import NOW_MS
+from tests.support.clickhouse.template import made_by
 from tests.support.journal_rows import (
     Request,
     insert,
@@ -45,6 +46,17 @@ def test_migrating_again_changes_nothing(empty_engine: Engine) -> None:
     done = migrate(empty_engine)
     assert done == [path.stem for path in sql_files("migrations")]
     assert migrate(empty_engine) == []
+
+
+def test_the_tests_schema_is_what_the_migrations_make(session_engine: Engine, engine: Engine) -> None:
+    migrated = session_engine.for_database("test_migrated")
+    done = migrate(migrated)
+    assert [sql.replace("test_migrated.", f"{engine.database}.") for sql in made_by(migrated)] == made_by(
+        engine
+    )
+    assert len(done) > 1
+    assert migrate(engine) == []
+    session_engine.command("DROP DATABASE test_migrated SYNC", in_database=False)
 
 
 def test_a_migration_that_was_cut_off_is_finished(empty_engine: Engine) -> None:
