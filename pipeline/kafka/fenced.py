@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
@@ -136,6 +136,22 @@ class FencedLog:
                 await self._producer.stop()
         except TimeoutError:
             return
+        finally:
+            _note_as_told(self._producer)
+
+
+def _note_as_told(producer: AIOKafkaProducer) -> None:
+    """Note of what ended a producer that it was told: `commit` has raised it.
+
+    aiokafka keeps the same in futures that nobody waits for, and asyncio would print each as an error that nobody has seen.
+    """
+    # aiokafka has no other way in.
+    waiting = [producer._txn_manager.wait_for_transaction_end()]  # noqa: SLF001
+    for batches in producer._message_accumulator._batches.values():  # noqa: SLF001
+        waiting += [batch._drain_waiter for batch in batches]  # noqa: SLF001
+    for future in waiting:
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()
 
 
 async def read_compacted(kafka: KafkaConnection, where: TopicPartition) -> dict[bytes, bytes]:
