@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.chromium import FLAGS, chromium_path
 from tests.support.product.dashboard import Dashboard, dashboard
 from tests.support.product.razorpay import shop
 from tests.support.product.requests import price
 
-TIMEOUT_MS = 15_000
+TIMEOUT_MS = 20_000
+"""How long a page may take on a machine that has much else to do, for whatever waits for it."""
 
 
 @pytest.fixture(scope="package")
@@ -40,6 +41,7 @@ def product(chromium: str) -> Iterator[Dashboard]:  # noqa: ARG001 - it comes fi
 @pytest.fixture(scope="package")
 def browser(chromium: str, product: Dashboard) -> Iterator[Browser]:  # noqa: ARG001 - it is started before
     """A running Chromium with a new profile."""
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=list(FLAGS))
         yield browser

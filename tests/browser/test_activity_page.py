@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from pipeline import ist
 from pipeline.api.http.errors import unavailable
@@ -178,6 +178,40 @@ def test_paging_loses_and_repeats_nothing_while_requests_arrive(page: Page, long
     page.go_back()
     expect(page.locator("[data-event-id]")).to_have_count(MANY + 3)
     expect(page.locator(f'[data-event-id="{first[-1]}"]')).to_be_in_viewport()
+
+
+def test_requests_that_arrive_while_the_list_is_asked_for_are_announced(
+    page: Page, product: Dashboard
+) -> None:
+    org = product.org("100")
+    send(org, [request(org)])
+    org.sign_in(page.context, "member")
+    earlier = page.request.get(f"/me/activity/events?from={_day(29)}&to={_day(0)}&limit=50").body()
+    send(org, [request(org) for _ in range(3)])
+    # The list is older than the numbers and the totals beside it.
+    page.route(re.compile(r"/me/activity/events\?"), lambda route: route.fulfill(body=earlier), times=1)
+    _open(page, org)
+    expect(page.locator('[data-metric="requests"]')).to_have_attribute("data-value", "4")
+    assert len(_ids(page)) == 1
+    _look(page)
+    expect(page.locator("#arrived")).to_have_text(re.compile("3 new requests . show"))
+
+
+def test_an_answer_that_never_comes_is_given_up_and_asked_for_again(page: Page, busy: Org) -> None:
+    page.clock.install()
+    _open(page, busy)
+    hanging: list[Route] = []
+
+    def hang(route: Route) -> None:
+        hanging.append(route)
+
+    page.route(re.compile(r"/me/activity/totals\?"), hang, times=1)
+    with page.expect_request(re.compile(r"/me/activity/totals\?")):
+        page.clock.run_for(4_000)
+    page.clock.run_for(30_000)
+    expect(page.locator("#page-result")).to_contain_text("Nothing was lost")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#page-result")).to_have_text("")
 
 
 def test_one_request_tells_what_it_cost_and_why(page: Page, busy: Org) -> None:

@@ -18,8 +18,8 @@ const page = at("activity");
 const filters = new FilterForm(at("filters"), () => moved());
 let moved = () => {};
 
-/** What is shown: of which view, and which parts of it are still to be asked. */
-const known = { view: null, activity: null, latency: null, due: new Set(), latencyAt: 0 };
+/** What is shown: of which view, up to which totals, and which parts of it are still to be asked. */
+const known = { view: null, activity: null, latency: null, due: new Set(), latencyAt: 0, upTo: null };
 
 const PARTS = {
   numbers: { place: "numbers-result", ask: async (view) => of(view, await read(`/me/activity?${view.query}`), showNumbers) },
@@ -53,7 +53,8 @@ async function part(name, view) {
 
 async function look() {
   const view = filters.view();
-  if (known.view?.query !== view.query) begin(view);
+  const isFirst = known.view?.query !== view.query;
+  if (isFirst) begin(view);
   const answers = await Promise.allSettled([
     read(`/me/activity/totals?${view.query}`),
     ...Array.from(known.due).filter((name) => name !== "latency").map((name) => part(name, view)),
@@ -63,7 +64,10 @@ async function look() {
   filters.turn(dayOf(totals.as_of));
   if (filters.view().query !== view.query) return totals.as_of;
   showBefore(view, totals);
-  if (known.activity && JSON.stringify(known.activity.totals) !== JSON.stringify(totals.totals)) {
+  const upTo = JSON.stringify(totals.totals);
+  // What was asked beside the first totals may be older than they are: it is asked once more.
+  if (!isFirst && known.activity && known.upTo !== upTo) {
+    known.upTo = upTo;
     const moving = ["numbers", "arrived"];
     if (performance.now() - known.latencyAt > LATENCY_EVERY_MS) moving.push("latency");
     await Promise.all(moving.filter((name) => !known.due.has(name)).map((name) => part(name, view)));
@@ -76,6 +80,7 @@ async function look() {
 
 function begin(view) {
   known.view = view;
+  known.upTo = null;
   known.due = new Set(["numbers", "latency", "requests"]);
   known.latency = null;
   page.setAttribute("aria-busy", "true");

@@ -3,6 +3,8 @@
 import { parseExactly } from "./money.js";
 
 const SOON_MS = 2000;
+// A connection that is gone without a word, as after a sleep, may never answer: nothing that only reads waits for it.
+const READ_MS_MAX = 30_000;
 
 /** What the API said no with. `code` and `param` are the envelope's; `status` is 0 where nobody answered. */
 export class Failure extends Error {
@@ -28,11 +30,11 @@ export class Failure extends Error {
   }
 }
 
-async function ask(method, path, body, headers) {
+async function ask(method, path, body, headers, signal) {
   let response;
   let text;
   try {
-    response = await fetch(path, { method, body, headers, credentials: "same-origin", cache: "no-store" });
+    response = await fetch(path, { method, body, headers, signal, credentials: "same-origin", cache: "no-store" });
     text = await response.text();
   } catch {
     throw new Failure(0);
@@ -50,8 +52,14 @@ async function ask(method, path, body, headers) {
 }
 
 /** GET a path. */
-export function read(path) {
-  return ask("GET", path, undefined, { Accept: "application/json" });
+export async function read(path) {
+  const giveUp = new AbortController();
+  const timer = setTimeout(() => giveUp.abort(), READ_MS_MAX);
+  try {
+    return await ask("GET", path, undefined, { Accept: "application/json" }, giveUp.signal);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** PUT or POST a body: an object, or JSON text where an amount in it must stay as typed. */
