@@ -174,7 +174,7 @@ def test_a_token_is_made_reads_and_is_revoked(page: Page, product: Dashboard) ->
 
     def status() -> int:
         headers = {"Authorization": f"Bearer {token}"}
-        return httpx2.get(f"{product.url}/me/usage", headers=headers, trust_env=False).status_code
+        return httpx2.get(f"{product.url}/me/usage", headers=headers, trust_env=False, timeout=20).status_code
 
     assert token.startswith("brt-") and status() == 200
     page.get_by_role("button", name="Done").click()

@@ -87,7 +87,9 @@ def test_a_key_that_is_unknown_or_missing_is_401(platform: Platform) -> None:
     with pytest.raises(openai.AuthenticationError) as unknown:
         ask(platform.client("br-nobody"))
     assert (unknown.value.code, unknown.value.type) == ("invalid_api_key", "authentication_error")
-    keyless = httpx2.post(f"{platform.url}/v1/chat/completions", json={"model": "krutrim-2"}, trust_env=False)
+    keyless = httpx2.post(
+        f"{platform.url}/v1/chat/completions", json={"model": "krutrim-2"}, trust_env=False, timeout=20
+    )
     assert (keyless.status_code, keyless.json()["error"]["code"]) == (401, "invalid_api_key")
 
 

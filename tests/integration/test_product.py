@@ -139,7 +139,9 @@ def test_a_credit_that_whoever_may_write_the_topic_makes_up_is_refused_and_count
         await writer.stop()
 
     def refused() -> bool:
-        said = httpx2.get(f"http://127.0.0.1:{worker}/metrics", trust_env=False, verify=False).text
+        said = httpx2.get(
+            f"http://127.0.0.1:{worker}/metrics", trust_env=False, verify=False, timeout=20
+        ).text
         return 'metering_dead_letters_total{reason="unauthenticated"} 2.0' in said
 
     deployed.runner.run(forge())
@@ -167,7 +169,9 @@ def test_the_sources_of_a_registered_gateway_are_its_own(deployed: Deployment, t
             await gateway.publish({name: _event(org, "")[name] for name in ("subject", "time", "data")})
 
     def refused() -> bool:
-        said = httpx2.get(f"http://127.0.0.1:{worker}/metrics", trust_env=False, verify=False).text
+        said = httpx2.get(
+            f"http://127.0.0.1:{worker}/metrics", trust_env=False, verify=False, timeout=20
+        ).text
         return 'metering_dead_letters_total{reason="unsigned"} 1.0' in said
 
     deployed.runner.run(send(after_another=True))
@@ -353,7 +357,9 @@ def test_a_session_is_exchanged_once_and_an_operator_ends_those_of_an_org(deploy
         inside = browser.cookies["br_session"]
         assert browser.get("/billing").status_code == 200
         assert (
-            httpx2.get(f"{url}/login", params={"token": token}, trust_env=False, verify=False).status_code
+            httpx2.get(
+                f"{url}/login", params={"token": token}, trust_env=False, verify=False, timeout=20
+            ).status_code
             == 401
         )
         assert (status(token), status(inside)) == (401, 200)
@@ -533,7 +539,7 @@ def test_every_role_is_ready_and_nothing_is_behind_by_the_brokers_own_ends(deplo
     assert server is not None
 
     def lags(url: str, part: str) -> list[str]:
-        lines = httpx2.get(f"{url}/metrics", trust_env=False, verify=False).text.splitlines()
+        lines = httpx2.get(f"{url}/metrics", trust_env=False, verify=False, timeout=20).text.splitlines()
         return [line for line in lines if line.startswith(f'metering_lag_offsets{{part="{part}"')]
 
     def is_done() -> bool:
@@ -546,13 +552,16 @@ def test_every_role_is_ready_and_nothing_is_behind_by_the_brokers_own_ends(deplo
     parts = {"worker": worker, "sink": server, "mail": server, "notary": server}
     deployed.until(is_done)
     for role in (worker, server):
-        text = httpx2.get(f"{role.status_url}/metrics", trust_env=False, verify=False).text
+        text = httpx2.get(f"{role.status_url}/metrics", trust_env=False, verify=False, timeout=20).text
         assert shown_otherwise(text, shown_by(role.command)) == []
         for path in ("/livez", "/readyz", "/healthz"):
-            answer = httpx2.get(f"{role.status_url}{path}", trust_env=False, verify=False)
+            answer = httpx2.get(f"{role.status_url}{path}", trust_env=False, verify=False, timeout=20)
             assert answer.status_code == 200, answer.text
     assert (
-        httpx2.get(f"{server.status_url}/readyz", trust_env=False, verify=False).json()["routes_away"] == []
+        httpx2.get(f"{server.status_url}/readyz", trust_env=False, verify=False, timeout=20).json()[
+            "routes_away"
+        ]
+        == []
     )
 
 
@@ -561,7 +570,7 @@ def test_prometheus_learns_of_lags_replicas_and_what_the_last_verify_came_to(dep
     assert server is not None
 
     def value(url: str, name: str) -> float:
-        text = httpx2.get(f"{url}/metrics", trust_env=False, verify=False).text
+        text = httpx2.get(f"{url}/metrics", trust_env=False, verify=False, timeout=20).text
         (line,) = (line for line in text.splitlines() if line.startswith(f"{name} "))
         return float(line.removeprefix(f"{name} "))
 

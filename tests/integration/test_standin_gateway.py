@@ -131,7 +131,7 @@ def test_an_unknown_key_is_401(platform: Platform) -> None:
     with pytest.raises(openai.AuthenticationError) as refused:
         ask(platform.client("br-nobody"))
     assert refused.value.code == "invalid_api_key"
-    answer = httpx2.post(f"{platform.url}/v1/chat/completions", trust_env=False)
+    answer = httpx2.post(f"{platform.url}/v1/chat/completions", trust_env=False, timeout=20)
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
 
 

@@ -137,6 +137,6 @@ def test_what_costs_nothing_is_served_at_a_balance_of_0_and_a_half_read_stream_i
 
 def test_a_role_of_its_own_shows_the_metrics_of_what_it_does(world: World) -> None:
     for role in world.product.roles():
-        text = httpx2.get(f"{role.status_url}/metrics", trust_env=False, verify=False).text
+        text = httpx2.get(f"{role.status_url}/metrics", trust_env=False, verify=False, timeout=20).text
         groups = [group for group in shown_by(role.command) if role.command != "server" or group is not SINK]
         assert shown_otherwise(text, groups) == [], role.name

@@ -109,7 +109,7 @@ def _stays_ready_without_a_worker(world: World) -> None:
     assert server is not None
 
     def away() -> list[str]:
-        answer = httpx2.get(f"{server.status_url}/readyz", trust_env=False)
+        answer = httpx2.get(f"{server.status_url}/readyz", trust_env=False, timeout=20)
         assert answer.status_code == 200, answer.text
         routes: list[str] = answer.json()["routes_away"]
         return routes
@@ -145,7 +145,7 @@ def test_the_topic_of_mails_is_another_one(world: World) -> None:
 
     def said() -> str:
         try:
-            return httpx2.get(f"{world.product.http_url}/healthz", trust_env=False).text
+            return httpx2.get(f"{world.product.http_url}/healthz", trust_env=False, timeout=20).text
         except httpx2.HTTPError:
             return ""
 

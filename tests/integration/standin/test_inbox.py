@@ -38,17 +38,17 @@ def running(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 async def test_a_mail_is_kept_and_shown_as_text(running: dict[str, str], tmp_path: Path) -> None:
-    assert "No mail yet" in httpx2.get(running["page"]).text
+    assert "No mail yet" in httpx2.get(running["page"], timeout=20).text
     mail = msgspec.structs.replace(MAIL, org_name="<script>alert(1)</script>")
     server = MailServer.parse(running["smtp_url"])
     for _ in range(2):
         assert (await send(server, render(mail, SENDER), SENDER.address, mail.to))[0] is Delivery.SENT
     assert sorted(file.name for file in tmp_path.iterdir()) == ["000001.eml", "000002.eml"]
 
-    page = httpx2.get(running["page"]).text
+    page = httpx2.get(running["page"], timeout=20).text
     assert page.count("Low balance: Rs 1,23,456.78 left") == 2
     assert "₹2,00,000.00" in page and "<script" not in page
-    raw = httpx2.get(f"{running['page']}/000001.eml")
+    raw = httpx2.get(f"{running['page']}/000001.eml", timeout=20)
     assert raw.headers["content-type"].startswith("text/plain") and "asha@acme.example" in raw.text
-    assert httpx2.get(f"{running['page']}/..%2f..%2fetc%2fpasswd").status_code == 404
-    assert httpx2.get(f"{running['page']}/000003.eml").status_code == 404
+    assert httpx2.get(f"{running['page']}/..%2f..%2fetc%2fpasswd", timeout=20).status_code == 404
+    assert httpx2.get(f"{running['page']}/000003.eml", timeout=20).status_code == 404

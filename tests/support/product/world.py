@@ -113,7 +113,7 @@ class World:
     def counted(self, name: str, **labels: str) -> float:
         """Return a metric of the worker as of a second ago at most, the sum of all its labels that fit."""
         port = self.worker.environment["METERING_WORKER_PORT"]
-        text = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, verify=False).text
+        text = httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, verify=False, timeout=20).text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
