@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from typing import Any
 
@@ -78,7 +79,9 @@ def test_it_follows_without_a_reload_and_stops_when_nobody_looks(page: Page, pro
         "data-value", str(org.billing()["balance_inr"])
     )
     page.clock.install()
-    page.reload()
+    # The last that is asked for; from then on it is looked again and again.
+    with page.expect_response(re.compile("/me/whatif/providers")):
+        page.reload()
     expect(page.locator('[data-metric="today_requests"]')).to_have_attribute("data-value", "3")
     page.evaluate(
         """() => {
