@@ -19,6 +19,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import collect_hosts
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
 from pipeline.connection import KafkaConnection
@@ -30,6 +31,10 @@ decompression.install()
 REQUEST_MS_MAX = 15_000
 """How long a consumer waits for an answer. A broker that hangs is given up by its cluster after 9 s, but clients learn of the
 new leaders only when they ask again: with aiokafka's own 40 s nothing would be read for so long."""
+
+FIRST_TRY_MS = 2_000
+"""How long each of several brokers has, at first, to take a client that begins. One that hangs still takes connections, and an
+opening partition begins several clients: each that tried it first would wait a whole request for nothing."""
 
 
 def consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaConsumer:
@@ -46,7 +51,7 @@ def consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaCo
         **options,
     }
     made = AIOKafkaConsumer(*topics, **arguments)
-    _have_it_say_why(made._client, arguments)  # noqa: SLF001 - aiokafka has no other way in
+    _begin_well(made._client, arguments)  # noqa: SLF001 - aiokafka has no other way in
     return made
 
 
@@ -61,7 +66,7 @@ def producer(kafka: KafkaConnection, **options: Any) -> AIOKafkaProducer:
     """Return a producer that is idempotent and waits for all in-sync replicas."""
     arguments = {"enable_idempotence": True, "acks": "all", **kafka.client_arguments(), **options}
     made = AIOKafkaProducer(**arguments)
-    _have_it_say_why(made.client, arguments)
+    _begin_well(made.client, arguments)
     return made
 
 
@@ -81,7 +86,7 @@ async def started_client(kafka: KafkaConnection, **options: Any) -> AsyncIterato
     """Connect a bare client, for requests of our own, for as long as the block runs. Raises a KafkaError."""
     arguments = {**kafka.client_arguments(), **options}
     client = AIOKafkaClient(**arguments)
-    _have_it_say_why(client, arguments)
+    _begin_well(client, arguments)
     try:
         await client.bootstrap()
         yield client
@@ -94,7 +99,7 @@ async def started_admin(kafka: KafkaConnection, **options: Any) -> AsyncIterator
     """Connect an admin client for as long as the block runs. Raises a KafkaError where nobody answers."""
     arguments = {**kafka.client_arguments(), **options}
     admin = AIOKafkaAdminClient(**arguments)
-    _have_it_say_why(admin._client, arguments)  # noqa: SLF001 - aiokafka has no other way in
+    _begin_well(admin._client, arguments)  # noqa: SLF001 - aiokafka has no other way in
     try:
         await admin.start()
         yield admin
@@ -113,14 +118,28 @@ async def started_consumer(kafka: KafkaConnection, **options: Any) -> AsyncItera
         await reading.stop()
 
 
-def _have_it_say_why(client: AIOKafkaClient, arguments: Mapping[str, Any]) -> None:
-    """Have a client that finds no broker say why not: its own error names the brokers and nothing else."""
+def _begin_well(client: AIOKafkaClient, arguments: Mapping[str, Any]) -> None:
+    """Have a client soon pass by a broker that hangs, where there are others, and say why where it finds none.
+
+    Its own error names the brokers and nothing else.
+    """
     bootstrap = client.bootstrap
 
     async def bootstrap_or_say_why() -> None:
-        try:
-            await bootstrap()
-        except KafkaConnectionError:
-            raise await why_unreached(arguments) from None
+        whole_ms = client._request_timeout_ms  # noqa: SLF001 - aiokafka has no other way in
+        tries_ms = [whole_ms]
+        if len(collect_hosts(arguments["bootstrap_servers"])) > 1 and whole_ms > FIRST_TRY_MS:
+            tries_ms.insert(0, FIRST_TRY_MS)
+        for try_ms in tries_ms:
+            client._request_timeout_ms = try_ms  # noqa: SLF001
+            try:
+                await bootstrap()
+            except KafkaConnectionError:
+                continue
+            else:
+                return
+            finally:
+                client._request_timeout_ms = whole_ms  # noqa: SLF001
+        raise await why_unreached(arguments)
 
     client.bootstrap = bootstrap_or_say_why
