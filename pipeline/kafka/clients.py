@@ -51,7 +51,7 @@ def consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaCo
         **options,
     }
     made = AIOKafkaConsumer(*topics, **arguments)
-    _begin_well(made._client, arguments)  # noqa: SLF001 - aiokafka has no other way in
+    _mend(made._client, arguments)  # noqa: SLF001 - aiokafka has no other way in
     return made
 
 
@@ -66,7 +66,7 @@ def producer(kafka: KafkaConnection, **options: Any) -> AIOKafkaProducer:
     """Return a producer that is idempotent and waits for all in-sync replicas."""
     arguments = {"enable_idempotence": True, "acks": "all", **kafka.client_arguments(), **options}
     made = AIOKafkaProducer(**arguments)
-    _begin_well(made.client, arguments)
+    _mend(made.client, arguments)
     return made
 
 
@@ -86,7 +86,7 @@ async def started_client(kafka: KafkaConnection, **options: Any) -> AsyncIterato
     """Connect a bare client, for requests of our own, for as long as the block runs. Raises a KafkaError."""
     arguments = {**kafka.client_arguments(), **options}
     client = AIOKafkaClient(**arguments)
-    _begin_well(client, arguments)
+    _mend(client, arguments)
     try:
         await client.bootstrap()
         yield client
@@ -99,7 +99,7 @@ async def started_admin(kafka: KafkaConnection, **options: Any) -> AsyncIterator
     """Connect an admin client for as long as the block runs. Raises a KafkaError where nobody answers."""
     arguments = {**kafka.client_arguments(), **options}
     admin = AIOKafkaAdminClient(**arguments)
-    _begin_well(admin._client, arguments)  # noqa: SLF001 - aiokafka has no other way in
+    _mend(admin._client, arguments)  # noqa: SLF001 - aiokafka has no other way in
     try:
         await admin.start()
         yield admin
@@ -116,6 +116,29 @@ async def started_consumer(kafka: KafkaConnection, **options: Any) -> AsyncItera
         yield reading
     finally:
         await reading.stop()
+
+
+def _mend(client: AIOKafkaClient, arguments: Mapping[str, Any]) -> None:
+    """Have a client begin and end as ours have to, where a broker hangs or takes its time."""
+    _begin_well(client, arguments)
+    _end_at_once(client)
+
+
+def _end_at_once(client: AIOKafkaClient) -> None:
+    """Have a client close its connections without waiting for brokers to take leave of it.
+
+    TLS has both ends say that nothing more comes (RFC 8446, 6.1). A broker that still owes the answer to a fetch may never, and
+    uvloop waits 30 s for it. Whatever has to arrive was answered before a client is closed, and every answer has its length.
+    """
+    close = client.close
+
+    async def close_at_once() -> None:
+        for connection in client._conns.values():  # noqa: SLF001 - aiokafka has no other way in
+            if connection.connected():
+                connection._writer.transport.abort()  # noqa: SLF001
+        await close()
+
+    client.close = close_at_once
 
 
 def _begin_well(client: AIOKafkaClient, arguments: Mapping[str, Any]) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import uvloop
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
 from pipeline import topics
@@ -87,6 +89,28 @@ async def test_a_wrong_setting_is_one_line_that_names_it(product: SecuredProduct
     shown = replace(mutual, cert_file=str(own.certificate), key_file=str(own.key))
     async with clients.started_admin(KafkaConnection(cluster.door("MUTUAL"), shown)) as admin:
         assert (await admin.describe_cluster())["brokers"]
+
+
+async def test_who_closes_does_not_wait_for_a_broker_to_take_leave(product: SecuredProduct) -> None:
+    """TLS has both ends do it, and uvloop waits 30 s for a broker that still owes a fetch. Whoever opens a partition comes and goes often."""
+    kafka, place = product.cluster.connection, TopicPartition(topics.KEYS, 0)
+
+    async def come_and_go(times: int) -> None:
+        for _ in range(times):
+            async with clients.started_consumer(kafka) as consumer:
+                consumer.assign([place])
+                consumer.seek(place, 0)
+                await consumer.end_offsets([place])
+
+    async def many() -> None:
+        async with asyncio.timeout(25):
+            await asyncio.gather(*(come_and_go(3) for _ in range(8)))
+
+    def in_a_loop_of_workers() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(many())
+
+    await asyncio.to_thread(in_a_loop_of_workers)
 
 
 async def test_a_protocol_that_does_not_fit_the_port_is_named(product: SecuredProduct) -> None:
