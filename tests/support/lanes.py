@@ -16,6 +16,7 @@ FOLDERS = ("tests/crash", "tests/browser")
 """One product serves several files there; and one storm at a time is enough for a machine."""
 LONG = (
     "tests/crash",
+    "tests/cluster/test_brokers_die.py",
     "tests/integration/test_billing_returns.py",
     "tests/integration/test_product.py",
     "tests/integration/test_demo.py",

@@ -53,9 +53,9 @@ class GatewayTraffic(Traffic):
             event["source"] = gateway.source
             self._count(event)
 
-    async def flow(self, events_per_s: float) -> None:
-        """Publish at a rate until cancelled."""
-        while True:
+    async def flow(self, events_per_s: float, ending: asyncio.Event) -> None:
+        """Publish at a rate until told to end. Cancelled, it may leave an event in a spool that `truth` has not."""
+        while not ending.is_set():
             await self.publish(max(1, int(events_per_s / 10)))
             await asyncio.sleep(0.1)
 
