@@ -30,7 +30,6 @@ from pipeline.settings import Settings
 from pipeline.status import brokers
 from pipeline.status.found import Backlog, KafkaFound, LastVerify
 from pipeline.telemetry import shown_by
-from tests.support import ports
 from tests.support.api.routes import (
     ASKS_OWNER,
     BY_ID,
@@ -45,6 +44,7 @@ from tests.support.api.routes import (
     WITHOUT_OWNER,
 )
 from tests.support.deploy import shown_otherwise
+from tests.support.formatted import new_broker
 from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
 from tests.support.product.processes import product
 
@@ -66,7 +66,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     home = tmp_path_factory.mktemp("product")
     with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as environment:
         environment.setenv("METERING_LOG_FORMAT", "json")
-        broker = Broker(home / "kafka", ports.free(), is_synced=False)
+        broker = new_broker(home / "kafka")
         runner.run(broker.start())
         runner.run(_spoil(broker))
         running = product(broker, home, workers=1, partitions=PARTITIONS)

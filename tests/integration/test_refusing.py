@@ -19,9 +19,8 @@ import pytest
 from pipeline import ist
 from pipeline.api.http.sessions import issue
 from pipeline.gateway import Gateway
-from pipeline.local.broker import Broker
-from tests.support import ports
 from tests.support.builders import DROP, event, time_text
+from tests.support.formatted import new_broker
 from tests.support.gateway.bursts import Burst, Plan, nodes_of
 from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
 from tests.support.product.processes import SESSION_SECRET, product
@@ -39,7 +38,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A broker, a worker and a server, with the shipped catalog."""
     home = tmp_path_factory.mktemp("refusing")
     with asyncio.Runner() as runner:
-        broker = Broker(home / "kafka", ports.free(), is_synced=False)
+        broker = new_broker(home / "kafka")
         runner.run(broker.start())
         running = product(broker, home, workers=1, partitions=PARTITIONS)
         try:

@@ -140,7 +140,7 @@ def test_no_process_outlives_a_kill_and_the_next_up_goes_on(start: Callable[...,
     first = start(_SERVER, _WORKER)
     at = first.ready()
     asyncio.run(_write(at, b"kept"))
-    assert httpx2.get(f"{at.http_url}/healthz", trust_env=False, timeout=20).status_code == 200
+    assert httpx2.get(f"{at.http_url}/healthz", trust_env=False, verify=False, timeout=20).status_code == 200
     children = first.processes()
     assert set(children) == {"broker", "server", "worker"}
 
@@ -193,7 +193,9 @@ def _listens(url: str) -> bool:
 
 def _answers(at: Deployment) -> bool:
     try:
-        return httpx2.get(f"{at.http_url}/healthz", trust_env=False, timeout=20).status_code == 200
+        return (
+            httpx2.get(f"{at.http_url}/healthz", trust_env=False, verify=False, timeout=20).status_code == 200
+        )
     except httpx2.HTTPError:
         return False
 

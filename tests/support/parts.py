@@ -19,6 +19,7 @@ import pytest
 
 from pipeline.local.broker import Broker
 from tests.support import ports
+from tests.support.formatted import new_broker
 
 LOCAL, GIVEN, CONTAINERS = "local", "given", "containers"
 KAFKA_IMAGE = "apache/kafka:4.1.0"
@@ -52,7 +53,7 @@ def own_broker() -> Iterator[Broker]:
     if chosen() == GIVEN:
         pytest.skip("this test stops and starts its broker, so it does not run on given servers")
     home = Path(tempfile.mkdtemp(prefix="metering-kafka-"))
-    broker = Broker(home, ports.free(), is_synced=False)
+    broker = new_broker(home)
     try:
         asyncio.run(broker.start())
         yield broker

@@ -25,9 +25,8 @@ from pipeline.catalog.rates import Rate
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id
-from pipeline.local.broker import Broker
-from tests.support import ports
 from tests.support.builders import COMMAND_KEYS
+from tests.support.formatted import new_broker
 from tests.support.product.processes import SESSION_SECRET, Product, product
 
 LIMIT_S = 30.0
@@ -166,7 +165,7 @@ def answered(client: openai.OpenAI, **more: Any) -> int:
 def product_for_gateways(prefix: str, rates: Sequence[Rate] = RATES) -> Iterator[Platform]:
     """Run a product with some rates in its catalog; whoever starts a gateway says where it is in `url`."""
     home = Path(tempfile.mkdtemp(prefix=prefix))
-    broker = Broker(home / "kafka", ports.free(), is_synced=False)
+    broker = new_broker(home / "kafka")
     with asyncio.Runner() as runner:
         runner.run(broker.start())
         context = product(broker, home, workers=1)

@@ -34,6 +34,7 @@ from pipeline.razorpay.signatures import sign
 from pipeline.settings import Settings
 from tests.support import ports
 from tests.support.builders import COMMAND_KEYS, event, packed, time_text
+from tests.support.formatted import new_broker
 from tests.support.product.processes import SESSION_SECRET, Product
 
 KEY_ID, KEY_SECRET = "rzp_test_1", "key-secret-of-the-tests"
@@ -258,7 +259,7 @@ def shop(
     `before` is done with the broker once it has the topics, before anything reads them.
     """
     home = Path(tempfile.mkdtemp(prefix="metering-shop-"))
-    broker = Broker(home / "kafka", ports.free(), is_synced=False)
+    broker = new_broker(home / "kafka")
     port = ports.free()
     http_url = f"http://127.0.0.1:{port}"
     given = {
