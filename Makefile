@@ -24,7 +24,7 @@ help:
 	@echo "make upgrade replace real processes by a newer release and back, in a minute"
 	@echo "make world   do to one product all that providers, producers, payers and operators do, in some minutes"
 	@echo "make drill   lose a cluster and go on from its copy on a second one, in some minutes"
-	@echo "make cluster have three brokers die in turn under the product, in ten minutes or so (BROKER_DEATHS=N)"
+	@echo "make cluster have brokers die in turn under the product, 20 times in a quarter of an hour (BROKER_DEATHS=N)"
 	@echo "make board   run the demo under a real Prometheus, try every panel of the board and draw it in docs/pictures, in ten minutes or so"
 	@echo "make stack   run docker-compose.yml in containers and kill each of its parts, in half an hour or so"
 	@echo "make litellm kill workers of a LiteLLM proxy under 1,000 mixed requests, in some minutes"
