@@ -176,6 +176,12 @@ def test_everyone_can_use_it_at_every_width(page: Page, product: Dashboard, widt
     expect(page.locator("#told-result")).to_have_text("Unusual hours: off.")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     expect(page.get_by_role("link", name="Notices")).to_be_in_viewport(ratio=1)
+    page.locator(".org").evaluate("org => { org.textContent = 'org_' + 'long'.repeat(12) }")
+    expect(page.get_by_role("button", name="Sign out")).to_be_in_viewport(ratio=1)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if width == 1280:
+        tops = page.locator(".brand a, .org, .who button").evaluate_all("all => all.map(e => e.offsetTop)")
+        assert max(tops) - min(tops) < 20, "the header is one line"
     assert serious_findings(page) == []
     page.get_by_label("URL of your server").fill(f"https://{host}/")
     page.get_by_role("button", name="Set the webhook").click()
