@@ -4,8 +4,8 @@ Owns: the ledgers beside a year of requests, what is asked, and that the answers
 Called by: `bench/__main__.py`. Next: `bench/year.py`, `bench/asking.py`.
 
 The process is the product's server without Kafka: the engine, and the API on a socket. The owner of all accounts is played
-here and answers at once; in the product the first question about an org also takes the way to its worker and back. No
-roll-up is asked, so none is filled: a directory that is kept for this is for nothing else.
+here and answers at once; in the product the first question about an org also takes the way to its worker and back. The
+rankings are not asked, so their roll-up is not filled: a directory that is kept for this is for nothing else.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from pipeline.whatif import repriced
 
 PARTITION = 1
 """Of all rows: then position 0, of which no row is, has an id too, and the credits of the beginning are there."""
-FEEDS = ("usage_day_feed", "model_day_feed")
+FEEDS = ("model_day_feed",)
 PROVIDERS = 12
 INPUT_NANO, OUTPUT_NANO = 12_500, 50_000
 """What every request of the year cost, a token."""

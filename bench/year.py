@@ -93,7 +93,7 @@ def _merge_finished(engine: Engine) -> None:
     """Merge all partitions but the newest, as the engine would by itself some hours later."""
     found = engine.query(
         "SELECT table, arraySort(groupUniqArray(partition)) FROM system.parts"
-        " WHERE active AND database = currentDatabase() AND table IN ('events', 'usage_day') GROUP BY table",
+        " WHERE active AND database = currentDatabase() AND table IN ('events', 'usage_day', 'posted_day') GROUP BY table",
         row=tuple[str, list[str]],
     )
     for table, partitions in found:

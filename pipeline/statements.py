@@ -10,7 +10,7 @@ charged in, with its own day.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -34,6 +34,19 @@ class Debit(Struct, frozen=True, array_like=True):
     requests: int
     tokens: int
     cost_nano: int
+
+
+def added_up(debits: Iterable[Debit]) -> list[Debit]:
+    """Return debits with those of the same day, model, key and provider added up, in that order, without those of no request.
+
+    Requests may be fewer than none: they are taken off.
+    """
+    sums: dict[tuple[str, str, str, str], tuple[int, int, int]] = {}
+    for each in debits:
+        group = each.day, each.model, each.key_id, each.provider
+        requests, tokens, cost_nano = sums.get(group, (0, 0, 0))
+        sums[group] = requests + each.requests, tokens + each.tokens, cost_nano + each.cost_nano
+    return [Debit(*group, *found) for group, found in sorted(sums.items()) if found[0]]
 
 
 class MonthSums(Struct, frozen=True, array_like=True):

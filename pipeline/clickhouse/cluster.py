@@ -6,7 +6,7 @@ Called by: `clickhouse/pool.py` and `clickhouse/client.py`. ADR 13 has the reaso
 
 from __future__ import annotations
 
-REPLICATED = ("events", "ledger", "usage_day", "model_day", "deployment")
+REPLICATED = ("events", "ledger", "usage_day", "model_day", "posted_day", "filled_roll_ups", "deployment")
 """What the sink writes, and what its views fill."""
 
 CATCH_UP_SECONDS = 5

@@ -20,6 +20,7 @@ import time
 import zlib
 
 from pipeline import ist
+from pipeline.clickhouse import fill
 from pipeline.clickhouse.client import Engine, EngineUnavailable
 from pipeline.clickhouse.queries import query
 from pipeline.clickhouse.staging import make_like
@@ -53,6 +54,7 @@ _ROLL_UPS = {
         "last_id",
     ),
     "model_day": ("day", "model", "partition", "requests", "tokens", "last_id"),
+    fill.POSTED_DAY: fill.COLUMNS,
 }
 
 

@@ -4,7 +4,8 @@ Owns: the head of a query's file, and the rule that a query about an org cannot 
 Called by: the API, the sink, `operations/`. Next: `clickhouse/client.py`.
 
 Words in double braces stand for what the core defines: `{{tokens}}` for the tokens of a row, or of a group of a
-roll-up, `{{failed}}` for whether a row is of a request that failed, `{{request_columns}}` for the columns of a row.
+roll-up, `{{failed}}` for whether a row is of a request that failed, `{{request_columns}}` for the columns of a row,
+`{{posted_day}}` for the IST day that a row was posted on.
 
 A file opens with its name, its caller, its scope and its parameters, then says what it is for. The scope is
 `org`, `orgs` (several at once, where each line of the answer names the org it is about) or `platform`. What the head says is checked against the text when the files are loaded.
@@ -31,6 +32,7 @@ WORDS = {
     "failed": f"(status >= {FAILED_FROM})",
     "other_sums": f"[{', '.join(f'sum({each.name}_tokens)' for each in OTHER_CLASSES)}]",
     "request_columns": ", ".join(REQUEST_COLUMNS),
+    "posted_day": "toDate(fromUnixTimestamp64Milli(posted_ms, 'Asia/Kolkata'))",
     # What a member chose; an empty text filters nothing.
     "filtered": "((empty({model:String}) OR model = {model:String}) AND "
     "(empty({key_id:String}) OR key_id = {key_id:String}) AND "

@@ -41,6 +41,11 @@ _ROLL_UPS = {
         f"count() AS requests, sum(toUInt64{WORDS['tokens']}) AS tokens, max(id) AS last_id",
         ("requests", "tokens", "last_id"),
     ),
+    "posted_day": (
+        "org, posted_day, day",
+        "count() AS requests, sum(cost_nano) AS cost_nano, max(id) AS last_id",
+        ("requests", "cost_nano", "last_id"),
+    ),
 }  # fmt: skip
 """By roll-up: what it groups by, its sums as of rows, and their columns."""
 
@@ -111,8 +116,10 @@ def make_roll_ups(engine: Engine, first: date, last: date, replaced: Callable[[]
                 f"INSERT INTO {staging} {names} SELECT {groups}, {', '.join(columns)} FROM {table} WHERE {others}"  # noqa: S608 - names and days of ours
             )
         for day in (day for day in days_with_rows(engine) if first <= day <= last):
-            partition = ", toUInt16(id % 1024) AS partition" if "partition" in groups else ""
-            rows = f"(SELECT *, day, beside_tokens{partition} FROM events WHERE day = '{day}')"  # noqa: S608 - see above
+            made = (
+                f"day, beside_tokens, toUInt16(id % 1024) AS partition, {WORDS['posted_day']} AS posted_day"
+            )
+            rows = f"(SELECT *, {made} FROM events WHERE day = '{day}')"  # noqa: S608 - see above
             engine.command(
                 f"INSERT INTO {staging} {names} SELECT {groups}, {sums} FROM {rows} GROUP BY {groups}"  # noqa: S608 - see above
             )

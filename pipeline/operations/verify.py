@@ -8,7 +8,7 @@ Called by: `cli/verify.py`, in a process of its own. Next: `operations/audit.py`
    computed again by its rate, and balances, budgets and payments are compared with the state.
 3. The rows that were folded are compared with those in ClickHouse, slice by slice.
 4. Each group of a roll-up that has rows since the checkpoint is compared with all its rows up to the last id it counted.
-5. The rows and both roll-ups of every day there is are compared with the sums that the journal has for it. So what was
+5. The rows and all roll-ups of every day there is are compared with the sums that the journal has for it. So what was
    compared in detail by an earlier run and is gone, or doubled, since shows too.
 6. What the notary has signed since the last run is compared with journal and rows, org by org and day by day: a changed
    row shows whatever it adds up to, and is named.
@@ -31,6 +31,7 @@ from aiokafka import TopicPartition
 from pipeline import ist, topics
 from pipeline.accounts.model import Account
 from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.fill import POSTED_DAY
 from pipeline.clickhouse.queries import query
 from pipeline.connection import KafkaConnection
 from pipeline.journal import public_id, read_headers
@@ -185,6 +186,7 @@ class _Run:
         self._days: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         """By IST day: requests, errors, tokens and nano-rupees of the whole journal."""
         self._keeps = True
+        self._filled: tuple[str, ...] = ()
         self.report = Report(rows_from=self._from_day if kept_from else None)
 
     async def partition(self, partition: int, partitions: int) -> None:
@@ -290,10 +292,11 @@ class _Run:
         below = [public_id(partition, self.report.positions[partition]) for partition in range(partitions)]
         since = [min(one, other) for one, other in zip(since, below, strict=True)]
         ids: dict[str, object] = {"since": since, "low": min(since), "from_day": self._from_day}
-        differs = False
+        self._filled = await self._are_filled(partitions)
+        differs = not self._filled
         for first, last in await self._rows("verify_months", ids, tuple[str, str]):
             months: dict[str, object] = {**ids, "below": below, "from_day": first, "to_day": last}
-            for name in ("usage_day", "model_day"):
+            for name in ("usage_day", "model_day", *self._filled):
                 differs |= self.report.note(await self._lasting(lambda n=name, m=months: self._groups(n, m)))  # type: ignore[misc]
         differs |= self.report.note(await self._lasting(lambda: self._days_apart(below)))
         if not differs:
@@ -316,6 +319,19 @@ class _Run:
         if agreed is not None:
             await self._keep(lambda: self._checkpoints.keep_signed_through(agreed))
 
+    async def _are_filled(self, partitions: int) -> tuple[str, ...]:
+        """Return the roll-up by day of posting where it has the rows from before it was made; say so where it has not."""
+        found = {
+            partition
+            for (partition,) in await self._rows("verify_filled", {"roll_up": POSTED_DAY}, tuple[int])
+        }
+        lacking = set(range(partitions)) - found
+        if lacking:
+            self.report.notes.append(
+                f"{POSTED_DAY} is not compared: sinks have to fill it, of {sorted(lacking)}"
+            )
+        return () if lacking else (POSTED_DAY,)
+
     async def ended(self) -> None:
         """Note what the run came to, where Prometheus learns of it."""
         differences = len(self.report.differences) + self.report.more_differences
@@ -329,21 +345,24 @@ class _Run:
     async def _days_apart(self, below: list[int]) -> set[Difference]:
         """Return in what rows and roll-ups differ from the journal, day by day."""
         parameters = {"below": below, "low": min(below), "from_day": self._from_day}
-        found: dict[str, dict[tuple[str], tuple[int, ...]]] = {"events": {}, "usage_day": {}, "model_day": {}}
+        found: defaultdict[str, dict[tuple[str], tuple[int, ...]]] = defaultdict(dict)
         for table, day, *sums in await self._rows(
             "verify_days", parameters, tuple[str, str, int, int, int, int]
         ):
-            found[table][day,] = tuple(sums)
-        due: dict[str, dict[tuple[str], tuple[int, ...]]] = {"events": {}, "usage_day": {}, "model_day": {}}
+            # Of days whose rows were dropped before the roll-up was made it cannot know.
+            if table != POSTED_DAY or day >= self._from_day:
+                found[table][day,] = tuple(sums)
+        due: defaultdict[str, dict[tuple[str], tuple[int, ...]]] = defaultdict(dict)
         for number, (requests, errors, tokens, cost_nano) in self._days.items():
             day = ist.date_of(number).isoformat()
             if day >= self._from_day:
                 due["events"][day,] = (requests, 0, 0, cost_nano)
+                due[POSTED_DAY][day,] = (requests, 0, 0, cost_nano)
             due["usage_day"][day,] = (requests, errors, tokens, cost_nano)
             due["model_day"][day,] = (requests, 0, tokens, 0)
         return {
             difference
-            for table in due
+            for table in ("events", "usage_day", "model_day", *self._filled)
             for difference in compare_groups(
                 f"{table} by day, as the journal has it", due[table], found[table]
             )

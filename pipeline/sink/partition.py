@@ -16,7 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar, assert_never
 from aiokafka import ConsumerRecord, TopicPartition
 
 from pipeline import telemetry, topics
-from pipeline.clickhouse import lost, whose
+from pipeline.clickhouse import fill, lost, whose
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import DEDUPLICATION_WINDOW
@@ -38,6 +38,7 @@ from pipeline.sink.steps import (
     AdoptDatabase,
     CompleteRollUps,
     CountRows,
+    FillRollUps,
     Insert,
     LookAtDatabase,
     MayHaveLost,
@@ -224,6 +225,8 @@ class SinkPartition:
                 return step.answered(_counted(await self._look(lost.put_back, rows, staging)))
             case CompleteRollUps(rows):
                 return step.answered(_counted(await self._look(lost.complete_roll_ups, rows)))
+            case FillRollUps(last):
+                return step.answered(await self._look(fill.fill, self._partition, last))
             case Pause(seconds, problem, is_refusal):
                 self._tell(problem, is_refusal=is_refusal)
                 await asyncio.sleep(seconds)

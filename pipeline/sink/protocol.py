@@ -31,6 +31,7 @@ from pipeline.sink.steps import (
     AdoptDatabase,
     CompleteRollUps,
     CountRows,
+    FillRollUps,
     Insert,
     LookAtDatabase,
     MayHaveLost,
@@ -120,6 +121,7 @@ class RangeWriter:
         if intent is None or not intent.parts:
             position = 1 if intent is None else intent.position
             yield from self.compare(position, position - 1)
+            yield from self.fill_roll_ups(position - 1)
             return 0 if intent is None else intent.next_offset
         # Parts that were found written are not in it any more, but their rows are in its records.
         records = yield from read_journal(intent)
@@ -127,7 +129,25 @@ class RangeWriter:
         # 4. It is finished, exactly as it was cut.
         is_settled = yield from NothingIsUnderWay()
         yield from self.insert(intent, records, sent_before=True, is_settled=is_settled)
+        yield from self.fill_roll_ups(records[-1][1].last)
         return next_offset_after(intent)
+
+    def fill_roll_ups(self, last: int) -> SinkProtocol[None]:
+        """Return once every roll-up has the partition's rows up to a position, also one that was made after they were written.
+
+        Only here is it known that none of them is under way. What is after them is a later owner's, and is left to its
+        tokens. Raises what the steps raise.
+        """
+        unconfirmed = 0
+        while True:
+            try:
+                yield from FillRollUps(last)
+            except NotConfirmedError as error:
+                yield from Pause(RETRY_S[min(unconfirmed, len(RETRY_S) - 1)], str(error), error.is_refusal)
+                yield from ConfirmOwner(self._state)
+                unconfirmed += 1
+            else:
+                return
 
     def identify(self, intent: Intent | None) -> SinkProtocol[None]:
         """Note whose the journal is. Raises MixedHistoriesError where it is not this deployment's, or not the range's."""

@@ -143,14 +143,18 @@ def of_epoch(deployment: str, epoch: int) -> str:
 
 
 def cut(records: Sequence[tuple[int, JournalRecord]], at_ms: int, topic_id: str | None = None) -> Intent:
-    """Return the intent for journal records of one format, given with their offsets, in order."""
+    """Return the intent for journal records of one format, given with their offsets, in order.
+
+    The part that has the range's last row comes last: whoever finds that row in its table knows that all before it are there.
+    """
     parts: dict[str, RangePart] = {}
     for _, record in records:
         rows = record.last - record.first + 1
         known = parts.get(record.kind)
         first, before = (known.first, known.rows) if known else (record.first, 0)
         parts[record.kind] = RangePart(record.kind, first, record.last, before + rows)
-    return Intent(records[0][0], records[-1][0] + 1, at_ms, tuple(parts.values()), topic_id)
+    in_order = tuple(sorted(parts.values(), key=lambda part: part.last))
+    return Intent(records[0][0], records[-1][0] + 1, at_ms, in_order, topic_id)
 
 
 def by_format(records: Sequence[tuple[int, JournalRecord]]) -> list[list[tuple[int, JournalRecord]]]:

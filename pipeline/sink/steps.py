@@ -125,6 +125,16 @@ class CompleteRollUps(Step[int]):
 
 
 @dataclass(frozen=True)
+class FillRollUps(Step[int]):
+    """Add what a roll-up that an upgrade has made lacks of the partition's rows up to a position, unless that was done before.
+
+    Nothing of these rows may be under way; later ones may, of a later owner. Returns how many sums were added.
+    """
+
+    last: int
+
+
+@dataclass(frozen=True)
 class Pause(Step[None]):
     """Wait before the engine is asked again: `seconds`, because of `problem`, maybe a refusal for certain."""
 
@@ -153,5 +163,6 @@ SinkStep: TypeAlias = (
     | PrepareStaging
     | PutBack
     | CompleteRollUps
+    | FillRollUps
     | Pause
 )

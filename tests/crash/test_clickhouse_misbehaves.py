@@ -175,10 +175,10 @@ async def _books_agree(running: BehindHttp, traffic: Traffic) -> None:
         [len(truth.charged)] * 3
     ]
     owed = {org: nano for org, nano in truth.owed_nano.items() if nano}
-    for table in ("events", "usage_day"):
+    for table in ("events", "usage_day", "posted_day"):
         sums = await ask(f"SELECT org, sum(cost_nano) FROM {table} GROUP BY org HAVING sum(cost_nano) > 0")
         assert {org: int(nano) for org, nano in sums} == owed, table
-    for table in ("usage_day", "model_day"):
+    for table in ("usage_day", "model_day", "posted_day"):
         assert await ask(f"SELECT sum(requests) FROM {table}") == [[len(truth.charged)]], table
     assert await ask("SELECT count(), uniqExact(id), sum(amount_nano) FROM ledger") == [
         [len(ORGS), len(ORGS), len(ORGS) * SIGNUP_NANO]

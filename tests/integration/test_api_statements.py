@@ -21,6 +21,7 @@ from pipeline.accounts.results import AccountView
 from pipeline.api.server.app import create_app
 from pipeline.api.services.accounts import AccountServices
 from pipeline.api.services.context import AppContext
+from pipeline.clickhouse import fill
 from pipeline.clickhouse.client import Engine
 from pipeline.journal import LEDGER, PARTITIONS_MAX, LedgerRow, encode_rows, public_id
 from pipeline.settings import Settings
@@ -56,7 +57,7 @@ class Books:
 
 
 def made(seed: int, count: int) -> Books:
-    """Return postings of four months, a ledger entry among twenty of them; requests are up to 35 days older."""
+    """Return postings of four months, a ledger entry among twenty of them; requests are up to 35 days older, or 9 minutes ahead."""
     rng, books, at_ms = random.Random(seed), Books(), START_MS
     for position in range(1, count + 1):
         at_ms += rng.choice((0, 0, 1, rng.randrange(2 * (NOW_MS - START_MS) // count)))
@@ -70,7 +71,7 @@ def made(seed: int, count: int) -> Books:
             request(
                 row_id,
                 ORG,
-                at_ms - rng.choice((0, 5_000, rng.randrange(35 * ist.DAY_MS))),
+                at_ms - rng.choice((0, -540_000, rng.randrange(35 * ist.DAY_MS))),
                 posted_ms=at_ms,
                 key_id=f"key_{rng.randrange(3)}",
                 model=rng.choice(("krutrim-2", "sarvam-m")),
@@ -116,35 +117,76 @@ def served(engine: Engine, books: Books) -> Iterator[Api]:
 def test_the_balance_at_any_instant_is_what_was_posted_up_to_it(served: Api, books: Books) -> None:
     rng = random.Random(6)
     instants = [rng.choice(books.rows).posted_ms + rng.choice((-1, 0, 1)) for _ in range(60)]
+    days = [ist.day_start_ms(ist.day_of(rng.choice(instants))) for _ in range(20)]
+    instants += [start_ms + rng.choice((-1, 0)) for start_ms in days]
     for at_ms in (START_MS - 1, ist.month_end_ms(202604), *instants):
         answer = served.get("/me/balance", ORG, at=ist.isoformat(at_ms))
         assert answer == {"at": ist.isoformat(at_ms), "balance_inr": inr(books.balance_nano(at_ms))}
 
 
-def test_a_day_that_is_over_is_summed_up_once(engine: Engine, books: Books) -> None:
-    """So the rows between the two ends of an answer are not read again: here they are gone."""
+def test_of_the_days_between_no_row_is_read(engine: Engine, books: Books) -> None:
+    """What is told of them is in the roll-up: here their rows are gone."""
     requests = [row for row in books.rows if isinstance(row, Request)]
     entries = [row for row in books.rows if isinstance(row, LedgerRow)]
-    gaps = [
-        row
+    row, entry = next(
+        (row, other)
         for one, other in pairwise(entries)
         for row in requests
         if one.id < row.id < other.id
         and ist.day_of(one.posted_ms) < ist.day_of(row.posted_ms) < ist.day_of(other.posted_ms) - 1
         and row.cost_nano
-    ]
-    row = gaps[-1]
-    entry = next(each for each in entries if each.id > row.id)
-    later_ms = entry.posted_ms - 1
+        and row.day[:7] == ist.isoformat(row.posted_ms)[:7]
+    )
+    at = ist.isoformat(entry.posted_ms - 1)
+    engine.command(f"ALTER TABLE events DELETE WHERE id = {row.id} SETTINGS mutations_sync = 2")
     for api in serving(engine, books):
-        before = api.get("/me/balance", ORG, at=ist.isoformat(later_ms))
-        lines = api.get("/me/statements", ORG)["statements"]
-        assert before["balance_inr"] == inr(books.balance_nano(later_ms))
-        engine.command(f"ALTER TABLE events DELETE WHERE id = {row.id} SETTINGS mutations_sync = 2")
-        assert api.get("/me/balance", ORG, at=ist.isoformat(later_ms)) == before
-        assert api.get("/me/statements", ORG)["statements"] == lines
-    for anew in serving(engine, books):
-        assert anew.get("/me/balance", ORG, at=ist.isoformat(later_ms)) != before
+        assert api.get("/me/balance", ORG, at=at)["balance_inr"] == inr(
+            books.balance_nano(entry.posted_ms - 1)
+        )
+        api.get("/me/statements", ORG)
+        api.get(f"/me/statements/{at[:7]}", ORG)
+
+
+def test_what_is_newer_than_the_owners_answer_is_in_none_of_ours(engine: Engine, books: Books) -> None:
+    newest = books.rows[-1].id
+    of = ((NOW_MS - 1, 1), (NOW_MS - 40 * ist.DAY_MS, 2), (NOW_MS + 540_000, 3))
+    for at_ms, number in of:
+        row_id = newest + number * PARTITIONS_MAX
+        insert(engine, [request(row_id, ORG, at_ms, posted_ms=NOW_MS, cost_nano=10**number)])
+    now = inr(books.balance_nano(NOW_MS))
+    for api in serving(engine, books):
+        assert api.get("/me/statements", ORG)["statements"][0]["closing_inr"] == now
+        assert api.get("/me/statements/2026-06", ORG)["closing_inr"] == now
+        assert api.get("/me/balance", ORG, at=ist.isoformat(NOW_MS - 1))["balance_inr"] == now
+
+
+def test_nothing_is_told_before_the_roll_up_has_the_rows_from_before_it(
+    engine: Engine, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.api.services.history.ROWS_LIMIT_S", 0.2)
+    engine.command("TRUNCATE TABLE filled_roll_ups")
+    for api in serving(engine, books):
+        assert api.refused("/me/statements", ORG) == (503, "unavailable", None)
+        assert api.refused("/me/balance", ORG, at="2026-05-01T00:00:00Z") == (503, "unavailable", None)
+        fill.fill(engine, 0, len(books.rows))
+        api.get("/me/balance", ORG, at="2026-05-01T00:00:00Z")
+
+
+def test_a_row_that_the_roll_up_lacks_is_waited_for(
+    engine: Engine, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A view is fed a moment after its table."""
+    monkeypatch.setattr("pipeline.api.services.history.ROWS_LIMIT_S", 0.2)
+    row_id = books.rows[-1].id + PARTITIONS_MAX
+    books.rows.append(request(row_id, ORG, NOW_MS - 1, posted_ms=NOW_MS - 1, cost_nano=5))
+    engine.command("DETACH TABLE posted_day_feed SYNC")
+    insert(engine, [row for row in books.rows[-1:] if isinstance(row, Request)], "late")
+    engine.command("ATTACH TABLE posted_day_feed")
+    for api in serving(engine, books):
+        assert api.refused("/me/balance", ORG, at=ist.isoformat(NOW_MS - 1)) == (503, "unavailable", None)
+        insert(engine, [row for row in books.rows[-1:] if isinstance(row, Request)], "late")
+        told = api.get("/me/balance", ORG, at=ist.isoformat(NOW_MS - 1))
+        assert told["balance_inr"] == inr(books.balance_nano(NOW_MS - 1))
 
 
 def test_every_month_follows_and_each_statement_adds_up(served: Api, books: Books) -> None:
@@ -261,8 +303,12 @@ def test_rows_that_are_missing_are_noticed(engine: Engine, books: Books) -> None
     lost = [row for row in books.rows if isinstance(row, Request) and row.cost_nano and row.id < newest.id][
         -1
     ]
-    engine.command(f"ALTER TABLE events DELETE WHERE id = {lost.id} SETTINGS mutations_sync = 2")
+    posted_day = ist.date_of(ist.day_of(lost.posted_ms)).isoformat()
+    of = f"org = '{ORG}' AND posted_day = '{posted_day}' AND day = '{lost.day}'"
+    engine.command(f"ALTER TABLE posted_day DELETE WHERE {of} SETTINGS mutations_sync = 2")
     for api in serving(engine, books):
         assert api.refused("/me/statements", ORG)[0] == 503
         month = ist.isoformat(newest.posted_ms)[:7]
+        api.get(f"/me/statements/{month}", ORG)
+        engine.command(f"ALTER TABLE usage_day DELETE WHERE org = '{ORG}' SETTINGS mutations_sync = 2")
         assert api.refused(f"/me/statements/{month}", ORG)[0] == 503

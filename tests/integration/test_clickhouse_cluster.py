@@ -108,7 +108,7 @@ def test_what_is_sent_to_a_cluster_is_sql_that_the_engine_knows(engine: Engine) 
     assert len(sent) > 10
     for statement in (*sent, *map(catch_up, REPLICATED)):
         [(read,)] = engine.query("SELECT formatQuery({text:String})", {"text": statement}, row=tuple[str])
-        assert ("ON CLUSTER main" in read) == (statement in sent)
+        assert ("ON CLUSTER main" in read) == (statement in sent and not statement.startswith("INSERT"))
 
 
 def test_a_staging_table_is_of_one_replica(engine_home: str, engine: Engine) -> None:

@@ -85,6 +85,7 @@ def _sums(engine: Engine) -> list[tuple[int, int]]:
         "SELECT uniqExact(id), sum(cost_nano) FROM events",
         "SELECT sum(requests), sum(cost_nano) FROM usage_day",
         "SELECT sum(requests), (SELECT sum(cost_nano) FROM events) FROM model_day",
+        "SELECT sum(requests), sum(cost_nano) FROM posted_day",
     )
     return [engine.query(sql, row=tuple[int, int])[0] for sql in asked]
 
@@ -137,8 +138,9 @@ async def test_rebuilds_of_the_database_that_were_ended_anywhere_are_run_again_t
 async def test_rebuilds_of_the_roll_ups_that_were_ended_anywhere_are_run_again_to_the_right_end(
     broker: Broker, whole: Engine
 ) -> None:
-    # One lacks sums, the other has them twice.
+    # Two lack sums, the other has them twice.
     whole.command("TRUNCATE TABLE usage_day")
+    whole.command("TRUNCATE TABLE posted_day")
     whole.command("INSERT INTO model_day SELECT * FROM model_day")
     for point in POINTS_OF[rebuild.ROLL_UPS]:
         async with asyncio.timeout(LIMIT_S):

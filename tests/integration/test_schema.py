@@ -145,7 +145,7 @@ def test_one_insert_is_one_part_a_partition_in_every_table(engine: Engine) -> No
     engine.insert_blocks("events", payload(rows), len(rows), "one")
     parts = engine.query(
         "SELECT table, partition, sum(max_block_number - min_block_number + 1) FROM system.parts"
-        " WHERE active AND database = {database:String} AND table != 'schema_versions' GROUP BY ALL",
+        " WHERE active AND database = {database:String} AND table NOT IN ('schema_versions', 'filled_roll_ups') GROUP BY ALL",
         {"database": engine.database},
         row=tuple[str, str, int],
     )
@@ -153,6 +153,7 @@ def test_one_insert_is_one_part_a_partition_in_every_table(engine: Engine) -> No
         ("events", "202605", 1),
         ("events", "202606", 1),
         ("model_day", "2026", 1),
+        ("posted_day", "2026", 1),
         ("usage_day", "2026", 1),
     ]
 
@@ -190,7 +191,7 @@ def test_rolled_up_groups_stay_exact_when_parts_merge(engine: Engine) -> None:
     rows = random_requests(seed=4, count=2_000, days=40)
     for n in range(0, len(rows), 100):
         insert(engine, rows[n : n + 100])
-    for table in ("events", "usage_day", "model_day"):
+    for table in ("events", "usage_day", "model_day", "posted_day"):
         engine.command(f"OPTIMIZE TABLE {table} FINAL")
     _assert_tables_hold(engine, rows)
 
@@ -225,7 +226,7 @@ def _content(engine: Engine) -> list[tuple[str, int, str]]:
                 0
             ],
         )
-        for table in ("events", "usage_day", "model_day", "ledger")
+        for table in ("events", "usage_day", "model_day", "posted_day", "ledger")
     ]
 
 
@@ -236,8 +237,8 @@ def test_both_formats_of_the_journal_make_the_same_rows(engine: Engine) -> None:
     engine.insert("events", JSON_COLUMNS[REQUESTS], json_arrays(requests), "json")
     engine.insert("ledger", JSON_COLUMNS[LEDGER], json_arrays(entries), "json")
     written = _content(engine)
-    assert [rows for _, rows, _ in written[::3]] == [16_000, 50]
-    for table in ("events", "usage_day", "model_day", "ledger"):
+    assert [rows for _, rows, _ in written[::4]] == [16_000, 50]
+    for table in ("events", "usage_day", "model_day", "posted_day", "ledger"):
         engine.command(f"TRUNCATE TABLE {table}")
     engine.insert_blocks("events", payload(requests), len(requests), "blocks")
     blocks = b"".join(record.value for record in encode_rows(LEDGER, entries))
@@ -280,13 +281,14 @@ def test_the_sql_files_are_in_the_checkout() -> None:
 
 
 def _assert_tables_hold(engine: Engine, rows: list[Request]) -> None:
-    """Compare the events and both roll-ups with sums done row by row."""
+    """Compare the events and all roll-ups with sums done row by row."""
     columns = ", ".join(REQUEST_COLUMNS)
     found = engine.query(f"SELECT {columns} FROM events ORDER BY id", row=Request)
     assert found == sorted(rows, key=lambda r: r.id)
 
     usage: dict[tuple[object, ...], Counter[str]] = {}
     models: dict[tuple[object, ...], Counter[str]] = {}
+    posted: dict[tuple[object, ...], Counter[str]] = {}
     for r in rows:
         group = (r.org, r.day, r.model, r.key_id, r.provider, r.byok, r.tier)
         sums = usage.setdefault(group, Counter())
@@ -296,6 +298,10 @@ def _assert_tables_hold(engine: Engine, rows: list[Request]) -> None:
         model = models.setdefault((r.day, r.model, r.id % 1024), Counter())
         model.update(n=1, t=r.tokens)
         model["last"] = max(model["last"], r.id)
+        posted_day = ist.date_of(ist.day_of(r.posted_ms)).isoformat()
+        charged = posted.setdefault((r.org, posted_day, r.day), Counter())
+        charged.update(n=1, cost=r.cost_nano)
+        charged["last"] = max(charged["last"], r.id)
 
     rolled = engine.query(
         "SELECT org, toString(day), model, key_id, provider, byok, tier, sum(requests), sum(errors),"
@@ -316,4 +322,13 @@ def _assert_tables_hold(engine: Engine, rows: list[Request]) -> None:
     )
     assert {tuple(row[:3]): tuple(row[3:]) for row in ranked} == {
         group: (s["n"], s["t"], s["last"]) for group, s in models.items()
+    }
+
+    charged_days = engine.query(
+        "SELECT org, toString(posted_day), toString(day), sum(requests), sum(cost_nano), max(last_id)"
+        " FROM posted_day GROUP BY org, posted_day, day",
+        row=list[object],
+    )
+    assert {tuple(row[:3]): tuple(row[3:]) for row in charged_days} == {
+        group: (s["n"], s["cost"], s["last"]) for group, s in posted.items()
     }

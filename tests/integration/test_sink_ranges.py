@@ -17,9 +17,11 @@ from aiokafka.errors import ProducerFenced
 from msgspec.structs import replace
 
 from pipeline import topics
-from pipeline.clickhouse import lost
+from pipeline.clickhouse import fill, lost
 from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.migrate import load, migrate
 from pipeline.clickhouse.queries import query
+from pipeline.clickhouse.sql_files import sql_files
 from pipeline.connection import KafkaConnection
 from pipeline.driving import drive
 from pipeline.journal import (
@@ -43,11 +45,14 @@ from pipeline.sink.partition import SinkPartition
 from pipeline.sink.steps import NotConfirmedError
 from pipeline.steps import Output, TopicPlace
 from tests.support import parts
-from tests.support.journal_rows import in_format, ledger_row, of_release_0_1_0, random_requests
+from tests.support.journal_rows import in_format, insert, ledger_row, of_release_0_1_0, random_requests
 
 REQUEST_ROWS = 3
-PARTITIONS = 26
+TABLES = ("events", "usage_day", "model_day", "posted_day", "ledger")
+PARTITIONS = 40
 """One for each test here, and some more."""
+POSTED_DAY_MADE = 7
+"""Which migration makes it."""
 _unused = itertools.count()
 
 
@@ -154,7 +159,7 @@ async def test_an_owner_stopped_for_long_sends_nothing_that_is_there(
     await _record(stale, intent)
     owner = journal.owner(engine)
     await owner.open()
-    for table in ("events", "usage_day", "model_day", "ledger"):
+    for table in TABLES:
         engine.command(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 0")
     await drive(stale._writer.insert(intent, records), stale._take)
     assert _stored(engine) == [REQUEST_ROWS, 1]
@@ -162,7 +167,7 @@ async def test_an_owner_stopped_for_long_sends_nothing_that_is_there(
     await stale.close()
 
 
-@pytest.mark.parametrize("lost", [(), ("usage_day",), ("events", "usage_day", "model_day"), ("ledger",)])
+@pytest.mark.parametrize("lost", [(), ("usage_day",), ("posted_day",), TABLES[:-1], ("ledger",)])
 async def test_what_an_engine_has_that_was_just_started_is_not_sent_to_it_again(
     journal: Journal, engine: Engine, lost: tuple[str, ...]
 ) -> None:
@@ -174,7 +179,7 @@ async def test_what_an_engine_has_that_was_just_started_is_not_sent_to_it_again(
         await first._insert(ranges.insert_of("metering", journal.partition, part, records))
     await first.close()
     before = _contents(engine)
-    for table in ("events", "usage_day", "model_day", "ledger"):
+    for table in TABLES:
         engine.command(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 0")
     for table in lost:
         engine.command(f"ALTER TABLE {table} DELETE WHERE 1 SETTINGS mutations_sync = 2")
@@ -200,7 +205,7 @@ async def test_an_owner_stopped_for_long_is_fenced_where_nothing_is_there(
     await stale.close()
 
 
-@pytest.mark.parametrize("lost", ["events", "usage_day", "model_day", "ledger", "all"])
+@pytest.mark.parametrize("lost", [*TABLES, "all"])
 async def test_what_a_killed_engine_has_lost_of_a_range_it_knows_is_put_back(
     journal: Journal, engine: Engine, lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +218,7 @@ async def test_what_a_killed_engine_has_lost_of_a_range_it_knows_is_put_back(
         await first._insert(ranges.insert_of("metering", journal.partition, part, records))
     await first.close()
     before = _contents(engine)
-    for table in ("events", "usage_day", "model_day", "ledger") if lost == "all" else (lost,):
+    for table in TABLES if lost == "all" else (lost,):
         engine.command(f"ALTER TABLE {table} DELETE WHERE 1 SETTINGS mutations_sync = 2")
     assert _contents(engine) != before
     second = journal.owner(engine)
@@ -223,7 +228,9 @@ async def test_what_a_killed_engine_has_lost_of_a_range_it_knows_is_put_back(
     await second.close()
 
 
-@pytest.mark.parametrize("refusing", [("usage_day",), ("usage_day", "model_day")])
+@pytest.mark.parametrize(
+    "refusing", [("usage_day",), ("posted_day",), ("usage_day", "model_day", "posted_day")]
+)
 async def test_roll_ups_that_refused_until_the_tokens_were_old_get_what_they_lack(
     journal: Journal, engine: Engine, refusing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,7 +246,7 @@ async def test_roll_ups_that_refused_until_the_tokens_were_old_get_what_they_lac
     assert refused.value.is_refusal
     await first.close()
     assert _stored(engine) == [REQUEST_ROWS, 0]
-    assert engine.query("SELECT sum(requests) FROM usage_day", row=tuple[int]) == [(0,)]
+    assert engine.query(f"SELECT sum(requests) FROM {refusing[0]}", row=tuple[int]) == [(0,)]
     for table in refusing:
         engine.command(f"ALTER TABLE {table} DROP CONSTRAINT refusing")
     monkeypatch.setattr(protocol, "SETTLE_S", 0.1)
@@ -247,7 +254,7 @@ async def test_roll_ups_that_refused_until_the_tokens_were_old_get_what_they_lac
     assert await second.open() == intent.next_offset
     assert _stored(engine) == [REQUEST_ROWS, 1]
     bounds = [0] * journal.partition + [1 << 53]
-    for check in ("verify_usage_day", "verify_model_day"):
+    for check in ("verify_usage_day", "verify_model_day", "verify_posted_day"):
         bound = query(check).of_platform(
             below=bounds, since=[0] * len(bounds), low=0, from_day="1970-01-01", to_day="2100-01-01"
         )
@@ -311,6 +318,47 @@ async def test_a_journal_that_an_older_release_began_is_written_to_its_end(
     await owner.close()
 
 
+@pytest.mark.parametrize("age_ms", [0, 30 * 86_400_000])
+@pytest.mark.parametrize("is_server", [True, False])
+async def test_a_roll_up_that_an_upgrade_made_gets_each_earlier_row_once(
+    journal: Journal, empty_engine: Engine, age_ms: int, is_server: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of the last range, which is sent again: only the view does not know its token."""
+    monkeypatch.setattr(protocol, "SETTLE_S", 0.1)
+    engine, known = empty_engine, load(sql_files("migrations"))
+    migrate(engine, known[: POSTED_DAY_MADE - 1])
+    made = random_requests(8, 40, orgs=("org_b", "org_c"))
+    earlier = [replace(row, id=public_id(journal.partition + 1, n)) for n, row in enumerate(made, 1)]
+    insert(engine, earlier)
+    intent, records = journal.range(age_ms)
+    for part in intent.parts:
+        lost.insert(engine, ranges.insert_of("metering", journal.partition, part, records))
+    first = await journal.fencing_owner(engine)
+    await _record(first, intent)
+    await first.close()
+    migrate(engine)
+    assert engine.query("SELECT count() FROM posted_day", row=tuple[int]) == [(0,)]
+    for _ in range(2):
+        if is_server:
+            engine.note_sent(journal.partition)
+        owner = journal.owner(engine)
+        assert await owner.open() == intent.next_offset
+        await owner.close()
+        assert _posted(engine) == REQUEST_ROWS
+    assert fill.fill(engine, journal.partition + 1, len(earlier))
+    assert _posted(engine) == REQUEST_ROWS + len(earlier)
+    assert fill.fill(engine, journal.partition + 1, len(earlier)) == 0
+    bounds = [1 << 53] * (journal.partition + 2)
+    bound = query("verify_posted_day").of_platform(
+        below=bounds, since=[0] * len(bounds), low=0, from_day="1970-01-01", to_day="2100-01-01"
+    )
+    assert engine.query(bound.sql, bound.parameters, row=tuple[str, str, str]) == []
+
+
+def _posted(engine: Engine) -> int:
+    return engine.query("SELECT sum(requests) FROM posted_day", row=tuple[int])[0][0]
+
+
 def _contents(engine: Engine) -> list[list[tuple[object, ...]]]:
     """Return all rows, and all that the roll-ups come to."""
     return [
@@ -320,5 +368,6 @@ def _contents(engine: Engine) -> list[list[tuple[object, ...]]]:
             "SELECT * FROM ledger ORDER BY id",
             "SELECT * FROM usage_day FINAL ORDER BY ALL",
             "SELECT * FROM model_day FINAL ORDER BY ALL",
+            "SELECT * FROM posted_day FINAL ORDER BY ALL",
         )
     ]

@@ -79,6 +79,7 @@ class Store:
         self.rows: dict[str, dict[int, list[Row]]] = {REQUESTS: {}, LEDGER: {}}
         self.usage_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 7)
         self.model_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 2)
+        self.posted_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 2)
         self.owners: set[tuple[DeploymentIdentity, int]] = set()
         """Whose the database is, as `clickhouse/whose.py` writes it."""
         self.late: list[JournalInsert] = []
@@ -90,7 +91,16 @@ class Store:
         self._staged = 0
         self._sent: set[int] = set()
         """The partitions of which anything was sent to an embedded engine since it was started."""
-        self._windows = {name: Window(plan.window) for name in (REQUESTS, LEDGER, "usage_day", "model_day")}
+        self._feeds: dict[str, Callable[[Sequence[Row]], None]] = {
+            "usage_day": partial(add_to_usage_day, self.usage_day),
+            "model_day": partial(add_to_model_day, self.model_day),
+        }
+        names = (REQUESTS, LEDGER, *self._feeds, "posted_day")
+        self._windows = {name: Window(plan.window) for name in names}
+        self.filled: set[int] = set()
+        """The partitions of the journal of which the roll-up by day of posting has all rows."""
+        self._taken_over = 0
+        self._upgrade()
 
     def insert(self, insert: JournalInsert) -> None:
         """Insert, or suffer one of the faults. Raises RefusedError or LostError."""
@@ -119,9 +129,9 @@ class Store:
         if fault == "lost":
             self.apply(insert)
         elif fault == "half":
-            self.apply(insert, steps_max=self._rng.randrange(1, 6))
+            self.apply(insert, steps_max=self._rng.randrange(1, 8))
         elif fault == "torn":
-            self.apply(insert, steps_max=self._rng.randrange(1, 6), torn=True)
+            self.apply(insert, steps_max=self._rng.randrange(1, 8), torn=True)
             self._started_ms = self._now_ms()
         elif fault == "late":
             self.late.append(insert)
@@ -149,8 +159,7 @@ class Store:
             (insert.kind, month, self._into_table(insert.kind)) for month in by_month
         ]
         if insert.kind == REQUESTS:
-            steps += [("usage_day", month, partial(add_to_usage_day, self.usage_day)) for month in by_month]
-            steps += [("model_day", month, partial(add_to_model_day, self.model_day)) for month in by_month]
+            steps += [(name, month, feed) for name, feed in self._feeds.items() for month in by_month]
         fed: set[int] = set()
         last = min(steps_max, len(steps))
         for number, (table, month, write) in enumerate(steps[:last], start=1):
@@ -175,6 +184,39 @@ class Store:
         else:
             self.half.discard(insert.token)
 
+    # --- a roll-up that an upgrade makes, and what it lacks: pipeline/clickhouse/fill.py ---
+
+    def note_take_over(self) -> bool:
+        """Note that a sink begins to take a partition over, and return whether it is of the release that has the roll-up.
+
+        Such a sink starts on an upgraded database only. The upgrade may come while a sink of the release before is at work.
+        """
+        self._taken_over += 1
+        self._upgrade()
+        return "posted_day" in self._feeds
+
+    def fill(self, partition: int, high: int) -> int:
+        """Add what the roll-up by day of posting lacks of a partition that was taken over, up to an id; return how many sums."""
+        if partition in self.filled:
+            return 0
+        due: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 2)
+        table = self.rows[REQUESTS]
+        mine = (row for at in table if at % 1024 == partition and at <= high for row in table[at])
+        add_to_posted_day(due, mine)
+        lacking = {key: sums for key, sums in due.items() if sums[0] > self.posted_day[key][0]}
+        self.posted_day.update(lacking)
+        self.filled.add(partition)
+        self.counts["sums of a new roll-up filled in"] += len(lacking)
+        return len(lacking)
+
+    def _upgrade(self) -> None:
+        """Make the roll-up once it is time, as a migration does. In a database without rows nothing is lacking."""
+        if self._taken_over < self.plan.upgraded_after or "posted_day" in self._feeds:
+            return
+        self._feeds["posted_day"] = partial(add_to_posted_day, self.posted_day)
+        if not self.rows[REQUESTS]:
+            self.filled |= set(range(1024))
+
     # --- an engine in the sink's process ---
 
     def note_sent(self, partition: int) -> None:
@@ -190,7 +232,7 @@ class Store:
     def end_with_process(self) -> None:
         """End with the sink's process: what is under way ends somewhere. Then start anew, maybe after a power cut."""
         for insert in self.late:
-            self.apply(insert, self._rng.randrange(7), torn=self._rng.random() < 0.3)
+            self.apply(insert, self._rng.randrange(9), torn=self._rng.random() < 0.3)
         self.late.clear()
         self._sent.clear()
         self._started_ms = self._now_ms()
@@ -269,12 +311,17 @@ class Store:
         mine = [row for row in stored if rows.low <= row.id and row.id % 1024 == rows.partition]
         usage_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 7)
         model_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 2)
+        posted_day: defaultdict[Group, list[int]] = defaultdict(lambda: [0] * 2)
         add_to_usage_day(usage_day, stored)
         add_to_model_day(model_day, stored)
+        add_to_posted_day(posted_day, stored)
         org_days = {(row.org, day_of(row.at_ms)) for row in mine}
         models = {(day_of(row.at_ms), row.model, rows.partition) for row in mine}
+        posted = {(row.org, day_of(row.posted_ms)) for row in mine}
         due = [(self.usage_day, key, sums) for key, sums in usage_day.items() if key[:2] in org_days]
         due += [(self.model_day, key, sums) for key, sums in model_day.items() if key in models]
+        if "posted_day" in self._feeds:
+            due += [(self.posted_day, key, sums) for key, sums in posted_day.items() if key[:2] in posted]
         return [(roll_up, key, sums) for roll_up, key, sums in due if sums[0] > roll_up[key][0]]
 
     def _into_table(self, kind: str) -> Callable[[Sequence[Row]], None]:
@@ -304,6 +351,14 @@ def add_to_model_day(sums_by_group: defaultdict[Group, list[int]], rows: Iterabl
         sums = sums_by_group[day_of(row.at_ms), row.model, row.id % 1024]
         sums[0] += 1
         sums[1] += row.tokens
+
+
+def add_to_posted_day(sums_by_group: defaultdict[Group, list[int]], rows: Iterable[Row]) -> None:
+    """Add rows of requests to the sums by org, day of posting and day."""
+    for row in _requests(rows):
+        sums = sums_by_group[row.org, day_of(row.posted_ms), day_of(row.at_ms)]
+        sums[0] += 1
+        sums[1] += row.cost_nano
 
 
 def _requests(rows: Iterable[Row]) -> list[RequestRow]:

@@ -81,6 +81,8 @@ class Plan:
     """Whether the engine is in the process of the one sink there is, and ends with it."""
     power_cut: float = 0.0
     """How often the end of such a process is a power cut, which takes the tokens noted last and leaves the rows."""
+    upgraded_after: int = 0
+    """So many times a sink takes a partition over before there is a roll-up by day of posting, as an upgrade makes it."""
     unpriced: float = 0.0
     """How many requests go to the route that has no rate at first, beside the few that do so in every seed."""
     rules: Rules = field(default_factory=Rules)
@@ -151,7 +153,8 @@ def plan(
         transactional=rng.choice((0.0, 0.2, 0.6)),
         rules=rules or Rules(),
     )
-    return replace(drawn, **{**_of_some(seed, window), **(conditions or {})})
+    upgraded = {"upgraded_after": random.Random(f"upgrade {seed}").choice((0, 2, 6, 20))}
+    return replace(drawn, **{**_of_some(seed, window), **upgraded, **(conditions or {})})
 
 
 def _of_some(seed: int, window: int) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from pipeline.inserts import DatabasePlace, JournalInsert
-from pipeline.journal import position_of, read_headers
+from pipeline.journal import position_of, public_id, read_headers
 from pipeline.sink import ranges
 from pipeline.sink.protocol import SETTLE_S, RangeWriter
 from pipeline.sink.steps import (
     AdoptDatabase,
     CompleteRollUps,
     CountRows,
+    FillRollUps,
     Insert,
     LookAtDatabase,
     MayHaveLost,
@@ -65,6 +66,7 @@ STEPS = (
     "sink.staging",
     "sink.putting back",
     "sink.completing roll-ups",
+    "sink.filling roll-ups",
 )
 
 
@@ -80,10 +82,13 @@ class SinkPump:
         self._writer = RangeWriter("simulation", partition, world.plan.safe_ms)
         self._judges_age = False
         """Whether rows counted next are those of a range that is too old to be sent, not of one that may be lost."""
+        self._fills = False
+        """Whether the sink is of the release that has the roll-up by day of posting."""
         _ = member
 
     def run(self) -> Iterator[str]:
         """Own the partition until told to stop, yielding the name of each stop."""
+        self._fills = self._store.note_take_over()
         at = yield from drive(self._writer.take_over(), self._take)
         journal = self._broker.log(JOURNAL, self._partition)
         buffer: deque[Placed] = deque()
@@ -100,7 +105,7 @@ class SinkPump:
             yield from drive(self._writer.write([buffer.popleft() for _ in range(most)]), self._take)
             next_ms = self._world.clock.now_ms + self._world.plan.linger_ms
 
-    def _take(self, step: SinkStep) -> Stops[object]:  # noqa: C901, PLR0911, PLR0912 - one case a step
+    def _take(self, step: SinkStep) -> Stops[object]:  # noqa: C901, PLR0911, PLR0912, PLR0915 - one case a step
         store = self._store
         match step:
             case Fence():
@@ -157,6 +162,12 @@ class SinkPump:
             case CompleteRollUps(rows):
                 added = self._asked(lambda: store.complete_roll_ups(rows))
                 yield "sink.completing roll-ups"
+                return step.answered(added)
+            case FillRollUps(last):
+                if not self._fills:
+                    return step.answered(0)
+                added = self._asked(lambda: store.fill(self._partition, public_id(self._partition, last)))
+                yield "sink.filling roll-ups"
                 return step.answered(added)
             case Pause(seconds):
                 if seconds >= SETTLE_S:

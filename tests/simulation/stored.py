@@ -32,6 +32,9 @@ def rolled_up(books: Books) -> Iterator[Difference]:
     """Yield the roll-ups that are not the sums over the journal."""
     usage: defaultdict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * 7)
     models: defaultdict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * 2)
+    others = set[object]()
+    """Orgs of partitions that no sink has taken over since the upgrade."""
+    posted: defaultdict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * 2)
     for p, row in books.journal:
         if not isinstance(row, RequestRow):
             continue
@@ -45,9 +48,19 @@ def rolled_up(books: Books) -> Iterator[Difference]:
         sums = models[day, row.model, p]
         sums[0] += 1
         sums[1] += row.tokens
+        if p not in books.world.store.filled:
+            others.add(row.org)
+            continue
+        _, posted_day = month_and_day(row.posted_ms)
+        sums = posted[row.org, posted_day, day]
+        sums[0] += 1
+        sums[1] += row.cost_nano
+    rolled = books.world.store.posted_day
+    as_posted = {group: sums for group, sums in rolled.items() if group[0] not in others}
     for name, want, got in (
         ("usage_day", usage, books.world.store.usage_day),
         ("model_day", models, books.world.store.model_day),
+        ("posted_day", posted, as_posted),
     ):
         if want != got:
             wrong = [key for key in want.keys() | got.keys() if want.get(key) != got.get(key)]

@@ -47,6 +47,7 @@ LINES = (
     ("blocks lost", "blocks lost by that, their tokens known"),
     ("rows put back", "lost rows put back"),
     ("sums of roll-ups put back", "sums of roll-ups brought up to the rows"),
+    ("sums of a new roll-up filled in", "sums that a roll-up lacked which an upgrade had made"),
     ("statements refused", "statements that put back refused"),
     ("statements done, answer lost", "statements that put back done, answer lost"),
     ("inserts on their way at the end", "inserts still on their way when the sink ended"),

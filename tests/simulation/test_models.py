@@ -120,7 +120,7 @@ def insert(token: str, *times_ms: int, first: int = 1) -> JournalInsert:
 
 @pytest.fixture
 def store() -> Store:
-    store = Store(random.Random(1), plan(0, 1), lambda: 1000)
+    store = Store(random.Random(1), plan(0, 1, conditions={"upgraded_after": 0}), lambda: 1000)
     store.faults = False
     return store
 
@@ -133,13 +133,14 @@ class TestClickHouse:
         assert {row_id: len(rows) for row_id, rows in store.rows[REQUESTS].items()} == {1024: 1}
         assert list(store.usage_day.values()) == [[1, 0, 10, 0, 5, 0, 100]]
         assert list(store.model_day.values()) == [[1, 15]]
+        assert list(store.posted_day.values()) == [[1, 100]]
 
     def test_days_and_months_turn_at_midnight_in_india(self, store: Store) -> None:
         store.insert(insert("t", AT_MS - 1, AT_MS))
         days = sorted(int(str(day)) for _, day, *_ in store.usage_day)
         assert days == [20_634, 20_635]
 
-    @pytest.mark.parametrize("landed", range(1, 6))
+    @pytest.mark.parametrize("landed", range(1, 8))
     def test_a_repeated_insert_heals_what_landed_in_part(self, store: Store, landed: int) -> None:
         whole = insert("t", AT_MS - 1, AT_MS)
         store.apply(whole, landed)
@@ -149,6 +150,7 @@ class TestClickHouse:
         assert store.count(REQUESTS, 0, 10**9, 0) == 2
         assert sum(sums[0] for sums in store.usage_day.values()) == 2
         assert sum(sums[0] for sums in store.model_day.values()) == 2
+        assert sum(sums[0] for sums in store.posted_day.values()) == 2
 
     def test_a_token_is_forgotten_when_enough_blocks_came_after_it(self) -> None:
         seed = next(s for s in range(1000) if plan(s, 1).window == 8)
@@ -165,7 +167,7 @@ class TestClickHouse:
         store.insert(insert_of(LEDGER, [ledger_row(1024, "org", 5, 5)], "t"))
         assert store.count(LEDGER, 1024, 1024, 0) == 1
 
-    @pytest.mark.parametrize("landed", range(1, 7))
+    @pytest.mark.parametrize("landed", range(1, 9))
     def test_a_server_killed_after_a_token_has_lost_the_block_until_it_is_put_back(
         self, store: Store, landed: int
     ) -> None:
@@ -176,13 +178,15 @@ class TestClickHouse:
             store.count(REQUESTS, 0, 10**9, 0),
             _rolled_up(store.usage_day),
             _rolled_up(store.model_day),
+            _rolled_up(store.posted_day),
         )
-        assert whole_again != (2, 2, 2)
+        assert whole_again != (2, 2, 2, 2)
         assert store.torn == {"t"}
         store.put_back(whole, store.prepare(whole))
         store.complete_roll_ups(whole)
         assert store.count(REQUESTS, 0, 10**9, 0) == 2
-        assert (_rolled_up(store.usage_day), _rolled_up(store.model_day)) == (2, 2)
+        sums = (store.usage_day, store.model_day, store.posted_day)
+        assert [_rolled_up(each) for each in sums] == [2, 2, 2]
         assert not store.torn
 
     def test_what_is_all_there_is_not_put_back_twice(self, store: Store) -> None:
@@ -190,6 +194,18 @@ class TestClickHouse:
         store.insert(whole)
         assert store.put_back(whole, store.prepare(whole)) == 0
         assert store.complete_roll_ups(whole) == 0
+
+    def test_a_new_roll_up_gets_each_row_once_whatever_is_sent_again(self) -> None:
+        store = Store(random.Random(1), plan(0, 1, conditions={"upgraded_after": 2}), lambda: 1000)
+        store.faults = False
+        store.insert(insert("t0", AT_MS - 1, AT_MS))
+        store.insert(insert("t1", AT_MS, first=3))
+        assert [store.note_take_over() for _ in range(2)] == [False, True]
+        store.insert(insert("t1", AT_MS, first=3))
+        assert _rolled_up(store.posted_day) == 1
+        assert (store.fill(0, 3 * 1024), _rolled_up(store.posted_day)) == (2, 3)
+        store.insert(insert("t1", AT_MS, first=3))
+        assert (store.fill(0, 3 * 1024), _rolled_up(store.posted_day)) == (0, 3)
 
     def test_a_later_owner_drops_the_staging_table_of_an_earlier_one(self, store: Store) -> None:
         whole = insert("t", AT_MS)

@@ -16,6 +16,7 @@ from pipeline.statements import (
     MonthSums,
     Statement,
     StatementError,
+    added_up,
     checked,
     month_of,
     months,
@@ -85,3 +86,10 @@ def test_a_month_is_four_digits_and_two(text: str, month: int | None) -> None:
     assert month_of(text) == month
     if month is not None:
         assert text_of(month) == text
+
+
+def test_debits_are_added_up_and_what_comes_to_no_request_is_left_out() -> None:
+    one, late = debit(5), debit(7, "2026-05-31")
+    off = Debit("2026-06-01", "m", "k", "p", -1, -2, -5)
+    assert added_up([one, late, one, off]) == [late, one]
+    assert added_up([one, off]) == []

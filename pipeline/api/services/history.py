@@ -1,4 +1,4 @@
-"""What an org's balance was at any instant, and its statements: read from the rows, and exact.
+"""What an org's balance was at any instant, and its statements: read from the roll-up by day of posting, and exact.
 
 Owns: how long rows are waited for, and which rows an answer about the past is made of.
 Called by: the routes of statements and past balances, by way of `api/services/dependencies.py`. Next: `statements.py` has the rules.
@@ -8,7 +8,7 @@ answer is in the journal. It names the id that the next row takes; when the row 
 is everything up to then. From there on that part of the past is known not to change.
 
 A ledger entry has the balance after it, so a balance is that of the newest entry before the instant, less what requests
-cost since. Of that, `posted_days.py` knows the days that are over: only the rows of the two days at the ends are read.
+cost since. Of that, the roll-up has the days between (`posted_days.py`): only of the days at the two ends rows are read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.accounts.results import AccountView
 from pipeline.api.http.errors import not_found, unavailable
 from pipeline.api.http.parameters import BEFORE_MAX
 from pipeline.api.services.accounts import AccountServices, answered_in_time
-from pipeline.api.services.posted_days import PostedDay, PostedDays
+from pipeline.api.services.posted_days import DaySums, PostedDays, read_posted_days
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope, query
 from pipeline.events import LATE_MS
@@ -38,6 +38,7 @@ from pipeline.statements import (
     Statement,
     StatementError,
     StatementLine,
+    added_up,
     checked,
     months,
     text_of,
@@ -61,10 +62,6 @@ class History:
     kept_from: str | None = None
     _complete_ms: dict[str, int] = field(default_factory=dict)
     """Up to before which instant all rows of an org are in the database, as far as this server knows."""
-
-    def __post_init__(self) -> None:
-        """Know of no sums yet."""
-        self._days = PostedDays(self.engine)
 
     async def balance_nano(self, scope: OrgScope, at_ms: int) -> int:
         """Return the balance right after everything that was posted up to an instant. Raises ApiError."""
@@ -156,7 +153,7 @@ class History:
     async def _is_written(self, row_id: int) -> bool:
         if not position_of(row_id)[1]:
             return True
-        bound = query("has_row").of_platform(id=row_id)
+        bound = query("is_rolled_up").of_platform(id=row_id)
         found = await self.engine.async_query(
             bound.sql, bound.parameters, row=tuple[int], settings=ONE_THREAD
         )
@@ -174,19 +171,17 @@ class History:
         entry_id, entry_ms, balance_nano = found[0]
         if not self._keeps(entry_ms) and entry_ms < at_ms:
             raise not_found("the single requests of that time are not kept any more")
-        ends = {ist.day_of(entry_ms), ist.day_of(at_ms)}
-        between = sum(day.debits_nano for day in days if min(ends) < day.number < max(ends))
+        first, last = ist.day_of(entry_ms), _first_not_whole(at_ms)
+        ends = [days.ids(number) for number in {first, last} if ist.day_start_ms(number) <= at_ms]
         at_ends = await self._debits_up_to(
-            scope,
-            at_ms,
-            *((max(day.first_id, entry_id + 1), day.last_id) for day in days if day.number in ends),
+            scope, at_ms, *((max(low, entry_id + 1), min(high, below - 1)) for low, high in ends)
         )
-        left_nano: int = balance_nano - between - at_ends
+        left_nano: int = balance_nano - days.debits_nano(first + 1, last) - at_ends
         return left_nano
 
-    async def _posted_days(self, scope: OrgScope, last: int) -> list[PostedDay]:
-        """Return the IST days up to one on which requests were posted, oldest first. Rows of the last one may still come."""
-        return await self._days.up_to(scope, last, self._complete_ms.get(scope.org, 0))
+    async def _posted_days(self, scope: OrgScope, last: int) -> PostedDays:
+        """Return the IST days up to one on which requests were posted."""
+        return await read_posted_days(self.engine, scope, last, self._complete_ms.get(scope.org, 0))
 
     async def _debits_up_to(self, scope: OrgScope, at_ms: int, *ranges: tuple[int, int]) -> int:
         """Return what the requests cost that were posted up to an instant, of those in one of at most two ranges of ids.
@@ -221,12 +216,13 @@ class History:
     async def _debits_of_months(self, scope: OrgScope, now: AccountView) -> dict[int, int]:
         """Return what was debited in each month YYYYMM, as the account knows it."""
         today, debited = ist.day_of(now.posted_ms), defaultdict[int, int](int)
-        for day in await self._posted_days(scope, today):
-            debited[ist.month_of_day(day.number)] += (
-                day.debits_nano
-                if day.number < today
-                else await self._debits_up_to(scope, now.posted_ms, (day.first_id, now.next_id - 1))
-            )
+        days = await self._posted_days(scope, today)
+        for day in days.days:
+            if day.number < today:
+                debited[ist.month_of_day(day.number)] += day.debits_nano
+        first_id, _ = days.ids(today)
+        if so_far_nano := await self._debits_up_to(scope, now.posted_ms, (first_id, now.next_id - 1)):
+            debited[ist.month_of_day(today)] += so_far_nano
         return debited
 
     async def entries(self, scope: OrgScope, from_ms: int, to_ms: int, below: int) -> list[LedgerRow]:
@@ -235,13 +231,30 @@ class History:
         return await self.engine.async_query(bound.sql, bound.parameters, row=LedgerRow, settings=ONE_THREAD)
 
     async def _debits(self, scope: OrgScope, first: int, through_ms: int, below: int) -> list[Debit]:
-        """Return what was debited from an IST day on up to an instant before which all rows are there, or are below an id."""
-        days = [day for day in await self._posted_days(scope, ist.day_of(through_ms)) if day.number >= first]
-        if not days:
-            return []
-        from_rid, to_rid = _rids(days[0].first_id, min(days[-1].last_id, below - 1))
-        bound = query("statement_debits").of_org(scope, from_rid=from_rid, to_rid=to_rid)
-        return await self.engine.async_query(bound.sql, bound.parameters, row=Debit)
+        """Return what was debited from an IST day on up to an instant before which all rows are there, or are below an id.
+
+        Made of the sums by the requests' own days, and of the rows by which the two differ: requests that were posted on
+        another day than their own, at either end. The sums are read first, so what is in them is in the rows.
+        """
+        last = ist.day_of(through_ms)
+        days = await self._posted_days(scope, last)
+        first_id, last_id = days.ids(first)[0], min(days.ids(last)[1], below - 1)
+        of_days = {"from_day": ist.date_of(first).isoformat(), "to_day": ist.date_of(last).isoformat()}
+        bound = query("statement_debits").of_org(scope, **of_days)
+        sums = await self.engine.async_query(bound.sql, bound.parameters, row=DaySums)
+        known = max((each.last_id for each in sums), default=0)
+        from_rid, to_rid = _rids(first_id, last_id) if first_id <= last_id else NO_RIDS
+        later_from_rid, later_to_rid = _rids(last_id + 1, known) if last_id < known else NO_RIDS
+        bound = query("statement_strays").of_org(
+            scope,
+            **of_days,
+            from_rid=from_rid,
+            to_rid=to_rid,
+            later_from_rid=later_from_rid,
+            later_to_rid=later_to_rid,
+        )
+        strays = await self.engine.async_query(bound.sql, bound.parameters, row=Debit)
+        return added_up([*(each.debit for each in sums), *strays])
 
     def _keeps(self, at_ms: int) -> bool:
         """Whether all single requests are kept that were posted since an instant."""
@@ -254,6 +267,11 @@ class History:
     def _refuse(self, error: StatementError) -> NoReturn:
         log.error("%s", error)
         raise unavailable()
+
+
+def _first_not_whole(at_ms: int) -> int:
+    """Return the first IST day of which an instant is not past all: its own, or the next where it is the day's last."""
+    return ist.day_of(at_ms + 1)
 
 
 def _rids(first_id: int, last_id: int) -> tuple[int, int]:

@@ -29,8 +29,9 @@ class Template:
         self._statements = made_by(engine)
 
     def copy_to(self, engine: Engine) -> None:
-        """Make a new database with the same schema, and the record of its migrations, in a third of their time."""
+        """Make a new database with the same schema, and what its migrations have noted, in a third of their time."""
         engine.command(f"CREATE DATABASE {engine.database}", in_database=False)
         for sql in self._statements:
             engine.command(sql.replace(f"{self._database}.", f"{engine.database}."))
-        engine.command(f"INSERT INTO schema_versions SELECT * FROM {self._database}.schema_versions")
+        for table in ("schema_versions", "filled_roll_ups"):
+            engine.command(f"INSERT INTO {table} SELECT * FROM {self._database}.{table}")

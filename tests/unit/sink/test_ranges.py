@@ -42,7 +42,9 @@ RECORDS = [
 def test_a_range_says_exactly_what_it_holds() -> None:
     intent = ranges.cut(RECORDS, at_ms=7)
     assert (intent.first_offset, intent.next_offset, intent.at_ms) == (10, 15, 7)
-    assert intent.parts == (RangePart(REQUESTS, 1, 6, 5), RangePart(LEDGER, 4, 4, 1))
+    # The part that ends the range is the last to be sent.
+    assert intent.parts == (RangePart(LEDGER, 4, 4, 1), RangePart(REQUESTS, 1, 6, 5))
+    assert [part.kind for part in ranges.cut(RECORDS[:2], 7).parts] == [REQUESTS, LEDGER]
     assert ranges.decode(ranges.encode(intent)) == intent
 
 
@@ -105,7 +107,7 @@ def test_the_same_range_has_the_same_token_and_no_other_has_it() -> None:
 
 
 def test_an_insert_carries_one_kind_of_a_range_and_the_ids_of_its_rows() -> None:
-    requests, ledger = (
+    ledger, requests = (
         ranges.insert_of("metering", 2, part, RECORDS) for part in ranges.cut(RECORDS, 0).parts
     )
     assert (requests.table, requests.rows) == ("events", 5)
@@ -129,7 +131,7 @@ def test_an_insert_carries_one_kind_of_a_range_and_the_ids_of_its_rows() -> None
 def test_an_old_part_is_complete_absent_or_incomplete_by_its_rows_and_roll_ups(
     found: int, lack: bool, state: PartState
 ) -> None:
-    assert ranges.part_state(ranges.cut(RECORDS, 0).parts[0], found, roll_ups_lack=lack) is state
+    assert ranges.part_state(ranges.cut(RECORDS, 0).parts[1], found, roll_ups_lack=lack) is state
 
 
 def test_a_range_is_old_when_half_of_the_time_its_tokens_are_remembered_is_over() -> None:
@@ -145,7 +147,7 @@ def test_a_token_is_trusted_only_while_the_window_surely_holds_it() -> None:
 
 def test_of_an_old_range_only_the_parts_that_are_not_there_are_left() -> None:
     intent = ranges.cut(RECORDS, at_ms=7)
-    requests, ledger = intent.parts
+    ledger, requests = intent.parts
     left = ranges.left_of(intent, {requests: PartState.INCOMPLETE, ledger: PartState.ABSENT}, 500)
     assert left is not None
     assert (left.parts, left.at_ms) == ((RangePart(LEDGER, 4, 4, 1),), 500)
