@@ -95,7 +95,7 @@ def observed_demo(program: str) -> Iterator[Observed]:
     with running_demo() as demo, TemporaryDirectory() as home:
         at = _up(demo)
         targets = {"worker": at.worker_url, "server": at.server_status_url}
-        addresses = {job: url.removeprefix("http://") for job, url in targets.items()}
+        addresses = {job: [url.removeprefix("http://")] for job, url in targets.items()}
         with running_prometheus(program, Path(home), addresses) as prometheus:
             start_s = time.time()
             demo.until("Live traffic", SAYS_LIMIT_S)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,13 +65,25 @@ def _series(labels: Mapping[str, str], values: list[Any]) -> Series:
 
 
 @contextmanager
-def running_prometheus(program: str, home: Path, targets: Mapping[str, str]) -> Iterator[PrometheusServer]:
-    """Run a Prometheus that scrapes each job's target, `host:port`. Jobs of the deployment without one are left out."""
+def running_prometheus(
+    program: str,
+    home: Path,
+    targets: Mapping[str, Sequence[str]],
+    *,
+    rules: Sequence[Path] | None = None,
+    interval: str | None = None,
+) -> Iterator[PrometheusServer]:
+    """Run a Prometheus that scrapes each job's targets, `host:port`. Jobs of the deployment without one are left out.
+
+    Where `rules` or an `interval` to scrape and evaluate in are given, they stand for the deployment's.
+    """
     deployed = read_yaml(DEPLOY / "prometheus" / "prometheus.yml")
-    rules = [str(DEPLOY / "prometheus" / name) for name in deployed["rule_files"]]
-    jobs = [{"job_name": job, "static_configs": [{"targets": [at]}]} for job, at in targets.items()]
-    assert set(targets) <= {job["job_name"] for job in deployed["scrape_configs"]}
-    config = {"global": deployed["global"], "rule_files": rules, "scrape_configs": jobs}
+    files = rules or [DEPLOY / "prometheus" / name for name in deployed["rule_files"]]
+    jobs = [{"job_name": job, "static_configs": [{"targets": list(at)}]} for job, at in targets.items()]
+    # What gateways are scraped as is whoever runs them to say.
+    assert set(targets) <= {job["job_name"] for job in deployed["scrape_configs"]} | {"gateway"}
+    often = deployed["global"] if interval is None else dict.fromkeys(deployed["global"], interval)
+    config = {"global": often, "rule_files": [str(file) for file in files], "scrape_configs": jobs}
     (home / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     address = f"127.0.0.1:{ports.free()}"
     command = [program, f"--config.file={home}/prometheus.yml", f"--storage.tsdb.path={home}/series"]
@@ -79,7 +91,7 @@ def running_prometheus(program: str, home: Path, targets: Mapping[str, str]) -> 
         process = subprocess.Popen([*command, f"--web.listen-address={address}"], stdout=log, stderr=log)
     try:
         _until_ready(f"http://{address}/-/ready", process, home / "prometheus.log")
-        scrape = deployed["global"]["scrape_interval"]
+        scrape = often["scrape_interval"]
         yield PrometheusServer(f"http://{address}", int(scrape.removesuffix("s")))
     finally:
         process.terminate()

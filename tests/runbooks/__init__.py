@@ -1,0 +1,1 @@
+"""Alerts provoked on real parts under a real Prometheus, and their runbooks followed: `make runbooks`."""
