@@ -71,7 +71,7 @@ class Question:
 
 def questions(context: AppContext, numbers: int) -> list[Question]:
     """Return what is asked: each draws its own parameters."""
-    reads, page_reader, now_ms = CoalescedReads(context.engine), Pages(context), context.now_ms()
+    reads, page_reader, now_ms = CoalescedReads(context.database), Pages(context), context.now_ms()
     year, month = last_days(now_ms, 366), last_days(now_ms, 30)
 
     def any_org(draw: random.Random) -> str:
@@ -111,7 +111,7 @@ def questions(context: AppContext, numbers: int) -> list[Question]:
     def rankings(at_once: int) -> Question:
         return Question(
             "rankings",
-            lambda _: context.engine.async_bytes(ranked.sql, ranked.parameters, output="TSVRaw"),
+            lambda _: context.database.shards[0].async_bytes(ranked.sql, ranked.parameters, output="TSVRaw"),
             lambda _: ("/v1/rankings", ""),
             at_once,
         )
@@ -181,7 +181,9 @@ def _context(engine: Engine, now_ms: int) -> AppContext:
     rates = RateTable()
     for model in range(MODELS):
         rates.add(Rate(f"model-{model}", "provider-0", 0, 12_500, 12_500, 50_000))
-    return AppContext(engine=engine, key_names={}, rates=rates, session_secret=SECRET, now_ms=lambda: now_ms)
+    return AppContext(
+        database=engine, key_names={}, rates=rates, session_secret=SECRET, now_ms=lambda: now_ms
+    )
 
 
 @asynccontextmanager

@@ -153,7 +153,7 @@ def _context(engine: Engine) -> AppContext:
     now_ms = newest_ms() + 60_000
     owner = Owner((last_number(engine) + 1) * ID_STEP + PARTITION, now_ms)
     return AppContext(
-        engine=engine,
+        database=engine,
         key_names={},
         rates=_rates(),
         session_secret=SECRET,

@@ -25,12 +25,12 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     import httpx2
 
-    from pipeline.clickhouse.client import Engine
+    from pipeline.clickhouse.shards import Database
     from pipeline.operations.verify import Ask
 
 T = TypeVar("T")
 
-Work = Callable[[Settings, "Engine"], Awaitable[T]]
+Work = Callable[[Settings, "Database"], Awaitable[T]]
 
 LIMIT_S = 1800.0
 NO_PARAMETERS: Mapping[str, str] = {}
@@ -56,7 +56,7 @@ def with_queries(work: Callable[[Settings, Ask], Awaitable[T]], data_dir: Path) 
 
     running = running_on(data_dir)
     if running is None:
-        return _here(settings_for(data_dir), lambda settings, engine: work(settings, asking(engine)))
+        return _here(settings_for(data_dir), lambda settings, database: work(settings, asking(database)))
     settings = settings_for(data_dir)
     at = running
 
@@ -113,16 +113,17 @@ def in_server(at: Deployment, name: str, report: type[T], parameters: Mapping[st
 
 
 def _here(settings: Settings, work: Work[T]) -> T:
-    from pipeline.clickhouse.client import EngineError, EngineUnavailable, open_engine
+    from pipeline.clickhouse.client import EngineError, EngineUnavailable
+    from pipeline.clickhouse.shards import open_database
 
     if settings.clickhouse_url is None:
         raise CommandError("METERING_CLICKHOUSE_URL is not set, and no `up` runs on the data directory")
     try:
-        engine = open_engine(settings.clickhouse_url, settings.clickhouse_tls)
+        database = open_database(settings.clickhouse_url, settings.clickhouse_tls)
         try:
-            return _run(lambda: work(settings, engine))
+            return _run(lambda: work(settings, database))
         finally:
-            engine.close()
+            database.close()
     except (EngineError, EngineUnavailable) as error:
         raise CommandError(f"ClickHouse: {error}") from None
 

@@ -39,6 +39,7 @@ from pipeline.cli import (
     whatif,
 )
 from pipeline.cli.context import CommandError, say
+from pipeline.clickhouse.cluster import ShardsError
 from pipeline.clickhouse.location import LocationError
 from pipeline.connection import KafkaSettingsError
 from pipeline.formats import NewerFormatError
@@ -74,6 +75,7 @@ _EXPECTED = (
     MixedHistoriesError,
     NewerFormatError,
     PartitionsError,
+    ShardsError,
     SilentTopicError,
     TopicsError,
 )

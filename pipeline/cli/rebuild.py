@@ -44,7 +44,7 @@ from pipeline.settings import Settings
 from pipeline.steps import AnotherTopicError
 
 if TYPE_CHECKING:
-    from pipeline.clickhouse.client import Engine
+    from pipeline.clickhouse.shards import Database
     from pipeline.sink.rebuild import Rebuilt
 
 T = TypeVar("T")
@@ -69,8 +69,8 @@ def clickhouse_command(
     """Empty the database and write the journal into it again. Run it again where it was ended."""
     from pipeline.sink.rebuild import CLICKHOUSE, Rebuild, Rebuilt
 
-    async def work(settings: Settings, engine: Engine) -> Rebuilt:
-        rebuild = Rebuild(settings, engine, CLICKHOUSE)
+    async def work(settings: Settings, database: Database) -> Rebuilt:
+        rebuild = Rebuild(settings, database, CLICKHOUSE)
         return await (rebuild.from_backup() if from_backup else rebuild.clickhouse())
 
     parameters = {"from_backup": "true"} if from_backup else {}
@@ -95,8 +95,8 @@ def roll_ups_command(
     if len(days) == 2 and days["first"] > days["last"]:  # noqa: PLR2004 - both are given
         raise typer.BadParameter("--from is after --to")
 
-    async def work(settings: Settings, engine: Engine) -> Rebuilt:
-        return await Rebuild(settings, engine, ROLL_UPS).roll_ups(days.get("first"), days.get("last"))
+    async def work(settings: Settings, database: Database) -> Rebuilt:
+        return await Rebuild(settings, database, ROLL_UPS).roll_ups(days.get("first"), days.get("last"))
 
     parameters = {name: day.isoformat() for name, day in days.items()}
     print_json(_do("rebuild/roll-ups", work, Rebuilt, data_dir, parameters))

@@ -119,8 +119,9 @@ def _run_query(client: httpx2.AsyncClient, settings: Settings, running: Deployme
 
 def _of_clickhouse(settings: Settings, name: str, parameters: Mapping[str, object]) -> bytes:
     """Return the rows of a query. Raises CommandError, EngineError or EngineUnavailable."""
-    from pipeline.clickhouse.client import open_engine
+    from pipeline.clickhouse.adding import put_together
     from pipeline.clickhouse.queries import query
+    from pipeline.clickhouse.shards import open_database
 
     url = settings.clickhouse_url
     if url is None:
@@ -130,8 +131,12 @@ def _of_clickhouse(settings: Settings, name: str, parameters: Mapping[str, objec
             "the embedded engine is in the server's process, which takes METERING_OPERATOR_TOKEN to be asked"
         )
     bound = query(name).of_platform(**parameters)
-    engine = open_engine(url, settings.clickhouse_tls)
+    database = open_database(url, settings.clickhouse_tls)
     try:
-        return engine.query_bytes(bound.sql, bound.parameters, output="JSONCompactEachRow")
+        answers = [
+            each.query_bytes(bound.sql, bound.parameters, output="JSONCompactEachRow")
+            for each in database.shards
+        ]
     finally:
-        engine.close()
+        database.close()
+    return put_together(name, answers)

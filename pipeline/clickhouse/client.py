@@ -18,9 +18,16 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
-from pipeline.clickhouse.cluster import CATCH_UP_SECONDS, CATCH_UP_SETTINGS, REPLICATED, catch_up
+from pipeline.clickhouse.cluster import (
+    CATCH_UP_SECONDS,
+    CATCH_UP_SETTINGS,
+    ONLY_SHARD,
+    REPLICATED,
+    Shard,
+    catch_up,
+)
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
-from pipeline.clickhouse.location import EmbeddedLocation, parse_location
+from pipeline.clickhouse.location import EmbeddedLocation, Location, parse_location
 from pipeline.clickhouse.pool import (
     READ_SECONDS,
     WRITE_SECONDS,
@@ -77,7 +84,7 @@ _SETTING_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
 class Engine:
-    """A database of a ClickHouse engine. Safe to use from any thread."""
+    """A database of a ClickHouse engine: all of a deployment's rows, or those of one shard. Safe to use from any thread."""
 
     def __init__(
         self,
@@ -87,9 +94,11 @@ class Engine:
         threads: ThreadPoolExecutor | None = None,
         writers: ThreadPoolExecutor | None = None,
         sent: set[tuple[str, int]] | None = None,
+        shard: Shard = ONLY_SHARD,
     ) -> None:
         """Use a pool's clients on a database; `cluster` is what ON CLUSTER names, if anything."""
         self._pool = pool
+        self.shard = shard
         self.database = database
         self.cluster = cluster
         self._threads = threads or ThreadPoolExecutor(pool.threads, thread_name_prefix="clickhouse")
@@ -104,7 +113,22 @@ class Engine:
 
     def for_database(self, database: str) -> Engine:
         """Return an engine on another database that shares all else with this one, so close only one."""
-        return Engine(self._pool, database, self.cluster, self._threads, self._writers, self._sent)
+        return Engine(
+            self._pool, database, self.cluster, self._threads, self._writers, self._sent, self.shard
+        )
+
+    @property
+    def shards(self) -> tuple[Engine, ...]:
+        """The engine itself, as the one shard that there is: see `clickhouse/shards.py`."""
+        return (self,)
+
+    def of_org(self, _org: str) -> Engine:
+        """Return the engine itself: it has the rows of all orgs."""
+        return self
+
+    def of_partition(self, _partition: int) -> Engine:
+        """Return the engine itself: it has the rows of all partitions."""
+        return self
 
     def catch_up(self) -> None:
         """Return once what is asked next is answered with every row that was confirmed before, by whatever replica.
@@ -277,11 +301,15 @@ def open_engine(url: str, tls: TlsFiles = NO_FILES) -> Engine:
     An embedded engine is opened at once, a server with the first call. Raises LocationError for a bad
     URL and EngineError where the embedded engine's directory cannot be used.
     """
-    location = parse_location(url)
+    return engine_at(parse_location(url), tls)
+
+
+def engine_at(location: Location, tls: TlsFiles) -> Engine:
+    """Return the engine at a location, as `open_engine` does. Raises EngineError."""
     pool: Pool = (
         EmbeddedPool(location) if isinstance(location, EmbeddedLocation) else ServerPool(location, tls)
     )
-    return Engine(pool, location.database, location.cluster)
+    return Engine(pool, location.database, location.cluster, shard=location.shard)
 
 
 def _seconds(settings: Settings | None) -> int:

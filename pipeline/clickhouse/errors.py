@@ -61,6 +61,9 @@ _OF_ONE_REPLICA = frozenset(
 )
 """Codes that a replica gives which is cut off from Keeper, while another one may not be."""
 
+UNKNOWN_IDENTIFIER = 47
+"""A column that a table lacks, for one."""
+
 NOT_THERE = frozenset(
     {
         60,  # UNKNOWN_TABLE

@@ -6,6 +6,7 @@ Called by: `clickhouse/client.py`.
     chdb://PATH[?database=NAME]                                     embedded, data in the directory PATH
     http(s)://user:password@host:port/database                      a server
     http(s)://user:password@HOST,HOST/database?cluster=NAME         a cluster of replicas that have the same rows
+    http(s)://user:password@HOST,HOST;HOST,HOST/database?cluster=NAME   shards, each of replicas; their order counts
 
 The database is `metering` where the URL names none. With a cluster, migrations run ON CLUSTER and make
 replicated tables.
@@ -17,6 +18,8 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from pipeline.clickhouse.cluster import ONLY_SHARD, Shard
 
 DEFAULT_DATABASE = "metering"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
@@ -46,6 +49,7 @@ class EmbeddedLocation:
     path: str
     database: str = DEFAULT_DATABASE
     cluster: None = None
+    shard: Shard = ONLY_SHARD
 
 
 @dataclass(frozen=True)
@@ -61,18 +65,27 @@ class ServerLocation:
     password: str = field(repr=False)
     database: str = DEFAULT_DATABASE
     cluster: str | None = None
+    shard: Shard = ONLY_SHARD
 
 
 Location = EmbeddedLocation | ServerLocation
 
 
 def parse_location(url: str) -> Location:
-    """Return where a URL points. Raises LocationError where it points nowhere."""
+    """Return where a URL points. Raises LocationError where it points nowhere, or to several shards."""
+    shards = parse_shards(url)
+    if len(shards) > 1:
+        raise LocationError("the ClickHouse URL names several shards, where one is asked for")
+    return shards[0]
+
+
+def parse_shards(url: str) -> tuple[Location, ...]:
+    """Return where a URL points, shard by shard: mostly there is one. Raises LocationError where it points nowhere."""
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "chdb":
-        return _embedded(rest)
+        return (_embedded(rest),)
     if separator and scheme in _DEFAULT_PORTS:
-        return _server(url)
+        return _servers(url)
     raise LocationError("a ClickHouse URL starts with chdb://, http:// or https://")
 
 
@@ -84,28 +97,35 @@ def _embedded(rest: str) -> EmbeddedLocation:
     return EmbeddedLocation(path, _name(options.get("database", DEFAULT_DATABASE), "database"))
 
 
-def _server(url: str) -> ServerLocation:
+def _servers(url: str) -> tuple[ServerLocation, ...]:
     try:
         parts = urlsplit(url)
         signed_in, _, hosts = parts.netloc.rpartition("@")
-        replicas = tuple(_address(parts.scheme, one) for one in hosts.split(","))
+        shards = [
+            tuple(_address(parts.scheme, one) for one in replicas.split(",")) for replicas in hosts.split(";")
+        ]
     except ValueError as error:
         if isinstance(error, LocationError):
             raise
         raise LocationError("the ClickHouse URL has no valid host and port") from None
     user, _, password = signed_in.partition(":")
     cluster = _options(parts.query, "cluster").get("cluster")
-    if len(replicas) > 1 and cluster is None:
+    servers = [server for replicas in shards for server in replicas]
+    if len(servers) > len(shards) and cluster is None:
         raise LocationError("several ClickHouse servers are a cluster: name it, ?cluster=NAME")
-    if len(replicas) > len(set(replicas)):
+    if len(servers) > len(set(servers)):
         raise LocationError("the ClickHouse URL names a server twice")
-    return ServerLocation(
-        replicas=replicas,
-        secure=parts.scheme == "https",
-        user=unquote(user) or "default",
-        password=unquote(password),
-        database=_name(unquote(parts.path.strip("/")) or DEFAULT_DATABASE, "database"),
-        cluster=None if cluster is None else _name(cluster, "cluster"),
+    return tuple(
+        ServerLocation(
+            replicas=replicas,
+            secure=parts.scheme == "https",
+            user=unquote(user) or "default",
+            password=unquote(password),
+            database=_name(unquote(parts.path.strip("/")) or DEFAULT_DATABASE, "database"),
+            cluster=None if cluster is None else _name(cluster, "cluster"),
+            shard=Shard(number, len(shards)),
+        )
+        for number, replicas in enumerate(shards, start=1)
     )
 
 
@@ -113,7 +133,7 @@ def _address(scheme: str, text: str) -> ServerAddress:
     """Return the address that a text names. Raises ValueError where its port is none."""
     parts = urlsplit(f"//{text}")
     if not _HOST.match(parts.hostname or ""):
-        raise LocationError("the ClickHouse URL has no host, or none after a comma")
+        raise LocationError("the ClickHouse URL has no host, or none after a comma or semicolon")
     return ServerAddress(parts.hostname or "", parts.port or _DEFAULT_PORTS[scheme])
 
 

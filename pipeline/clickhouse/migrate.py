@@ -21,13 +21,16 @@ import hashlib
 import logging
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable, open_engine
+from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable
+from pipeline.clickhouse.errors import NOT_THERE, UNKNOWN_IDENTIFIER
 from pipeline.clickhouse.location import LocationError
+from pipeline.clickhouse.shards import Database, open_database
 from pipeline.clickhouse.sql_files import SqlFilesMissingError, sql_files
 from pipeline.settings import SinkSettings
 
@@ -69,9 +72,8 @@ _ADDITIVE_COLUMN = "ALTER TABLE schema_versions {{on_cluster}} ADD COLUMN IF NOT
 
 _NO_RECORD = frozenset(
     {
-        47,  # UNKNOWN_IDENTIFIER
-        60,  # UNKNOWN_TABLE
-        81,  # UNKNOWN_DATABASE
+        UNKNOWN_IDENTIFIER,
+        *NOT_THERE,
     }
 )
 
@@ -148,24 +150,59 @@ def load(paths: list[Path]) -> list[Migration]:
     return migrations
 
 
-def migrate(engine: Engine, migrations: list[Migration] | None = None) -> list[str]:
+def migrate(database: Database, migrations: list[Migration] | None = None) -> list[str]:
     """Apply what has not been applied, and return its names. A schema that is newer by additions is left as it is.
 
     Raises MigrationError where an applied file was changed, or is of a newer release and no addition, and the
     engine's errors.
     """
     todo = load(sql_files("migrations")) if migrations is None else migrations
-    # Most who ask may only read, and need no more where nothing is to be done.
-    applied = _looked_up(engine)
+    done, away = set[str](), list[EngineUnavailable]()
+    for engines in told_together(database):
+        try:
+            done.update(_migrate(engines, todo))
+        except EngineUnavailable as error:
+            away.append(error)
+    if away:
+        raise away[0]
+    return [migration.name for migration in todo if migration.name in done]
+
+
+def is_up_to_date(engine: Engine) -> bool:
+    """Whether a shard answers and lacks none of the migrations of this release."""
     try:
-        if applied is None:
-            applied = _prepared(engine)
-        _check(todo, applied)
+        return len(_applied(engine)) >= len(load(sql_files("migrations")))
+    except (EngineError, EngineUnavailable):
+        return False
+
+
+def told_together(database: Database) -> list[Sequence[Engine]]:
+    """Return the shards in groups: a statement that changes the schema is for the first of a group, and reaches all of it.
+
+    ON CLUSTER reaches every shard of a cluster. Told to each of them, statements would be carried out again on those that
+    have applied later ones, and have rows.
+    """
+    return [database.shards] if database.shards[0].cluster else [(each,) for each in database.shards]
+
+
+def _migrate(engines: Sequence[Engine], todo: list[Migration]) -> list[str]:
+    engine = engines[0]
+    # Most who ask may only read, and need no more where nothing is to be done.
+    looked_up = [_looked_up(each) for each in engines]
+    try:
+        applied = [each for each in looked_up if each is not None]
+        if len(applied) < len(engines):
+            _prepare(engine)
+            applied = [_applied_beside(engine, each) for each in engines]
+        for rows in applied:
+            _check(todo, rows)
         done = []
-        for migration in todo[len(applied) :]:
+        for migration in todo[min(map(len, applied)) :]:
             for statement in migration.statements(engine.cluster):
                 engine.command(statement)
-            _record(engine, migration)
+            for each, rows in zip(engines, applied, strict=True):
+                if len(rows) < migration.version:
+                    _record(each, migration)
             log.info("applied migration %s", migration.name)
             done.append(migration.name)
     except EngineError as error:
@@ -184,15 +221,15 @@ def main(settings: SinkSettings) -> int:
     if settings.clickhouse_url is None:
         return _fail("METERING_CLICKHOUSE_URL is not set")
     try:
-        engine = open_engine(settings.clickhouse_url, settings.clickhouse_tls)
+        database = open_database(settings.clickhouse_url, settings.clickhouse_tls)
     except (LocationError, EngineError) as error:
         return _fail(str(error))
     try:
-        done = migrate(engine)
+        done = migrate(database)
     except (MigrationError, SqlFilesMissingError, EngineError, EngineUnavailable) as error:
         return _fail(str(error))
     finally:
-        engine.close()
+        database.close()
     print(f"applied {', '.join(done)}" if done else "the schema is up to date", file=sys.stderr)
     return 0
 
@@ -207,15 +244,27 @@ def _looked_up(engine: Engine) -> list[_Applied] | None:
         raise
 
 
-def _prepared(engine: Engine) -> list[_Applied]:
-    """Make the record of what was applied, and return what it holds."""
+def _prepare(engine: Engine) -> None:
+    """Make the record of what was applied."""
     engine.command(
         render(f"CREATE DATABASE IF NOT EXISTS `{engine.database}` {{{{on_cluster}}}}", engine.cluster),
         in_database=False,
     )
     engine.command(render(_VERSIONS_TABLE, engine.cluster))
     engine.command(render(_ADDITIVE_COLUMN, engine.cluster))
-    return _applied(engine)
+
+
+def _applied_beside(told: Engine, engine: Engine) -> list[_Applied]:
+    """Return what was applied to a shard, once the first one was told to make the record of it on all."""
+    try:
+        return _applied(engine)
+    except EngineError as error:
+        if engine is told or error.code not in NOT_THERE:
+            raise
+        raise MigrationError(
+            f"the cluster {told.cluster!r} does not reach {engine.shard}: ON CLUSTER has to reach every server that "
+            "METERING_CLICKHOUSE_URL names"
+        ) from error
 
 
 def _applied(engine: Engine) -> list[_Applied]:

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 import clickhouse_connect
+import msgspec
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error as DriverError
 from clickhouse_connect.driver.httpclient import HttpClient
@@ -25,9 +26,17 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 from urllib3 import Timeout
 
 from pipeline.clickhouse import cluster
-from pipeline.clickhouse.cluster import CATCH_UP_SETTINGS, REPLICATED
+from pipeline.clickhouse.cluster import (
+    CATCH_UP_SETTINGS,
+    REPLICATED,
+    WHICH_SHARD,
+    WHICH_SHARD_BEFORE,
+    Shard,
+    misplaced,
+)
 from pipeline.clickhouse.errors import (
     NOT_THERE,
+    UNKNOWN_IDENTIFIER,
     EngineError,
     EngineUnavailable,
     engine_failure,
@@ -117,10 +126,10 @@ class EmbeddedPool:
 
 
 class ServerPool:
-    """Connections to a server or to the replicas of a cluster, opened at the first call, so that one that is down stops nobody.
+    """Connections to a server or to the replicas of a shard, opened at the first call, so that one that is down stops nobody.
 
     One replica is in use. Where it does not answer the next one is, once that has caught up with what the others have
-    confirmed: so nobody who asks here sees less than before.
+    confirmed: so nobody who asks here sees less than before. None is that says that it is of another shard.
     """
 
     threads = Lane.READ.connections + Lane.SCAN.connections
@@ -132,6 +141,8 @@ class ServerPool:
         self._replicas = location.replicas
         self._next = 0
         self._in_use: ServerAddress | None = None
+        self._is_placed = location.shard.total == 1
+        """Whether who has been in use need not be asked again which shard it is."""
         self._lock = threading.Lock()
         self._clients: dict[tuple[ServerAddress, str, Lane], Client] = {}
 
@@ -139,7 +150,8 @@ class ServerPool:
     def lend(self, database: str, lane: Lane) -> Iterator[Client]:
         """Lend the client that all callers of this kind share."""
         address = self._replicas[self._next]
-        client = self._clients.get((address, database, lane)) if address == self._in_use else None
+        is_known = address == self._in_use and self._is_placed
+        client = self._clients.get((address, database, lane)) if is_known else None
         if client is None:
             address, client = self._open(database, lane)
         try:
@@ -175,7 +187,12 @@ class ServerPool:
     def _use(self, address: ServerAddress, database: str, lane: Lane) -> Client:
         """Return a client of a replica. Raises DriverError where it does not answer or does not catch up in time."""
         key = (address, database, lane)
-        client = self._clients.get(key) or self._connect(*key)
+        client = self._clients.get(key) or self._connect(address, database, lane)
+        # Others wait for a greeting, which this belongs to, so a new client's limit is still that of one.
+        if address != self._in_use or not self._is_placed:
+            self._check_shard(client)
+        assert isinstance(client, HttpClient)
+        client.timeout = Timeout(connect=CONNECT_SECONDS, read=lane.seconds + _SLACK_SECONDS)
         if address != self._in_use and len(self._replicas) > 1:
             self._catch_up(client)
         self._clients[key] = client
@@ -192,6 +209,17 @@ class ServerPool:
                 if error.code not in NOT_THERE:
                     raise
 
+    def _check_shard(self, client: Client) -> None:
+        """Raise EngineUnavailable where the database is another shard than it is taken for.
+
+        It says which it is from its first sink on. Before that each question finds out anew, where there are several shards.
+        """
+        found = _which_shard(client)
+        problem = misplaced(self._location.shard, found)
+        if problem is not None:
+            raise EngineUnavailable(problem, needs_operator=True)
+        self._is_placed = self._is_placed or bool(found)
+
     def _leave(self, address: ServerAddress) -> None:
         """Have the next replica take over from one that does not serve, unless somebody is looking for one already."""
         if self._lock.acquire(blocking=False):
@@ -203,8 +231,6 @@ class ServerPool:
         client = clickhouse_connect.get_client(**_client_arguments(address, self._location, self._tls, lane))
         # The database may not exist before the first migration, so the greeting goes without it.
         client.database = database
-        assert isinstance(client, HttpClient)
-        client.timeout = Timeout(connect=CONNECT_SECONDS, read=lane.seconds + _SLACK_SECONDS)
         return client
 
     def close(self) -> None:
@@ -212,6 +238,22 @@ class ServerPool:
         for client in self._clients.values():
             client.close()
         self._clients.clear()
+
+
+def _which_shard(client: Client) -> list[Shard]:
+    """Return what a database says which shard it is, nothing before its first sink. Raises DriverError."""
+    try:
+        try:
+            rows = client.raw_query(WHICH_SHARD, fmt="JSONCompactEachRow")
+        except DriverError as error:
+            if error.code != UNKNOWN_IDENTIFIER:
+                raise
+            rows = client.raw_query(WHICH_SHARD_BEFORE, fmt="JSONCompactEachRow")
+    except DriverError as error:
+        if error.code in NOT_THERE:
+            return []
+        raise
+    return [Shard(*row) for row in msgspec.json.Decoder(tuple[int, int]).decode_lines(rows)]
 
 
 def _client_arguments(

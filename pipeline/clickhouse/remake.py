@@ -15,8 +15,9 @@ from collections.abc import Callable
 from datetime import date
 
 from pipeline.clickhouse.client import Engine
-from pipeline.clickhouse.migrate import load, migrate, render
+from pipeline.clickhouse.migrate import load, migrate, render, told_together
 from pipeline.clickhouse.queries import WORDS
+from pipeline.clickhouse.shards import Database
 from pipeline.clickhouse.sql_files import sql_files
 from pipeline.clickhouse.staging import make_like
 from pipeline.journal import public_id
@@ -50,15 +51,20 @@ _ROLL_UPS = {
 """By roll-up: what it groups by, its sums as of rows, and their columns."""
 
 
-def empty(engine: Engine) -> None:
+def empty(database: Database) -> None:
     """Drop all tables and views of the migrations, and make them again without a row. Raises what the engine raises."""
+    for engine, *_ in told_together(database):
+        _drop_all(engine)
+    migrate(database)
+
+
+def _drop_all(engine: Engine) -> None:
     text = "\n".join(migration.text for migration in load(sql_files("migrations")))
     made = _MADE.findall(text)
     for kind, name in sorted(made, key=lambda one: one[0] == "TABLE"):
         word = "TABLE" if kind == "TABLE" else "VIEW"
         engine.command(render(f"DROP {word} IF EXISTS {name} {{{{on_cluster}}}} SYNC", engine.cluster))
     engine.command(render("DROP TABLE IF EXISTS schema_versions {{on_cluster}} SYNC", engine.cluster))
-    migrate(engine)
 
 
 def drop_rows_after(engine: Engine, partition: int, position: int) -> None:

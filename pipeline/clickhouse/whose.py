@@ -8,6 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.cluster import ONLY_SHARD, Shard, misplaced
+from pipeline.clickhouse.errors import EngineUnavailable
 from pipeline.clickhouse.queries import query
 from pipeline.identity import DeploymentIdentity
 from pipeline.inserts import DatabasePlace
@@ -21,17 +23,20 @@ SCAN = {"max_execution_time": 600}
 def place_of(engine: Engine, partition: int, first: int, last: int) -> DatabasePlace:
     """Return whose the database is, and what it has of a partition around the positions `first` to `last`.
 
-    Raises what the engine raises.
+    Raises what the engine raises, and EngineUnavailable where the database says that it is another shard.
     """
     whose = query("deployments").of_platform()
-    owners = engine.query(whose.sql, whose.parameters, row=tuple[str, str, int])
+    owners = engine.query(whose.sql, whose.parameters, row=tuple[str, str, int, int, int])
+    problem = misplaced(engine.shard, [Shard(*which) for _, _, _, *which in owners])
+    if problem is not None:
+        raise EngineUnavailable(problem, needs_operator=True)
     before = public_id(partition, first - 1)
     bound = query("rows_around").of_platform(
         before=before, last=public_id(partition, last), partition=partition
     )
     [(found, highest)] = engine.query(bound.sql, bound.parameters, row=tuple[int, int])
     return DatabasePlace(
-        owners=tuple((DeploymentIdentity(name, topic_id), epoch) for name, topic_id, epoch in owners),
+        owners=tuple((DeploymentIdentity(name, topic_id), epoch) for name, topic_id, epoch, *_ in owners),
         has_before=first <= 1 or found > 0,
         highest=position_of(highest)[1],
     )
@@ -80,6 +85,12 @@ def unbroken_up_to(engine: Engine, partition: int, highest: int) -> int:
 
 
 def adopt(engine: Engine, identity: DeploymentIdentity, epoch: int) -> None:
-    """Write whose the database is. Safe to repeat. Raises what the engine raises."""
-    row = msgspec.json.encode([identity.name, identity.id, epoch]) + b"\n"
-    engine.insert("deployment", ("name", "id", "epoch"), row, token=f"{identity}:{epoch}")
+    """Write whose the database is, and which shard. Safe to repeat. Raises what the engine raises."""
+    columns: tuple[str, ...] = ("name", "id", "epoch")
+    values: list[str | int] = [identity.name, identity.id, epoch]
+    token = f"{identity}:{epoch}"
+    if engine.shard != ONLY_SHARD:
+        columns += ("shard", "shards")
+        values += engine.shard
+        token += f":{engine.shard}"
+    engine.insert("deployment", columns, msgspec.json.encode(values) + b"\n", token=token)

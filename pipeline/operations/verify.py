@@ -30,9 +30,11 @@ from aiokafka import TopicPartition
 
 from pipeline import ist, topics
 from pipeline.accounts.model import Account
+from pipeline.clickhouse.adding import put_together
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.fill import POSTED_DAY
 from pipeline.clickhouse.queries import query
+from pipeline.clickhouse.shards import Database, asked_of
 from pipeline.connection import KafkaConnection
 from pipeline.journal import public_id, read_headers
 from pipeline.kafka.bounded import read_to_end
@@ -109,18 +111,19 @@ class Report:
         return found
 
 
-def asking(engine: Engine) -> Ask:
-    """Return what asks an engine of this process."""
+def asking(database: Database) -> Ask:
+    """Return what asks the engine of this process, or all of them."""
 
     async def ask(name: str, parameters: Mapping[str, object]) -> bytes:
         bound = query(name).of_platform(**parameters)
 
-        def answer() -> bytes:
+        def answer(engine: Engine) -> bytes:
             # A replica that is behind would lack rows.
             engine.catch_up()
             return engine.query_bytes(bound.sql, bound.parameters, output="JSONCompactEachRow", settings=SCAN)
 
-        return await asyncio.to_thread(answer)
+        answers = (asyncio.to_thread(answer, engine) for engine in asked_of(database, parameters))
+        return put_together(name, await asyncio.gather(*answers))
 
     return ask
 

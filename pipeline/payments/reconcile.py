@@ -20,8 +20,8 @@ from msgspec import Struct
 
 from pipeline import topics
 from pipeline.accounts.payments import Dispute, Payment, Stray
-from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import query
+from pipeline.clickhouse.shards import Database
 from pipeline.connection import KafkaConnection
 from pipeline.kafka.fenced import read_compacted
 from pipeline.kafka.partitions import partition_count
@@ -66,7 +66,7 @@ class Reconciliation:
     since_ms: int = 0
 
 
-async def reconcile(settings: Settings, engine: Engine, *, full: bool = False) -> Reconciliation:
+async def reconcile(settings: Settings, database: Database, *, full: bool = False) -> Reconciliation:
     """Compare what may have changed since the last comparison; with `full`, everything.
 
     Raises MissingSettingError without a Razorpay key, and what the parts raise.
@@ -75,7 +75,7 @@ async def reconcile(settings: Settings, engine: Engine, *, full: bool = False) -
     try:
         began_s = int(time.time())
         last = None if full else await reconciled.read(settings.kafka)
-        report = await look_until_it_matches(settings.kafka, engine, razorpay, last)
+        report = await look_until_it_matches(settings.kafka, database, razorpay, last)
         done = reconciled.reconciled(began_s, report.mismatches)
         if done is not None:
             await reconciled.keep(settings.kafka, done)
@@ -85,30 +85,30 @@ async def reconcile(settings: Settings, engine: Engine, *, full: bool = False) -
 
 
 async def look_until_it_matches(
-    kafka: KafkaConnection, engine: Engine, razorpay: RazorpayClient, last: Reconciled | None
+    kafka: KafkaConnection, database: Database, razorpay: RazorpayClient, last: Reconciled | None
 ) -> Reconciliation:
     """Compare what may have changed since the `last` comparison; what does not match is looked at again."""
-    report = await _look(kafka, engine, razorpay, last)
+    report = await _look(kafka, database, razorpay, last)
     for _ in range(LOOKS - 1):
         if not report.mismatches:
             break
         await asyncio.sleep(LOOK_AGAIN_S)
-        before, report = report, await _look(kafka, engine, razorpay, last)
+        before, report = report, await _look(kafka, database, razorpay, last)
         report.mismatches = sorted(set(before.mismatches) & set(report.mismatches))
     return report
 
 
 async def _look(
-    kafka: KafkaConnection, engine: Engine, razorpay: RazorpayClient, last: Reconciled | None
+    kafka: KafkaConnection, database: Database, razorpay: RazorpayClient, last: Reconciled | None
 ) -> Reconciliation:
     since_s = 0 if last is None else last.since_s
     at_razorpay = {payment.id: payment async for payment in razorpay.payments(since_s or None)}
-    rows = await _credited(engine, since_ms=since_s * 1000)
+    rows = await _credited(database, since_ms=since_s * 1000)
     receipts, strays, disputes = await _kept(kafka)
     if last is not None:
         # Beside those made since: payments that something happened to since, and those that did not match.
         touched = await _touched(razorpay, since_s) | set(last.named)
-        rows += await _credited(engine, ids=sorted(touched - {row.payment_id for row in rows}))
+        rows += await _credited(database, ids=sorted(touched - {row.payment_id for row in rows}))
         touched |= {row.payment_id for row in rows}
         touched |= {each.payment_id for each in receipts.values() if each.paid_ms >= since_s * 1000}
         at_razorpay |= await _one_by_one(razorpay, touched - at_razorpay.keys())
@@ -129,16 +129,19 @@ async def _look(
     )
 
 
-async def _credited(engine: Engine, *, since_ms: int = NEVER_MS, ids: Sequence[str] = ()) -> list[Credited]:
+async def _credited(
+    database: Database, *, since_ms: int = NEVER_MS, ids: Sequence[str] = ()
+) -> list[Credited]:
     """Return what the ledger holds for the payments that had an entry since an instant, or are named."""
     found: list[Credited] = []
     starts = range(0, len(ids), IDS_A_QUERY) if since_ms == NEVER_MS else (0,)
     for start in starts:
         some = list(ids[start : start + IDS_A_QUERY])
         bound = query("reconcile_ledger").of_platform(since_ms=since_ms, ids=some)
-        found += await asyncio.to_thread(
-            engine.query, bound.sql, bound.parameters, row=Credited, settings=SCAN
-        )
+        for engine in database.shards:
+            found += await asyncio.to_thread(
+                engine.query, bound.sql, bound.parameters, row=Credited, settings=SCAN
+            )
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uvloop
 
 from pipeline import logs, status_server, telemetry
-from pipeline.clickhouse.client import open_engine
+from pipeline.clickhouse.shards import open_database
 from pipeline.exposition import MetricsText
 from pipeline.settings import MissingSettingError, SinkSettings
 from pipeline.sink.sink import Sink
@@ -20,8 +20,7 @@ def main(settings: SinkSettings) -> int:
     logs.configure(settings.log_level, settings.log_format)
     if settings.clickhouse_url is None:
         raise MissingSettingError("METERING_CLICKHOUSE_URL is not set")
-    engine = open_engine(settings.clickhouse_url, settings.clickhouse_tls)
-    sink = Sink(settings, engine)
+    sink = Sink(settings, open_database(settings.clickhouse_url, settings.clickhouse_tls))
     status = RoleStatus(lambda: {"sink": sink.problem})
     metrics = MetricsText(telemetry.shown_by("sink"))
     status_server.serve(settings.host, settings.worker_port, status, metrics)

@@ -4,7 +4,7 @@ Owns: the turns that its partitions take. Pure: the clock is an argument.
 Called by: `sink/partition.py`.
 
 An insert costs the engine some 30 ms of CPU and a merge later, for 1 row or 1,000. So the sinks of a deployment
-together make INSERTS_A_SECOND at most, however many partitions there are: each has the share of its partitions.
+together make INSERTS_A_SECOND into a shard at most, however many partitions it has: each has the share of its partitions.
 Partitions that have rows all the time then wait for each other: N of them are written every N / INSERTS_A_SECOND
 seconds, in larger inserts. Up to 8 partitions, and where few have rows at a time, nobody waits.
 """
@@ -31,5 +31,5 @@ class Pace:
 
 
 def turns_a_second(owned: int, partitions: int) -> float:
-    """Return the turns of a sink that owns so many of all partitions."""
+    """Return the turns of a sink that owns so many of all partitions of a shard."""
     return INSERTS_A_SECOND * max(1, owned) / partitions

@@ -25,6 +25,7 @@ from pipeline import topics
 from pipeline.clickhouse import remake, whose
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError
+from pipeline.clickhouse.shards import Database, check_partitions
 from pipeline.connection import KafkaConnection
 from pipeline.crashpoints import reach
 from pipeline.identity import DeploymentIdentity, MixedHistoriesError, check_name, of_headers
@@ -75,23 +76,23 @@ class Rebuild:
     """One run of a command."""
 
     def __init__(
-        self, settings: SinkSettings, engine: Engine, work: str, reached: Callable[[str], None] = reach
+        self, settings: SinkSettings, database: Database, work: str, reached: Callable[[str], None] = reach
     ) -> None:
         """Prepare; nothing is done yet. `reached` is told each step that is done."""
-        self._settings, self._engine, self._work, self._reached = settings, engine, work, reached
+        self._settings, self._database, self._work, self._reached = settings, database, work, reached
 
     async def clickhouse(self) -> Rebuilt:
         """Empty the database and have the sinks write the journal into it again; return when they have.
 
         Raises MixedHistoriesError where the topics are another deployment's, and what Kafka or the engine raise.
         """
-        partitions = await partition_count(self._settings.kafka)
+        partitions = await self._partitions()
         # 1. No sink writes any more, and what was sent has ended.
         held = await self._hold(partitions, finish=False)
         # 2. All tables are made anew, and say whose they are.
-        await self._engine.writing(remake.empty, self._engine)
+        await self._first.writing(remake.empty, self._database)
         self._reached("rebuild.emptied")
-        await self._engine.writing(whose.adopt, self._engine, held.identity, held.epoch)
+        await self._adopt(held)
         self._reached("rebuild.made")
         # 3. The sinks go on, from the journal's beginning.
         ends = await self._ends(partitions)
@@ -106,7 +107,7 @@ class Rebuild:
         tables are not of one moment in a backup. Raises MixedHistoriesError where the topics are another deployment's, or the
         database has rows that the journal does not have, and what Kafka or the engine raise.
         """
-        partitions = await partition_count(self._settings.kafka)
+        partitions = await self._partitions()
         for partition in range(partitions):
             await self._check_backup(partition)
         # 1. No sink writes any more, and what was sent has ended.
@@ -116,19 +117,30 @@ class Rebuild:
         kept = {partition: await self._keep(held, partition) for partition in ends}
         self._reached("rebuild.emptied")
         # 3. The sums are those of the rows that are there.
-        days = await self._engine.writing(remake.days_with_sums_or_rows, self._engine)
+        days = await self._days(remake.days_with_sums_or_rows)
         if days:
             await self._make_roll_ups(days[0], days[-1])
-        await self._engine.writing(whose.adopt, self._engine, held.identity, held.epoch)
+        await self._adopt(held)
         self._reached("rebuild.made")
         # 4. The sinks go on after the rows that were kept.
         await self._release(held)
         await self._until_written(ends)
         return Rebuilt(partitions, sum(end - 1 - kept[partition] for partition, end in ends.items()))
 
+    @property
+    def _first(self) -> Engine:
+        return self._database.shards[0]
+
+    async def _partitions(self) -> int:
+        """Return how many there are. Raises ShardsError where the shards cannot share them."""
+        partitions = await partition_count(self._settings.kafka)
+        check_partitions(self._database, partitions)
+        return partitions
+
     async def _check_backup(self, partition: int) -> None:
         """Raise MixedHistoriesError where the database is another deployment's, or has rows that the journal does not have."""
-        found = await self._engine.writing(whose.place_of, self._engine, partition, 1, 0)
+        engine = self._database.of_partition(partition)
+        found = await engine.writing(whose.place_of, engine, partition, 1, 0)
         last = await last_headers(self._settings.kafka, TopicPartition(topics.JOURNAL, partition))
         end, ours = (1, None) if last is None else (read_headers(last, b"").last + 1, of_headers(last))
         others = [owner for owner, _ in found.owners if ours is not None and not owner.is_of(ours)]
@@ -141,7 +153,7 @@ class Rebuild:
 
     async def _keep(self, held: _Held, partition: int) -> int:
         """Note where a partition goes on, delete what is after that, and return up to which position its rows are kept."""
-        engine = self._engine
+        engine = self._database.of_partition(partition)
         highest = (await engine.writing(whose.place_of, engine, partition, 1, 0)).highest
         position = await engine.writing(whose.unbroken_up_to, engine, partition, highest)
         offset, first = await journal_place(self._settings.kafka, partition, position + 1)
@@ -157,11 +169,11 @@ class Rebuild:
 
         Raises as `clickhouse` does.
         """
-        partitions = await partition_count(self._settings.kafka)
+        partitions = await self._partitions()
         # 1. Each sink's last range is whole, and nothing follows it.
         held = await self._hold(partitions, finish=True)
         # 2. What is summed is the rows that are there, once.
-        days = await self._engine.writing(remake.days_with_rows, self._engine)
+        days = await self._days(remake.days_with_rows)
         bounds = (first or days[0], last or days[-1]) if days or (first and last) else None
         if bounds is not None:
             await self._make_roll_ups(*bounds)
@@ -175,7 +187,17 @@ class Rebuild:
         def replaced() -> None:
             self._reached("rebuild.replaced")
 
-        await self._engine.writing(remake.make_roll_ups, self._engine, first, last, replaced)
+        for engine in self._database.shards:
+            await engine.writing(remake.make_roll_ups, engine, first, last, replaced)
+
+    async def _days(self, asked: Callable[[Engine], list[date]]) -> list[date]:
+        """Return the days that any shard names, oldest first."""
+        found = {day for engine in self._database.shards for day in await engine.writing(asked, engine)}
+        return sorted(found)
+
+    async def _adopt(self, held: _Held) -> None:
+        for engine in self._database.shards:
+            await engine.writing(whose.adopt, engine, held.identity, held.epoch)
 
     async def _hold(self, partitions: int, *, finish: bool) -> _Held:
         """Take every partition from its sink. With `finish` the range that was recorded last is written first."""
@@ -192,8 +214,9 @@ class Rebuild:
                 await self._write(partition, [Output(HOLD_KEY, ranges.encode(hold))])
             self._reached("rebuild.holding")
         # An embedded engine has no writer outside this process; of another server's nobody knows what is on its way.
-        await self._engine.written()
-        if not self._engine.is_embedded:
+        for engine in self._database.shards:
+            await engine.written()
+        if not self._first.is_embedded:
             await asyncio.sleep(SETTLE_S)
         self._reached("rebuild.held")
         return _Held(identity, epoch, places)
@@ -208,7 +231,8 @@ class Rebuild:
         budget.join(partition)
         settings = self._settings
         owner = SinkPartition(
-            settings.kafka, settings.deployment, partition, self._engine, budget, lambda: 0.0
+            *(settings.kafka, settings.deployment, partition, self._database.of_partition(partition)),
+            *(budget, lambda: 0.0),
         )
         try:
             await owner.open(has_hold=True)
@@ -245,13 +269,14 @@ class Rebuild:
                 epochs.append(ranges.decode(state[INTENT_KEY]).epoch)
             if HOLD_KEY in state:
                 epochs.append(ranges.decode_hold(state[HOLD_KEY]).epoch)
-        try:
-            found = await self._engine.writing(whose.place_of, self._engine, 0, 1, 0)
-        except EngineError:
-            # The tables are not there, or not as they should be: that is what they are made again for.
-            log.warning("the database does not say of which epoch it is")
-        else:
-            epochs += [epoch for _, epoch in found.owners]
+        for engine in self._database.shards:
+            try:
+                found = await engine.writing(whose.place_of, engine, 0, 1, 0)
+            except EngineError:
+                # The tables are not there, or not as they should be: that is what they are made again for.
+                log.warning("the database does not say of which epoch it is")
+            else:
+                epochs += [epoch for _, epoch in found.owners]
         return max(epochs)
 
     async def _state(self, partition: int) -> dict[bytes, bytes]:
@@ -284,7 +309,8 @@ class Rebuild:
         helping = asyncio.create_task(self._help())
         try:
             for partition, end in ends.items():
-                while not await self._engine.writing(whose.is_written, self._engine, partition, end):
+                engine = self._database.of_partition(partition)
+                while not await engine.writing(whose.is_written, engine, partition, end):
                     if helping.done():
                         helping.result()
                     await asyncio.sleep(LOOK_S)
@@ -294,7 +320,7 @@ class Rebuild:
 
     async def _help(self) -> None:
         # Under a name of its own: that of its instance is the one of the sink beside it.
-        await Sink(self._settings.model_copy(update={"instance": None}), self._engine).run()
+        await Sink(self._settings.model_copy(update={"instance": None}), self._database).run()
 
 
 async def journal_place(kafka: KafkaConnection, partition: int, position: int) -> tuple[int, int]:

@@ -15,7 +15,8 @@ from aiokafka import ConsumerRecord
 
 from pipeline import topics
 from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable
-from pipeline.clickhouse.migrate import migrate
+from pipeline.clickhouse.migrate import is_up_to_date, migrate
+from pipeline.clickhouse.shards import Database, check_partitions
 from pipeline.kafka.attempts import error_of
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.reader import GroupReader
@@ -36,9 +37,9 @@ MIGRATE_RETRY_S = 1.0
 class Sink:
     """Writes the partitions that the group assigns, until cancelled."""
 
-    def __init__(self, settings: SinkSettings, engine: Engine) -> None:
+    def __init__(self, settings: SinkSettings, database: Database) -> None:
         """Prepare; nothing is connected before `run`."""
-        self._settings, self._engine = settings, engine
+        self._settings, self._database = settings, database
         self._count = 0
         self._waiting: str | None = None
         self._opening: dict[int, SinkPartition] = {}
@@ -55,22 +56,24 @@ class Sink:
         )
         self._reader.watch_as("sink")
         self._budget = ByteBudget(settings.sink_memory_mib * MIB, self._reader.ask_for_room)
-        self._pace = Pace()
+        self._paces = {engine: Pace() for engine in database.shards}
         self._reader.take_together(self._budget.may_take)
 
     async def run(self) -> None:
         """Bring the schema up to date, then read and write until cancelled.
 
-        An engine that is away or will not have us is waited for. Raises what must end the process.
+        An engine that is away or will not have us is waited for: of several shards only until one is as it should be, as each
+        partition waits for its own. Raises what must end the process, ShardsError too.
         """
         await self._migrate()
         self._count = await partition_count(self._settings.kafka)
+        check_partitions(self._database, self._count)
         await self._reader.run()
 
     async def _migrate(self) -> None:
         while True:
             try:
-                await self._engine.writing(migrate, self._engine)
+                await self._database.shards[0].writing(migrate, self._database)
             except (EngineError, EngineUnavailable) as error:
                 if isinstance(error, EngineError) and not error.needs_operator:
                     raise
@@ -79,18 +82,29 @@ class Sink:
                     level = logging.ERROR if error.needs_operator else logging.WARNING
                     log.log(level, "the sink waits for ClickHouse, and asks again every second: %s", error)
                 self._waiting = waiting
+                if await self._has_a_shard():
+                    self._waiting = None
+                    return
                 await asyncio.sleep(MIGRATE_RETRY_S)
             else:
                 self._waiting = None
                 return
 
+    async def _has_a_shard(self) -> bool:
+        """Whether there are other shards than the one that is away, and any of them has the schema of this release."""
+        shards = self._database.shards
+        if len(shards) == 1:
+            return False
+        return any([await shard.writing(is_up_to_date, shard) for shard in shards])
+
     async def open(self, partition: int) -> Mapping[str, int]:
         """Take a partition over; see `kafka/reader.py`."""
         settings = self._settings
         self._budget.join(partition)
+        engine = self._database.of_partition(partition)
         writer = SinkPartition(
-            *(settings.kafka, settings.deployment, partition, self._engine, self._budget),
-            self._turn_s,
+            *(settings.kafka, settings.deployment, partition, engine, self._budget),
+            lambda: self._turn_s(engine),
             self._reader.report_done,
         )
         self._opening[partition] = writer
@@ -121,10 +135,12 @@ class Sink:
         await writer.close()
         self._budget.leave(partition)
 
-    def _turn_s(self) -> float:
-        """Take a turn to insert, and return in how many seconds it comes."""
-        owned = len(self._partitions) + len(self._opening)
-        return self._pace.wait_s(time.monotonic(), turns_a_second(owned, self._count))
+    def _turn_s(self, engine: Engine) -> float:
+        """Take a turn to insert into a shard, and return in how many seconds it comes."""
+        mine = (*self._partitions, *self._opening)
+        owned = sum(self._database.of_partition(partition) is engine for partition in mine)
+        of_shard = self._count // len(self._database.shards)
+        return self._paces[engine].wait_s(time.monotonic(), turns_a_second(owned, of_shard))
 
     def _next_offsets(self, partition: int) -> Mapping[str, int]:
         """Return the offset up to which a partition is in ClickHouse, for the group."""

@@ -47,7 +47,7 @@ def made(**changes: Any) -> Request:
 
 def explained(served: Api, row: Request) -> dict[str, Any]:
     """Store a request and return how it is explained."""
-    insert(served.context.engine, [row])
+    insert(served.context.database.shards[0], [row])
     found: dict[str, Any] = served.get(f"/me/activity/events/{row.id}", "org_a")
     return found
 
@@ -202,7 +202,7 @@ def test_an_older_request_is_explained_by_the_rate_it_was_charged_by(served: Api
 
 
 def test_what_does_not_exist_and_what_is_another_orgs_look_the_same(served: Api) -> None:
-    insert(served.context.engine, [made()])
+    insert(served.context.database.shards[0], [made()])
     for org, row_id in (("org_b", ID), ("org_a", ID + 1), ("org_a", 0), ("org_a", 2**53 - 1)):
         assert served.refused(f"/me/activity/events/{row_id}", org) == (404, "not_found", None)
 
@@ -216,7 +216,7 @@ def test_what_is_no_id_is_refused(served: Api, text: str) -> None:
 def test_a_cost_that_cannot_be_explained_is_not_explained_wrongly(
     served: Api, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    insert(served.context.engine, [made(**changes)])
+    insert(served.context.database.shards[0], [made(**changes)])
     with caplog.at_level(logging.ERROR):
         assert served.refused(f"/me/activity/events/{ID}", "org_a")[:2] == (503, "unavailable")
     assert str(ID) in caplog.text

@@ -6,6 +6,7 @@ The accounts' owner is played by the rows themselves, and the notary's topic by 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import cast
@@ -22,6 +23,8 @@ from pipeline.api.services.accounts import AccountServices
 from pipeline.api.services.checkpoints import CheckpointBook
 from pipeline.api.services.context import AppContext
 from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.migrate import migrate
+from pipeline.clickhouse.shards import Database
 from pipeline.journal import LEDGER, REQUESTS, LedgerRow, RequestRow, Row, encode_rows
 from pipeline.notary import kept
 from pipeline.notary.check import check
@@ -29,6 +32,7 @@ from pipeline.notary.checkpoint import is_signed, line_hash
 from pipeline.notary.proof_reader import ProofError
 from tests.support.api.client import SECRET, Api
 from tests.support.builders import NOW_MS, rate_table
+from tests.support.clickhouse.shards import opened, servers_of, url_of
 from tests.support.notary import KEYS, ORG, RATES, Books, books, both_keys, old_keys
 
 FIRST, DAYS = "2026-04-28", 46
@@ -84,9 +88,9 @@ def found(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Books:
     return here
 
 
-def serving(engine: Engine, found: Books, book: CheckpointBook) -> Iterator[Api]:
+def serving(engine: Database, found: Books, book: CheckpointBook) -> Iterator[Api]:
     context = AppContext(
-        engine=engine,
+        database=engine,
         key_names={},
         rates=rate_table(*RATES),
         session_secret=SECRET,
@@ -124,6 +128,21 @@ def test_a_proof_is_what_the_notarys_books_come_to(served: Api, found: Books) ->
     rows, through = shown(proof(served, "2026-04", "org_1"))
     assert (rows > 0, through) == (True, "2026-04-30")
     assert shown(proof(served, "2026-06"))[1] == "2026-06-12"
+
+
+def test_a_proof_comes_from_the_orgs_own_shard(engine: Engine, engine_home: str, found: Books) -> None:
+    with servers_of(engine, engine_home, "one", "two") as servers, opened(url_of(*servers)) as database:
+        migrate(database)
+        on_shard = {
+            shard: [row for row in found.rows if database.of_org(row.org) is shard]
+            for shard in database.shards
+        }
+        for shard, rows in on_shard.items():
+            put(shard, rows)
+        for org in {row.org for row in found.rows}:
+            theirs = replace(found, rows=on_shard[database.of_org(org)])
+            for alone in serving(database, theirs, book_of(found)):
+                assert proof(alone, "2026-05", org) == found.proof(org, "2026-05")
 
 
 def test_a_proof_has_nothing_of_another_org(served: Api) -> None:

@@ -99,14 +99,14 @@ def test_an_empty_answer_is_not_kept(engine: Engine) -> None:
 async def test_many_at_once_ask_the_engine_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     insert(engine, [request(public_id(0, 0), "org_a", NOW_MS)])
     asked = 0
-    real: Callable[..., list[Any]] = engine.query
+    real: Callable[..., bytes] = engine.query_bytes
 
-    def counted(*args: Any, **kwargs: Any) -> list[Any]:
+    def counted(*args: Any, **kwargs: Any) -> bytes:
         nonlocal asked
         asked += 1
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(engine, "query", counted)
+    monkeypatch.setattr(engine, "query_bytes", counted)
     with api(engine) as served:
         transport = httpx2.ASGITransport(app=served.client.app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -117,15 +117,15 @@ async def test_many_at_once_ask_the_engine_once(engine: Engine, monkeypatch: pyt
 
 
 def test_a_failure_is_not_kept(empty_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = empty_engine.query
+    real = empty_engine.query_bytes
 
     def down(*_: Any, **__: Any) -> list[Any]:
         raise EngineUnavailable("down")
 
     with api(empty_engine) as served:
-        monkeypatch.setattr(empty_engine, "query", down)
+        monkeypatch.setattr(empty_engine, "query_bytes", down)
         assert served.refused("/v1/rankings") == (503, "unavailable", None)
-        monkeypatch.setattr(empty_engine, "query", real)
+        monkeypatch.setattr(empty_engine, "query_bytes", real)
         migrate(empty_engine)
         assert served.get("/v1/rankings")["windows"] == {"7d": [], "30d": []}
 

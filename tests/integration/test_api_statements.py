@@ -97,7 +97,7 @@ def books(engine: Engine) -> Books:
 
 def serving(engine: Engine, books: Books, **settings: Any) -> Iterator[Api]:
     context = AppContext(
-        engine=engine,
+        database=engine,
         key_names={},
         rates=rate_table(),
         session_secret=SECRET,

@@ -67,13 +67,13 @@ def test_the_numbers_in_the_pages_are_the_apis(engine: Engine) -> None:
 
 def test_strangers_are_answered_from_what_is_kept(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    real: Callable[..., list[Any]] = engine.query
+    real: Callable[..., bytes] = engine.query_bytes
 
-    def counted(*args: Any, **more: Any) -> list[Any]:
+    def counted(*args: Any, **more: Any) -> bytes:
         asked.append(args)
         return real(*args, **more)
 
-    monkeypatch.setattr(engine, "query", counted)
+    monkeypatch.setattr(engine, "query_bytes", counted)
     with api(engine, rates=TABLE) as served:
         for path in PAGES:
             asked.clear()
@@ -127,7 +127,7 @@ def test_without_the_engine_the_rest_stays(engine: Engine, monkeypatch: pytest.M
     def down(*_: Any, **__: Any) -> list[Any]:
         raise EngineUnavailable("down")
 
-    monkeypatch.setattr(engine, "query", down)
+    monkeypatch.setattr(engine, "query_bytes", down)
     with api(engine, rates=TABLE) as served:
         home = served.client.get("/")
         assert home.status_code == 200 and "not available right now" in home.text

@@ -80,7 +80,7 @@ async def billing(
 ) -> Response:
     """The balance, and the money events newest first. Single requests are not in it."""
     account = await view_account(accounts.client, session.org)
-    rows = await _page(context.engine, session.scope, before, limit + 1, account.entry_id)
+    rows = await _page(context.engine_of(session.scope), session.scope, before, limit + 1, account.entry_id)
     shown, threshold_nano = rows[:limit], account.threshold_nano
     return json_answer(
         {

@@ -159,7 +159,7 @@ async def _pieces_of_events(
             scope, **_values(days, filters, names), from_rid=from_rid, rows=ROWS_A_PIECE
         )
         async with exports.reading:
-            piece = await context.engine.async_bytes(
+            piece = await context.engine_of(scope).async_bytes(
                 bound.sql, bound.parameters, output="CSV", settings=_SETTINGS
             )
         if not piece:
@@ -178,7 +178,7 @@ async def _pieces_of_days(
         last = min(days.last, _later(first, DAYS_A_PIECE - 1))
         bound = query("activity_csv").of_org(scope, **_values(Range(first, last), filters, names))
         async with exports.reading:
-            piece = await context.engine.async_bytes(
+            piece = await context.engine_of(scope).async_bytes(
                 bound.sql, bound.parameters, output="CSV", settings=_SETTINGS
             )
         if piece:
@@ -204,6 +204,8 @@ def _values(days: Range, filters: Filters, names: dict[str, str]) -> dict[str, o
 async def _key_names(context: AppContext, scope: OrgScope, days: Range) -> dict[str, str]:
     """Return the names of the keys that were used, as cells, by id: at least one, as the engine wants no empty list."""
     bound = query("keys_used").of_org(scope, from_day=days.first, to_day=days.last)
-    used = await context.engine.async_query(bound.sql, bound.parameters, row=tuple[str], settings=_SETTINGS)
+    used = await context.engine_of(scope).async_query(
+        bound.sql, bound.parameters, row=tuple[str], settings=_SETTINGS
+    )
     names = {key_id: safe_cell(context.key_name(scope, key_id) or "") for (key_id,) in used}
     return names or {"": ""}

@@ -116,7 +116,7 @@ class Pages:
 
         async def look(to_rid: int) -> list[EventRow]:
             bound = page.of_org(scope, from_rid=from_rid, to_rid=to_rid, rows=rows, **values)
-            return await self.context.engine.async_query(
+            return await self.context.engine_of(scope).async_query(
                 bound.sql, bound.parameters, row=EventRow, settings=settings
             )
 

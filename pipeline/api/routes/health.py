@@ -20,15 +20,26 @@ from pipeline.api.http.errors import not_found
 from pipeline.api.services.context import AppContext, Check
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineError, EngineUnavailable
+from pipeline.clickhouse.shards import Database
 from pipeline.exposition import MetricsText
 
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 3
 READY = "ok"
+DATABASE = "clickhouse"
+"""What the checks of ClickHouse are called, or begin with."""
 KEPT_MS = 1000
 
 router = APIRouter(tags=["operations"])
+
+
+def engine_checks(database: Database) -> dict[str, Check]:
+    """Return the check of ClickHouse by the name that it goes by, or one of each shard: `clickhouse shard 1 of 2`."""
+    shards = database.shards
+    if len(shards) == 1:
+        return {DATABASE: engine_check(shards[0])}
+    return {f"{DATABASE} {engine.shard}": engine_check(engine) for engine in shards}
 
 
 def engine_check(engine: Engine) -> Check:

@@ -48,7 +48,7 @@ async def key_use(
     now_ms = context.now_ms()
     days = last_days(now_ms, DAYS_MAX)
     bound = query("keys_last_used").of_org(session.scope, from_day=days.first, to_day=days.last)
-    rows = await context.engine.async_query(
+    rows = await context.engine_of(session.scope).async_query(
         bound.sql, bound.parameters, row=_LastUse, settings={"max_threads": 1}
     )
     keys = [

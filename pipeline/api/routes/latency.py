@@ -74,7 +74,7 @@ async def latency(
     days = bounded_range(filters.first, filters.last, now_ms)
     bound = query("latency").of_org(session.scope, from_day=days.first, to_day=days.last, **filters.values)
     async with turns:
-        rows = await context.engine.async_query(
+        rows = await context.engine_of(session.scope).async_query(
             bound.sql, bound.parameters, row=_LatencyRow, settings=_SETTINGS
         )
     models = [

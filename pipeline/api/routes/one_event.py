@@ -122,7 +122,7 @@ async def one_event(session: SignedIn, context: ContextOf, id: Id) -> Response: 
 async def row_of(context: AppContext, scope: OrgScope, public_id: int) -> RequestRow:
     """Return a request of an org. Raises ApiError 404 where the org has none with this id, and what the engine raises."""
     bound = query("one_event").of_org(scope, rid=BEFORE_MAX - 1 - public_id)
-    rows = await context.engine.async_query(
+    rows = await context.engine_of(scope).async_query(
         bound.sql, bound.parameters, row=RequestRow, settings={"max_threads": 1}
     )
     if not rows:

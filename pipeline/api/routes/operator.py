@@ -66,7 +66,7 @@ async def reconcile_payments(
 ) -> Response:
     """Compare Razorpay's payments, the ledger and the receipts; the report."""
     try:
-        report = await reconcile(settings, context.engine, full=full)
+        report = await reconcile(settings, context.database, full=full)
     except (MissingSettingError, NewerFormatError, RazorpayRefusedError, RazorpayUnavailableError) as error:
         raise ApiError(RefusalCode.UNAVAILABLE, str(error)) from None
     return Response(msgspec.json.encode(report), media_type="application/json")
@@ -90,7 +90,7 @@ async def rebuild_database(
     settings: OperatorsSettings, context: ContextOf, *, from_backup: bool = False
 ) -> Response:
     """Make the database again from the journal, or what comes after a backup's rows; what was made."""
-    work = Rebuild(settings, context.engine, rebuild.CLICKHOUSE)
+    work = Rebuild(settings, context.database, rebuild.CLICKHOUSE)
     return await _rebuilt(work.from_backup() if from_backup else work.clickhouse())
 
 
@@ -99,7 +99,7 @@ async def rebuild_roll_ups(
     settings: OperatorsSettings, context: ContextOf, first: date | None = None, last: date | None = None
 ) -> Response:
     """Make the roll-ups of some or all IST days again from the rows; what was made."""
-    return await _rebuilt(Rebuild(settings, context.engine, rebuild.ROLL_UPS).roll_ups(first, last))
+    return await _rebuilt(Rebuild(settings, context.database, rebuild.ROLL_UPS).roll_ups(first, last))
 
 
 async def _rebuilt(work: Awaitable[Rebuilt]) -> Response:
@@ -119,7 +119,7 @@ async def run_query(
         raise ApiError(RefusalCode.NOT_FOUND, "no such query")
     try:
         parameters = msgspec.json.decode(await request.body(), type=dict[str, int | str | list[int]])
-        rows = await asking(context.engine)(name, parameters)
+        rows = await asking(context.database)(name, parameters)
     except (msgspec.MsgspecError, TypeError) as error:
         raise ApiError(RefusalCode.INVALID_REQUEST, str(error)) from None
     return Response(rows, media_type="application/x-ndjson")

@@ -20,7 +20,7 @@ from pipeline.api.http import metrics
 from pipeline.api.http.answers import Count, Documented, Moment, failures, json_answer, moment
 from pipeline.api.http.parameters import last_days, only
 from pipeline.api.services.context import AppContext
-from pipeline.clickhouse.queries import query
+from pipeline.clickhouse.shards import ask_all
 
 router = APIRouter(tags=["public"])
 
@@ -58,6 +58,9 @@ class _ModelRow(Struct, array_like=True, frozen=True):
     recent_tokens: int
     requests: int
     tokens: int
+
+
+_decode_rows = msgspec.json.Decoder(_ModelRow).decode_lines
 
 
 Ranked = list[tuple[str, int, int]]
@@ -108,8 +111,8 @@ class Rankings:
         metrics.RANKINGS_COMPUTED.inc()
         now_ms = self._context.now_ms()
         days, recent = last_days(now_ms, DAYS), last_days(now_ms, RECENT_DAYS)
-        bound = query("rankings").of_platform(from_day=days.first, recent_day=recent.first, to_day=days.last)
-        rows = await self._context.engine.async_query(bound.sql, bound.parameters, row=_ModelRow)
+        of_days = {"from_day": days.first, "recent_day": recent.first, "to_day": days.last}
+        rows = _decode_rows(await ask_all(self._context.database, "rankings", of_days))
         on_catalog = self._context.rates.models_in_force(now_ms)
         rows = [row for row in rows if row.model in on_catalog]
         windows = {

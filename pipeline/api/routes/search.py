@@ -80,9 +80,13 @@ async def search(
 
 async def _by_number(context: AppContext, scope: OrgScope, number: int) -> list[RequestRow]:
     bound = query("one_event").of_org(scope, rid=BEFORE_MAX - 1 - number)
-    return await context.engine.async_query(bound.sql, bound.parameters, row=RequestRow, settings=_SETTINGS)
+    return await context.engine_of(scope).async_query(
+        bound.sql, bound.parameters, row=RequestRow, settings=_SETTINGS
+    )
 
 
 async def _by_event_id(context: AppContext, scope: OrgScope, event_id: str) -> list[EventRow]:
     bound = query("events_by_event_id").of_org(scope, event_id=event_id, rows=FOUND_MAX)
-    return await context.engine.async_query(bound.sql, bound.parameters, row=EventRow, settings=_SETTINGS)
+    return await context.engine_of(scope).async_query(
+        bound.sql, bound.parameters, row=EventRow, settings=_SETTINGS
+    )

@@ -179,7 +179,7 @@ async def _groups(
             bound = query("whatif_org").of_org(scope, **parameters_of_days(context.rates, first, last))
             async with turns:
                 groups.extend(
-                    await context.engine.async_query(
+                    await context.engine_of(scope).async_query(
                         bound.sql, bound.parameters, row=PriceGroup, settings=_SETTINGS
                     )
                 )

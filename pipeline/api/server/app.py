@@ -127,11 +127,11 @@ def create_app(context: AppContext) -> FastAPI:
     app.state.search_turns = asyncio.Semaphore(search.AT_ONCE)
     app.state.whatif_turns = asyncio.Semaphore(whatif.AT_ONCE)
     app.state.exports = Exports()
-    app.state.coalesced_reads = CoalescedReads(context.engine)
+    app.state.coalesced_reads = CoalescedReads(context.database)
     app.state.history = None
     if context.accounts is not None:
         kept_from = context.settings.events_kept_from if context.settings else None
-        app.state.history = History(context.engine, context.accounts, kept_from)
+        app.state.history = History(context.database, context.accounts, kept_from)
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app, problem_page)

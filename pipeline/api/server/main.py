@@ -23,7 +23,7 @@ from aiokafka import TopicPartition
 from pipeline import logs, status_server, telemetry, topics
 from pipeline.api.http.addresses import Proxies
 from pipeline.api.http.bounded_connection import CONNECTIONS_MAX, bounded_connections
-from pipeline.api.routes.health import engine_check
+from pipeline.api.routes.health import engine_checks
 from pipeline.api.server.app import ROUTERS, create_app
 from pipeline.api.server.status import ServerStatus, asking_owners
 from pipeline.api.server.supervised import SupervisedPart
@@ -35,8 +35,9 @@ from pipeline.api.services.sessions import SessionRegister
 from pipeline.api.services.tokens import TokenRegister
 from pipeline.api.services.worker_watch import WorkerWatch
 from pipeline.catalog.rates import RateTable
-from pipeline.clickhouse.client import Engine, EngineError, EngineUnavailable, open_engine
+from pipeline.clickhouse.client import EngineError, EngineUnavailable
 from pipeline.clickhouse.migrate import migrate
+from pipeline.clickhouse.shards import Database, open_database
 from pipeline.exposition import MetricGroup, MetricsText
 from pipeline.kafka.attempts import error_of
 from pipeline.kafka.bounded import records_at
@@ -92,10 +93,10 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
     groups = metric_groups(settings)
     _serve_status(settings, status, MetricsText(groups))
     beating = asyncio.create_task(status.role.beat())
-    engine = open_engine(clickhouse_url, settings.clickhouse_tls)
-    await asyncio.to_thread(_migrate_now_or_later, engine)
+    database = open_database(clickhouse_url, settings.clickhouse_tls)
+    await asyncio.to_thread(_migrate_now_or_later, database)
     async with AsyncExitStack() as stack:
-        stack.callback(engine.close)
+        stack.callback(database.close)
         stack.callback(beating.cancel)
         directory, rates = KeyDirectory(), RateTable()
         order_index = OrderIndex(int(settings.reconcile_every_s * 1000))
@@ -135,19 +136,19 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
                 "sender of webhooks", lambda: webhook_sender(settings, session_secret)
             ),
         }
-        beside_api = SinkBeside(settings, engine, follower)
+        beside_api = SinkBeside(settings, database, follower)
         notary = _notary_of(settings)
         if settings.server_sink:
             supervised["sink"] = SupervisedPart("sink", beside_api.make)
         app = create_app(
             AppContext(
-                engine=engine,
+                database=database,
                 key_names=directory,
                 rates=rates,
                 checkpoints=checkpoint_book,
                 session_secret=session_secret,
                 now_ms=_now_ms,
-                checks=_checks(engine, workers, follower, supervised),
+                checks=_checks(database, workers, follower, supervised),
                 behind_ms=beside_api.behind_ms,
                 metric_groups=groups,
                 accounts=accounts,
@@ -187,7 +188,7 @@ async def _serve(settings: Settings, clickhouse_url: str, session_secret: str) -
             VerifyWatch(settings.kafka).run(),
             ReplicasWatch(settings.kafka, settings.min_insync_replicas).run(),
             StatementsReady(client, _now_ms).run(),
-            UnusualHours(client, engine, _now_ms).run(),
+            *(UnusualHours(client, shard, _now_ms).run() for shard in database.shards),
         ]
         if accounts.razorpay is not None:
             returns = ReturnsPoller(accounts.intake, accounts.razorpay)
@@ -255,10 +256,10 @@ def connections_allowed() -> int:
     )
 
 
-def _migrate_now_or_later(engine: Engine) -> None:
+def _migrate_now_or_later(database: Database) -> None:
     """Bring the schema up to date. Where the engine is away or will not have us, the server starts all the same, not ready."""
     try:
-        migrate(engine)
+        migrate(database)
     except (EngineError, EngineUnavailable) as error:
         if isinstance(error, EngineError) and not error.needs_operator:
             raise
@@ -310,7 +311,10 @@ async def until_stopped(
 
 
 def _checks(
-    engine: Engine, workers: WorkerWatch, follower: TopicFollower, supervised: Mapping[str, SupervisedPart]
+    database: Database,
+    workers: WorkerWatch,
+    follower: TopicFollower,
+    supervised: Mapping[str, SupervisedPart],
 ) -> dict[str, Check]:
     """Return what `/healthz` asks, each part by name. All but the engine say what is known already."""
 
@@ -323,7 +327,7 @@ def _checks(
 
     return {
         "kafka": kafka,
-        "clickhouse": engine_check(engine),
+        **engine_checks(database),
         "worker": workers.problem,
         **{name: part.problem for name, part in supervised.items()},
     }
@@ -332,14 +336,14 @@ def _checks(
 class SinkBeside:
     """The sink that runs beside the API now, if any: the newest that was made."""
 
-    def __init__(self, settings: Settings, engine: Engine, follower: TopicFollower) -> None:
+    def __init__(self, settings: Settings, database: Database, follower: TopicFollower) -> None:
         """Start without one. Whether Kafka can be reached is what the follower found last."""
-        self._settings, self._engine, self._follower = settings, engine, follower
+        self._settings, self._database, self._follower = settings, database, follower
         self._sink: Sink | None = None
 
     def make(self) -> Sink:
         """Return a new sink."""
-        self._sink = Sink(self._settings, self._engine)
+        self._sink = Sink(self._settings, self._database)
         return self._sink
 
     def behind_ms(self, org: str) -> int | None:

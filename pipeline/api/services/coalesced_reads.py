@@ -18,6 +18,7 @@ import msgspec
 
 from pipeline.clickhouse.client import Engine, EngineError
 from pipeline.clickhouse.queries import OrgScope, Query
+from pipeline.clickhouse.shards import Database
 
 READS_AT_ONCE = 2
 ORGS_A_READ = 16
@@ -36,7 +37,26 @@ _decode_org = msgspec.json.Decoder(str).decode
 
 
 class CoalescedReads:
-    """Reads of an engine that several may share. Belongs to one event loop."""
+    """Reads of a database that several may share, of each shard by themselves. Belongs to one event loop."""
+
+    def __init__(self, database: Database) -> None:
+        """Start with nobody waiting."""
+        self._database = database
+        self._reads: dict[Engine, _ReadsOfShard] = {}
+
+    async def ask(self, query: Query, scope: OrgScope, **values: object) -> Lines:
+        """Return what a query of scope `orgs` says of one org.
+
+        Raises TypeError for a query or values that do not fit, and what the engine raises.
+        """
+        engine = self._database.of_org(scope.org)
+        if engine not in self._reads:
+            self._reads[engine] = _ReadsOfShard(engine)
+        return await self._reads[engine].ask(query, scope, **values)
+
+
+class _ReadsOfShard:
+    """Reads of an engine that several may share."""
 
     def __init__(self, engine: Engine) -> None:
         """Start with nobody waiting."""
@@ -45,10 +65,7 @@ class CoalescedReads:
         self._readers: set[asyncio.Task[None]] = set()
 
     async def ask(self, query: Query, scope: OrgScope, **values: object) -> Lines:
-        """Return what a query of scope `orgs` says of one org.
-
-        Raises TypeError for a query or values that do not fit, and what the engine raises.
-        """
+        """Return what `CoalescedReads.ask` returns, of an org of this shard."""
         query.of_orgs([scope], **values)
         question: _Question = (query.name, tuple(sorted(values.items())))
         _, waiting = self._waiting.setdefault(question, (query, {}))

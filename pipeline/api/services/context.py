@@ -18,6 +18,7 @@ from pipeline.api.services.tokens import TokenRegister
 from pipeline.catalog.rates import RateTable
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope
+from pipeline.clickhouse.shards import Database
 from pipeline.exposition import MetricGroup
 from pipeline.settings import ADDRESS_REQUESTS_PER_S, CHECKOUT_URL, SESSION_REQUESTS_PER_S, Settings
 
@@ -45,7 +46,7 @@ class AppContext:
     that a session is over is known to this app alone, and so are its access tokens without `known_tokens`.
     """
 
-    engine: Engine
+    database: Database
     key_names: KeyNames
     rates: RateTable
     session_secret: str = field(repr=False)
@@ -89,6 +90,10 @@ class AppContext:
     def tokens(self) -> TokenRegister:
         """Which access tokens are good."""
         return self.known_tokens or TokenRegister.of_this_process(self.session_secret, self.now_ms)
+
+    def engine_of(self, scope: OrgScope) -> Engine:
+        """Return who has an org's rows."""
+        return self.database.of_org(scope.org)
 
     def key_name(self, scope: OrgScope, key_id: str) -> str | None:
         """Return the current name of an org's key; None for a key that is unknown or another org's.

@@ -29,6 +29,7 @@ from pipeline.api.services.accounts import AccountServices, answered_in_time
 from pipeline.api.services.posted_days import DaySums, PostedDays, read_posted_days
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.queries import OrgScope, query
+from pipeline.clickhouse.shards import Database
 from pipeline.events import LATE_MS
 from pipeline.journal import PARTITIONS_MAX, LedgerRow, position_of
 from pipeline.kafka.commands import new_command_id
@@ -57,11 +58,15 @@ NO_RIDS = (1, 0)
 class History:
     """The past of one server's orgs. `kept_from` is the first month, YYYY-MM, whose single requests are still kept."""
 
-    engine: Engine
+    database: Database
     accounts: AccountServices
     kept_from: str | None = None
     _complete_ms: dict[str, int] = field(default_factory=dict)
     """Up to before which instant all rows of an org are in the database, as far as this server knows."""
+
+    def engine_of(self, scope: OrgScope) -> Engine:
+        """Return who has an org's rows."""
+        return self.database.of_org(scope.org)
 
     async def balance_nano(self, scope: OrgScope, at_ms: int) -> int:
         """Return the balance right after everything that was posted up to an instant. Raises ApiError."""
@@ -139,22 +144,22 @@ class History:
             # The worker is of an earlier release, and does not say.
             raise unavailable()
         deadline = time.monotonic() + ROWS_LIMIT_S
-        while not await self._is_written(view.next_id - PARTITIONS_MAX):
+        while not await self._is_written(scope, view.next_id - PARTITIONS_MAX):
             if time.monotonic() > deadline:
                 raise unavailable()
             await asyncio.sleep(ROWS_POLL_S)
             # The rows may be there, and only this replica be behind.
-            await self.engine.async_catch_up()
+            await self.engine_of(scope).async_catch_up()
         if len(self._complete_ms) >= ORGS_KEPT:
             self._complete_ms.clear()
         self._complete_ms[scope.org] = view.posted_ms
         return view
 
-    async def _is_written(self, row_id: int) -> bool:
+    async def _is_written(self, scope: OrgScope, row_id: int) -> bool:
         if not position_of(row_id)[1]:
             return True
         bound = query("is_rolled_up").of_platform(id=row_id)
-        found = await self.engine.async_query(
+        found = await self.engine_of(scope).async_query(
             bound.sql, bound.parameters, row=tuple[int], settings=ONE_THREAD
         )
         return found[0][0] > 0
@@ -163,7 +168,7 @@ class History:
         """Return the balance at an instant before which all rows are there, given an id that all of these are below."""
         bound = query("ledger_before").of_org(scope, at_ms=at_ms, below=below)
         found, days = await asyncio.gather(
-            self.engine.async_query(
+            self.engine_of(scope).async_query(
                 bound.sql, bound.parameters, row=tuple[int, int, int], settings=ONE_THREAD
             ),
             self._posted_days(scope, ist.day_of(at_ms)),
@@ -181,7 +186,7 @@ class History:
 
     async def _posted_days(self, scope: OrgScope, last: int) -> PostedDays:
         """Return the IST days up to one on which requests were posted."""
-        return await read_posted_days(self.engine, scope, last, self._complete_ms.get(scope.org, 0))
+        return await read_posted_days(self.engine_of(scope), scope, last, self._complete_ms.get(scope.org, 0))
 
     async def _debits_up_to(self, scope: OrgScope, at_ms: int, *ranges: tuple[int, int]) -> int:
         """Return what the requests cost that were posted up to an instant, of those in one of at most two ranges of ids.
@@ -200,7 +205,7 @@ class History:
             also_from_rid=also_from_rid,
             also_to_rid=also_to_rid,
         )
-        found = await self.engine.async_query(bound.sql, bound.parameters, row=tuple[int])
+        found = await self.engine_of(scope).async_query(bound.sql, bound.parameters, row=tuple[int])
         debits_nano: int = found[0][0]
         return debits_nano
 
@@ -208,7 +213,7 @@ class History:
         """Return what was credited in each month YYYYMM, as the account knows it."""
         bound = query("statement_months").of_org(scope, below=now.next_id)
         return dict(
-            await self.engine.async_query(
+            await self.engine_of(scope).async_query(
                 bound.sql, bound.parameters, row=tuple[int, int], settings=ONE_THREAD
             )
         )
@@ -228,7 +233,9 @@ class History:
     async def entries(self, scope: OrgScope, from_ms: int, to_ms: int, below: int) -> list[LedgerRow]:
         """Return the ledger entries posted between two instants, both included, below an id, oldest first."""
         bound = query("statement_entries").of_org(scope, from_ms=from_ms, to_ms=to_ms, below=below)
-        return await self.engine.async_query(bound.sql, bound.parameters, row=LedgerRow, settings=ONE_THREAD)
+        return await self.engine_of(scope).async_query(
+            bound.sql, bound.parameters, row=LedgerRow, settings=ONE_THREAD
+        )
 
     async def _debits(self, scope: OrgScope, first: int, through_ms: int, below: int) -> list[Debit]:
         """Return what was debited from an IST day on up to an instant before which all rows are there, or are below an id.
@@ -241,7 +248,7 @@ class History:
         first_id, last_id = days.ids(first)[0], min(days.ids(last)[1], below - 1)
         of_days = {"from_day": ist.date_of(first).isoformat(), "to_day": ist.date_of(last).isoformat()}
         bound = query("statement_debits").of_org(scope, **of_days)
-        sums = await self.engine.async_query(bound.sql, bound.parameters, row=DaySums)
+        sums = await self.engine_of(scope).async_query(bound.sql, bound.parameters, row=DaySums)
         known = max((each.last_id for each in sums), default=0)
         from_rid, to_rid = _rids(first_id, last_id) if first_id <= last_id else NO_RIDS
         later_from_rid, later_to_rid = _rids(last_id + 1, known) if last_id < known else NO_RIDS
@@ -253,7 +260,7 @@ class History:
             later_from_rid=later_from_rid,
             later_to_rid=later_to_rid,
         )
-        strays = await self.engine.async_query(bound.sql, bound.parameters, row=Debit)
+        strays = await self.engine_of(scope).async_query(bound.sql, bound.parameters, row=Debit)
         return added_up([*(each.debit for each in sums), *strays])
 
     def _keeps(self, at_ms: int) -> bool:

@@ -165,7 +165,9 @@ class Proving:
         bound = query("proof_rates").of_org(
             span.scope, from_ms=span.from_ms, to_ms=span.to_ms, below=span.below
         )
-        found = await self.history.engine.async_query(bound.sql, bound.parameters, row=_Charged)
+        found = await self.history.engine_of(span.scope).async_query(
+            bound.sql, bound.parameters, row=_Charged
+        )
         lines: dict[RateKey, bytes] = {}
         for each in found:
             if not is_free(each):
@@ -191,7 +193,7 @@ class Proving:
                 rows=ROWS_A_PIECE,
             )
             async with self.exports.reading:
-                requests = await self.history.engine.async_query(
+                requests = await self.history.engine_of(span.scope).async_query(
                     bound.sql, bound.parameters, row=RequestRow, settings=ONE_THREAD
                 )
             is_last = len(requests) < ROWS_A_PIECE

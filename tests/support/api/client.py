@@ -15,7 +15,7 @@ from pipeline.api.http.sessions import Role, issue
 from pipeline.api.server.app import create_app
 from pipeline.api.services.context import AppContext, Check
 from pipeline.catalog.rates import RateTable
-from pipeline.clickhouse.client import Engine
+from pipeline.clickhouse.shards import Database
 from tests.support.builders import NOW_MS, rate_table
 
 SECRET = "a secret of the tests, long enough to sign with"
@@ -55,7 +55,7 @@ class Api:
 
 @contextmanager
 def api(
-    engine: Engine,
+    engine: Database,
     *,
     key_names: Mapping[str, tuple[str, str]] | None = None,
     rates: RateTable | None = None,
@@ -65,7 +65,7 @@ def api(
     """Run the app on an engine."""
     clock = [NOW_MS]
     context = AppContext(
-        engine=engine,
+        database=engine,
         key_names=key_names or {},
         rates=rates or rate_table(),
         session_secret=SECRET,

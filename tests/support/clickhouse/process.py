@@ -35,14 +35,14 @@ class ClickHouse:
         """Prepare; faults are drawn from the seed. The engine starts in `home`, so it has the rights that files there give."""
         home.mkdir()
         self._home, self._seed = home, seed
-        self._port = ports.free()
+        self.port = ports.free()
         self._process: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
     @property
     def url(self) -> str:
         """What METERING_CLICKHOUSE_URL has to be."""
-        return f"http://metering:metering@127.0.0.1:{self._port}/{DATABASE}"
+        return f"http://metering:metering@127.0.0.1:{self.port}/{DATABASE}"
 
     def start(self) -> None:
         """Start it and wait until it answers. Raises AssertionError where it does not."""
@@ -54,7 +54,7 @@ class ClickHouse:
                     "-m",
                     "tests.support.clickhouse.front",
                     str(self._home),
-                    str(self._port),
+                    str(self.port),
                     f"{self._seed}/{self.starts}",
                 ],
                 stdout=log,
@@ -71,7 +71,7 @@ class ClickHouse:
 
     def _listens(self) -> bool:
         with socket.socket() as caller:
-            return caller.connect_ex(("127.0.0.1", self._port)) == 0
+            return caller.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self) -> None:
         """End it in the middle of whatever it does."""
@@ -122,7 +122,7 @@ class ClickHouse:
     def ask(self, sql: str) -> list[list[Any]]:
         """Return a SELECT's rows, past the product's own client."""
         answer = httpx2.post(
-            f"http://127.0.0.1:{self._port}/",
+            f"http://127.0.0.1:{self.port}/",
             params={"database": DATABASE},
             content=f"{sql}\nFORMAT JSONCompactEachRow",
             trust_env=False,

@@ -5,6 +5,7 @@ Called by: tests/world. So the operator's commands reach everything by settings,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.support.clickhouse.process import ClickHouse
@@ -16,10 +17,17 @@ class Apart(Product):
     """A deployment around one broker and one ClickHouse, whose sink runs apart from the server."""
 
     clickhouse: ClickHouse
+    more_shards: Sequence[ClickHouse] = ()
     sink: Role | None = None
 
+    @property
+    def clickhouse_url(self) -> str:
+        """What METERING_CLICKHOUSE_URL is."""
+        hosts = ";".join(f"127.0.0.1:{each.port}" for each in (self.clickhouse, *self.more_shards))
+        return self.clickhouse.url.replace(f"127.0.0.1:{self.clickhouse.port}", hosts)
+
     def _role(self, name: str, command: str, **more: str) -> Role:
-        return super()._role(name, command, METERING_CLICKHOUSE_URL=self.clickhouse.url, **more)
+        return super()._role(name, command, METERING_CLICKHOUSE_URL=self.clickhouse_url, **more)
 
     def add_server(self) -> Role:
         """Add the server and the sink, not yet started."""
@@ -35,4 +43,5 @@ class Apart(Product):
     def stop(self) -> None:
         """End every process."""
         super().stop()
-        self.clickhouse.kill()
+        for each in (self.clickhouse, *self.more_shards):
+            each.kill()

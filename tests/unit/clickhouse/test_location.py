@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.clickhouse.cluster import ONLY_SHARD, Shard
 from pipeline.clickhouse.location import (
     EmbeddedLocation,
     LocationError,
     ServerAddress,
     ServerLocation,
     parse_location,
+    parse_shards,
 )
 
 
@@ -44,6 +46,17 @@ def test_replicas_stand_after_commas() -> None:
     assert (found.user, found.password, found.database, found.cluster) == ("u", "p", "db", "main")
 
 
+def test_shards_stand_after_semicolons() -> None:
+    found = parse_shards("https://u:p@a1,a2;b1:9440,[::1]/db?cluster=main")
+    assert [(shard.shard, getattr(shard, "replicas", None)) for shard in found] == [
+        (Shard(1, 2), (ServerAddress("a1", 8443), ServerAddress("a2", 8443))),
+        (Shard(2, 2), (ServerAddress("b1", 9440), ServerAddress("::1", 8443))),
+    ]
+    assert {(shard.database, shard.cluster) for shard in found} == {("db", "main")}
+    assert [shard.shard for shard in parse_shards("http://a;b;c")] == [Shard(n, 3) for n in (1, 2, 3)]
+    assert [shard.shard for shard in parse_shards("chdb:///p")] == [ONLY_SHARD]
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -68,11 +81,21 @@ def test_replicas_stand_after_commas() -> None:
         "http://a;b/db?cluster=main",
         "http://a,b:x/db?cluster=main",
         "http://a,b,a/db?cluster=main",
+        "http://a;b;a/db",
+        "http://a;/db",
+        "http://;a/db",
+        "http://a,b;c/db",
     ],
 )
 def test_what_points_nowhere(url: str) -> None:
     with pytest.raises(LocationError):
         parse_location(url)
+
+
+@pytest.mark.parametrize("url", ["http://a;a/db", "http://a;/db", "http://a,b;c/db", "chdb://"])
+def test_shards_that_point_nowhere(url: str) -> None:
+    with pytest.raises(LocationError):
+        parse_shards(url)
 
 
 def test_a_password_is_never_shown() -> None:

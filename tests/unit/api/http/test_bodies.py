@@ -69,7 +69,7 @@ def test_a_number_in_text_is_of_plain_digits(amount: object) -> None:
 
 def test_every_route_that_takes_json_refuses_a_key_that_is_given_twice() -> None:
     context = AppContext(
-        engine=cast(Engine, None),
+        database=cast(Engine, None),
         key_names={},
         rates=RateTable(),
         session_secret="x" * 32,

@@ -66,7 +66,7 @@ class _Kept(logging.Handler):
 @pytest.fixture
 def client() -> Iterator[TestClient]:
     context = AppContext(
-        engine=cast(Engine, None),  # nothing here reads from it
+        database=cast(Engine, None),  # nothing here reads from it
         key_names={},
         rates=RateTable(),
         session_secret="s" * 32,

@@ -21,7 +21,7 @@ async def test_who_waits_for_a_slow_part_gets_what_the_first_one_found() -> None
         return "away"
 
     context = AppContext(
-        engine=Mock(),
+        database=Mock(),
         key_names={},
         rates=rate_table(),
         session_secret="s" * 32,

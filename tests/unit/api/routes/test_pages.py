@@ -41,7 +41,7 @@ def _client(
     session_requests: RequestRate | None = None,
 ) -> TestClient:
     context = AppContext(
-        engine=cast(Engine, None),  # nothing here reads from it
+        database=cast(Engine, None),  # nothing here reads from it
         key_names={},
         rates=RateTable(),
         session_secret=SECRET,

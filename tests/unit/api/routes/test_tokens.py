@@ -30,7 +30,7 @@ class Asking:
     def __init__(self, tokens: TokenRegister | None = None, requests_per_s: int = 100) -> None:
         self.clock = [NOW_MS]
         context = AppContext(
-            engine=cast(Engine, None),  # nothing here reads from it
+            database=cast(Engine, None),  # nothing here reads from it
             key_names={},
             rates=RateTable(),
             session_secret=SECRET,

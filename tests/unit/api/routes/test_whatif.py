@@ -15,6 +15,7 @@ from pipeline.api.services.context import AppContext
 from pipeline.clickhouse.client import Engine
 from pipeline.clickhouse.errors import EngineUnavailable
 from pipeline.clickhouse.queries import OrgScope
+from pipeline.clickhouse.shards import Shards
 from tests.support.builders import rate_table
 
 YEAR = Range(date(2025, 6, 13), date(2026, 6, 13))
@@ -44,7 +45,7 @@ class Answering:
 
 def _context(engine: Answering) -> AppContext:
     return AppContext(
-        engine=cast(Engine, engine),
+        database=Shards([cast(Engine, engine)]),
         key_names={},
         rates=rate_table(),
         session_secret="s" * 32,

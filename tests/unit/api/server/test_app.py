@@ -18,7 +18,7 @@ from pipeline.clickhouse.client import Engine
 
 def _client() -> TestClient:
     context = AppContext(
-        engine=cast(Engine, None),  # nothing here reads from it
+        database=cast(Engine, None),  # nothing here reads from it
         key_names={},
         rates=RateTable(),
         session_secret="s" * 32,

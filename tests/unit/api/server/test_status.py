@@ -48,6 +48,16 @@ async def _after(problems: Mapping[str, str | None]) -> ServerStatus:
     return status
 
 
+@pytest.mark.parametrize(("away", "is_ready"), [((), True), ((2,), True), ((1, 2), False)])
+async def test_a_server_is_ready_while_any_shard_answers(away: tuple[int, ...], is_ready: bool) -> None:
+    shards = {f"clickhouse shard {n} of 2": "does not answer" if n in away else None for n in (1, 2)}
+    others = {name: problem for name, problem in WELL.items() if name != "clickhouse"}
+    status = await _after({**others, **shards})
+    found, words = status.role.ready()
+    assert found == is_ready
+    assert [words[name] == "ok" for name in shards] == [n not in away for n in (1, 2)]
+
+
 def test_the_routes_that_ask_an_owner_are_known_by_what_they_depend_on() -> None:
     asks_nobody = {"/me/billing/pin/{pin}"}
     others = {"POST /webhooks/razorpay", "POST /operator/settle/{payment_id}"}
