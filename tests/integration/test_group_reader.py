@@ -163,7 +163,8 @@ async def test_fetches_are_held_longer_only_while_no_partition_waits_for_one(kaf
     await _create(kafka_servers, topic)
 
     async def until_held(reader: GroupReader, held_ms: int) -> None:
-        while reader._consumer is None or reader._consumer._fetcher._fetch_max_wait_ms != held_ms:
+        # A consumer has its fetcher once it has begun.
+        while getattr(getattr(reader._consumer, "_fetcher", None), "_fetch_max_wait_ms", None) != held_ms:
             await asyncio.sleep(0.01)
 
     async with (
