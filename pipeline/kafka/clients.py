@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -153,16 +153,14 @@ def _begin_well(client: AIOKafkaClient, arguments: Mapping[str, Any]) -> None:
         tries_ms = [whole_ms]
         if len(collect_hosts(arguments["bootstrap_servers"])) > 1 and whole_ms > FIRST_TRY_MS:
             tries_ms.insert(0, FIRST_TRY_MS)
-        for try_ms in tries_ms:
-            client._request_timeout_ms = try_ms  # noqa: SLF001
-            try:
-                await bootstrap()
-            except KafkaConnectionError:
-                continue
-            else:
-                return
-            finally:
-                client._request_timeout_ms = whole_ms  # noqa: SLF001
+        try:
+            for try_ms in tries_ms:
+                client._request_timeout_ms = try_ms  # noqa: SLF001
+                with suppress(KafkaConnectionError):
+                    await bootstrap()
+                    return
+        finally:
+            client._request_timeout_ms = whole_ms  # noqa: SLF001
         raise await why_unreached(arguments)
 
     client.bootstrap = bootstrap_or_say_why

@@ -120,7 +120,7 @@ class Pump:
 
     async def _run(self) -> None:
         """Open the partition if it is not, and move its batches; begin anew each time Kafka was lost."""
-        while True:
+        while not self._stopping:
             try:
                 if not self.is_open:
                     await self._open()
@@ -134,8 +134,6 @@ class Pump:
                     raise
                 await self._let_go(error)
             else:
-                return
-            if self._stopping:
                 return
 
     async def _let_go(self, error: BaseException) -> None:
@@ -167,8 +165,7 @@ class Pump:
         async def begin_anew() -> None:
             await asyncio.wait([former])
             await self._let_go(error)
-            if not self._stopping:
-                await self._run()
+            await self._run()
 
         self._task = asyncio.create_task(self._reader.guard(begin_anew()))
 

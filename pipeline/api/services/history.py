@@ -261,7 +261,7 @@ class History:
             later_to_rid=later_to_rid,
         )
         strays = await self.engine_of(scope).async_query(bound.sql, bound.parameters, row=Debit)
-        return added_up([*(each.debit for each in sums), *strays])
+        return added_up([*sums, *strays])
 
     def _keeps(self, at_ms: int) -> bool:
         """Whether all single requests are kept that were posted since an instant."""

@@ -35,24 +35,10 @@ class PostedDay(Struct, array_like=True, frozen=True):
         return ist.day_of_date(self.day)
 
 
-class DaySums(Struct, array_like=True, frozen=True):
-    """What requests of an IST day, model, key and provider cost, in nano-rupees, and the highest of their ids."""
+class DaySums(Debit, array_like=True, frozen=True):
+    """What requests of an IST day, model, key and provider cost, whenever they were charged, and the highest of their ids."""
 
-    day: str
-    model: str
-    key_id: str
-    provider: str
-    requests: int
-    tokens: int
-    cost_nano: int
     last_id: int
-
-    @property
-    def debit(self) -> Debit:
-        """The sums as they stand in a statement."""
-        return Debit(
-            *(self.day, self.model, self.key_id, self.provider), self.requests, self.tokens, self.cost_nano
-        )
 
 
 @dataclass(frozen=True)
