@@ -8,13 +8,10 @@ import pytest
 import pytest_asyncio
 
 from pipeline.accounts.commands import SignUp
-from pipeline.kafka.commands import CommandClient
 from pipeline.local.broker import Broker
 from tests.support import parts
-from tests.support.builders import COMMAND_KEYS
 from tests.support.product.processes import product
-from tests.support.product.storm import ORGS, PARTITIONS, SEED, SIGNED_UP, SIGNUP_NANO, Storm
-from tests.support.product.traffic import RATES, Traffic
+from tests.support.product.storm import PARTITIONS, SIGNED_UP, SIGNUP_NANO, Storm, storming
 
 
 @pytest.fixture(scope="package")
@@ -28,16 +25,11 @@ def storm_broker() -> Iterator[Broker]:
 async def storm(storm_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Storm]:
     """The running product of this folder, with rates, some orgs signed up, and traffic connected."""
     home = tmp_path_factory.mktemp("storm")
-    async with product(storm_broker, home, workers=2, partitions=PARTITIONS) as running:
-        client = CommandClient(running.connection, COMMAND_KEYS)
-        await client.start()
-        traffic = Traffic(running.servers, PARTITIONS, ORGS, seed=SEED)
-        await traffic.start()
-        storm = Storm(running, storm_broker, client, traffic)
-        await storm.publish_rates(RATES)
+    async with (
+        product(storm_broker, home, workers=2, partitions=PARTITIONS) as running,
+        storming(running, storm_broker) as storm,
+    ):
         for org in SIGNED_UP:
-            await client.send(SignUp(f"signup-{org}", org, org, f"{org}@example.in"))
+            await storm.client.send(SignUp(f"signup-{org}", org, org, f"{org}@example.in"))
             storm.credited_nano[org] += SIGNUP_NANO
         yield storm
-        await traffic.stop()
-        await client.stop()

@@ -21,17 +21,14 @@ from aiokafka import AIOKafkaProducer
 from pipeline import topics
 from pipeline.accounts.notices import encode_mail
 from pipeline.api.http.sessions import issue
-from pipeline.kafka.commands import CommandClient
 from pipeline.local.broker import Broker
-from tests.support.builders import COMMAND_KEYS
 from tests.support.clickhouse.process import ClickHouse
 from tests.support.mail import Inbox, inbox
 from tests.support.mails import MAIL
 from tests.support.product.apart import Apart
 from tests.support.product.processes import SESSION_SECRET, Role, started
 from tests.support.product.stopping import STOP_DELAY_S, stopped
-from tests.support.product.storm import ORGS, PARTITIONS, SEED, Storm
-from tests.support.product.traffic import RATES, Traffic
+from tests.support.product.storm import ORGS, PARTITIONS, SEED, Storm, storming
 
 
 @dataclass
@@ -92,19 +89,14 @@ async def load(fresh_broker: Broker, tmp_path: Path) -> AsyncIterator[Load]:
         clickhouse.start()
         async with inbox() as box:
             product = Mailing(fresh_broker, tmp_path, clickhouse=clickhouse, smtp_port=box.port)
-            async with started(product, workers=2, partitions=PARTITIONS) as running:
-                client = CommandClient(running.connection, COMMAND_KEYS)
-                await client.start()
-                traffic = Traffic(running.servers, PARTITIONS, ORGS, seed=SEED)
-                await traffic.start()
-                storm = Storm(running, fresh_broker, client, traffic)
-                await storm.publish_rates(RATES)
+            async with (
+                started(product, workers=2, partitions=PARTITIONS) as running,
+                storming(running, fresh_broker) as storm,
+            ):
                 going = Load(storm, box)
                 going.begin()
                 yield going
                 await going.end()
-                await traffic.stop()
-                await client.stop()
     finally:
         clickhouse.kill()
 

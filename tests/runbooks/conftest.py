@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from pipeline.local.broker import Broker
 from tests.support.board.prometheus_server import running_prometheus
-from tests.support.clickhouse.process import ClickHouse
-from tests.support.product.apart import Apart
-from tests.support.product.razorpay import PARTITIONS, shop
-from tests.support.product.world import World
+from tests.support.product.opened_world import opened_world
 from tests.support.prometheus import program
 from tests.support.runbooks.hands import Hands
 from tests.support.runbooks.hurried import SCRAPE, write_hurried_rules
@@ -41,49 +33,19 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     if prometheus is None:
         pytest.skip("prometheus is not installed (Debian's package prometheus has it)")
     home = tmp_path_factory.mktemp("runbooks")
-    inbox = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pipeline.standin.inbox"),
-            *("--port", "0", "--http-port", "0", "--dir", str(home / "mails")),
-        ],
-        stdout=subprocess.PIPE,
-    )
-    clickhouse = ClickHouse(home / "clickhouse", seed=1)
-
-    def apart(broker: Broker, directory: Path) -> Apart:
-        made = Apart(broker, directory, clickhouse=clickhouse)
-        made.add_worker()
-        return made
-
-    try:
-        assert inbox.stdout is not None
-        smtp_url = json.loads(inbox.stdout.readline())["smtp_url"]
-        clickhouse.start()
-        given = {
-            "METERING_SMTP_URL": smtp_url,
-            "METERING_RECONCILE_EVERY_S": "2",
-            "METERING_ENDS_EVERY_S": "2",
-            "METERING_PARTITIONS": str(PARTITIONS),
-        }
-        with shop(apart, **given) as opened:
-            assert isinstance(opened.product, Apart)
-            world = World(opened, opened.product, home / "mails")
-            (home / "catalog.yaml").write_text(CATALOG)
-            world.metering("catalog", "apply", str(home / "catalog.yaml"))
-            for org in (*ORGS, "org_spool"):
-                world.org(org)
-            load = Load(world, home / "spool")
-            load.start()
-            targets = {"gateway": [f"127.0.0.1:{load.gateway_port}"]}
-            for role in world.product.roles():
-                targets.setdefault(role.command, []).append(role.status_url.removeprefix("http://"))
-            rules = write_hurried_rules(home)
-            with running_prometheus(prometheus, home, targets, rules=rules, interval=SCRAPE) as watching:
-                walking = Walk(world, watching, load, Hands(world.product, opened.environment, home))
-                walking.seen(sum(map(len, targets.values())))
-                yield walking
-            load.stop()
-    finally:
-        clickhouse.kill()
-        inbox.kill()
-        inbox.wait()
+    with opened_world(home, workers=2, METERING_ENDS_EVERY_S="2") as world:
+        (home / "catalog.yaml").write_text(CATALOG)
+        world.metering("catalog", "apply", str(home / "catalog.yaml"))
+        for org in (*ORGS, "org_spool"):
+            world.org(org)
+        load = Load(world, home / "spool")
+        load.start()
+        targets = {"gateway": [f"127.0.0.1:{load.gateway_port}"]}
+        for role in world.product.roles():
+            targets.setdefault(role.command, []).append(role.status_url.removeprefix("http://"))
+        rules = write_hurried_rules(home)
+        with running_prometheus(prometheus, home, targets, rules=rules, interval=SCRAPE) as watching:
+            walking = Walk(world, watching, load, Hands(world.product, world.shop.environment, home))
+            walking.seen(sum(map(len, targets.values())))
+            yield walking
+        load.stop()

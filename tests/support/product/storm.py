@@ -11,7 +11,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx2
@@ -23,8 +24,9 @@ from pipeline.catalog.rates import Rate
 from pipeline.kafka.catalog import publish_rates
 from pipeline.kafka.commands import CommandClient, new_command_id
 from pipeline.local.broker import Broker
+from tests.support.builders import COMMAND_KEYS
 from tests.support.product.processes import DRAIN_LIMIT_S, SESSION_SECRET, Product
-from tests.support.product.traffic import Traffic
+from tests.support.product.traffic import RATES, Traffic
 
 PARTITIONS = 4
 ORGS = [f"org-{n}" for n in range(40)]
@@ -97,3 +99,17 @@ class Storm:
                 if answer.status_code == httpx2.codes.OK:
                     total += json.loads(answer.content)["totals"]["last_30_days"]["requests"]
         return total
+
+
+@asynccontextmanager
+async def storming(running: Product, broker: Broker) -> AsyncIterator[Storm]:
+    """Have traffic and commands connected to a running product, with rates, for as long as the block runs."""
+    client = CommandClient(running.connection, COMMAND_KEYS)
+    await client.start()
+    traffic = Traffic(running.servers, PARTITIONS, ORGS, seed=SEED)
+    await traffic.start()
+    storm = Storm(running, broker, client, traffic)
+    await storm.publish_rates(RATES)
+    yield storm
+    await traffic.stop()
+    await client.stop()
