@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging.config
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -56,6 +57,9 @@ too, which says more."""
 CHOSEN = "Sending username and password in the clear"
 """What the client says at each connection where METERING_KAFKA_SECURITY_PROTOCOL is SASL_PLAINTEXT. The embedded broker is
 spoken to so, within the machine; for others docs/deploy.md says what it means."""
+GIVEN_UP = "a request that nobody waits for any more had failed: %s"
+"""What we say of a task of the client that failed after its caller had given it up, in place of a traceback: a commit of a
+group's offsets is given up after two seconds, and fails where its broker is away."""
 _KINDS_KEPT = 256
 
 
@@ -73,7 +77,8 @@ class ClientLines(logging.Filter):
     """Lets a condition that the Kafka client complains of through once in `AGAIN_S`, with a count of what was held back.
 
     Away from its broker the client complains many times a second and goes on trying, so what it says is a warning here:
-    where trying does not help, its caller gets an error, and says so itself. Tracebacks stay errors.
+    where trying does not help, its caller gets an error, and says so itself. Tracebacks stay errors, but for what
+    failed after its caller had given it up.
     """
 
     def __init__(self, level: str = "WARNING") -> None:
@@ -84,6 +89,10 @@ class ClientLines(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a line is to be told; one of the client may come out changed."""
+        if (given_up := _error_given_up(record)) is not None:
+            record.name, record.msg = _KAFKA_CLIENT, GIVEN_UP
+            record.args = (given_up,)
+            record.exc_info = record.exc_text = None
         if record.name.split(".")[0] != _KAFKA_CLIENT:
             return True
         if record.msg == CHOSEN or record.msg in TOLD_BY_ITS_CALLER:
@@ -112,6 +121,14 @@ class ClientLines(logging.Filter):
                 self._conditions.clear()
             condition = self._conditions[name, text] = _Condition(now_s, now_s)
         return condition
+
+
+def _error_given_up(record: logging.LogRecord) -> BaseException | None:
+    """Return the client's own error that asyncio tells of, where a task of the client's ended in it and nobody took it."""
+    error = record.exc_info[1] if record.exc_info else None
+    is_of_client = f"{os.sep}{_KAFKA_CLIENT}{os.sep}" in str(record.msg)
+    is_client_error = type(error).__module__.startswith(f"{_KAFKA_CLIENT}.")
+    return error if record.name == "asyncio" and is_of_client and is_client_error else None
 
 
 class OfRequest(logging.Filter):

@@ -32,6 +32,7 @@ class GroupOffsets:
         self._due: dict[TopicPartition, int] = {}
         self._written: dict[TopicPartition, int] = {}
         self._more = asyncio.Event()
+        self._is_late = False
 
     def note(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Note the next offset of places of which everything before is done."""
@@ -65,8 +66,13 @@ class GroupOffsets:
             async with asyncio.timeout(LIMIT_S):
                 await self._consumer.commit(due)
         except (KafkaError, TimeoutError) as error:
-            log.info("the group's offsets are written later: %r", error)
+            if not self._is_late:
+                log.info("the group's offsets are written later: %r", error)
+            self._is_late = True
             return False
+        if self._is_late:
+            log.info("the group's offsets are written again")
+        self._is_late = False
         self._written.update(due)
         self._due = {place: offset for place, offset in self._due.items() if due.get(place) != offset}
         return True

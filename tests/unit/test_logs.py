@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import json
 import logging
@@ -10,9 +12,15 @@ import os
 import re
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Coroutine
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import OffsetAndMetadata
 
 from pipeline import request_id
 from pipeline.logs import AGAIN_S, CHOSEN, MESSAGE_CHARS_MAX, PATIENCE_S, ClientLines, config, format_of
@@ -100,6 +108,50 @@ def test_our_own_lines_and_tracebacks_stay_as_they_are() -> None:
     )
     assert ClientLines().filter(failed)
     assert failed.levelname == "ERROR"
+
+
+def _commit_refused() -> Coroutine[Any, Any, None]:
+    """What the client leaves behind where a commit is given up: it goes on, and fails where its broker is away."""
+
+    async def refused(_request: object) -> None:
+        raise KafkaConnectionError("closed")
+
+    member = SimpleNamespace(group_id="g", generation=1, member_id="m", coordinator_id=1, _send_req=refused)
+    offsets = {TopicPartition("t", 0): OffsetAndMetadata(1, "")}
+    commit: Coroutine[Any, Any, None] = GroupCoordinator._do_commit_offsets(cast(Any, member), None, offsets)
+    return commit
+
+
+async def _ours_refused() -> None:
+    raise KafkaConnectionError("closed")
+
+
+def _told_of(coroutine: Coroutine[Any, Any, None], caplog: pytest.LogCaptureFixture) -> str:
+    """Return the first line that is told of a task which fails while nobody waits for it."""
+
+    async def leave_it() -> None:
+        task = asyncio.ensure_future(coroutine)
+        await asyncio.wait({task})
+        del task
+        gc.collect()
+
+    asyncio.run(leave_it())
+    [record] = [record for record in caplog.records if record.name == "asyncio"]
+    assert ClientLines().filter(record)
+    return logging.Formatter("%(levelname)s %(name)s: %(message)s").format(record).splitlines()[0]
+
+
+def test_what_the_client_failed_at_after_it_was_given_up_is_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = _told_of(_commit_refused(), caplog)
+    assert told == (
+        "WARNING aiokafka: a request that nobody waits for any more had failed: KafkaConnectionError: closed"
+    )
+
+
+def test_a_task_of_ours_that_nobody_waits_for_stays_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    assert _told_of(_ours_refused(), caplog) == "ERROR asyncio: Task exception was never retrieved"
 
 
 @pytest.mark.parametrize(("asked", "told"), [("info", 1), ("error", 0)])

@@ -36,7 +36,10 @@ def _followed(group: Group) -> GroupOffsets:
     return GroupOffsets(cast(Any, group))
 
 
-async def test_what_could_not_be_written_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_could_not_be_written_is_written_later_and_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     monkeypatch.setattr(offsets, "AGAIN_S", 0.0)
     monkeypatch.setattr(offsets, "EVERY_S", 0.0)
     group = Group(failures=2)
@@ -48,6 +51,10 @@ async def test_what_could_not_be_written_is_written_later(monkeypatch: pytest.Mo
             await asyncio.sleep(0)
     running.cancel()
     assert group.requests == 3
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "the group's offsets are written later",
+        "the group's offsets are written again",
+    ]
 
 
 async def test_only_the_newest_is_written_and_only_once() -> None:
