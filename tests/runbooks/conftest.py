@@ -45,7 +45,8 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
             targets.setdefault(role.command, []).append(role.status_url.removeprefix("http://"))
         rules = write_hurried_rules(home)
         with running_prometheus(prometheus, home, targets, rules=rules, interval=SCRAPE) as watching:
-            walking = Walk(world, watching, load, Hands(world.product, world.shop.environment, home))
+            hands = Hands(world.product, world.shop.environment, home)
+            walking = Walk(prometheus=watching, hands=hands, world=world, load=load)
             walking.seen(sum(map(len, targets.values())))
             yield walking
         load.stop()

@@ -80,8 +80,9 @@ def running_prometheus(
     deployed = read_yaml(DEPLOY / "prometheus" / "prometheus.yml")
     files = rules or [DEPLOY / "prometheus" / name for name in deployed["rule_files"]]
     jobs = [{"job_name": job, "static_configs": [{"targets": list(at)}]} for job, at in targets.items()]
-    # What gateways are scraped as is whoever runs them to say.
-    assert set(targets) <= {job["job_name"] for job in deployed["scrape_configs"]} | {"gateway"}
+    # What gateways are scraped as, a notary apart and the brokers' machines is for whoever runs them to say.
+    beside = {"gateway", "notary", "kafka-node"}
+    assert set(targets) <= {job["job_name"] for job in deployed["scrape_configs"]} | beside
     often = deployed["global"] if interval is None else dict.fromkeys(deployed["global"], interval)
     config = {"global": often, "rule_files": [str(file) for file in files], "scrape_configs": jobs}
     (home / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -3,7 +3,7 @@
 Owns: what each command of the runbooks means here. `metering` is run as it stands, and so are Kafka's scripts, by the classes
 that they start; `status` and `curl` ask the process that listens there. What Compose shows of a service (`ps`, `logs`) is
 shown of the role's process, as there are no containers, and `kubectl` shows nothing.
-Called by: tests/support/runbooks/walk.py.
+Called by: tests/support/runbooks/paged.py.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import httpx2
 
 from pipeline.local import broker, jars
 from tests.support.deploy import ROOT, read_yaml
-from tests.support.product.apart import Apart
 from tests.support.product.processes import Role
 
 TOOLS = Path(__file__).with_name("kafka-tools.txt")
@@ -45,13 +45,34 @@ class Said:
     text: str
 
 
+class Operated(Protocol):
+    """What is operated: a deployment of processes of this machine."""
+
+    @property
+    def servers(self) -> str:
+        """host:port of the brokers."""
+
+    @property
+    def http_url(self) -> str:
+        """Where the server is asked."""
+
+    def roles(self) -> Sequence[Role]:
+        """Return every process."""
+
+
 @dataclass
 class Hands:
     """Runs commands on a product, as its operator."""
 
-    product: Apart
+    product: Operated
     environment: Mapping[str, str]
     home: Path
+    kafka_arguments: Sequence[str] = ()
+    """What Kafka's scripts are given beside the brokers' address: how to sign in."""
+
+    def words(self) -> str:
+        """Return the last words of every process."""
+        return "\n".join(f"--- {role.name}\n{role.words()}" for role in self.product.roles())
 
     def run(self, command: str, of: Role | None = None, **names: str) -> Said:
         """Run a command of a runbook; words in capitals stand for `names`, and port 8001 for the role `of`.
@@ -91,7 +112,7 @@ class Hands:
     def _kafka(self, script: str, arguments: list[str]) -> Said:
         """Run what a script of Kafka's runs. The broker's address is what the head of the runbooks says to add."""
         path = ":".join(str(each) for each in [*jars.ensure(listing=TOOLS), *jars.ensure()])
-        at = ("--bootstrap-server", self.product.servers)
+        at = ("--bootstrap-server", self.product.servers, *self.kafka_arguments)
         return self._done(broker.java(path, CLASSES[script], *at, *arguments, heap="-Xmx256m"))
 
     def _base(self, port: str, of: Role | None) -> str:
