@@ -1,6 +1,6 @@
 """Statements and past balances over the real engine, against sums done row by row.
 
-The accounts' owner is played by the rows themselves; test_product.py has the real one.
+The accounts' owner is played by the rows themselves; tests/product has the real one.
 """
 
 from __future__ import annotations

@@ -12,13 +12,13 @@ import pytest
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 TESTS = Path(__file__).parents[1]
-FOLDERS = ("tests/crash", "tests/browser")
+FOLDERS = ("tests/crash", "tests/browser", "tests/product")
 """One product serves several files there; and one storm at a time is enough for a machine."""
 LONG = (
     "tests/crash",
     "tests/cluster/test_brokers_die.py",
     "tests/integration/test_billing_returns.py",
-    "tests/integration/test_product.py",
+    "tests/product",
     "tests/integration/test_demo.py",
     "tests/integration/test_refusing.py",
     "tests/browser",

@@ -1,6 +1,6 @@
 """Every route of the product by who may call it, and what each is tried with.
 
-Owns: the lists. A new route, or a new verb of one, fails test_api_probe.py, test_api_contract.py and test_product.py until
+Owns: the lists. A new route, or a new verb of one, fails test_api_probe.py, test_api_contract.py and tests/product/test_trust.py until
 it stands here: in one list by what it answers, and in `CHANGED_BY` if members change something with it.
 """
 

@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaProducer
 from pipeline.api.http.sessions import Role, issue
 from pipeline.partitioning import partition_of
 from tests.support.product.processes import SESSION_SECRET, Product
+from tests.support.product.processes import Role as Process
 
 PARTITIONS = 4
 CATALOG = Path(__file__).parents[3] / "deploy" / "catalog.yaml"
@@ -65,6 +66,10 @@ class Deployment:
         answer = self.call("GET", path, org)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def status(self, role: Process, path: str = "/metrics") -> httpx2.Response:
+        """Ask a role on its status port."""
+        return httpx2.get(f"{role.status_url}{path}", timeout=20, trust_env=False, verify=False)
 
     def metering(self, *arguments: str, code: int = 0) -> Any:
         """Run a command as an operator with METERING_* set; return the JSON it prints."""
