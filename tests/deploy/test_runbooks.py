@@ -82,4 +82,8 @@ def test_rules_in_a_hurry_ask_the_same_in_less_time() -> None:
     )
     assert hurried_expression(asked) == short
     assert hurried_expression("time() - x > 26 * 3600") == "time() - x > 26 * 2"
+    assert hurried_expression("time() - x > 26 * 3600", hours_stay=True) == "time() - x > 26 * 3600"
+    assert (
+        hurried_expression("predict_linear(x[6h], 4 * 86400) < 0") == "predict_linear(x[1080s], 4 * 4320) < 0"
+    )
     assert hurried_expression("max(x) > 120") == "max(x) > 120"

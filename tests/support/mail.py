@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 
+from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
+
+from tests.support import ports
 
 
 @dataclass
@@ -67,3 +70,24 @@ async def inbox(**options: Any) -> AsyncIterator[Inbox]:
         yield box
     finally:
         server.close()
+
+
+class _NoRecipient:
+    """Refuses every recipient for good."""
+
+    async def handle_RCPT(  # noqa: N802 - the library's name
+        self, _server: Any, _session: Any, _envelope: Any, _address: str, _options: Any
+    ) -> str:
+        """Answer to a recipient."""
+        return "550 no such person"
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    """Run, in a thread, a server that takes no mail for anybody; yield its URL."""
+    controller = Controller(_NoRecipient(), hostname="127.0.0.1", port=ports.free())
+    controller.start()
+    try:
+        yield f"smtp://127.0.0.1:{controller.port}"
+    finally:
+        controller.stop()

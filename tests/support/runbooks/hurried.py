@@ -22,6 +22,8 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _WINDOW = re.compile(r"(?<=\[)(\d+)([smhd])(?=\])|(?<=offset )(\d+)([smhd])")
 _YOUNG = re.compile(r"(?<=process_start_time_seconds < )\d+")
 _HOURS = re.compile(r"(\d+) \* 3600")
+_AHEAD = re.compile(r"(\d+) \* 86400")
+"""How far ahead something is foretold, in days."""
 
 
 def hurried(text: str) -> str:
@@ -29,25 +31,29 @@ def hurried(text: str) -> str:
     return f"{max(1, round(int(text[:-1]) * SECONDS[text[-1]] / HURRY))}s"
 
 
-def hurried_expression(expression: str) -> str:
-    """Return an expression with shorter windows. Ages told in hours become twice as many seconds: nobody waits for a day here."""
+def hurried_expression(expression: str, *, hours_stay: bool = False) -> str:
+    """Return an expression with shorter windows. Ages told in hours become twice as many seconds: nobody waits for a day here.
+
+    `hours_stay` is for what is of other days already.
+    """
     short = _WINDOW.sub(lambda found: hurried(found[0]), expression)
     short = _YOUNG.sub(lambda found: str(int(found[0]) // HURRY), short)
-    return _HOURS.sub(r"\1 * 2", short)
+    short = _AHEAD.sub(lambda found: f"{found[1]} * {SECONDS['d'] // HURRY}", short)
+    return short if hours_stay else _HOURS.sub(r"\1 * 2", short)
 
 
-def write_hurried_rules(home: Path) -> list[Path]:
+def write_hurried_rules(home: Path, *, hours_stay: bool = False) -> list[Path]:
     """Write the rule files of the deployment, shortened, into a folder; return where they are."""
     written = []
     for name in read_yaml(DEPLOY / "prometheus" / "prometheus.yml")["rule_files"]:
         content = read_yaml(DEPLOY / "prometheus" / name)
         for group in content["groups"]:
-            group["rules"] = [_hurried_rule(rule) for rule in group["rules"]]
+            group["rules"] = [_hurried_rule(rule, hours_stay) for rule in group["rules"]]
         written.append(home / name)
         written[-1].write_text(yaml.safe_dump(content), encoding="utf-8")
     return written
 
 
-def _hurried_rule(rule: dict[str, Any]) -> dict[str, Any]:
+def _hurried_rule(rule: dict[str, Any], hours_stay: bool) -> dict[str, Any]:
     waits = {"for": hurried(rule["for"])} if "for" in rule else {}
-    return {**rule, "expr": hurried_expression(rule["expr"]), **waits}
+    return {**rule, "expr": hurried_expression(rule["expr"], hours_stay=hours_stay), **waits}
