@@ -81,7 +81,7 @@ RESTORE = WORKER.histogram("metering_restore_seconds", "Time to take over a part
 
 LAG = READING.gauge(
     "metering_lag_offsets",
-    "Offsets of a topic's partition between the broker's end and what is done here; markers of transactions count",
+    "Offsets of a topic's partition between the log's end and what is done here; open transactions and markers of ended ones count",
     ["part", "topic", "partition"],
 )
 STANDING = READING.gauge(

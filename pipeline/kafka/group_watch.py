@@ -5,6 +5,9 @@ Called by: `kafka/reader.py`, for the worker, the sink and the mailer.
 
 The broker's ends are compared with what is done here, so a reader that is stuck cannot hide its lag. It is one question
 for all partitions, to each broker that leads any of them, and goes over a connection of its own.
+
+There are two ends while a producer's transaction is open. What is committed ends before it: nobody may read on, so by this
+end we are judged. What is written ends after it: what waits there waits for somebody, so it is lag all the same.
 """
 
 from __future__ import annotations
@@ -47,6 +50,9 @@ class GroupMember(Protocol):
     async def done_offsets(self) -> Mapping[TopicPartition, int]:
         """Return the offset below which everything is done, of each place that is open."""
 
+    def written_ends(self) -> Ends:
+        """Return where the logs of the open places end, committed or not, by the broker's last answers to fetches."""
+
 
 class GroupWatch:
     """Whether the broker answers, and what is known of each partition of a member."""
@@ -84,7 +90,7 @@ class GroupWatch:
         raises ends this too.
         """
         self._answered_at_s = time.monotonic()
-        # The ends of what is committed: while a producer's transaction is open, nobody can read on.
+        # Its ends are those of what is committed: nobody is to end for what somebody else's open transaction holds up.
         async with started_consumer(self._kafka, request_timeout_ms=ASK_LIMIT_MS) as probe:
             while True:
                 await asyncio.sleep(WATCH_EVERY_S)
@@ -118,15 +124,16 @@ class GroupWatch:
     def tell(self, member: GroupMember, done: Mapping[TopicPartition, int], ends: Ends, now_s: float) -> None:
         """Set the gauges: `done` is what is done of each open place, `ends` what the broker has just said, if anything.
 
-        Where the broker says nothing, its last word counts.
+        Where the broker says nothing, its last word counts. What is written beyond `ends` and not committed lags too.
         """
         telemetry.BROKER_SILENT.labels(self._part).set(self.silent_s)
         for partition, since_s in member.opening().items():
             telemetry.OPENING.labels(self._part, partition).set(now_s - since_s)
         self._ends.update({place: end for place, end in ends.items() if place in done})
+        written = member.written_ends()
         standing_s: dict[int, float] = {}
         for place, offset in done.items():
-            lag = max(0, self._ends.get(place, offset) - offset)
+            lag = max(0, self._ends.get(place, offset) - offset, written.get(place, offset) - offset)
             telemetry.LAG.labels(self._part, place.topic, place.partition).set(lag)
             before, since_s = self._moved.get(place, (None, now_s))
             if lag == 0 or offset != before:

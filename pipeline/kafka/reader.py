@@ -255,6 +255,13 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             place: self._done_offsets[place] for place in self.open_places() if place in self._done_offsets
         }
 
+    def written_ends(self) -> dict[TopicPartition, int]:
+        """Return where the logs of the open places end, committed or not, by the broker's last answers to fetches."""
+        assert self._consumer is not None
+        ours = self._consumer.assignment()
+        ends = {place: self._consumer.highwater(place) for place in self.open_places() if place in ours}
+        return {place: end for place, end in ends.items() if end is not None}
+
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         """Finish the batch in hand of each revoked partition, then park it or let it go.
 

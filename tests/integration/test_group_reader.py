@@ -421,6 +421,30 @@ async def test_what_transactions_leave_in_the_offsets_is_read_past(kafka_servers
     assert doing.values == [b"a", b"b", b"c"]
 
 
+async def test_what_waits_behind_somebodys_open_transaction_shows_as_standing(
+    kafka_servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody may read on before it ends, so for the broker's end of what is committed nothing would be left to do."""
+    monkeypatch.setattr(group_watch, "WATCH_EVERY_S", 0.05)
+    topic, doing = f"left-open-{time.monotonic_ns()}", Doing()
+    doing.go_on.set()
+    await _create(kafka_servers, topic)
+
+    def shown() -> tuple[float | None, float | None]:
+        lag = _shown("lag_offsets", topic, topic=topic, partition="0")
+        return lag, _shown("standing_seconds", topic, partition="0")
+
+    async with _transactional(kafka_servers) as producer, _reading(kafka_servers, topic, doing):
+        await _transaction(producer, topic, b"a", commits=True)
+        await _until(lambda: doing.values == [b"a"] and shown() == (0, 0))
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"b", partition=0)
+        await _until(lambda: shown()[0] == 1 and (shown()[1] or 0) > 0.3)
+        assert doing.values == [b"a"]
+        await producer.commit_transaction()
+        await _until(lambda: doing.values == [b"a", b"b"] and shown() == (0, 0))
+
+
 async def test_retention_that_overtakes_the_reader_ends_it(kafka_servers: str) -> None:
     """It must not go on at the log's new beginning as if nothing had been there."""
     topic, doing = f"overtaken-{time.monotonic_ns()}", Doing()

@@ -21,6 +21,7 @@ class Opening:
 
     def __init__(self, since_s: Mapping[int, float]) -> None:
         self.since_s = dict(since_s)
+        self.written: dict[TopicPartition, int] = {}
 
     def open_places(self) -> Sequence[TopicPartition]:
         return []
@@ -30,6 +31,9 @@ class Opening:
 
     async def done_offsets(self) -> Mapping[TopicPartition, int]:
         return {}
+
+    def written_ends(self) -> Mapping[TopicPartition, int]:
+        return self.written
 
 
 def _shown(name: str, partition: int, topic: str | None = None) -> float | None:
@@ -65,6 +69,17 @@ def test_a_partition_stands_still_while_it_lags_and_nothing_of_it_is_done(watch:
     assert _shown("standing_seconds", 0) == 12
     watch.tell(NOBODY, {A0: 7, B0: 8, A1: 3}, {A0: 9, B0: 8, A1: 4}, 14.0)
     assert (_shown("standing_seconds", 0), _shown("standing_seconds", 1)) == (0, 2)
+
+
+def test_what_is_written_and_not_committed_lags_and_stands_too(watch: GroupWatch) -> None:
+    member = Opening({})
+    member.written = {A0: 9}
+    for now_s in (0.0, 10.0):
+        watch.tell(member, {A0: 5}, {A0: 5}, now_s)
+    assert (_shown("lag_offsets", 0, "a"), _shown("standing_seconds", 0)) == (4, 10)
+    # The transaction ends: its marker is part of the log, and the broker's answer may be newer than the last fetch's.
+    watch.tell(member, {A0: 10}, {A0: 10}, 12.0)
+    assert (_shown("lag_offsets", 0, "a"), _shown("standing_seconds", 0)) == (0, 0)
 
 
 def test_a_partition_shows_as_opening_until_it_is_open(watch: GroupWatch) -> None:
