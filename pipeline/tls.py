@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 _EXPIRED = 10
 _NOT_YET_VALID = 9
@@ -95,11 +98,16 @@ def reason_of(error: ssl.SSLError) -> str:
 
 def tls_error_in(error: BaseException | None) -> ssl.SSLError | None:
     """Return the error of TLS that an error is or came from, None where there is none."""
+    return error_in(error, ssl.SSLError)
+
+
+def error_in(error: BaseException | None, kind: type[E]) -> E | None:
+    """Return the error of a kind that an error is or came from, None where there is none."""
     # An error may have been made of another one without having been raised from it: then it has no cause of its own.
     left = [error]
     while left:
         found = left.pop()
-        if isinstance(found, ssl.SSLError):
+        if isinstance(found, kind):
             return found
         if found is not None:
             left += [found.__context__, found.__cause__]

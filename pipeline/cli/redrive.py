@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
         leaps: Annotated[
             bool,
             typer.Option(
-                "--leaps", help="Those with a number far above their source's too: see docs/deploy.md."
+                "--leaps", help="Those with a number far above their source's too: see docs/runbooks.md."
             ),
         ] = False,
         unsigned: Annotated[

@@ -18,6 +18,7 @@ from pipeline.cli.context import (
     DataDir,
     print_json,
     role_settings_for,
+    say,
     settings_for,
 )
 from pipeline.kafka.acls import acls, shown
@@ -58,9 +59,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def migrate(data_dir: DataDir = DATA_DIR) -> None:
         """Create the ClickHouse schema or bring it up to date. Safe to repeat."""
-        from pipeline.clickhouse.migrate import main
-
-        raise typer.Exit(main(role_settings_for(SinkSettings, data_dir)))
+        say(_migrate(role_settings_for(SinkSettings, data_dir)))
 
     @app.command()
     def topics(
@@ -88,6 +87,16 @@ def register(app: typer.Typer) -> None:
             )
         else:
             print_json(asdict(asyncio.run(ensure_topics(settings.kafka, settings))))
+
+
+def _migrate(settings: SinkSettings) -> str:
+    """Migrate the schema; what was done. Raises CommandError with what is in the way."""
+    from pipeline.clickhouse.migrate import MigrationError, main
+
+    try:
+        return main(settings)
+    except MigrationError as error:
+        raise CommandError(f"migrate: {error}") from None
 
 
 def _notary(settings: NotarySettings) -> int:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,22 +215,21 @@ def _migrate(engines: Sequence[Engine], todo: list[Migration]) -> list[str]:
     return done
 
 
-def main(settings: SinkSettings) -> int:
-    """Migrate the engine that the settings name; return the exit code. Messages go to stderr."""
+def main(settings: SinkSettings) -> str:
+    """Migrate the engine that the settings name; return what was done. Raises MigrationError, whatever it was that failed."""
     if settings.clickhouse_url is None:
-        return _fail("METERING_CLICKHOUSE_URL is not set")
+        raise MigrationError("METERING_CLICKHOUSE_URL is not set")
     try:
         database = open_database(settings.clickhouse_url, settings.clickhouse_tls)
     except (LocationError, EngineError) as error:
-        return _fail(str(error))
+        raise MigrationError(str(error)) from error
     try:
         done = migrate(database)
-    except (MigrationError, SqlFilesMissingError, EngineError, EngineUnavailable) as error:
-        return _fail(str(error))
+    except (SqlFilesMissingError, EngineError, EngineUnavailable) as error:
+        raise MigrationError(str(error)) from error
     finally:
         database.close()
-    print(f"applied {', '.join(done)}" if done else "the schema is up to date", file=sys.stderr)
-    return 0
+    return f"applied {', '.join(done)}" if done else "the schema is up to date"
 
 
 def _looked_up(engine: Engine) -> list[_Applied] | None:
@@ -296,8 +294,3 @@ def _record(engine: Engine, migration: Migration) -> None:
     row = msgspec.json.encode(values) + b"\n"
     columns = ("version", "name", "checksum", "additive")
     engine.insert("schema_versions", columns, row, token=f"schema-{migration.version}-{migration.checksum}")
-
-
-def _fail(message: str) -> int:
-    print(f"migrate: {message}", file=sys.stderr)
-    return 1

@@ -11,10 +11,12 @@ from __future__ import annotations
 import re
 import ssl
 from dataclasses import dataclass
+from errno import EHOSTUNREACH, ENETUNREACH
+from socket import gaierror
 
 from clickhouse_connect.driver.exceptions import Error as DriverError
 
-from pipeline.tls import reason_of, tls_error_in, why_refused, words_of
+from pipeline.tls import error_in, reason_of, tls_error_in, why_refused, words_of
 
 PREFIX = "METERING_CLICKHOUSE_"
 _URL = f"{PREFIX}URL"
@@ -65,13 +67,24 @@ def what_to_set(error: DriverError, asked: Asked) -> str | None:
 
 
 def what_it_may_be(error: DriverError, asked: Asked) -> str | None:
-    """Return what an error may say of our settings, where it may as well be that the server is being stopped."""
+    """Return what an error may say of our settings, where it may as well be that the server is away or being stopped."""
+    if (away := _away_in(error)) is not None:
+        return f"{asked.server} does not answer ({away.strerror}); {_URL} names it"
     if isinstance(tls_error_in(error), ssl.SSLEOFError):
         return (
             f"{asked.server} closed the connection: it is being stopped, or does not take the certificate that this client shows "
             f"({PREFIX}CERT_FILE)"
         )
     return None
+
+
+def _away_in(error: DriverError) -> OSError | None:
+    """Return why no connection was made, None where there was one: the driver says it at length."""
+    found = error_in(error, OSError)
+    is_away = isinstance(found, (ConnectionRefusedError, gaierror)) or (
+        found is not None and found.errno in (EHOSTUNREACH, ENETUNREACH)
+    )
+    return found if is_away else None
 
 
 def _of_tls(error: ssl.SSLError | None, asked: Asked) -> str | None:

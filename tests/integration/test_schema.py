@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -267,12 +272,37 @@ def test_a_column_that_a_block_lacks_takes_its_default_and_all_is_still_one_part
     assert parts == [(2,)]
 
 
-def test_migrate_as_a_command_tells_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(Settings()) == 1
-    assert main(Settings(clickhouse_url="http://127.0.0.1:1/db")) == 1
-    told = capsys.readouterr()
-    assert "METERING_CLICKHOUSE_URL is not set" in told.err
-    assert told.out == ""
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (None, "METERING_CLICKHOUSE_URL is not set"),
+        (
+            "http://127.0.0.1:1/db",
+            "127.0.0.1:1 does not answer (Connection refused); METERING_CLICKHOUSE_URL names it",
+        ),
+    ],
+)
+def test_migrate_as_a_command_tells_what_is_wrong(url: str | None, says: str) -> None:
+    with pytest.raises(MigrationError, match=re.escape(says)):
+        main(Settings(clickhouse_url=url))
+
+
+def test_a_migration_that_fails_is_a_log_line_where_these_are_json() -> None:
+    environment = {
+        **os.environ,
+        "METERING_LOG_FORMAT": "json",
+        "METERING_CLICKHOUSE_URL": "http://127.0.0.1:1/db",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "migrate"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "does not answer" in json.loads(line)["message"]
 
 
 def test_the_sql_files_are_in_the_checkout() -> None:

@@ -82,6 +82,16 @@ def test_a_server_that_is_away_or_refuses_a_statement_says_nothing_of_settings()
     assert not failure.needs_operator
 
 
+def test_a_server_that_is_away_is_named_in_one_line_and_may_come_back() -> None:
+    failure = engine_failure(_behind(ConnectionRefusedError(111, "Connection refused")), ASKED)
+    assert isinstance(failure, EngineUnavailable)
+    assert not failure.needs_operator
+    assert (
+        str(failure)
+        == "ch.example:8443 does not answer (Connection refused); METERING_CLICKHOUSE_URL names it"
+    )
+
+
 def test_a_server_that_hangs_up_may_be_stopped_or_want_a_certificate() -> None:
     failure = engine_failure(_behind(ssl.SSLEOFError(8, "EOF occurred in violation of protocol")), ASKED)
     assert isinstance(failure, EngineUnavailable)
