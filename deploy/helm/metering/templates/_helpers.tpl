@@ -159,11 +159,13 @@ spec:
         {{- end }}
         - {name: status, containerPort: 8001}
       # Alive: its event loop moves. Ready: it does its work, and was not told to stop. Only the first may restart it:
-      # it is not ready while Kafka or ClickHouse is away, which a restart does not mend.
+      # it is not ready while Kafka or ClickHouse is away, which a restart does not mend. Three answers in a row have to
+      # fail: where a node is short of CPU, one that comes late would take every server out of the Service at once. One
+      # that ends is out of it anyway.
       startupProbe:
         httpGet: {path: /livez, port: status}
         periodSeconds: 2
-        timeoutSeconds: 2
+        timeoutSeconds: 5
         failureThreshold: 60
       livenessProbe:
         httpGet: {path: /livez, port: status}
@@ -173,8 +175,8 @@ spec:
       readinessProbe:
         httpGet: {path: /readyz, port: status}
         periodSeconds: 2
-        timeoutSeconds: 2
-        failureThreshold: 1
+        timeoutSeconds: 5
+        failureThreshold: 3
       {{- end }}
       resources:
         {{- toYaml $own.resources | nindent 8 }}
