@@ -263,6 +263,8 @@ def test_the_jobs_run_before_the_roles_and_once_for_each_release(case: str) -> N
         before = of_kind(case, "NetworkPolicy")[name]["metadata"]["annotations"]
         assert before["helm.sh/hook"] == notes["helm.sh/hook"]
         assert int(before["helm.sh/hook-weight"]) < int(notes["helm.sh/hook-weight"])
+        # No uninstallation removes what a hook made.
+        assert "hook-succeeded" in before["helm.sh/hook-delete-policy"]
 
 
 @pytest.mark.parametrize("case", CASES)
