@@ -26,7 +26,7 @@ help:
 	@echo "make drill   lose a cluster and go on from its copy on a second one, in some minutes"
 	@echo "make cluster have brokers die in turn under the product, 20 times in a quarter of an hour (BROKER_DEATHS=N)"
 	@echo "make board   run the demo under a real Prometheus, try every panel of the board and draw it in docs/pictures, in ten minutes or so"
-	@echo "make runbooks provoke alerts under a real Prometheus and follow their runbooks, in ten minutes or so"
+	@echo "make runbooks provoke alerts under a real Prometheus and follow their runbooks, in half an hour or so"
 	@echo "make stack   run docker-compose.yml in containers and kill each of its parts, in half an hour or so"
 	@echo "make litellm kill workers of a LiteLLM proxy under 1,000 mixed requests, in some minutes"
 	@echo "make gateways try the gateways of examples/ (Go, Node) and librdkafka before the product, in some minutes"
@@ -119,7 +119,7 @@ board: setup browser
 	$(BIN)/python -m pytest -s --timeout 1200 tests/board
 
 runbooks: setup
-	@$(BIN)/python -c 'from tests.support.prometheus import fetch, program; program("prometheus") or fetch()'
+	@$(BIN)/python -c 'from tests.support.prometheus import *; [program(each) or fetch(each) for each in (PACKAGE, NODE_EXPORTER)]'
 	$(BIN)/python -m pytest -s --timeout 600 tests/runbooks
 
 stack: setup

@@ -1,7 +1,7 @@
 """A disk whose power can be cut: what was written to it and not synced is gone, as after a real power cut.
 
 Owns: an ext4 file system in a file, on a loop device, and the end of everything on its way to it.
-Called by: the tests of what is left after a power cut.
+Called by: the tests of what is left after a power cut, and of a disk that fills.
 
 The cut is ext4's own (`EXT4_IOC_SHUTDOWN`, made for tests of file systems): from then on nothing more reaches the
 disk, neither data nor journal. What was there is then mounted again, as a machine does that starts after a cut. It
@@ -56,18 +56,18 @@ class Disk:
 
 
 @contextmanager
-def disk(home: Path) -> Iterator[Disk]:
+def disk(home: Path, size_bytes: int = BYTES) -> Iterator[Disk]:
     """Yield a disk in a directory of its own. Skips the test where this machine cannot have one."""
     image, where = home / "disk.img", home / "disk"
     where.mkdir()
     with image.open("wb") as file:
-        file.truncate(BYTES)
+        file.truncate(size_bytes)
     try:
         _run("mkfs.ext4", "-q", "-F", str(image))
         _run(*_MOUNT, str(image), str(where))
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", b"") or str(error).encode()
-        pytest.skip(f"a power cut needs root, ext4 and loop devices: {said.decode().strip()}")
+        pytest.skip(f"a disk of its own needs root, ext4 and loop devices: {said.decode().strip()}")
     try:
         yield Disk(image, where)
     finally:

@@ -11,6 +11,7 @@ knows nothing. The version is the distribution's (2.42 on Debian 12); there is n
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-UNPACKED = Path(sys.prefix) / "prometheus"
-"""Where the package is unpacked."""
-PROGRAMS = UNPACKED / "usr" / "bin"
+PACKAGE, NODE_EXPORTER = "prometheus", "prometheus-node-exporter"
+"""Debian's packages: Prometheus with promtool, and what shows a machine's own figures."""
 LIMIT_S = 240
 """For how long apt may take for one step: a slow archive ends no run of the tests."""
 
@@ -31,25 +31,32 @@ class NotFetchedError(Exception):
 
 def program(name: str) -> str | None:
     """Return where `prometheus` or `promtool` is, None where neither the machine nor the environment has it."""
-    return shutil.which(name) or shutil.which(name, path=str(PROGRAMS))
+    here = os.pathsep.join(str(unpacked(package) / "usr" / "bin") for package in (PACKAGE, NODE_EXPORTER))
+    return shutil.which(name) or shutil.which(name, path=here)
 
 
-def fetch() -> None:
-    """Unpack the package into the environment. Raises NotFetchedError."""
+def unpacked(package: str) -> Path:
+    """Return where a package is unpacked."""
+    return Path(sys.prefix) / package
+
+
+def fetch(package: str = PACKAGE) -> None:
+    """Unpack a package into the environment. Raises NotFetchedError."""
     for needed in ("apt-get", "dpkg-deb"):
         if shutil.which(needed) is None:
             raise NotFetchedError(f"there is no {needed} here")
-    UNPACKED.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=UNPACKED.parent, prefix="prometheus-") as made:
+    place = unpacked(package)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=place.parent, prefix="prometheus-") as made:
         folder = Path(made)
-        _run(["dpkg-deb", "-x", str(_downloaded(folder)), str(folder / "files")], folder)
-        shutil.rmtree(UNPACKED, ignore_errors=True)
-        (folder / "files").rename(UNPACKED)
+        _run(["dpkg-deb", "-x", str(_downloaded(folder, package)), str(folder / "files")], folder)
+        shutil.rmtree(place, ignore_errors=True)
+        (folder / "files").rename(place)
 
 
-def _downloaded(folder: Path) -> Path:
+def _downloaded(folder: Path, package: str) -> Path:
     """Return the package's file, downloaded by what the machine knows of its archive, or by what the archive says now."""
-    download = ["download", "prometheus"]
+    download = ["download", package]
     try:
         _apt(folder, *download)
     except NotFetchedError:
@@ -59,7 +66,7 @@ def _downloaded(folder: Path) -> Path:
         own = ("-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={cache}")
         _apt(folder, *own, "update")
         _apt(folder, *own, *download)
-    (found,) = folder.glob("prometheus_*.deb")
+    (found,) = folder.glob(f"{package}_*.deb")
     return found
 
 
@@ -96,7 +103,7 @@ def main() -> None:
         print(f"No promtool, so the alert rules are not tested: {error}", file=sys.stderr)
         return
     path = program("promtool")
-    assert path is not None, f"Debian's package has no promtool in {PROGRAMS}"
+    assert path is not None, f"Debian's package has no promtool in {unpacked(PACKAGE)}"
     print(f"{path}: {version(path)}", file=sys.stderr)
 
 

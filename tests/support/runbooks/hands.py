@@ -1,7 +1,8 @@
 """The hands of somebody who follows a runbook: its commands, run on a product that is made of processes of this machine.
 
 Owns: what each command of the runbooks means here. `metering` is run as it stands, and so are Kafka's scripts, by the classes
-that they start; `status` and `curl` ask the process that listens there. What Compose shows of a service (`ps`, `logs`) is
+that they start; `status` and `curl` ask the process that listens there, and statements
+are sent to ClickHouse. What Compose shows of a service (`ps`, `logs`) is
 shown of the role's process, as there are no containers, and `kubectl` shows nothing.
 Called by: tests/support/runbooks/paged.py.
 """
@@ -22,6 +23,7 @@ import httpx2
 from pipeline.local import broker, jars
 from tests.support.deploy import ROOT, read_yaml
 from tests.support.product.processes import Role
+from tests.support.runbooks.sections import STATEMENTS
 
 TOOLS = Path(__file__).with_name("kafka-tools.txt")
 CLASSES = {
@@ -34,7 +36,8 @@ CLASSES = {
 """What Kafka's scripts start."""
 SERVICES = frozenset(read_yaml(ROOT / "docker-compose.yml")["services"])
 STATUS_PORT, HTTP_PORT = "8001", "8000"
-LIMIT_S = 120.0
+LIMIT_S = 240.0
+"""A rebuild waits for over a minute before it begins."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,15 @@ class Hands:
         Raises AssertionError where nobody knows what the command means.
         """
         filled = re.sub(r"\b[A-Z][A-Z_]+\b", lambda found: names.get(found[0], found[0]), command)
-        program, *arguments = shlex.split(filled)
+        if filled.split()[0] in STATEMENTS:
+            return Said(0, self.sql(filled))
+        return self._program(*shlex.split(filled), of=of)
+
+    def _program(self, program: str, *arguments: str, of: Role | None) -> Said:
         if program == "metering":
             return self._done([sys.executable, "-m", "pipeline", *arguments])
         if program in CLASSES:
-            return self._kafka(program, arguments)
+            return self._kafka(program, list(arguments))
         if program == "status":
             return _asked(self._base(arguments[0], of) + "/healthz")
         if program == "curl":
@@ -92,10 +99,17 @@ class Hands:
             host, _, path = url.partition("/")
             return _asked(self._base(host.partition(":")[2], of) + f"/{path}")
         if (program, *arguments[:1]) == ("docker", "compose"):
-            return self._compose(arguments[1:])
+            return self._compose(list(arguments[1:]))
         if program == "kubectl":
             return Said(0, "there is no cluster here")
-        raise AssertionError(f"what is `{command}`?")
+        raise AssertionError(f"what is `{program}`?")
+
+    def sql(self, statement: str) -> str:
+        """Have ClickHouse run a statement, past the product; what it answers. Raises AssertionError where it refuses."""
+        url = self.environment["METERING_CLICKHOUSE_URL"]
+        answer = httpx2.post(url, content=statement, trust_env=False, verify=False, timeout=60)
+        assert answer.status_code == httpx2.codes.OK, f"{statement}: {answer.text}"
+        return answer.text
 
     def _done(self, command: list[str]) -> Said:
         done = subprocess.run(

@@ -13,6 +13,8 @@ from tests.support.deploy import ROOT
 FILE = ROOT / "docs" / "runbooks.md"
 PROGRAMS = ("docker", "curl", "kubectl", "status", "metering")
 """Whose words are commands, where they stand by themselves in code; Kafka's scripts are too."""
+STATEMENTS = ("SELECT", "ALTER", "SYSTEM")
+"""What statements for ClickHouse begin with."""
 _PART = re.compile(r"\*\*(Look|Do|Over)\*\*(.*?)(?=\n- \*\*|\n\n|\Z)", re.DOTALL)
 _CODE = re.compile(r"`([^`]+)`")
 
@@ -41,4 +43,6 @@ def commands() -> tuple[Command, ...]:
 def is_command(text: str) -> bool:
     """Return whether code in a runbook is something to run."""
     first, _, more = text.partition(" ")
-    return bool(more) and (first in PROGRAMS or re.fullmatch(r"kafka-[a-z-]+\.sh", first) is not None)
+    return bool(more) and (
+        first in (*PROGRAMS, *STATEMENTS) or re.fullmatch(r"kafka-[a-z-]+\.sh", first) is not None
+    )

@@ -48,12 +48,14 @@ class Door:
 
 @dataclass
 class Node:
-    """A node that is broker and controller at once."""
+    """A node: a broker, and a controller at once where `is_controller`. `data` is where its logs are."""
 
     number: int
     home: Path
     port: int
     controller_port: int
+    data: Path
+    is_controller: bool = True
     process: processes.Process | None = None
 
     @property
@@ -90,14 +92,29 @@ class Node:
 class SecuredCluster:
     """One node or several, and their users."""
 
-    def __init__(self, home: Path, users: Iterable[str], *, nodes: int = 1, **settings: str) -> None:
-        """Prepare; nothing runs before `start`. `settings` are added to the nodes', dots written as two underscores."""
+    def __init__(
+        self,
+        home: Path,
+        users: Iterable[str],
+        *,
+        nodes: int = 1,
+        controllers: int | None = None,
+        **settings: str,
+    ) -> None:
+        """Prepare; nothing runs before `start`. `settings` are added to the nodes', dots written as two underscores.
+
+        The first so many nodes are `controllers`, all of them where it is None.
+        """
         self.home = home
         self.authority = Authority(home)
         self._users = (ADMIN, *users)
         self._settings = {name.replace("__", "."): value for name, value in settings.items()}
         self.nodes = [
-            Node(number, home / f"node-{number}", ports.free(), ports.free())
+            Node(
+                *(number, home / f"node-{number}", ports.free(), ports.free()),
+                data=home / f"node-{number}" / "data",
+                is_controller=controllers is None or number <= controllers,
+            )
             for number in range(1, nodes + 1)
         ]
         self._class_path = ""
@@ -229,6 +246,7 @@ class SecuredCluster:
         )
         return {
             **embedded.SETTINGS,
+            "process.roles": "broker,controller" if node.is_controller else "broker",
             "node.id": str(node.number),
             "inter.broker.listener.name": "CLIENTS",
             "listener.security.protocol.map": ",".join(
@@ -237,12 +255,14 @@ class SecuredCluster:
                     *(f"{name}:{door.protocol}" for name, door in self.doors.items()),
                 ]
             ),
-            "listeners": f"{listeners},CONTROLLER://127.0.0.1:{node.controller_port}",
+            "listeners": f"{listeners},CONTROLLER://127.0.0.1:{node.controller_port}"
+            if node.is_controller
+            else listeners,
             "advertised.listeners": listeners,
             "controller.quorum.voters": ",".join(
-                f"{each.number}@127.0.0.1:{each.controller_port}" for each in self.nodes
+                f"{each.number}@127.0.0.1:{each.controller_port}" for each in self.nodes if each.is_controller
             ),
-            "log.dirs": str(node.home / "data"),
+            "log.dirs": str(node.data),
             "sasl.enabled.mechanisms": "SCRAM-SHA-512",
             "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
             "listener.name.clients.scram-sha-512.sasl.jaas.config": scram,
