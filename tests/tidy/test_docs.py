@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import topics
+from pipeline.settings import Settings, variable
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -157,3 +158,9 @@ def test_the_names_of_a_word_are_in_the_code(defined: set[str], term: str, names
 def test_the_glossary_has_one_entry_a_word_in_order() -> None:
     words = [term.casefold() for term, _ in _terms()]
     assert words == sorted(set(words))
+
+
+def test_every_setting_is_told_of_on_a_page_or_in_the_example_environment() -> None:
+    told = "\n".join(page.read_text() for page in [*PAGES, ROOT / "deploy" / "example.env"])
+    untold = [name for name in Settings.model_fields if not re.search(rf"\b{variable(name)}\b", told)]
+    assert not untold
