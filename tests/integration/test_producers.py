@@ -32,12 +32,16 @@ from pipeline.posting.state import PartitionState
 from pipeline.posting.unit import FutureStampError
 from pipeline.settings import Settings
 from pipeline.steps import AnotherTopicError
+from pipeline.telemetry import READING
+from pipeline.worker import standstill
 from pipeline.worker.partition import Partition
 from pipeline.worker.service import PartitionReader, PendingUnit
 from tests.support import parts
 from tests.support.builders import COMMAND_KEY, event, packed, time_text
 
 LIMIT_S = 120.0
+STANDSTILL_S = 0.5
+"""So long a worker may stand still here before it ends itself."""
 CREATE_TIME = 0
 """What a broker says of a time stamp that is the producer's."""
 PARTITIONS = 3
@@ -101,6 +105,11 @@ def _free(partition: int, number: int) -> bytes:
     return packed(event(f"e{number}", subject=ORGS[partition], time=now, data__byok=True))
 
 
+def _standing_s(partition: int) -> float:
+    labels = {"part": "worker", "partition": str(partition)}
+    return READING.registry.get_sample_value("metering_standing_seconds", labels) or 0.0
+
+
 def _is_at(state: PartitionState, position: int) -> bool:
     return state.meta.position == position
 
@@ -141,9 +150,14 @@ async def test_a_producer_may_use_transactions(broker: Broker, monkeypatch: pyte
                 seen.add(partition.activity._caught_up_at_s.get(topics.REQUESTS, 0.0))
                 return len([at_s for at_s in seen if at_s > since_s]) >= 3
 
-            await worker.until(looked_again)
+            # People are told that the partition stands. Its worker has nothing to do that could end that, and stays.
+            with monkeypatch.context() as impatient:
+                impatient.setattr(standstill, "STANDSTILL_LIMIT_S", STANDSTILL_S)
+                await worker.until(lambda: _standing_s(0) > STANDSTILL_S)
+                await worker.until(looked_again)
+            assert worker.reader.problem is None
             await slow.commit_transaction()
-            await worker.until(lambda: partition._state.meta.position == 5)
+            await worker.until(lambda: partition._state.meta.position == 5 and _standing_s(0) == 0)
         # Whoever owns the partition next goes on from there.
         async with _working(broker) as worker:
             await _transaction(gateway, _free(0, 6), commits=True)
