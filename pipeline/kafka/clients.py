@@ -2,7 +2,7 @@
 
 Owns: what all our clients have in common: brokers, security, committed records only, no automatic commits, and
 bounds for what is decompressed.
-Called by: every door to Kafka, the gateway library's too. Next: `connection.py` for the security settings.
+Called by: every door to Kafka, the gateway library's too. Next: `connection.py` for the security settings, `kafka/hanging.py`.
 
 Nothing is connected before a client's `start`. Options are aiokafka's own and win over the defaults here.
 Each function raises KafkaSettingsError where a certificate or key cannot be used. A client that finds no broker at its
@@ -13,28 +13,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import collect_hosts
-from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from pipeline.connection import KafkaConnection
 from pipeline.kafka import decompression
-from pipeline.kafka.refused import why_unreached
+from pipeline.kafka.hanging import ask_leaders_after_silence, pass_by_hanging_brokers
 
 decompression.install()
 
 REQUEST_MS_MAX = 15_000
 """How long a consumer waits for an answer. A broker that hangs is given up by its cluster after 9 s, but clients learn of the
 new leaders only when they ask again: with aiokafka's own 40 s nothing would be read for so long."""
-
-FIRST_TRY_MS = 2_000
-"""How long each of several brokers has, at first, to take a client that begins. One that hangs still takes connections, and an
-opening partition begins several clients: each that tried it first would wait a whole request for nothing."""
 
 
 def consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaConsumer:
@@ -52,6 +47,7 @@ def consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaCo
     }
     made = AIOKafkaConsumer(*topics, **arguments)
     _mend(made._client, arguments)  # noqa: SLF001 - aiokafka has no other way in
+    ask_leaders_after_silence(made)
     return made
 
 
@@ -120,7 +116,7 @@ async def started_consumer(kafka: KafkaConnection, **options: Any) -> AsyncItera
 
 def _mend(client: AIOKafkaClient, arguments: Mapping[str, Any]) -> None:
     """Have a client begin and end as ours have to, where a broker hangs or takes its time."""
-    _begin_well(client, arguments)
+    pass_by_hanging_brokers(client, arguments)
     _end_at_once(client)
 
 
@@ -139,28 +135,3 @@ def _end_at_once(client: AIOKafkaClient) -> None:
         await close()
 
     client.close = close_at_once
-
-
-def _begin_well(client: AIOKafkaClient, arguments: Mapping[str, Any]) -> None:
-    """Have a client soon pass by a broker that hangs, where there are others, and say why where it finds none.
-
-    Its own error names the brokers and nothing else.
-    """
-    bootstrap = client.bootstrap
-
-    async def bootstrap_or_say_why() -> None:
-        whole_ms = client._request_timeout_ms  # noqa: SLF001 - aiokafka has no other way in
-        tries_ms = [whole_ms]
-        if len(collect_hosts(arguments["bootstrap_servers"])) > 1 and whole_ms > FIRST_TRY_MS:
-            tries_ms.insert(0, FIRST_TRY_MS)
-        try:
-            for try_ms in tries_ms:
-                client._request_timeout_ms = try_ms  # noqa: SLF001
-                with suppress(KafkaConnectionError):
-                    await bootstrap()
-                    return
-        finally:
-            client._request_timeout_ms = whole_ms  # noqa: SLF001
-        raise await why_unreached(arguments)
-
-    client.bootstrap = bootstrap_or_say_why
