@@ -1,7 +1,7 @@
 """Why brokers will not have us, in one line that says what to set.
 
 Owns: telling apart what a wrong setting, certificate, password or right looks like on a connection; aiokafka itself says
-only that it is «unable to bootstrap». Called by: `kafka/clients.py` whenever a client finds no broker, and by whoever
+only that it is «unable to bootstrap». Called by: `kafka/hanging.py` whenever a client finds no broker, and by whoever
 ends or waits at an error of Kafka.
 
 A broker that is merely away is no refusal: it comes back, and clients go on trying.
