@@ -25,6 +25,13 @@ ONE_SHOT = {"topics", "migrate", "cli"}
 OURS = {"topics", "migrate", "worker", "sink", "server", "cli"}
 SETTINGS = {f"METERING_{name.upper()}" for name in Settings.model_fields}
 SECRETS = {"METERING_COMMAND_KEY", "METERING_SESSION_SECRET", "CLICKHOUSE_PASSWORD", "GRAFANA_ADMIN_PASSWORD"}
+OTHER_THAN_ITS_OWN = {
+    # Another Kafka or ClickHouse than the stack's, which are in the clear on networks of their own.
+    *(f"METERING_KAFKA_{name}" for name in ("SECURITY_PROTOCOL", "SASL_MECHANISM", "USERNAME", "PASSWORD")),
+    *(f"METERING_{part}_{file}_FILE" for part in ("KAFKA", "CLICKHOUSE") for file in ("CA", "CERT", "KEY")),
+    # Where roles listen: the image and the health checks say so. A stand-in's Checkout, and secrets that are none.
+    *("METERING_HOST", "METERING_WORKER_PORT", "METERING_CHECKOUT_URL", "METERING_WEAK_SECRETS"),
+}
 
 # What keeps the promises of the pipeline on any broker, however it is run.
 PROMISES = (
@@ -72,6 +79,11 @@ def test_every_variable_the_stack_reads_is_in_the_example() -> None:
     offered = set(re.findall(r"^#?([A-Z_]+)=", EXAMPLE, re.MULTILINE))
     assert read - offered <= {"CONTAINER_IMAGE", "METERING_RAZORPAY_URL"}
     assert offered <= read
+
+
+def test_every_setting_is_passed_on_but_those_of_what_the_stack_has_itself() -> None:
+    passed = {name for service in OURS for name in environment(service)}
+    assert SETTINGS - passed == OTHER_THAN_ITS_OWN
 
 
 def test_every_secret_must_be_set_and_has_no_value_in_the_repository() -> None:
