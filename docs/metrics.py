@@ -28,6 +28,7 @@ from pipeline.telemetry import (
     NOTARY,
     PAYMENTS,
     READING,
+    RUNNING,
     SINK,
     TELLING,
     WORKER,
@@ -39,6 +40,7 @@ RULES = sorted((HOME.parent / "deploy" / "prometheus").glob("*.yml"))
 BOARD = HOME.parent / "deploy" / "grafana" / "dashboards" / "metering.json"
 
 HEADINGS = {
+    RUNNING: ("Every role", "While two releases run side by side, both are seen."),
     READING: (
         "Reading partitions",
         "Whoever reads partitions of a topic as a member of a group. `part` says which.",
@@ -68,6 +70,7 @@ LABELS = {
     "replicas": "how the replicas of a partition stand: `in sync`, `missing`, `too few` (nothing can be written), `leaderless`",
     "route": "the route's template, never a path as it came; `unmatched` for what is none",
     "topic": "the topic",
+    "version": "the release, as `metering --version` says it",
 }
 
 UNITS = (

@@ -12,7 +12,9 @@ from pipeline.accounts.notices import TOLD_KINDS
 from pipeline.exposition import MetricGroup
 from pipeline.journal import COLUMNS
 from pipeline.outcomes import DeadLetterReason, DuplicateKind, MoneyOutcome
+from pipeline.release import release
 
+RUNNING = MetricGroup("worker", "sink", "notary", "server")
 READING = MetricGroup("worker", "sink", "notary", "server")
 """Whoever reads partitions of a topic as a member of a group; in a server mails and webhooks, too."""
 FOLLOWING = MetricGroup("worker", "server")
@@ -26,11 +28,14 @@ PAYMENTS = MetricGroup("server")
 API = MetricGroup("server")
 AROUND = MetricGroup("server")
 """What no role does by itself, seen by the servers: what the last `metering verify` came to, and Kafka's replicas."""
-GROUPS = (READING, FOLLOWING, WORKER, SINK, NOTARY, TELLING, PAYMENTS, API, AROUND)
+GROUPS = (RUNNING, READING, FOLLOWING, WORKER, SINK, NOTARY, TELLING, PAYMENTS, API, AROUND)
 
 _UNIT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LAG_SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 """The objectives of docs/objectives.md are among them: 1 s and 5 s."""
+
+BUILD = RUNNING.gauge("metering_build_info", "1, with the release that the process is of", ["version"])
+BUILD.labels(release()).set(1)
 
 EVENTS = WORKER.counter("metering_events_total", "Request events read, whatever became of them")
 CHARGED = WORKER.counter("metering_requests_posted_total", "Request events posted to the journal")

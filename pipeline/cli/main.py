@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -52,6 +51,7 @@ from pipeline.kafka.granting import GrantError
 from pipeline.kafka.partitions import PartitionsError
 from pipeline.kafka.refused import in_one_line
 from pipeline.local.errors import LocalError
+from pipeline.release import release
 from pipeline.settings import MissingSettingError
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ _EXPECTED = (
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"metering {version('bharatrouter-metering')}")
+        typer.echo(f"metering {release()}")
         raise typer.Exit
 
 

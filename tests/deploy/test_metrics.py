@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from pipeline.exposition import MetricDescription, MetricGroup, MetricsText
+from pipeline.release import release
 from pipeline.telemetry import GROUPS, shown_by
 from tests.support.deploy import ROOT, every_metric, shown_otherwise
 from tests.support.prometheus import program
@@ -84,6 +85,11 @@ def test_a_role_shows_its_metrics_and_no_others(role: str) -> None:
     assert "_created" not in text
     if role != "worker":
         assert "metering_worker_partitions" not in text
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_tells_its_release(role: str) -> None:
+    assert f'metering_build_info{{version="{release()}"}} 1.0' in MetricsText(shown_by(role)).text().decode()
 
 
 def test_what_is_shown_otherwise_is_named() -> None:
