@@ -1,4 +1,4 @@
-# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | board | runbooks | stack | litellm | gateways | helm | browser | promtool | pictures | check | bench | lock | clean
+# make setup | demo | test | simulate | crash | upgrade | world | drill | cluster | board | runbooks | stack | kube | litellm | gateways | helm | browser | promtool | pictures | check | bench | lock | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ HELM_VERSION := v4.3.1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster board runbooks stack litellm gateways wheel helm browser promtool pictures check format bench lock clean
+.PHONY: help setup demo test simulate fuzz sbom crash upgrade world drill cluster board runbooks stack kube litellm gateways wheel helm browser promtool pictures check format bench lock clean
 
 help:
 	@echo "make setup   put everything into $(VENV) and fetch the broker"
@@ -28,6 +28,7 @@ help:
 	@echo "make board   run the demo under a real Prometheus, try every panel of the board and draw it in docs/pictures, in ten minutes or so"
 	@echo "make runbooks provoke alerts under a real Prometheus and follow their runbooks, in half an hour or so"
 	@echo "make stack   run docker-compose.yml in containers and kill each of its parts, in half an hour or so"
+	@echo "make kube    run the Helm chart in a Kubernetes of one node, built from its source the first time (root, Go), in half an hour or so"
 	@echo "make litellm kill workers of a LiteLLM proxy under 1,000 mixed requests, in some minutes"
 	@echo "make gateways try the gateways of examples/ (Go, Node) and librdkafka before the product, in some minutes"
 	@echo "make wheel   install the wheel in an empty place and run the demo from it, in some minutes"
@@ -65,7 +66,7 @@ demo: setup
 # so it runs in three lanes, on two cores: tests/support/lanes.py says what stays together in one.
 LANES ?= 3
 PURE := tests/simulation tests/unit tests/properties tests/fuzz tests/deploy tests/tidy
-LONG := tests/upgrade tests/world tests/drill tests/cluster/test_rights.py tests/board tests/runbooks tests/stack tests/litellm tests/gateways tests/wheel tests/helm \
+LONG := tests/upgrade tests/world tests/drill tests/cluster/test_rights.py tests/board tests/runbooks tests/stack tests/kube tests/litellm tests/gateways tests/wheel tests/helm \
 	$(addprefix tests/crash/,test_recovery.py test_state_lost.py test_rebuild_killed.py test_redrive_killed.py \
 	test_billing_killed.py test_notary_killed.py test_stopped.py)
 # Of its file the other test stays: ClickHouse is away, and comes back.
@@ -124,6 +125,11 @@ runbooks: setup
 
 stack: setup
 	@$(BIN)/python -m tests.support.stack
+
+# Ends well where there is no root, no Go or no containerd, and says so.
+kube: setup
+	@if [ "$$(id -u)" = 0 ] && command -v go >/dev/null; then $(MAKE) $(VENV)/helm/.ready; fi
+	@$(BIN)/python -m tests.support.kube
 
 # In an environment of its own: LiteLLM pins what the lock has in other versions.
 $(VENV)/litellm/.ready: pyproject.toml

@@ -38,7 +38,7 @@ def main() -> int:
             say(engine.version(environment))
             compose = engine.compose(environment)
             say(run([*compose, "version"], environment).strip())
-            with images.prepared(environment, say) as made:
+            with images.prepared(environment, say, images.foreign()) as made:
                 return _tests(environment, compose, made)
     except NoEngineError as error:
         sys.stderr.write(f"{error}\n")

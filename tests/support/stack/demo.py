@@ -1,8 +1,8 @@
-"""The demo's platform and traffic through the stack, from this machine as any gateway beside it, and what it must come to.
+"""The demo's platform and traffic through the stack or the cluster, from this machine as any gateway beside it, and what it must come to.
 
 Owns: the stand-in gateway and the demo's own process against the stack's ports; what every org must have by the events on
 Kafka, computed apart from the worker; what the API says it has.
-Called by: tests/stack/test_stack.py.
+Called by: tests/stack/test_stack.py, tests/kube/test_kube.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 import msgspec
@@ -39,7 +39,7 @@ from pipeline.kafka.partitions import partition_count
 from pipeline.money import NANO_PER_RUPEE
 from pipeline.topics import REQUESTS
 from tests.support import ports
-from tests.support.stack.composed import Stack, eventually
+from tests.support.stack.composed import eventually
 
 RATE = 10.0
 SEED = 1
@@ -54,11 +54,27 @@ class Books:
     balance_nano: int
 
 
+class Product(Protocol):
+    """A product that runs: where its server and its Kafka are from here, and its settings, the two secrets among them."""
+
+    @property
+    def url(self) -> str:
+        """Where the server is."""
+
+    @property
+    def kafka_url(self) -> str:
+        """Where Kafka is."""
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """METERING_COMMAND_KEY and METERING_SESSION_SECRET, at least."""
+
+
 @dataclass
 class DemoTraffic:
-    """The demo beside the stack: one stand-in gateway, and the process that fills in a history and goes on with traffic."""
+    """The demo beside the product: one stand-in gateway, and the process that fills in a history and goes on with traffic."""
 
-    stack: Stack
+    stack: Product
     home: Path
     gateway_port: int = field(default_factory=ports.free)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)

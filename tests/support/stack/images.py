@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +72,10 @@ def stand_ins() -> dict[str, StandIn]:
 
 
 @contextmanager
-def prepared(environment: Mapping[str, str], say: Callable[[str], None]) -> Iterator[Images]:
-    """Have every image that is to be had, and the product's; yield which are made up. Raises CommandError.
+def prepared(
+    environment: Mapping[str, str], say: Callable[[str], None], wanted: Sequence[str]
+) -> Iterator[Images]:
+    """Have every wanted image that is to be had, the base first, and the product's; yield which are made up. Raises CommandError.
 
     What was made up is removed at the end: it has another's name.
     """
@@ -81,7 +83,7 @@ def prepared(environment: Mapping[str, str], say: Callable[[str], None]) -> Iter
     absent: list[str] = []
     known = stand_ins()
     try:
-        for image in foreign():
+        for image in wanted:
             if not _is_had(image, environment):
                 if image not in known:
                     absent.append(image)

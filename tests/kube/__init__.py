@@ -1,0 +1,1 @@
+"""The Helm chart in a cluster that runs: `make kube`."""
