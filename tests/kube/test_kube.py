@@ -208,6 +208,12 @@ def test_the_words_of_the_notes_do_what_they_say(release: Release) -> None:
     assert answer.status_code == httpx2.codes.OK, answer.text
 
 
+def test_a_secret_is_a_file_that_the_operator_s_pod_may_read(release: Release) -> None:
+    release.kubectl("create", "secret", "generic", "catalog", f"--from-file={DEPLOY / 'catalog.yaml'}")
+    words = ("catalog", "apply", "/etc/metering/catalog/catalog.yaml")
+    print(release.operator(words, "--set", "operator.files.catalog=catalog").strip().splitlines()[-1])
+
+
 def test_uninstalled_it_leaves_nothing_but_the_operator_s_job(release: Release) -> None:
     release.cluster.helm("uninstall", "metering", "--namespace", "metering")
     eventually(

@@ -105,11 +105,11 @@ class Release:
         self._until_complete(name)
         return self.kubectl("logs", f"job/{name}").strip().splitlines()[-1]
 
-    def operator(self, words: Sequence[str]) -> str:
+    def operator(self, words: Sequence[str], *more: str) -> str:
         """Run one of the operator's commands as docs/kubernetes.md does, and return what it said. Raises CommandError."""
         listed = ",".join(f'"{word}"' for word in words)
         shown = ("--show-only", "templates/operator.yaml", "--set-json", f"operator.args=[{listed}]")
-        manifest = self.helm("template", *shown)
+        manifest = self.helm("template", *shown, *more)
         self.kubectl("replace", "--force", "--filename", "-", given=manifest)
         self._until_complete("metering-operator")
         return self.kubectl("logs", "job/metering-operator")
