@@ -196,6 +196,23 @@ def test_a_network_without_policies_and_a_release_without_jobs(tmp_path: Path) -
     assert kinds == {"Service", "StatefulSet", "Deployment", "PodDisruptionBudget"}
 
 
+def test_workers_that_are_scaled_down_by_lag_page_nobody(tmp_path: Path) -> None:
+    def half_down(**worker: Any) -> str:
+        values = {**read_yaml(MINIMAL), "prometheusRule": {"enabled": True}, "worker": worker}
+        (expression,) = (
+            rule["expr"]
+            for each in objects(rendered(with_values(tmp_path, values)))
+            if each["kind"] == "PrometheusRule"
+            for group in each["spec"]["groups"]
+            for rule in group["rules"]
+            if rule.get("alert") == "MeteringHalfDown"
+        )
+        return str(expression).split("<=")[0].strip()
+
+    assert half_down() == "job:metering_up:sum"
+    assert half_down(autoscaling={"enabled": True}) == 'job:metering_up:sum{job!="worker"}'
+
+
 def test_the_rules_in_a_cluster_are_those_of_prometheus(tmp_path: Path) -> None:
     values = {**read_yaml(MINIMAL), "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}}}
     made = [
