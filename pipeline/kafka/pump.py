@@ -138,6 +138,7 @@ class Pump:
 
     async def _let_go(self, error: BaseException) -> None:
         """Have the handler forget the partition, and wait a moment. Raises the error where that has not helped for too long."""
+        self._note_open_until_now()
         self.is_open, self._fetching, self._letting_go = False, False, True
         self._consumer.pause(*self.places)
         self._reader.note_opening(self._partition)
@@ -151,6 +152,11 @@ class Pump:
         log.warning("partition %d is opened again, as Kafka was lost: %s", self._partition, described(error))
         await asyncio.sleep(FENCED_AFTER_S if isinstance(error, ProducerFenced) else AGAIN_AFTER_S)
 
+    def _note_open_until_now(self) -> None:
+        """Have the time without anything done begin now, where what is done of an open partition is not seen here."""
+        if self.is_open and self._reader.takes_together:
+            self._well_at_s = time.monotonic()
+
     def lose(self, error: BaseException) -> None:
         """Open the partition again, as Kafka was lost by what its handler does beside the batches.
 
@@ -158,6 +164,7 @@ class Pump:
         """
         if self._stopping or self._letting_go:
             return
+        self._note_open_until_now()
         self.is_open, self._letting_go = False, True
         former = self._task
         former.cancel()
@@ -175,6 +182,8 @@ class Pump:
             batches = await self._reader.fetch(self.places)
             self._fetching = False
             if not self._reader.note_fetched(self._partition, await self._reader.positions(self.places)):
+                # Nothing was to do.
+                self._well_at_s = time.monotonic()
                 continue
             # What is fetched and not taken would hold up every other partition of the same broker.
             self._consumer.pause(*self.places)

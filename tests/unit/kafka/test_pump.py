@@ -205,6 +205,35 @@ async def test_a_loss_that_goes_on_for_too_long_ends_it(monkeypatch: pytest.Monk
     assert (log.opened, doing.closed) == (0, 1)
 
 
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_partition_that_was_open_for_long_is_opened_again_when_it_is_lost(
+    monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    """Nothing was to do in it, or what was done of it is not seen here: the loss is as young as any other."""
+
+    class Idle(Doing):
+        async def open(self, _partition: int) -> Mapping[str, int]:
+            return {"a": 4, "b": 4}
+
+    now_s = 0.0
+    monkeypatch.setattr(pump_module, "time", SimpleNamespace(monotonic=lambda: now_s))
+    log, doing = Log(), Idle()
+    log.takes_together = together
+    pump = Pump(cast(Any, log), cast(Any, log), 0, [A, B], doing)
+    async with asyncio.timeout(10):
+        while not log.opened:
+            await asyncio.sleep(0)
+        now_s = 10 * pump_module.LOST_LIMIT_S
+        for _ in range(20):
+            await asyncio.sleep(0)
+        pump.lose(ProducerFenced())
+        while log.opened < 2:
+            await asyncio.sleep(0)
+            assert log.opened == 2 or not pump._task.done(), "it was given up"
+        await pump.stop()
+
+
 async def test_a_batch_that_does_not_end_is_broken_off_and_the_partition_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
