@@ -273,8 +273,10 @@ class Partition:
             telemetry.DEAD_LETTERS.labels(letter.reason).inc()
         if topic == topics.REQUESTS:
             telemetry.VERDICT_LAG.observe(max(0.0, time.time() - oldest_ms / 1000))
-        behind_s = time.time() - self._state.meta.posted_ms / 1000
-        telemetry.WORKER_BEHIND.labels(self._partition).set(max(0.0, behind_s))
+        if unit.requests_ms:
+            # Of requests alone: commands come all the time, and say nothing of how far behind the requests are.
+            behind_s = time.time() - unit.requests_ms / 1000
+            telemetry.WORKER_BEHIND.labels(self._partition).set(max(0.0, behind_s))
         telemetry.ACCOUNTS.labels(self._partition).set(len(self._state))
 
     def _tell_traced(self, traced: TracedCommand) -> None:
