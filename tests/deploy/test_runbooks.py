@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.deploy import DEPLOY, ROOT, read_yaml
 from tests.support.runbooks.hands import CLASSES, SERVICES
-from tests.support.runbooks.hurried import hurried, hurried_expression
+from tests.support.runbooks.hurried import hurried, hurried_expression, hurried_record
 from tests.support.runbooks.sections import FILE, commands, is_command
 
 ROW = re.compile(r"^\| (Metering\w+) \| (.+?) \| (.+?) \|$", re.MULTILINE)
@@ -87,3 +87,5 @@ def test_rules_in_a_hurry_ask_the_same_in_less_time() -> None:
         hurried_expression("predict_linear(x[6h], 4 * 86400) < 0") == "predict_linear(x[1080s], 4 * 4320) < 0"
     )
     assert hurried_expression("max(x) > 120") == "max(x) > 120"
+    assert hurried_record("rate(x[5m]) / rate(x[6h])") == "rate(x[15s]) / rate(x[90s])"
+    assert hurried_record("time() - x < 900 and x offset 15m") == "time() - x < 900 and x offset 45s"

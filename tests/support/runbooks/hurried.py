@@ -1,6 +1,6 @@
 """The deployment's own rules in a hurry: what they wait for in minutes, they wait for in some seconds.
 
-Owns: how `for`, windows and ages in hours are shortened; nothing else of a rule changes, thresholds neither.
+Owns: how `for`, windows, intervals and ages in hours are shortened; nothing else of a rule changes, thresholds neither.
 Called by: tests/runbooks.
 """
 
@@ -19,6 +19,8 @@ HURRY = 20
 SCRAPE = "2s"
 """How often everything is asked for its metrics, and every rule is evaluated."""
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+LONGEST_S = 90
+"""The most that a recorded rule looks back, half an hour's: nobody waits for three days' budget to be there again."""
 _WINDOW = re.compile(r"(?<=\[)(\d+)([smhd])(?=\])|(?<=offset )(\d+)([smhd])")
 _YOUNG = re.compile(r"(?<=process_start_time_seconds < )\d+")
 _HOURS = re.compile(r"(\d+) \* 3600")
@@ -29,6 +31,12 @@ _AHEAD = re.compile(r"(\d+) \* 86400")
 def hurried(text: str) -> str:
     """Return a duration of a rule, as 5m, shortened."""
     return f"{max(1, round(int(text[:-1]) * SECONDS[text[-1]] / HURRY))}s"
+
+
+def hurried_record(expression: str) -> str:
+    """Return the expression of a recorded rule with windows that are shorter, and none longer than LONGEST_S."""
+    capped = _WINDOW.sub(lambda found: f"{min(LONGEST_S, int(hurried(found[0])[:-1]))}s", expression)
+    return _YOUNG.sub(lambda found: str(int(found[0]) // HURRY), capped)
 
 
 def hurried_expression(expression: str, *, hours_stay: bool = False) -> str:
@@ -48,6 +56,8 @@ def write_hurried_rules(home: Path, *, hours_stay: bool = False) -> list[Path]:
     for name in read_yaml(DEPLOY / "prometheus" / "prometheus.yml")["rule_files"]:
         content = read_yaml(DEPLOY / "prometheus" / name)
         for group in content["groups"]:
+            if "interval" in group:
+                group["interval"] = hurried(group["interval"])
             group["rules"] = [_hurried_rule(rule, hours_stay) for rule in group["rules"]]
         written.append(home / name)
         written[-1].write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -55,5 +65,7 @@ def write_hurried_rules(home: Path, *, hours_stay: bool = False) -> list[Path]:
 
 
 def _hurried_rule(rule: dict[str, Any], hours_stay: bool) -> dict[str, Any]:
+    if "record" in rule:
+        return {**rule, "expr": hurried_record(rule["expr"])}
     waits = {"for": hurried(rule["for"])} if "for" in rule else {}
     return {**rule, "expr": hurried_expression(rule["expr"], hours_stay=hours_stay), **waits}
