@@ -9,7 +9,7 @@ Called by: `cli/verify.py`, in a process of its own. Next: `operations/audit.py`
 3. The rows that were folded are compared with those in ClickHouse, slice by slice.
 4. Each group of a roll-up that has rows since the checkpoint is compared with all its rows up to the last id it counted.
 5. The rows and all roll-ups of every day there is are compared with the sums that the journal has for it. So what was
-   compared in detail by an earlier run and is gone, or doubled, since shows too.
+   compared in detail by an earlier run and is gone, or doubled, since shows too (`operations/lasting.py`).
 6. What the notary has signed since the last run is compared with journal and rows, org by org and day by day: a changed
    row shows whatever it adds up to, and is named.
 
@@ -23,6 +23,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -59,6 +60,7 @@ from pipeline.operations.checkpoints import (
     Checkpoints,
     of_another_journal,
 )
+from pipeline.operations.lasting import lasting_differences
 from pipeline.operations.signed_days import SignedDays
 from pipeline.operations.sink_progress import SinkProgress
 from pipeline.posting.state import PartitionState
@@ -66,8 +68,6 @@ from pipeline.settings import VerifySettings
 
 T = TypeVar("T")
 
-ROLL_UP_TRIES = 4
-"""A roll-up may be a moment behind its rows; a difference counts when it does not go away."""
 SCAN = {"max_execution_time": 600}
 EVER = "1970-01-01"
 
@@ -300,8 +300,8 @@ class _Run:
         for first, last in await self._rows("verify_months", ids, tuple[str, str]):
             months: dict[str, object] = {**ids, "below": below, "from_day": first, "to_day": last}
             for name in ("usage_day", "model_day", *self._filled):
-                differs |= self.report.note(await self._lasting(lambda n=name, m=months: self._groups(n, m)))  # type: ignore[misc]
-        differs |= self.report.note(await self._lasting(lambda: self._days_apart(below)))
+                differs |= self.report.note(await lasting_differences(partial(self._groups, name, months)))
+        differs |= self.report.note(await lasting_differences(partial(self._days_apart, below)))
         if not differs:
             await self._keep(lambda: self._checkpoints.keep_roll_ups(below))
 
@@ -370,16 +370,6 @@ class _Run:
                 f"{table} by day, as the journal has it", due[table], found[table]
             )
         }
-
-    async def _lasting(self, look: Callable[[], Awaitable[set[Difference]]]) -> list[Difference]:
-        """Return the differences that are seen again and again."""
-        lasting = await look()
-        for _ in range(ROLL_UP_TRIES - 1):
-            if not lasting:
-                break
-            await asyncio.sleep(1)
-            lasting &= await look()
-        return sorted(lasting, key=lambda each: (each.place, each.of))
 
     async def _keep(self, keep: Callable[[], Awaitable[None]]) -> None:
         """Keep a checkpoint; where that fails once, only say so: it was not verified any less."""

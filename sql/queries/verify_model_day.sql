@@ -35,4 +35,5 @@ SELECT concat(toString(day), ' ', model, ' ', toString(partition)),
        toString((counted.n, counted.t)) AS rows_say, toString((rolled.n, rolled.t)) AS roll_up_says
 FROM counted FULL JOIN rolled USING (day, model, partition)
 WHERE rows_say != roll_up_says
+ORDER BY 1
 LIMIT 100

@@ -35,4 +35,5 @@ SELECT concat(org, ' posted ', toString(posted_day), ' of ', toString(day)),
        toString((counted.n, counted.m)) AS rows_say, toString((rolled.n, rolled.m)) AS roll_up_says
 FROM counted FULL JOIN rolled USING (org, posted_day, day)
 WHERE rows_say != roll_up_says
+ORDER BY 1
 LIMIT 100

@@ -44,4 +44,5 @@ SELECT concat(org, ' ', toString(day), ' ', model, ' ', key_id, ' ', provider, '
        toString((rolled.n, rolled.e, rolled.p, rolled.c, rolled.o, rolled.b, rolled.m)) AS roll_up_says
 FROM counted FULL JOIN rolled USING (org, day, model, key_id, provider, byok, tier)
 WHERE rows_say != roll_up_says
+ORDER BY 1
 LIMIT 100
