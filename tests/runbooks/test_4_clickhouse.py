@@ -39,6 +39,16 @@ def test_clickhouse_answers_nothing(walk: Walk) -> None:
     nothing_is_missing(walk)
 
 
+def test_clickhouse_stays_away_from_a_partition(walk: Walk) -> None:
+    alert = "MeteringPartitionUnwritten"
+    walk.quiet(alert)
+    with frozen(walk):
+        # Two minutes without a row are two minutes in a hurry too: the metric itself counts them.
+        walk.fires(alert, limit_s=300)
+    walk.over(alert)
+    nothing_is_missing(walk)
+
+
 def firing_for(walk: Walk, objective: str) -> set[str]:
     """Return the alerts that fire for an objective."""
     asked = f'ALERTS{{alertstate="firing", slo="{objective}"}}'
