@@ -6,6 +6,7 @@ Called by: whoever restores, verifies or replays. `kafka/follow.py` is for what 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -17,6 +18,8 @@ from pipeline.topics import OUTPUT_BYTES_MAX
 
 KEY_BACK = 64
 """So many of the last offsets are looked through first for a key that is written all the time."""
+MARKER_TRIES, MARKER_WAIT_S = 20, 0.5
+"""How often, and after how long, the end of a partition is asked for again where the marker of a transaction is still to come."""
 FETCH = {"max_partition_fetch_bytes": OUTPUT_BYTES_MAX, "fetch_max_bytes": 2 * OUTPUT_BYTES_MAX}
 
 
@@ -36,6 +39,23 @@ async def read_to_end(
             records = (await consumer.getmany(where, timeout_ms=500)).get(where)
             if records:
                 yield records
+
+
+async def read_until(
+    kafka: KafkaConnection, where: TopicPartition, is_enough: Callable[[], bool], *, start: int = 0
+) -> AsyncGenerator[Sequence[ConsumerRecord]]:
+    """Yield the committed records from an offset on until there are enough, of what is known to be committed.
+
+    A transaction is acknowledged, and seen in one of its partitions, before its marker is in each of them; and nobody reads past
+    the place where one is lacking. So the end is asked for again for some seconds. Ends without enough then.
+    """
+    for _ in range(MARKER_TRIES):
+        async for records in read_to_end(kafka, where, start=start):
+            start = records[-1].offset + 1
+            yield records
+        if is_enough():
+            return
+        await asyncio.sleep(MARKER_WAIT_S)
 
 
 async def records_at(kafka: KafkaConnection, where: TopicPartition, offsets: Iterable[int]) -> list[bytes]:

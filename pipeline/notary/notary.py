@@ -22,7 +22,7 @@ from pipeline import ist, topics
 from pipeline.crashpoints import reach
 from pipeline.identity import DeploymentIdentity
 from pipeline.kafka.attempts import error_of
-from pipeline.kafka.bounded import ends_of, read_to_end, records_at
+from pipeline.kafka.bounded import ends_of, read_until, records_at
 from pipeline.kafka.fenced import FencedLog
 from pipeline.kafka.partitions import partition_count
 from pipeline.kafka.reader import GroupReader
@@ -200,7 +200,7 @@ class NotaryOffice:
         )
 
     async def _written(self, day: int, tree: DayTree) -> list[int]:
-        """Write the chunks of a tree and return their offsets, as they are read back."""
+        """Write the chunks of a tree and return their offsets, as they are read back. Raises NotaryError where one is not there."""
         place = TopicPartition(*TREES)
         start = (await ends_of(self._kafka, [place]))[place]
         outputs = [
@@ -210,9 +210,14 @@ class NotaryOffice:
         for begin in range(0, len(outputs), CHUNKS_A_TRANSACTION):
             await self._log.commit({TREES: outputs[begin : begin + CHUNKS_A_TRANSACTION]})
         offsets: dict[bytes, int] = {}
-        async for records in read_to_end(self._kafka, place, start=start):
-            offsets |= {record.key: record.offset for record in records}
-        return [offsets[kept.chunk_key(day, number)] for number in range(len(outputs))]
+        keys = [kept.chunk_key(day, number) for number in range(len(outputs))]
+        async for records in read_until(self._kafka, place, lambda: offsets.keys() >= set(keys), start=start):
+            offsets.update((record.key, record.offset) for record in records)
+        if lacking := set(keys) - offsets.keys():
+            raise NotaryError(
+                f"{len(lacking)} chunks of {ist.date_of(day)} were committed and cannot be read"
+            )
+        return [offsets[key] for key in keys]
 
     async def _deployment(self) -> str:
         """Return whose checkpoints these are: what the checkpoints before say, else the journal, else the settings."""

@@ -38,7 +38,7 @@ from pipeline.clickhouse.queries import query
 from pipeline.clickhouse.shards import Database, asked_of
 from pipeline.connection import KafkaConnection
 from pipeline.journal import public_id, read_headers
-from pipeline.kafka.bounded import read_to_end
+from pipeline.kafka.bounded import read_until
 from pipeline.kafka.catalog import read_rates
 from pipeline.kafka.fenced import read_compacted
 from pipeline.kafka.partitions import partition_count
@@ -243,7 +243,9 @@ class _Run:
         going_on = checkpoint is not None and books.next_position == checkpoint.head.position
         next_offset = checkpoint.head.next_offset if checkpoint and going_on else 0
         where = TopicPartition(topics.JOURNAL, books.partition)
-        async for records in read_to_end(self._kafka, where, start=next_offset):
+        # The state may be seen before the journal's part of the same transaction.
+        reached = partial(_has_reached, books, position)
+        async for records in read_until(self._kafka, where, reached, start=next_offset):
             for record in records:
                 row = read_headers(record.headers, record.value)
                 if row.first >= position:
@@ -383,6 +385,10 @@ class _Run:
     async def _rows(self, name: str, parameters: Mapping[str, object], row: Any) -> list[Any]:
         rows: list[Any] = msgspec.json.Decoder(row).decode_lines(await self._ask(name, parameters))
         return rows
+
+
+def _has_reached(books: Books, position: int) -> bool:
+    return books.next_position >= position
 
 
 def _changed_since(checkpoint: Checkpoint, books: Books) -> Iterator[Difference]:
