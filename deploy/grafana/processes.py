@@ -1,4 +1,4 @@
-"""Panels of the board: each process, its memory, its processor, how often it started.
+"""Panels of the board: each process, its memory, its processor, how often it started, and of which release it is.
 
 Owns: this row. Called by: `board.py`.
 """
@@ -43,6 +43,12 @@ PROCESSES = Row(
             ),
             alerts_above=2,
             runbook="docs/runbooks.md#meteringrestarts",
+        ),
+        Graph(
+            "Releases",
+            "Processes by role and release. More than one release for long: a rollout stands.",
+            "short",
+            (Query("count by (job, version) (metering_build_info)", "{{job}} {{version}}"),),
         ),
     ),
 )
