@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.deploy import ROOT
-from tests.support.wheel import built, empty_environment, interpreter, promised_versions
+from tests.support.wheel import built, empty_environment, interpreter, locked, promised_versions
 
 GATEWAY_MIB_MAX = 40
 NOT_FOR_GATEWAYS = ("faust", "fastapi", "chdb", "pydantic", "clickhouse_connect")
@@ -55,6 +55,26 @@ def test_a_gateway_node_installs_the_library_alone_and_the_command_says_what_it_
     assert refused.returncode == 1
     assert "pip install 'bharatrouter-metering[roles]'" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("version", promised_versions())
+def test_a_machine_of_roles_installs_them_alone_and_has_every_command(
+    wheel: Path, tmp_path: Path, version: str
+) -> None:
+    tested = tmp_path / "tested.txt"
+    tested.write_text("\n".join(locked()))
+    home = empty_environment(tmp_path, interpreter(version), f"{wheel}[roles]", "--constraint", str(tested))
+    assert not list(home.glob("lib/*/site-packages/chdb"))
+
+    def metering(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [home / "bin/metering", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env={})
+
+    helps = metering("--help")
+    assert helps.returncode == 0, helps.stderr
+    assert all(command in helps.stdout for command in ("worker", "sink", "server", "notary", "verify"))
+    lacking = metering("worker")
+    assert (lacking.returncode, "METERING_KAFKA_URL" in lacking.stderr) == (1, True), lacking.stderr
 
 
 def test_the_command_tells_its_release() -> None:
