@@ -67,7 +67,7 @@ def test_a_machine_of_roles_installs_them_alone_and_has_every_command(
     assert not list(home.glob("lib/*/site-packages/chdb"))
 
     def metering(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [home / "bin/metering", *arguments]
+        command = [str(home / "bin/metering"), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env={})
 
     helps = metering("--help")

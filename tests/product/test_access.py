@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from tests.support.product.deployment import Deployment
-from tests.support.product.requests import COST_INR, finished
+from tests.support.product.finished import COST_INR, finished
 
 
 def test_keys_from_making_to_revoking(deployed: Deployment) -> None:

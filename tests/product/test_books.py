@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from pipeline import ist
 from pipeline.partitioning import partition_of
 from tests.support.product.deployment import PARTITIONS, Deployment
-from tests.support.product.requests import finished
+from tests.support.product.finished import finished
 
 
 def test_a_statement_and_past_balances_are_what_was_posted(deployed: Deployment, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.support.product.deployment import Deployment
-from tests.support.product.requests import COST_INR, finished
+from tests.support.product.finished import COST_INR, finished
 
 
 def _in_minutes(minutes: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline import topics
 from pipeline.partitioning import partition_of
 from tests.support.product.deployment import PARTITIONS, Deployment
-from tests.support.product.requests import COST_INR, finished
+from tests.support.product.finished import COST_INR, finished
 
 
 def test_deleted_keys_and_bad_records_stop_nobody_and_are_counted(deployed: Deployment) -> None:

@@ -14,8 +14,8 @@ from pipeline.status.found import Backlog, KafkaFound, LastVerify
 from pipeline.telemetry import shown_by
 from tests.support.deploy import shown_otherwise
 from tests.support.product.deployment import PARTITIONS, Deployment
+from tests.support.product.finished import finished
 from tests.support.product.processes import Role
-from tests.support.product.requests import finished
 
 
 def test_every_role_is_ready_and_nothing_is_behind_by_the_brokers_own_ends(deployed: Deployment) -> None:

@@ -28,7 +28,7 @@ from tests.support.api.routes import (
     WITHOUT_OWNER,
 )
 from tests.support.product.deployment import PARTITIONS, Deployment
-from tests.support.product.requests import COST_INR, finished
+from tests.support.product.finished import COST_INR, finished
 
 
 def test_a_credit_that_whoever_may_write_the_topic_makes_up_is_refused_and_counted(
