@@ -23,7 +23,7 @@ from tests.support.kube import cluster
 from tests.support.kube.cluster import Cluster
 from tests.support.kube.released import CLICKHOUSE, KAFKA, SERVER, Release
 from tests.support.stack.composed import eventually
-from tests.support.stack.demo import DemoTraffic
+from tests.support.stack.demo import DemoTraffic, under_way
 
 HOME = os.environ.get("METERING_TEST_KUBE", "")
 PROGRAMS = os.environ.get("METERING_TEST_KUBE_PROGRAMS", "")
@@ -81,14 +81,8 @@ def release(kube: Cluster) -> Iterator[Release]:
 @pytest.fixture(scope="module")
 def demo(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoTraffic]:
     """The demo's history in the release, and its traffic under way."""
-    traffic = DemoTraffic(release, tmp_path_factory.mktemp("demo"))
-    try:
-        began_s = time.monotonic()
-        traffic.start()
-        print(f"\nthe demo's history shows after {time.monotonic() - began_s:.0f} s")
+    with under_way(release, tmp_path_factory.mktemp("demo")) as traffic:
         yield traffic
-    finally:
-        traffic.kill()
 
 
 def test_a_fresh_release_is_whole_and_nothing_was_started_twice(release: Release) -> None:

@@ -20,7 +20,7 @@ import httpx2
 import pytest
 
 from tests.support.stack.composed import Container, Stack, eventually
-from tests.support.stack.demo import DemoTraffic
+from tests.support.stack.demo import DemoTraffic, under_way
 
 COMPOSE = os.environ.get("METERING_TEST_COMPOSE", "").split()
 ROUNDS = int(os.environ.get("METERING_TEST_STACK_ROUNDS", "2"))
@@ -54,14 +54,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def demo(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoTraffic]:
     """The demo's history in the stack, and its traffic under way."""
-    traffic = DemoTraffic(stack, tmp_path_factory.mktemp("demo"))
-    try:
-        began_s = time.monotonic()
-        traffic.start()
-        print(f"\nthe demo's history shows after {time.monotonic() - began_s:.0f} s")
+    with under_way(stack, tmp_path_factory.mktemp("demo")) as traffic:
         yield traffic
-    finally:
-        traffic.kill()
 
 
 def test_a_healthy_start_says_nothing_alarming(stack: Stack) -> None:

@@ -11,26 +11,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from tests.support.deploy import ROOT
 from tests.support.kube import node, programs, scratch_image
 from tests.support.stack import engine, images
-from tests.support.stack.commands import CommandError, run
+from tests.support.stack.commands import CommandError, run, say
 from tests.support.stack.engine import NoEngineError
 
 BACKENDS = ("apache/kafka", "clickhouse/clickhouse-server")
 NAMESPACES = ("--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc")
 """Whatever the cluster mounts, bridges, filters or starts is in these, and gone with them."""
-
-_began_s = time.monotonic()
-
-
-def say(message: str) -> None:
-    """Print a line for a person, with the seconds since the beginning."""
-    sys.stderr.write(f"[{time.monotonic() - _began_s:4.0f} s] {message}\n")
-    sys.stderr.flush()
 
 
 def main() -> int:

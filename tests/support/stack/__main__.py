@@ -9,24 +9,15 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 
 from tests.support.deploy import ROOT
 from tests.support.stack import engine, images
-from tests.support.stack.commands import CommandError, run
+from tests.support.stack.commands import CommandError, run, say
 from tests.support.stack.engine import NoEngineError
 
 LANE = ("tests/integration/test_topics.py", "tests/integration/test_schema.py")
 """What runs over containers of its own here, by testcontainers; any test of tests/integration may."""
-
-_began_s = time.monotonic()
-
-
-def say(message: str) -> None:
-    """Print a line for a person, with the seconds since the beginning."""
-    sys.stderr.write(f"[{time.monotonic() - _began_s:4.0f} s] {message}\n")
-    sys.stderr.flush()
 
 
 def main() -> int:

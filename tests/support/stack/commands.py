@@ -1,4 +1,4 @@
-"""Run the programs that `make stack` needs: one place that says what was asked and what came back.
+"""Run the programs that `make stack` and `make kube` need: one place that says what was asked and what came back, and how far it is.
 
 Called by: tests/support/stack/engine.py, tests/support/stack/images.py and tests/support/stack/composed.py.
 """
@@ -6,11 +6,21 @@ Called by: tests/support/stack/engine.py, tests/support/stack/images.py and test
 from __future__ import annotations
 
 import subprocess
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 LAST_WORDS = 3000
 """How many characters of a program's output an error repeats."""
+
+_began_s = time.monotonic()
+
+
+def say(message: str) -> None:
+    """Print a line for a person, with the seconds since the beginning."""
+    sys.stderr.write(f"[{time.monotonic() - _began_s:4.0f} s] {message}\n")
+    sys.stderr.flush()
 
 
 class CommandError(Exception):

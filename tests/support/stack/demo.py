@@ -13,8 +13,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -215,3 +217,16 @@ async def _events(kafka: KafkaConnection) -> list[dict[str, Any]]:
             for record in records:
                 found += [json.loads(each) for each in elements_of(record.value) or ()]
     return found
+
+
+@contextmanager
+def under_way(product: Product, home: Path) -> Iterator[DemoTraffic]:
+    """Have the demo's history in a product and its traffic under way, for as long as the block runs."""
+    traffic = DemoTraffic(product, home)
+    try:
+        began_s = time.monotonic()
+        traffic.start()
+        print(f"\nthe demo's history shows after {time.monotonic() - began_s:.0f} s")
+        yield traffic
+    finally:
+        traffic.kill()
