@@ -24,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
@@ -65,8 +65,6 @@ from pipeline.operations.signed_days import SignedDays
 from pipeline.operations.sink_progress import SinkProgress
 from pipeline.posting.state import PartitionState
 from pipeline.settings import VerifySettings
-
-T = TypeVar("T")
 
 SCAN = {"max_execution_time": 600}
 EVER = "1970-01-01"

@@ -20,10 +20,9 @@ from pipeline import ist
 from pipeline.api.http.sessions import issue
 from pipeline.gateway import Gateway
 from tests.support.builders import DROP, event, time_text
-from tests.support.formatted import new_broker
 from tests.support.gateway.bursts import Burst, Plan, nodes_of
-from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
-from tests.support.product.processes import SESSION_SECRET, product
+from tests.support.product.deployment import PARTITIONS, Deployment, deployed_at
+from tests.support.product.processes import SESSION_SECRET
 
 RUPEE = 1_000_000_000
 COST_INR = 0.0075
@@ -36,18 +35,8 @@ REVOKE_LIMIT_S = 1.0
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A broker, a worker and a server, with the shipped catalog."""
-    home = tmp_path_factory.mktemp("refusing")
-    with asyncio.Runner() as runner:
-        broker = new_broker(home / "kafka")
-        runner.run(broker.start())
-        running = product(broker, home, workers=1, partitions=PARTITIONS)
-        try:
-            deployment = Deployment(runner.run(running.__aenter__()), runner)
-            deployment.metering("catalog", "apply", str(CATALOG))
-            yield deployment
-        finally:
-            runner.run(running.__aexit__(None, None, None))
-            runner.run(broker.stop())
+    with deployed_at(tmp_path_factory.mktemp("refusing")) as deployment:
+        yield deployment
 
 
 class Node:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -12,9 +11,7 @@ from pipeline.kafka.admin import ensure_topics
 from pipeline.kafka.clients import producer
 from pipeline.local.broker import Broker
 from pipeline.settings import Settings
-from tests.support.formatted import new_broker
-from tests.support.product.deployment import CATALOG, PARTITIONS, Deployment
-from tests.support.product.processes import product
+from tests.support.product.deployment import PARTITIONS, Deployment, deployed_at
 
 FOLLOWED = (
     *(topics.CATALOG, topics.PROMOS, topics.KEYS, topics.ORDERS, topics.VERDICTS),
@@ -29,19 +26,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     Before they start, each topic that they follow holds a deleted key and a record that nobody understands.
     """
     home = tmp_path_factory.mktemp("product")
-    with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as environment:
+    with pytest.MonkeyPatch.context() as environment:
         environment.setenv("METERING_LOG_FORMAT", "json")
-        broker = new_broker(home / "kafka")
-        runner.run(broker.start())
-        runner.run(_spoil(broker))
-        running = product(broker, home, workers=1, partitions=PARTITIONS)
-        try:
-            deployment = Deployment(runner.run(running.__aenter__()), runner)
-            deployment.metering("catalog", "apply", str(CATALOG))
+        with deployed_at(home, _spoil) as deployment:
             yield deployment
-        finally:
-            runner.run(running.__aexit__(None, None, None))
-            runner.run(broker.stop())
 
 
 async def _spoil(broker: Broker) -> None:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from aiokafka import AIOKafkaProducer
 
@@ -16,10 +12,9 @@ from pipeline.topics import REQUESTS
 from tests.support.builders import packed
 from tests.support.product.razorpay import PARTITIONS
 from tests.support.product.world import ONE_INR
+from tests.support.runbooks.starved import Starved, starving
 from tests.support.runbooks.walk import Walk
 
-RUNS_S = 0.03
-"""For how long the workers run at a time."""
 STANDS_S, STANDS_S_MORE, STANDS_S_MAX = 0.4, 0.1, 1.2
 """For how long they stand then: at first, what is added each time they still keep up, and at most."""
 BEHIND_S_MIN, BEHIND_S_MAX = 12.0, 20.0
@@ -31,48 +26,17 @@ EVENTS_IN_A_UNIT = "sum(rate(metering_unit_events_sum[15s])) / sum(rate(metering
 BEHIND_S = "max(metering_worker_behind_seconds)"
 
 
-class Starved(threading.Thread):
-    """Has the workers stand for `stands_s` after each RUNS_S, as where their machine is busy with others."""
-
-    def __init__(self, walk: Walk) -> None:
-        super().__init__(daemon=True)
-        self._workers = walk.product.workers
-        self.stands_s = STANDS_S
-        self.ending = threading.Event()
-
-    def run(self) -> None:
-        """Starve them until the end is set."""
-        while not self.ending.wait(RUNS_S):
-            for worker in self._workers:
-                worker.signal(signal.SIGSTOP)
-            self.ending.wait(self.stands_s)
-            for worker in self._workers:
-                worker.signal(signal.SIGCONT)
-
-
-@contextmanager
-def starved(walk: Walk) -> Iterator[Starved]:
-    """Starve the workers for as long as the block runs."""
-    thread = Starved(walk)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        thread.ending.set()
-        thread.join()
-
-
 def test_a_worker_that_gets_too_little_of_its_machine(walk: Walk) -> None:
     alert = "MeteringWorkerBehind"
     walk.quiet(alert)
     org = walk.world.org("org_large")
     before = [worker.process for worker in walk.product.workers]
-    usual_events = shown(walk, EVENTS_IN_A_UNIT)
-    with starved(walk) as workers:
+    usual_events = walk.shown(EVENTS_IN_A_UNIT)
+    with starving(STANDS_S, *(worker.signal for worker in walk.product.workers)) as workers:
         sent = asyncio.run(send_until(walk, org, alert, workers))
         print(f"{sent} events are sent, and the workers stand for {workers.stands_s:.2f} s at a time")
         # What the runbook has one look at: units are long and have many events in them, so it is load, not Kafka.
-        assert shown(walk, EVENTS_IN_A_UNIT) > 10 * usual_events
+        assert walk.shown(EVENTS_IN_A_UNIT) > 10 * usual_events
     walk.over(alert)
     walk.world.owes(org, ONE_INR * sent, sent)
     walk.world.agrees(org)
@@ -80,18 +44,12 @@ def test_a_worker_that_gets_too_little_of_its_machine(walk: Walk) -> None:
     assert [worker.process for worker in walk.product.workers if worker.running] == before
 
 
-def shown(walk: Walk, expression: str) -> float:
-    """Return what the board shows now, 0 where it shows nothing."""
-    found = walk.prometheus.instant(expression, time.time())
-    return found[0].points[-1][1] if found and found[0].points else 0.0
-
-
 async def send_until(walk: Walk, org: str, alert: str, workers: Starved) -> int:
     """Send an org's events until an alert fires, with workers that get less and less; return how many they were."""
     sent, deadline, looked_s = 0, time.monotonic() + LIMIT_S, time.monotonic()
     async with AIOKafkaProducer(bootstrap_servers=walk.product.servers, linger_ms=20) as writer:
         while alert not in walk.firing():
-            unit_s, behind_s = shown(walk, UNIT_P99_S), shown(walk, BEHIND_S)
+            unit_s, behind_s = walk.shown(UNIT_P99_S), walk.shown(BEHIND_S)
             assert time.monotonic() < deadline, f"{sent} events, {behind_s} s behind, units of {unit_s} s"
             for _ in range(BURST_EVENTS):
                 event = packed(walk.world.event(org))

@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+from tests.support.runbooks.starved import starving
 from tests.support.runbooks.walk import Walk
 
-RUNS_S = 0.03
-"""For how long the broker runs at a time: a transaction takes several of its answers, and so several times."""
 UNIT_S, UNIT_S_MAX, COMMIT_S = 3.0, 6.0, 1.3
 """What units and transactions are to take at p99. After 10 s without progress a worker ends itself."""
-
-
-class SlowBroker(threading.Thread):
-    """Has the broker stand for `stands_s` after each RUNS_S, as where its processor or its disk is busy with others."""
-
-    def __init__(self, walk: Walk) -> None:
-        super().__init__(daemon=True)
-        self._broker = walk.product.broker.process.popen
-        self.stands_s = 0.1
-        self.ending = threading.Event()
-
-    def run(self) -> None:
-        """Slow it until the end is set."""
-        while not self.ending.wait(RUNS_S):
-            self._broker.send_signal(signal.SIGSTOP)
-            self.ending.wait(self.stands_s)
-            self._broker.send_signal(signal.SIGCONT)
-
-
-@contextmanager
-def slow_broker(walk: Walk) -> Iterator[SlowBroker]:
-    """Slow the broker for as long as the block runs."""
-    slow = SlowBroker(walk)
-    slow.start()
-    try:
-        yield slow
-    finally:
-        slow.ending.set()
-        slow.join()
 
 
 def p99_s(walk: Walk, histogram: str) -> float:
     """Return the 99th percentile of a histogram of these seconds, or 0 where it has nothing new."""
     asked = f"histogram_quantile(0.99, sum by (le) (rate({histogram}_bucket[15s])))"
-    found = walk.prometheus.instant(asked, time.time())
-    return found[0].points[-1][1] if found and found[0].points else 0.0
+    return walk.shown(asked)
 
 
 def test_a_broker_that_is_slow(walk: Walk) -> None:
     units, commits = "MeteringUnitsSlow", "MeteringCommitsSlow"
     walk.quiet(units, commits)
     left, deadline = {units, commits}, time.monotonic() + 240
-    with slow_broker(walk) as slow:
+    with starving(0.1, walk.product.broker.process.popen.send_signal) as slow:
         while left:
             unit_s, commit_s = (
                 p99_s(walk, "metering_unit_seconds"),

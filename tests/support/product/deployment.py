@@ -10,7 +10,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ import httpx2
 from aiokafka import AIOKafkaProducer
 
 from pipeline.api.http.sessions import Role, issue
+from pipeline.local.broker import Broker
 from pipeline.partitioning import partition_of
-from tests.support.product.processes import SESSION_SECRET, Product
+from tests.support.formatted import new_broker
+from tests.support.product.processes import SESSION_SECRET, Product, product
 from tests.support.product.processes import Role as Process
 
 PARTITIONS = 4
@@ -91,3 +94,23 @@ class Deployment:
         while not holds():
             assert time.monotonic() < deadline, self.product.all_words()
             time.sleep(0.1)
+
+
+@contextmanager
+def deployed_at(
+    home: Path, before: Callable[[Broker], Coroutine[Any, Any, None]] | None = None
+) -> Iterator[Deployment]:
+    """Run a broker, a worker and a server with the shipped catalog; `before` sees the broker alone first."""
+    with asyncio.Runner() as runner:
+        broker = new_broker(home / "kafka")
+        runner.run(broker.start())
+        if before is not None:
+            runner.run(before(broker))
+        running = product(broker, home, workers=1, partitions=PARTITIONS)
+        try:
+            deployment = Deployment(runner.run(running.__aenter__()), runner)
+            deployment.metering("catalog", "apply", str(CATALOG))
+            yield deployment
+        finally:
+            runner.run(running.__aexit__(None, None, None))
+            runner.run(broker.stop())

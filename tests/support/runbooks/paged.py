@@ -33,6 +33,11 @@ class Paged:
             for each in self.prometheus.instant('ALERTS{alertstate="firing"}', time.time())
         }
 
+    def shown(self, expression: str) -> float:
+        """Return what the board shows of an expression now, 0 where it shows nothing."""
+        found = self.prometheus.instant(expression, time.time())
+        return found[0].points[-1][1] if found and found[0].points else 0.0
+
     def quiet(self, *alerts: str) -> None:
         """Wait until none of these alerts fires: what the walk before has left is over."""
         self.until(lambda: not self.firing() & set(alerts), f"quiet: {alerts}")
